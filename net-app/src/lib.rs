@@ -1,0 +1,3 @@
+//! The bootable network application.
+#![cfg_attr(target_os = "none", no_std)]
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The Godwit kernel library.
+#![cfg_attr(target_os = "none", no_std)]
+extern crate alloc;
