@@ -1,3 +1,162 @@
-//! Wire format of the paced UDP source and of the guest's receiver reports.
+//! The probe protocol: what the paced UDP source sends, and what the guest reports back.
+//!
+//! The source sends numbered datagrams to UDP port [`PORT`] of the guest. Each begins with a [`Header`]; what follows is
+//! padding up to whatever size the source wants. While it knows a source, the guest sends a [`Report`] to it every
+//! [`REPORT_INTERVAL_MS`]. Reports are cumulative, so a lost one costs nothing.
+//!
+//! All integers are little endian. Both structs are [`zerocopy`] views: parse with [`Header::parse`] and
+//! [`Report::parse`], which look at length and magic; serialise with [`zerocopy::IntoBytes`].
 #![no_std]
 #![forbid(unsafe_code)]
+
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+mod sequence;
+
+pub use sequence::Sequence;
+
+/// UDP port the guest receives datagrams on and sends reports from.
+pub const PORT: u16 = 5202;
+/// How often the guest reports, in milliseconds of its own clock.
+pub const REPORT_INTERVAL_MS: u64 = 100;
+/// Bytes of IPv4 header (no options) and UDP header, which [`Report::bytes`] counts on top of the UDP payload.
+pub const HEADERS: usize = 20 + 8;
+
+/// First bytes of a datagram: `GDWp`.
+pub const DATAGRAM_MAGIC: u32 = u32::from_le_bytes(*b"GDWp");
+/// First bytes of a report: `GDWr`.
+pub const REPORT_MAGIC: u32 = u32::from_le_bytes(*b"GDWr");
+/// Version of [`Report`] described here.
+pub const VERSION: u32 = 1;
+
+/// Start of every datagram the source sends.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Header {
+    /// [`DATAGRAM_MAGIC`].
+    pub magic: U32,
+    /// Chosen by the source for each run. A new number makes the guest count from zero again.
+    pub stream: U32,
+    /// Counts datagrams of this stream from 0.
+    pub seq: U64,
+    /// When the datagram was sent, in nanoseconds of the source's clock.
+    pub sent_ns: U64,
+}
+
+impl Header {
+    /// The header of datagram number `seq` of `stream`.
+    pub fn new(stream: u32, seq: u64, sent_ns: u64) -> Self {
+        Self {
+            magic: DATAGRAM_MAGIC.into(),
+            stream: stream.into(),
+            seq: seq.into(),
+            sent_ns: sent_ns.into(),
+        }
+    }
+
+    /// Reads the header of a UDP payload. `None` when it is too short or not ours.
+    pub fn parse(payload: &[u8]) -> Option<Self> {
+        let (header, _) = Self::read_from_prefix(payload).ok()?;
+        (header.magic == DATAGRAM_MAGIC).then_some(header)
+    }
+}
+
+/// What the guest has seen so far.
+///
+/// The fields from `packets` to `reordered` count the current stream; those about DMA and the recorder count from boot.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Report {
+    /// [`REPORT_MAGIC`].
+    pub magic: U32,
+    /// [`VERSION`].
+    pub version: U32,
+    /// The stream these counts are for.
+    pub stream: U32,
+    /// [`LOGGING`](Self::LOGGING) and [`MARKING`](Self::MARKING).
+    pub flags: U32,
+    /// EPOCH of the capability as the guest last acknowledged it; 0 without a capability.
+    pub epoch: U32,
+    /// Not used; 0.
+    pub reserved: U32,
+    /// The guest's clock when the report was made, in milliseconds since boot.
+    pub guest_ms: U64,
+    /// Datagrams received.
+    pub packets: U64,
+    /// Their size at the IP layer: UDP payload and [`HEADERS`].
+    pub bytes: U64,
+    /// Highest sequence number received.
+    pub highest_seq: U64,
+    /// Numbers below `highest_seq` that have not arrived.
+    pub missing: U64,
+    /// Datagrams that arrived after one with a higher number.
+    pub reordered: U64,
+    /// Pages marked as data was received.
+    pub pages_marked: U64,
+    /// Pages marked by catch-up.
+    pub pages_caught_up: U64,
+    /// Buffers received from devices.
+    pub buffers_received: U64,
+    /// Frames the flight recorder holds.
+    pub recorder_held: U64,
+    /// Those among them that were received while the hypervisor was logging.
+    pub recorder_held_logged: U64,
+}
+
+impl Report {
+    /// Flag: the capability says that the hypervisor is logging.
+    pub const LOGGING: u32 = 1 << 0;
+    /// Flag: the DMA layer is marking.
+    pub const MARKING: u32 = 1 << 1;
+
+    /// Reads a report from a UDP payload. `None` when it is too short, not a report, or of another version.
+    pub fn parse(payload: &[u8]) -> Option<Self> {
+        let (report, _) = Self::read_from_prefix(payload).ok()?;
+        (report.magic == REPORT_MAGIC && report.version == VERSION).then_some(report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_is_as_documented() {
+        let bytes =
+            [b'G', b'D', b'W', b'p', 4, 3, 2, 1, 8, 7, 6, 5, 4, 3, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0x80];
+        let header = Header::new(0x0102_0304, 0x0102_0304_0506_0708, (1 << 63) + 1);
+        assert_eq!(header.as_bytes(), bytes);
+        let parsed = Header::parse(&bytes).expect("a whole header");
+        assert_eq!(parsed.seq.get(), 0x0102_0304_0506_0708);
+    }
+
+    #[test]
+    fn padding_is_ignored_and_short_or_foreign_refused() {
+        let mut datagram = [0u8; 64];
+        datagram[..24].copy_from_slice(Header::new(7, 9, 0).as_bytes());
+        assert_eq!(Header::parse(&datagram).map(|h| h.seq.get()), Some(9));
+        assert!(Header::parse(&datagram[..23]).is_none());
+        datagram[0] ^= 1;
+        assert!(Header::parse(&datagram).is_none());
+    }
+
+    #[test]
+    fn report_round_trip() {
+        let report = Report {
+            magic: REPORT_MAGIC.into(),
+            version: VERSION.into(),
+            highest_seq: 5.into(),
+            recorder_held_logged: u64::MAX.into(),
+            ..Report::default()
+        };
+        let bytes = report.as_bytes();
+        assert_eq!(bytes.len(), 112);
+        let parsed = Report::parse(bytes).expect("a whole report");
+        assert_eq!(parsed.as_bytes(), bytes);
+        assert!(Report::parse(&bytes[..111]).is_none());
+        let mut other = report;
+        other.version = (VERSION + 1).into();
+        assert!(Report::parse(other.as_bytes()).is_none());
+    }
+}
