@@ -14,7 +14,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 mod sequence;
 
-pub use sequence::Sequence;
+pub use sequence::{Gap, Sequence};
 
 /// UDP port the guest receives datagrams on and sends reports from.
 pub const PORT: u16 = 5202;
@@ -64,7 +64,7 @@ impl Header {
 
 /// What the guest has seen so far.
 ///
-/// The fields from `packets` to `reordered` count the current stream; those about DMA and the recorder count from boot.
+/// The fields from `packets` to `gap_length` count the current stream; those about DMA and the recorder count from boot.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Report {
@@ -92,6 +92,10 @@ pub struct Report {
     pub missing: U64,
     /// Datagrams that arrived after one with a higher number.
     pub reordered: U64,
+    /// First number of the longest run of numbers skipped ([`Sequence::longest_gap`]).
+    pub gap_first: U64,
+    /// Length of that run; 0 when nothing was skipped.
+    pub gap_length: U64,
     /// Pages marked as data was received.
     pub pages_marked: U64,
     /// Pages marked by catch-up.
@@ -151,10 +155,10 @@ mod tests {
             ..Report::default()
         };
         let bytes = report.as_bytes();
-        assert_eq!(bytes.len(), 112);
+        assert_eq!(bytes.len(), 128);
         let parsed = Report::parse(bytes).expect("a whole report");
         assert_eq!(parsed.as_bytes(), bytes);
-        assert!(Report::parse(&bytes[..111]).is_none());
+        assert!(Report::parse(&bytes[..127]).is_none());
         let mut other = report;
         other.version = (VERSION + 1).into();
         assert!(Report::parse(other.as_bytes()).is_none());

@@ -6,12 +6,23 @@ pub struct Sequence {
     next: u64,
     missing: u64,
     reordered: u64,
+    gap: Gap,
+}
+
+/// A run of numbers that were skipped. The source knows when it sent each, which makes a gap a time on one clock,
+/// whatever the receiver's own clock went through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gap {
+    /// First number skipped.
+    pub first: u64,
+    /// How many in a row.
+    pub length: u64,
 }
 
 impl Sequence {
     /// A stream of which nothing has arrived.
     pub const fn new() -> Self {
-        Self { next: 0, missing: 0, reordered: 0 }
+        Self { next: 0, missing: 0, reordered: 0, gap: Gap { first: 0, length: 0 } }
     }
 
     /// Takes note of number `seq`.
@@ -20,7 +31,11 @@ impl Sequence {
     /// duplicate would need a window of all numbers.
     pub fn receive(&mut self, seq: u64) {
         if seq >= self.next {
-            self.missing += seq - self.next;
+            let skipped = seq - self.next;
+            self.missing += skipped;
+            if skipped > self.gap.length {
+                self.gap = Gap { first: self.next, length: skipped };
+            }
             // A sender can claim any number; the last one must not wrap the count.
             self.next = seq.saturating_add(1);
         } else {
@@ -39,6 +54,11 @@ impl Sequence {
         self.missing
     }
 
+    /// The longest run of numbers skipped so far, the earliest of equals. Numbers that arrive late do not shorten it.
+    pub fn longest_gap(&self) -> Gap {
+        self.gap
+    }
+
     /// How many numbers came after a higher one.
     pub fn reordered(&self) -> u64 {
         self.reordered
@@ -47,7 +67,7 @@ impl Sequence {
 
 #[cfg(test)]
 mod tests {
-    use super::Sequence;
+    use super::{Gap, Sequence};
 
     fn after(numbers: &[u64]) -> (u64, u64, u64) {
         let mut sequence = Sequence::new();
@@ -62,6 +82,16 @@ mod tests {
         assert_eq!(after(&[3]), (3, 3, 0));
         assert_eq!(after(&[0, 3, 1]), (3, 1, 1));
         assert_eq!(after(&[0, 3, 1, 2]), (3, 0, 2));
+    }
+
+    #[test]
+    fn the_longest_gap_stays() {
+        let mut sequence = Sequence::new();
+        [0, 1, 5, 6, 10, 11, 13].iter().for_each(|&n| sequence.receive(n));
+        assert_eq!(sequence.longest_gap(), Gap { first: 2, length: 3 });
+        sequence.receive(3);
+        sequence.receive(100);
+        assert_eq!(sequence.longest_gap(), Gap { first: 14, length: 86 });
     }
 
     #[test]
