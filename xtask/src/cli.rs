@@ -1,0 +1,366 @@
+//! The command line. Scripts depend on it: flags are added, never renamed.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Builds, boots, live-migrates and tests the Godwit unikernel.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Live-migrate the unikernel with its passthrough NIC, from nothing, and draw the throughput
+    Demo(Demo),
+    /// Everything that CI runs; ends in a line `N passed, N failed`
+    Test(Test),
+    /// Boot the unikernel on this machine
+    Run(Run),
+    /// One live migration, with every choice open
+    Migrate(Migrate),
+    /// Build the bootable image
+    Image(Image),
+    /// Measure, and compare with others
+    Bench(Bench),
+    /// Build, or show where, the patched QEMU is
+    Qemu,
+    /// What this machine can do, and what to do about the rest
+    Doctor,
+}
+
+/// What the lab's virtual host is made of; common to everything that starts the lab.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Host {
+    /// Kernel of the lab's virtual host: a linux-image .deb, a directory unpacked from one, or a
+    /// vmlinuz with its modules beside it [default: the distribution's newest 6.12]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) host_kernel: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Model of the two passthrough NICs
+    #[arg(long, value_enum, default_value_t = LabNic::E1000e)]
+    pub(crate) nic: LabNic,
+    /// Seconds of traffic before the migration, and after it
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) seconds: u32,
+    /// Also write the result here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) host: Host,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Leave the nested lab out
+    #[arg(long)]
+    pub(crate) quick: bool,
+    #[command(flatten)]
+    pub(crate) host: Host,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The NIC: e1000, e1000e, igb, ixgbe, virtio, or vfio:BDF
+    #[arg(long, default_value = "e1000e")]
+    pub(crate) nic: RunNic,
+    /// `auto` uses KVM only after having seen it run a guest
+    #[arg(long, value_enum, default_value_t = Accel::Auto)]
+    pub(crate) accel: Accel,
+    /// Memory of the guest
+    #[arg(long, value_name = "MiB", default_value_t = 128)]
+    pub(crate) mem: u32,
+    /// What the NIC is connected to: user, or tap:INTERFACE
+    #[arg(long, default_value = "user")]
+    pub(crate) net: Net,
+    /// Forward a port of this machine, TCP and UDP, to the guest (--net user)
+    #[arg(long, value_name = "HOST:GUEST")]
+    pub(crate) forward: Vec<Forward>,
+    /// The guest's command line
+    #[arg(long, value_name = "guest command line", allow_hyphen_values = true)]
+    pub(crate) append: Option<String>,
+    /// End the machine after so many seconds
+    #[arg(long, value_name = "S")]
+    pub(crate) timeout: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    /// Where the two machines run: nested KVM inside an emulated host, this machine without
+    /// passthrough hardware, or this machine with it
+    #[arg(long, value_enum, default_value_t = LabKind::Nested)]
+    pub(crate) lab: LabKind,
+    /// Model of the two NICs
+    #[arg(long, value_enum, default_value_t = LabNic::E1000e)]
+    pub(crate) nic: LabNic,
+    /// When the NIC leaves the guest
+    #[arg(long, value_enum, default_value_t = Strategy::Warm)]
+    pub(crate) strategy: Strategy,
+    /// The guest's marking policy
+    #[arg(long, value_enum, default_value_t = Marking::Auto)]
+    pub(crate) marking: Marking,
+    /// What is driven at the guest
+    #[arg(long, value_enum, default_value_t = Traffic::Udp)]
+    pub(crate) traffic: Traffic,
+    /// Offered rate [default: half of what the guest takes when saturated, measured first]
+    #[arg(long, value_name = "Mbit")]
+    pub(crate) rate: Option<f64>,
+    /// Seconds of traffic before the migration, and after it
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) seconds: u32,
+    /// Cancel the migration there, then migrate a second time
+    #[arg(long, value_enum)]
+    pub(crate) cancel_at: Option<CancelAt>,
+    /// The guest
+    #[arg(long, value_enum, default_value_t = Guest::Godwit)]
+    pub(crate) guest: Guest,
+    /// Write the result here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Write result, plot and page into this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) host: Host,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Image {
+    /// elf: a PVH kernel for `-kernel`; disk: a disk that boots by itself
+    #[arg(long, value_enum, default_value_t = ImageFormat::Elf)]
+    pub(crate) format: ImageFormat,
+    /// Copy the image here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Which benchmarks [default: all]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Write the results here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// Models of the lab's passthrough NICs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LabNic {
+    E1000e,
+    Igb,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Accel {
+    Auto,
+    Kvm,
+    Tcg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LabKind {
+    Nested,
+    Local,
+    Host,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Strategy {
+    /// Just before switchover
+    Warm,
+    /// At migration start, a virtio-net standby taking over
+    Failover,
+    /// At migration start, nothing taking over
+    Cold,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Marking {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Traffic {
+    Udp,
+    Tcp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CancelAt {
+    /// While memory is being copied
+    Warmup,
+    /// Once the NIC was asked to leave
+    Detach,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Guest {
+    Godwit,
+    Linux,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImageFormat {
+    Elf,
+    Disk,
+}
+
+/// A NIC of `run`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RunNic {
+    E1000,
+    E1000e,
+    Igb,
+    Ixgbe,
+    Virtio,
+    /// A PCI function of this machine, as `DDDD:BB:DD.F`.
+    Vfio(String),
+}
+
+impl FromStr for RunNic {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "e1000" => Self::E1000,
+            "e1000e" => Self::E1000e,
+            "igb" => Self::Igb,
+            "ixgbe" => Self::Ixgbe,
+            "virtio" => Self::Virtio,
+            _ => match text.strip_prefix("vfio:") {
+                Some(bdf) => Self::Vfio(parse_bdf(bdf)?),
+                None => {
+                    return Err("possible values: e1000, e1000e, igb, ixgbe, virtio, vfio:BDF \
+                                (such as vfio:0000:03:00.0)"
+                        .into());
+                }
+            },
+        })
+    }
+}
+
+impl fmt::Display for RunNic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::E1000 => f.write_str("e1000"),
+            Self::E1000e => f.write_str("e1000e"),
+            Self::Igb => f.write_str("igb"),
+            Self::Ixgbe => f.write_str("ixgbe"),
+            Self::Virtio => f.write_str("virtio"),
+            Self::Vfio(bdf) => write!(f, "vfio:{bdf}"),
+        }
+    }
+}
+
+/// Brings `BB:DD.F` or `DDDD:BB:DD.F` into the long form sysfs uses.
+fn parse_bdf(text: &str) -> Result<String, String> {
+    let wrong = || {
+        format!("`{text}` is not a PCI address; the form is [domain:]bus:device.function, 03:00.0")
+    };
+    let long = if text.matches(':').count() == 1 { format!("0000:{text}") } else { text.into() };
+    let (domain_bus, device_function) = long.rsplit_once(':').ok_or_else(wrong)?;
+    let (domain, bus) = domain_bus.split_once(':').ok_or_else(wrong)?;
+    let (device, function) = device_function.split_once('.').ok_or_else(wrong)?;
+    let number = |text: &str, digits: usize, limit: u32| {
+        (text.len() == digits)
+            .then(|| u32::from_str_radix(text, 16).ok())
+            .flatten()
+            .filter(|&n| n < limit)
+            .ok_or_else(wrong)
+    };
+    Ok(format!(
+        "{:04x}:{:02x}:{:02x}.{:x}",
+        number(domain, 4, 0x1_0000)?,
+        number(bus, 2, 0x100)?,
+        number(device, 2, 32)?,
+        number(function, 1, 8)?
+    ))
+}
+
+/// What the NIC of `run` is connected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Net {
+    User,
+    Tap(String),
+}
+
+impl FromStr for Net {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "user" => Ok(Self::User),
+            // IFNAMSIZ is 16 with its terminator; a comma would end the option in QEMU's syntax.
+            Some(("tap", name))
+                if !name.is_empty() && name.len() < 16 && !name.contains([',', '/', ' ']) =>
+            {
+                Ok(Self::Tap(name.into()))
+            }
+            _ => Err("possible values: user, tap:INTERFACE".into()),
+        }
+    }
+}
+
+/// One `--forward`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Forward {
+    pub(crate) host: u16,
+    pub(crate) guest: u16,
+}
+
+impl FromStr for Forward {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let port = |text: &str| text.parse().ok().filter(|&port: &u16| port != 0);
+        text.split_once(':')
+            .and_then(|(host, guest)| Some(Self { host: port(host)?, guest: port(guest)? }))
+            .ok_or_else(|| "the form is HOST:GUEST, two ports, such as 5201:5201".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn pci_addresses_come_out_in_the_form_of_sysfs() {
+        assert_eq!("vfio:3:00.0".parse::<RunNic>().ok(), None);
+        assert_eq!("vfio:03:00.8".parse::<RunNic>().ok(), None);
+        assert_eq!("vfio:03:20.0".parse::<RunNic>().ok(), None);
+        assert_eq!("vfio:0A:1f.7".parse(), Ok(RunNic::Vfio("0000:0a:1f.7".into())));
+        assert_eq!("vfio:0001:0a:00.0".parse(), Ok(RunNic::Vfio("0001:0a:00.0".into())));
+    }
+
+    #[test]
+    fn forwards_need_two_ports() {
+        assert_eq!("5201:80".parse(), Ok(Forward { host: 5201, guest: 80 }));
+        for wrong in ["5201", "5201:", ":1", "0:1", "70000:1", "1:2:3"] {
+            assert!(wrong.parse::<Forward>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn taps_cannot_smuggle_options_into_qemu() {
+        assert_eq!("tap:tap0".parse(), Ok(Net::Tap("tap0".into())));
+        for wrong in ["tap", "tap:", "tap:a,script=x", "tap:sixteen_letters__", "bridge"] {
+            assert!(wrong.parse::<Net>().is_err(), "{wrong}");
+        }
+    }
+}

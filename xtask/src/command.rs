@@ -1,0 +1,89 @@
+//! Running other programs, with errors that say which and why.
+
+use std::{
+    io,
+    process::{Command, Output, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+
+/// Runs to the end, output captured; a failure carries the last lines of what the program said.
+pub(crate) fn run(command: &mut Command) -> Result<Output> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {}", display(command)))?;
+    if !output.status.success() {
+        let mut said = output.stdout;
+        said.extend_from_slice(&output.stderr);
+        bail!(
+            "{} failed ({})\n{}",
+            display(command),
+            output.status,
+            tail(&String::from_utf8_lossy(&said), 15)
+        );
+    }
+    Ok(output)
+}
+
+/// Runs to the end with this terminal's output.
+pub(crate) fn run_visibly(command: &mut Command) -> Result<()> {
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("cannot start {}", display(command)))?;
+    if !status.success() {
+        bail!("{} failed ({status})", display(command));
+    }
+    Ok(())
+}
+
+/// Whether it could be started and ended well.
+pub(crate) fn succeeds(command: &mut Command) -> io::Result<bool> {
+    let output = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(output.status()?.success())
+}
+
+/// The last `lines` lines, indented.
+pub(crate) fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.trim_end().lines().collect();
+    all[all.len().saturating_sub(lines)..]
+        .iter()
+        .map(|line| format!("    {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Program and arguments, long command lines cut.
+fn display(command: &Command) -> String {
+    let mut text = command.get_program().to_string_lossy().into_owned();
+    for argument in command.get_args() {
+        if text.len() > 120 {
+            text.push_str(" …");
+            break;
+        }
+        text.push(' ');
+        text.push_str(&argument.to_string_lossy());
+    }
+    format!("`{text}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_tells_what_the_program_said() {
+        let error = run(Command::new("sh").args(["-c", "echo first; echo second >&2; exit 3"]))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("exit status: 3"), "{error}");
+        assert!(error.contains("first") && error.contains("second"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let error = run(&mut Command::new("no-such-program")).unwrap_err();
+        assert!(format!("{error:#}").contains("no-such-program"), "{error:#}");
+    }
+}
