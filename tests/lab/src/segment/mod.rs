@@ -1,0 +1,196 @@
+//! The Ethernet segment that the traffic source, the lab's NICs and slirp hang on: a learning switch in this process.
+//!
+//! A port is either a unix socket that a QEMU connects to, or an end inside the process:
+//! ```text
+//! -netdev stream,id=n0,server=off,reconnect-ms=100,addr.type=unix,addr.path=PATH
+//! ```
+//! It is a switch and not a hub because the migration depends on what real switches do: the gratuitous ARP of the guest on
+//! the destination moves its address to another port at once. (QEMU's own hub also keeps frames for a NIC that does not
+//! receive, and delivers them when it does, long after.)
+//!
+//! No port can hold up another: queues are bounded in number and age, and what does not fit is dropped and counted.
+
+mod frame;
+mod local;
+mod pcap;
+mod queue;
+mod table;
+mod worker;
+
+pub use frame::{Frame, PREFIX};
+pub use local::{Receiver, Sender, WhenFull};
+pub use table::Mac;
+
+use anyhow::{Context, Result};
+use local::Inbox;
+use mio::{Poll, Waker};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::Instant;
+use worker::{Command, Worker};
+
+/// Names a port of one segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PortId(usize);
+
+/// Whether a port gets frames for stations the switch does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownUnicast {
+    /// As everywhere.
+    Flood,
+    /// Not to this port: its stations always speak first. Right for slirp, which would act on frames for others.
+    Block,
+}
+
+/// An address that turned up on another port than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The address.
+    pub mac: Mac,
+    /// Where it was; `None` the first time it is seen.
+    pub from: Option<PortId>,
+    /// Where it is.
+    pub to: PortId,
+    /// When the frame that told came in.
+    pub at: Instant,
+}
+
+/// Counts of one port since it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortStatistics {
+    /// The name it was given.
+    pub name: String,
+    /// Whether its peer is there.
+    pub connected: bool,
+    /// Frames that came in.
+    pub received: u64,
+    /// Frames that went out.
+    pub sent: u64,
+    /// Frames that should have gone out, but waited too long or were too many.
+    pub dropped: u64,
+}
+
+#[derive(Debug)]
+struct Port {
+    name: String,
+    connected: AtomicBool,
+    received: AtomicU64,
+    sent: AtomicU64,
+    dropped: AtomicU64,
+}
+
+/// What the worker tells others.
+#[derive(Default)]
+struct Shared {
+    ports: Mutex<Vec<Arc<Port>>>,
+    moves: Mutex<Vec<Move>>,
+}
+
+/// A running switch. It stops when dropped.
+pub struct Segment {
+    commands: mpsc::Sender<Command>,
+    waker: Arc<Waker>,
+    shared: Arc<Shared>,
+    worker: Option<JoinHandle<()>>,
+    sockets: Mutex<Vec<PathBuf>>,
+}
+
+impl Segment {
+    /// Starts a switch without ports. Every frame it takes in is written to `pcap`, if given.
+    pub fn start(pcap: Option<&Path>) -> Result<Self> {
+        let tap = pcap
+            .map(|path| {
+                pcap::Writer::create(path)
+                    .with_context(|| format!("cannot write {}", path.display()))
+            })
+            .transpose()?;
+        let poll = Poll::new().context("cannot create the segment's event queue")?;
+        let waker = Arc::new(Waker::new(poll.registry(), worker::WAKE)?);
+        let (commands, inbox) = mpsc::channel();
+        let shared = Arc::new(Shared::default());
+        let worker = Worker::new(poll, inbox, shared.clone(), tap);
+        let worker = std::thread::Builder::new()
+            .name("segment".into())
+            .spawn(move || worker.run())
+            .context("cannot start the segment's thread")?;
+        Ok(Self { commands, waker, shared, worker: Some(worker), sockets: Mutex::default() })
+    }
+
+    /// Adds a port whose peer connects to the unix socket `path`. A new connection takes the place of the one before.
+    pub fn listen(&self, name: &str, path: &Path, unknown: UnknownUnicast) -> Result<PortId> {
+        let listener = mio::net::UnixListener::bind(path)
+            .with_context(|| format!("cannot listen on {} for port {name}", path.display()))?;
+        self.sockets.lock().unwrap().push(path.to_path_buf());
+        let (id, port) = self.add(name);
+        self.command(Command::Listen { port, listener, unknown });
+        Ok(id)
+    }
+
+    /// Adds a port inside this process.
+    pub fn local(&self, name: &str) -> (PortId, Sender, Receiver) {
+        /// Frames for the process that wait in the port.
+        const WAITING: usize = 1024;
+        let inbox = Inbox::new();
+        let (outbox, frames) = mpsc::sync_channel(WAITING);
+        let (id, port) = self.add(name);
+        port.connected.store(true, Relaxed);
+        self.command(Command::Local { port, inbox: inbox.clone(), outbox });
+        (id, Sender { inbox, waker: self.waker.clone() }, Receiver { frames })
+    }
+
+    /// Counts of all ports, in the order they were added.
+    pub fn statistics(&self) -> Vec<PortStatistics> {
+        let ports = self.shared.ports.lock().unwrap();
+        ports
+            .iter()
+            .map(|port| PortStatistics {
+                name: port.name.clone(),
+                connected: port.connected.load(Relaxed),
+                received: port.received.load(Relaxed),
+                sent: port.sent.load(Relaxed),
+                dropped: port.dropped.load(Relaxed),
+            })
+            .collect()
+    }
+
+    /// Every address that appeared or moved, oldest first.
+    pub fn moves(&self) -> Vec<Move> {
+        self.shared.moves.lock().unwrap().clone()
+    }
+
+    fn add(&self, name: &str) -> (PortId, Arc<Port>) {
+        let port = Arc::new(Port {
+            name: name.into(),
+            connected: AtomicBool::new(false),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        });
+        let mut ports = self.shared.ports.lock().unwrap();
+        ports.push(port.clone());
+        (PortId(ports.len() - 1), port)
+    }
+
+    fn command(&self, command: Command) {
+        // Both fail only when the worker is gone, and then the segment carries nothing anyway.
+        let _ = self.commands.send(command);
+        let _ = self.waker.wake();
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        self.command(Command::Stop);
+        if let Some(worker) = self.worker.take() {
+            let _ = worker.join();
+        }
+        for path in self.sockets.lock().unwrap().drain(..) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+use super::*;
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+const GUEST: Mac = [0x52, 0x54, 0, 0x67, 0x6f, 1];
+const SOURCE: Mac = [2, 0, 0, 0, 0, 9];
+const BROADCAST: Mac = [0xff; 6];
+
+fn frame(to: Mac, from: Mac, tag: u8) -> Frame {
+    Frame::build(60, |b| {
+        b.extend(to);
+        b.extend(from);
+        b.extend([0x88, 0xb5]);
+        b.resize(PREFIX + 60, tag);
+    })
+}
+
+struct Bench {
+    segment: Segment,
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { segment: Segment::start(None).unwrap(), dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// A port as a QEMU sees it.
+    fn nic(&self, name: &str, unknown: UnknownUnicast) -> (PortId, UnixStream) {
+        let path = self.dir.path().join(name);
+        let id = self.segment.listen(name, &path, unknown).unwrap();
+        let stream = UnixStream::connect(path).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        self.until(|s| s.iter().any(|p| p.name == name && p.connected));
+        (id, stream)
+    }
+
+    fn until(&self, mut condition: impl FnMut(&[PortStatistics]) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !condition(&self.segment.statistics()) {
+            assert!(Instant::now() < deadline, "{:?}", self.segment.statistics());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn send(stream: &mut UnixStream, frame: &Frame) {
+    stream.write_all(frame.wire()).unwrap();
+}
+
+fn receive(stream: &mut UnixStream) -> Option<Vec<u8>> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).ok()?;
+    let mut bytes = vec![0; u32::from_be_bytes(length) as usize];
+    stream.read_exact(&mut bytes).unwrap();
+    Some(bytes)
+}
+
+#[test]
+fn floods_then_learns_then_follows_a_gratuitous_arp() {
+    let bench = Bench::new();
+    let (source_nic, mut a) = bench.nic("source", UnknownUnicast::Flood);
+    let (destination_nic, mut b) = bench.nic("destination", UnknownUnicast::Flood);
+    let (_, mut slirp) = bench.nic("slirp", UnknownUnicast::Block);
+    let (_, sender, receiver) = bench.segment.local("traffic");
+    let transmit = |tag| {
+        sender.send(&mut VecDeque::from([frame(GUEST, SOURCE, tag)]), PATIENCE);
+    };
+
+    transmit(1);
+    assert_eq!(receive(&mut a).unwrap()[20], 1);
+    assert_eq!(receive(&mut b).unwrap()[20], 1);
+
+    send(&mut a, &frame(BROADCAST, GUEST, 2));
+    assert_eq!(receive(&mut b).unwrap()[20], 2);
+    assert_eq!(receive(&mut slirp).unwrap()[20], 2, "blocking concerns unknown unicast only");
+    assert_eq!(receiver.receive(PATIENCE).unwrap().ethernet()[20], 2);
+
+    transmit(3);
+    assert_eq!(receive(&mut a).unwrap()[20], 3);
+    send(&mut b, &frame(BROADCAST, GUEST, 4));
+    assert_eq!(receive(&mut a).unwrap()[20], 4);
+    transmit(5);
+    assert_eq!(receive(&mut b).unwrap()[20], 5);
+    assert_eq!(receive(&mut a), None);
+
+    let moves: Vec<_> = bench
+        .segment
+        .moves()
+        .into_iter()
+        .filter(|m| m.mac == GUEST)
+        .map(|m| (m.from, m.to))
+        .collect();
+    assert_eq!(moves, [(None, source_nic), (Some(source_nic), destination_nic)]);
+}
+
+#[test]
+fn a_peer_that_does_not_drain_holds_up_nobody_and_gets_nothing_stale() {
+    let bench = Bench::new();
+    let (_, mut lazy) = bench.nic("lazy", UnknownUnicast::Flood);
+    let (_, sender, receiver) = bench.segment.local("traffic");
+    send(&mut lazy, &frame(BROADCAST, GUEST, 1));
+    assert!(receiver.receive(PATIENCE).is_some());
+
+    let total = 20_000;
+    for _ in 0..total / 100 {
+        sender.send(&mut (0..100).map(|_| frame(GUEST, SOURCE, 2)).collect(), PATIENCE);
+    }
+    let taken = |s: &[PortStatistics]| s[0].sent + s[0].dropped;
+    bench.until(|s| taken(s) + 2 * queue::CAPACITY as u64 > total);
+    std::thread::sleep(queue::LIFETIME * 2);
+    bench.until(|s| s[0].dropped > 0 && taken(s) + 1 >= total);
+
+    sender.send(&mut VecDeque::from([frame(GUEST, SOURCE, 3)]), PATIENCE);
+    let sent_before = bench.segment.statistics()[0].sent;
+    let old = std::iter::from_fn(|| receive(&mut lazy)).take_while(|f| f[20] == 2).count() as u64;
+    assert!(old <= sent_before + 1, "only what the socket had taken by then: {old}, {sent_before}");
+}
+
+#[test]
+fn a_waiting_sender_goes_at_the_receivers_pace_and_loses_nothing() {
+    let bench = Bench::new();
+    let (_, mut guest) = bench.nic("guest", UnknownUnicast::Flood);
+    let (_, sender, receiver) = bench.segment.local("traffic");
+    send(&mut guest, &frame(BROADCAST, GUEST, 1));
+    assert!(receiver.receive(PATIENCE).is_some());
+    sender.when_full(WhenFull::Wait);
+
+    let total = 20_000u32;
+    let sending = std::thread::spawn(move || {
+        let mut frames: VecDeque<_> = (0..total).map(|n| frame(GUEST, SOURCE, n as u8)).collect();
+        sender.send(&mut frames, PATIENCE);
+        frames.len()
+    });
+    for n in 0..total {
+        assert_eq!(receive(&mut guest).unwrap()[20], n as u8);
+    }
+    assert_eq!(sending.join().unwrap(), 0);
+    assert_eq!(bench.segment.statistics()[0].dropped, 0);
+}
+
+#[test]
+fn a_peer_may_come_back_and_one_that_babbles_is_cut_off() {
+    let bench = Bench::new();
+    let (_, mut first) = bench.nic("nic", UnknownUnicast::Flood);
+    let (_, _sender, receiver) = bench.segment.local("traffic");
+    first.write_all(&[0xff; 64]).unwrap();
+    bench.until(|s| !s[0].connected);
+    let mut second = UnixStream::connect(bench.dir.path().join("nic")).unwrap();
+    send(&mut second, &frame(BROADCAST, GUEST, 7));
+    assert_eq!(receiver.receive(PATIENCE).unwrap().ethernet()[20], 7);
+}
+
+#[test]
+fn the_tap_is_a_pcap_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tap.pcap");
+    let segment = Segment::start(Some(&path)).unwrap();
+    let (_, sender, _receiver) = segment.local("a");
+    let (_, _other, other) = segment.local("b");
+    sender.send(&mut VecDeque::from([frame(GUEST, SOURCE, 1)]), PATIENCE);
+    assert!(other.receive(PATIENCE).is_some());
+    drop(segment);
+    let bytes = std::fs::read(path).unwrap();
+    assert_eq!(bytes.len(), 24 + 16 + 60);
+    assert_eq!(bytes[..4], [0x4d, 0x3c, 0xb2, 0xa1]);
+    assert_eq!(&bytes[24 + 16..][..6], GUEST);
+}
+
+#[test]
+fn a_path_that_cannot_be_bound_is_named() {
+    let segment = Segment::start(None).unwrap();
+    let error =
+        segment.listen("nic", Path::new("/nonexistent/x"), UnknownUnicast::Flood).unwrap_err();
+    assert!(format!("{error:#}").contains("/nonexistent/x"));
+}

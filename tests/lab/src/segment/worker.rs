@@ -1,0 +1,346 @@
+//! The thread that moves frames between ports.
+
+use super::frame::{self, Frame};
+use super::local::{Inbox, WhenFull};
+use super::pcap;
+use super::queue::{LIFETIME, Queue};
+use super::table::{self, Learned, Table};
+use super::{Move, Port, PortId, Shared, UnknownUnicast};
+use bytes::BytesMut;
+use mio::net::{UnixListener, UnixStream};
+use mio::{Events, Interest, Poll, Token};
+use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+/// Token of the waker.
+pub(super) const WAKE: Token = Token(usize::MAX);
+/// Addresses the switch learns at most.
+const ADDRESSES: usize = 1024;
+/// How much is read from a socket before others have their turn.
+const READ: usize = 64 << 10;
+/// How long frames may sit without another look at their age.
+const TICK: Duration = Duration::from_millis(20);
+
+pub(super) enum Command {
+    Listen { port: Arc<Port>, listener: UnixListener, unknown: UnknownUnicast },
+    Local { port: Arc<Port>, inbox: Arc<Inbox>, outbox: mpsc::SyncSender<Frame> },
+    Stop,
+}
+
+enum Peer {
+    Socket { listener: UnixListener, stream: Option<Stream>, queue: Queue },
+    Local { inbox: Arc<Inbox>, outbox: mpsc::SyncSender<Frame>, blocked: bool },
+}
+
+struct Stream {
+    socket: UnixStream,
+    received: BytesMut,
+    /// More may be waiting than was read; edge-triggered polling will not say so again.
+    more: bool,
+}
+
+struct Member {
+    port: Arc<Port>,
+    unknown: UnknownUnicast,
+    peer: Peer,
+}
+
+pub(super) struct Worker {
+    poll: Poll,
+    commands: mpsc::Receiver<Command>,
+    shared: Arc<Shared>,
+    tap: Option<pcap::Writer>,
+    members: Vec<Member>,
+    table: Table<usize>,
+    /// Whether the last round got frames out, so that one that had no room may have some now.
+    progress: bool,
+}
+
+impl Worker {
+    pub(super) fn new(
+        poll: Poll,
+        commands: mpsc::Receiver<Command>,
+        shared: Arc<Shared>,
+        tap: Option<pcap::Writer>,
+    ) -> Self {
+        Self {
+            poll,
+            commands,
+            shared,
+            tap,
+            members: Vec::new(),
+            table: Table::new(ADDRESSES),
+            progress: false,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(64);
+        while self.obey() {
+            let now = Instant::now();
+            for index in 0..self.members.len() {
+                self.take_in(index, now);
+            }
+            self.progress = false;
+            for index in 0..self.members.len() {
+                self.put_out(index, Instant::now());
+            }
+            match self.poll.poll(&mut events, self.patience()) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => break,
+                _ => {}
+            }
+            for event in events.iter().filter(|event| event.token() != WAKE) {
+                let index = event.token().0 / 2;
+                if event.token() == listener_token(index) {
+                    self.accept(index);
+                } else if event.is_readable() {
+                    self.readable(index);
+                }
+            }
+        }
+        for member in &self.members {
+            if let Peer::Local { inbox, .. } = &member.peer {
+                inbox.close();
+            }
+        }
+    }
+
+    /// Carries out commands. `false`: stop.
+    fn obey(&mut self) -> bool {
+        while let Ok(command) = self.commands.try_recv() {
+            let index = self.members.len();
+            let member = match command {
+                Command::Stop => return false,
+                Command::Local { port, inbox, outbox } => Member {
+                    port,
+                    unknown: UnknownUnicast::Flood,
+                    peer: Peer::Local { inbox, outbox, blocked: false },
+                },
+                Command::Listen { port, mut listener, unknown } => {
+                    let token = listener_token(index);
+                    if self
+                        .poll
+                        .registry()
+                        .register(&mut listener, token, Interest::READABLE)
+                        .is_err()
+                    {
+                        return false;
+                    }
+                    let peer = Peer::Socket { listener, stream: None, queue: Queue::default() };
+                    Member { port, unknown, peer }
+                }
+            };
+            self.members.push(member);
+            // Edge-triggered: a connection from before the registration is not announced.
+            self.accept(index);
+        }
+        true
+    }
+
+    fn accept(&mut self, index: usize) {
+        let member = &mut self.members[index];
+        let Peer::Socket { listener, stream, queue } = &mut member.peer else { return };
+        while let Ok((mut socket, _)) = listener.accept() {
+            let both = Interest::READABLE | Interest::WRITABLE;
+            if self.poll.registry().register(&mut socket, stream_token(index), both).is_err() {
+                continue;
+            }
+            queue.clear();
+            *stream = Some(Stream { socket, received: BytesMut::new(), more: true });
+            member.port.connected.store(true, Relaxed);
+        }
+    }
+
+    fn readable(&mut self, index: usize) {
+        if let Peer::Socket { stream: Some(stream), .. } = &mut self.members[index].peer {
+            stream.more = true;
+        }
+    }
+
+    /// How long the poll may sleep.
+    fn patience(&self) -> Option<Duration> {
+        let mut patience = None;
+        for member in &self.members {
+            match &member.peer {
+                Peer::Socket { stream: Some(stream), .. } if stream.more => {
+                    return Some(Duration::ZERO);
+                }
+                Peer::Socket { queue, .. } if !queue.is_empty() => patience = Some(TICK),
+                Peer::Local { blocked: true, .. } if self.progress => return Some(Duration::ZERO),
+                Peer::Local { blocked: true, .. } => patience = Some(TICK),
+                _ => {}
+            }
+        }
+        patience
+    }
+
+    /// Takes what a port has for others.
+    fn take_in(&mut self, index: usize, now: Instant) {
+        let mut frames = Vec::new();
+        match &mut self.members[index].peer {
+            Peer::Socket { stream: Some(stream), .. } if stream.more => {
+                let outcome = read(stream, &mut frames);
+                if outcome.is_err() {
+                    self.disconnect(index);
+                }
+            }
+            Peer::Local { inbox, .. } => {
+                let inbox = inbox.clone();
+                let left = inbox.drain(|frame, when_full| {
+                    if when_full == WhenFull::Wait && self.full(&frame, now) {
+                        return Some(frame);
+                    }
+                    self.forward(index, frame, now);
+                    None
+                });
+                let Peer::Local { blocked, .. } = &mut self.members[index].peer else { return };
+                *blocked = left;
+            }
+            _ => {}
+        }
+        for frame in frames {
+            self.forward(index, frame, now);
+        }
+    }
+
+    /// Whether the one port `frame` is for has no room.
+    fn full(&mut self, frame: &Frame, now: Instant) -> bool {
+        let Some((destination, _)) = frame.addresses() else { return false };
+        let Some(port) = self.table.lookup(destination, now) else { return false };
+        let Peer::Socket { queue, stream: Some(_), .. } = &mut self.members[port].peer else {
+            return false;
+        };
+        queue.expire(now);
+        !queue.has_room()
+    }
+
+    fn forward(&mut self, from: usize, frame: Frame, now: Instant) {
+        let Some((destination, source)) = frame.addresses() else { return };
+        self.members[from].port.received.fetch_add(1, Relaxed);
+        if let Some(tap) = &mut self.tap {
+            tap.write(&frame);
+        }
+        let before = match self.table.learn(source, from, now) {
+            Learned::Nothing => None,
+            Learned::New => Some(None),
+            Learned::Moved { from } => Some(Some(PortId(from))),
+        };
+        if let Some(before) = before {
+            let movement = Move { mac: source, from: before, to: PortId(from), at: now };
+            self.shared.moves.lock().unwrap().push(movement);
+        }
+        let known =
+            if table::is_group(destination) { None } else { self.table.lookup(destination, now) };
+        match known {
+            Some(to) if to == from => {}
+            Some(to) => self.members[to].push(frame, now),
+            None => {
+                let unicast = !table::is_group(destination);
+                for (index, member) in self.members.iter_mut().enumerate() {
+                    if index != from && !(unicast && member.unknown == UnknownUnicast::Block) {
+                        member.push(frame.clone(), now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives a port's peer what waits for it.
+    fn put_out(&mut self, index: usize, now: Instant) {
+        let member = &mut self.members[index];
+        let Peer::Socket { stream, queue, .. } = &mut member.peer else { return };
+        queue.expire(now);
+        let Some(stream) = stream else {
+            queue.clear();
+            member.port.dropped.store(queue.dropped(), Relaxed);
+            return;
+        };
+        let mut gone = false;
+        while !queue.is_empty() {
+            let mut slices = [IoSlice::new(&[]); 64];
+            let used = queue.slices(&mut slices);
+            match stream.socket.write_vectored(&slices[..used]) {
+                Ok(written) => {
+                    member.port.sent.fetch_add(queue.advance(written), Relaxed);
+                    self.progress = true;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => {
+                    gone = true;
+                    break;
+                }
+            }
+        }
+        member.port.dropped.store(queue.dropped(), Relaxed);
+        if gone {
+            self.disconnect(index);
+        }
+    }
+
+    fn disconnect(&mut self, index: usize) {
+        let member = &mut self.members[index];
+        if let Peer::Socket { stream, queue, .. } = &mut member.peer {
+            *stream = None;
+            queue.clear();
+            member.port.connected.store(false, Relaxed);
+            self.table.forget(index);
+        }
+    }
+}
+
+impl Member {
+    fn push(&mut self, frame: Frame, now: Instant) {
+        match &mut self.peer {
+            Peer::Socket { queue, .. } => queue.push(frame, now),
+            Peer::Local { outbox, .. } => {
+                let count = if outbox.try_send(frame).is_ok() {
+                    &self.port.sent
+                } else {
+                    &self.port.dropped
+                };
+                count.fetch_add(1, Relaxed);
+            }
+        }
+    }
+}
+
+/// Reads a turn's worth of frames. `Err`: the peer is gone or makes no sense.
+fn read(stream: &mut Stream, frames: &mut Vec<Frame>) -> Result<(), Gone> {
+    let mut total = 0;
+    while total < READ {
+        let mut chunk = [0; READ];
+        match stream.socket.read(&mut chunk) {
+            Ok(0) => return Err(Gone),
+            Ok(count) => {
+                total += count;
+                stream.received.extend_from_slice(&chunk[..count]);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                stream.more = false;
+                break;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return Err(Gone),
+        }
+    }
+    while let Some(frame) = frame::split(&mut stream.received).map_err(|_| Gone)? {
+        frames.push(frame);
+    }
+    Ok(())
+}
+
+struct Gone;
+
+fn listener_token(index: usize) -> Token {
+    Token(index * 2)
+}
+
+fn stream_token(index: usize) -> Token {
+    Token(index * 2 + 1)
+}
+
+/// The tick has to be short against the age it enforces.
+const _: () = assert!(TICK.as_millis() * 2 < LIFETIME.as_millis());
