@@ -1,2 +1,39 @@
-//! PID 1 of the lab's virtual host.
-fn main() {}
+//! PID 1 of the lab's virtual host: brings up KVM and VFIO, then starts machines on request.
+#![forbid(unsafe_code)]
+
+mod control;
+mod host;
+mod machines;
+
+use anyhow::{Context, Result};
+use lab_init::Report;
+use rustix::system::{RebootCommand, reboot};
+
+fn main() {
+    if let Err(error) = run() {
+        // With no control port the console is all there is; the outside shows its tail.
+        eprintln!("lab-init: {error:#}");
+    }
+    rustix::fs::sync();
+    let _ = reboot(RebootCommand::PowerOff);
+    // Returning from PID 1 panics the kernel, and `panic=-1` ends the machine.
+}
+
+fn run() -> Result<()> {
+    host::mount_all()?;
+    // Those of the control port come first, so a failure of any other can be reported there.
+    let modules = host::load_modules();
+    if let Err(error) = &modules {
+        eprintln!("lab-init: {error:#}");
+    }
+    host::link_channels().context("virtio-serial ports")?;
+    let (requests, reports) = control::open().context("control port")?;
+    match modules.and_then(|()| host::assign_nics()) {
+        Ok(nics) => reports.send(&Report::Ready { nics }),
+        Err(error) => {
+            reports.failed("bring up KVM and VFIO", &error);
+            return Err(error);
+        }
+    }
+    machines::serve(requests, &reports)
+}

@@ -1,0 +1,137 @@
+//! Bringing up the virtual host: file systems, modules, ports, NICs.
+
+use std::{
+    ffi::CString,
+    fs::{self, File},
+    io,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use lab_init::{CHANNELS, MODULE_LIST, Nic};
+use rustix::{
+    io::Errno,
+    mount::{MountFlags, mount},
+    system::finit_module,
+};
+
+/// Mounts the kernel's own file systems.
+pub(crate) fn mount_all() -> Result<()> {
+    for (kind, target) in [
+        ("proc", "/proc"),
+        ("sysfs", "/sys"),
+        ("devtmpfs", "/dev"),
+        ("tmpfs", "/run"),
+        ("tmpfs", "/tmp"),
+    ] {
+        fs::create_dir_all(target)?;
+        match mount(kind, target, kind, MountFlags::empty(), None) {
+            // CONFIG_DEVTMPFS_MOUNT does not cover an initramfs, but nothing forbids that it will.
+            Ok(()) | Err(Errno::BUSY) => {}
+            Err(error) => return Err(error).with_context(|| format!("mount {kind} on {target}")),
+        }
+    }
+    Ok(())
+}
+
+/// Loads the modules of the list that this CPU has a use for.
+pub(crate) fn load_modules() -> Result<()> {
+    let list = fs::read_to_string(MODULE_LIST).context(MODULE_LIST)?;
+    let cpu = fs::read_to_string("/proc/cpuinfo").context("/proc/cpuinfo")?;
+    let has = |flag| cpu.split_ascii_whitespace().any(|word| word == flag);
+    for line in list.lines() {
+        let (path, parameters) = line.split_once(' ').unwrap_or((line, ""));
+        let wanted = match Path::new(path).file_stem().and_then(|stem| stem.to_str()) {
+            Some("kvm_amd") => has("svm"),
+            Some("kvm_intel") => has("vmx"),
+            _ => true,
+        };
+        if wanted {
+            let file = File::open(path).with_context(|| path.to_owned())?;
+            match finit_module(&file, &CString::new(parameters)?, 0) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => {
+                    return Err(error).with_context(|| format!("load {path} {parameters}"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Links each virtio-serial port under its name. There is no udev to do it.
+pub(crate) fn link_channels() -> Result<()> {
+    fs::create_dir_all(CHANNELS)?;
+    // The ports are announced over the device's control queue after the driver has bound.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !Path::new(CHANNELS).join(lab_init::CONTROL_PORT).exists() {
+        ensure!(Instant::now() < deadline, "the port `{}` never appeared", lab_init::CONTROL_PORT);
+        for entry in fs::read_dir("/sys/class/virtio-ports")? {
+            let entry = entry?;
+            // The name comes with a later message than the port.
+            let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
+            let link = Path::new(CHANNELS).join(name.trim_end());
+            if !name.is_empty() && !link.exists() {
+                symlink(Path::new("/dev").join(entry.file_name()), link)?;
+            }
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// Checks KVM and hands every NIC of the host to vfio-pci.
+pub(crate) fn assign_nics() -> Result<Vec<Nic>> {
+    ensure!(
+        Path::new("/dev/kvm").exists(),
+        "the kernel offers no /dev/kvm: the CPU of the virtual host shows neither SVM nor VMX"
+    );
+    let mut functions: Vec<PathBuf> = fs::read_dir("/sys/bus/pci/devices")?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<_>>()?;
+    functions.sort();
+    let mut nics = Vec::new();
+    for function in functions {
+        // PCI Code and ID Assignment 1.3: 02 00 00 is an Ethernet controller.
+        if attribute(&function, "class")? == "0x020000" {
+            nics.push(assign(&function).with_context(|| format!("NIC {}", function.display()))?);
+        }
+    }
+    Ok(nics)
+}
+
+fn assign(function: &Path) -> Result<Nic> {
+    let address = function.file_name().and_then(|name| name.to_str()).context("PCI address")?;
+    let Ok(group) = fs::read_link(function.join("iommu_group")) else {
+        bail!("in no IOMMU group: the host runs without an IOMMU");
+    };
+    let group = group.file_name().and_then(|name| name.to_str()).context("IOMMU group")?;
+    let id = |name| {
+        Ok::<_, anyhow::Error>(attribute(function, name)?.trim_start_matches("0x").to_owned())
+    };
+    let nic = Nic {
+        address: address.into(),
+        id: format!("{}:{}", id("vendor")?, id("device")?),
+        iommu_group: group.into(),
+    };
+    let driver = function.join("driver");
+    if driver.exists() {
+        fs::write(driver.join("unbind"), address).context("unbind")?;
+    }
+    fs::write(function.join("driver_override"), "vfio-pci").context("driver_override")?;
+    fs::write("/sys/bus/pci/drivers_probe", address).context("probe")?;
+    let bound = fs::read_link(&driver).ok();
+    ensure!(bound.is_some_and(|driver| driver.ends_with("vfio-pci")), "vfio-pci did not take it");
+    let device = Path::new("/dev/vfio").join(group);
+    ensure!(device.exists(), "{} is missing", device.display());
+    Ok(nic)
+}
+
+fn attribute(function: &Path, name: &str) -> Result<String> {
+    let path = function.join(name);
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    Ok(text.trim_end().to_owned())
+}

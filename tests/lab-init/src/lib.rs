@@ -1,0 +1,138 @@
+//! What the lab and the `init` of its virtual host say to each other.
+//!
+//! JSON lines over the virtio-serial port [`CONTROL_PORT`]: [`Request`]s in, [`Report`]s out.
+//!
+//! ```text
+//! lab                                   init
+//!  |                                      |  mounts, modules, NICs bound to vfio-pci
+//!  |  <--------------------------- Ready  |  (or Failed, and the host turns itself off)
+//!  |  Spawn { machine, arguments } ---->  |
+//!  |  <------------------------- Spawned  |  QMP and console on the machine's own ports
+//!  |  <-------------------------- Output  |  each line QEMU prints
+//!  |  <-------------------------- Exited  |
+//!  |  PowerOff ------------------------>  |
+//! ```
+#![forbid(unsafe_code)]
+
+use serde::{Deserialize, Serialize};
+
+/// The virtio-serial port of this protocol.
+pub const CONTROL_PORT: &str = "control";
+
+/// Where the initramfs keeps QEMU.
+pub const QEMU: &str = "/bin/qemu-system-x86_64";
+
+/// Where the initramfs keeps QEMU's firmware and ROMs.
+pub const QEMU_DATA: &str = "/share/qemu";
+
+/// Where the initramfs keeps the guest's image.
+pub const GUEST_IMAGE: &str = "/guest/image";
+
+/// Modules to load, in this order: a path and its parameters a line.
+pub const MODULE_LIST: &str = "/lib/modules.list";
+
+/// A machine's virtio-serial ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// The monitor, in QMP.
+    Qmp,
+    /// The first serial port.
+    Console,
+}
+
+impl Channel {
+    /// The name of the port of `machine`, and of its link in [`CHANNELS`].
+    pub fn port(self, machine: &str) -> String {
+        match self {
+            Self::Qmp => format!("{machine}.qmp"),
+            Self::Console => format!("{machine}.console"),
+        }
+    }
+}
+
+/// Directory of links from a virtio-serial port's name to its device.
+pub const CHANNELS: &str = "/run/channels";
+
+/// From the lab to `init`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// Start QEMU with these arguments, its monitor and first serial port on the machine's ports.
+    Spawn {
+        /// `source` or `destination`.
+        machine: String,
+        /// QEMU's command line without the program.
+        arguments: Vec<String>,
+    },
+    /// End a machine's QEMU at once. Its `Exited` follows.
+    Kill {
+        /// The machine.
+        machine: String,
+    },
+    /// End everything.
+    PowerOff,
+}
+
+/// From `init` to the lab.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Report {
+    /// The host is up.
+    Ready {
+        /// NICs bound to vfio-pci, in the order of their addresses.
+        nics: Vec<Nic>,
+    },
+    /// A machine runs.
+    Spawned {
+        /// The machine.
+        machine: String,
+    },
+    /// QEMU said something.
+    Output {
+        /// The machine.
+        machine: String,
+        /// One line of QEMU's standard output or error.
+        line: String,
+    },
+    /// A machine's QEMU is gone.
+    Exited {
+        /// The machine.
+        machine: String,
+        /// How, in words.
+        status: String,
+        /// Whether QEMU ended of its own accord and without an error.
+        success: bool,
+    },
+    /// Something could not be done.
+    Failed {
+        /// What.
+        what: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// A NIC that a machine can be given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nic {
+    /// PCI address in the host, as `vfio-pci,host=` takes it.
+    pub address: String,
+    /// PCI vendor and device, `8086:10d3`.
+    pub id: String,
+    /// Its IOMMU group.
+    pub iommu_group: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_the_wire() {
+        let request = Request::Spawn { machine: "source".into(), arguments: vec!["-M".into()] };
+        let line = serde_json::to_string(&request).unwrap();
+        assert!(!line.contains('\n'));
+        assert_eq!(serde_json::from_str::<Request>(&line).unwrap(), request);
+        assert_eq!(serde_json::to_string(&Request::PowerOff).unwrap(), "\"power-off\"");
+    }
+}

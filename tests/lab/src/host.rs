@@ -1,0 +1,260 @@
+//! The virtual host: a QEMU that emulates a KVM machine with an IOMMU and two Intel NICs.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use lab_init::{CONTROL_PORT, Channel, Nic, Report, Request};
+use tempfile::TempDir;
+
+use crate::{
+    parts::{Accelerator, NicModel, Qemu},
+    process::Guard,
+};
+
+/// The machines the host has channels for.
+pub const MACHINES: [&str; 2] = ["source", "destination"];
+
+/// The MAC address of both NICs: the guest takes the second for the first.
+pub const MAC: &str = "52:54:00:67:6f:01";
+
+/// What the host is made of.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    /// Both the QEMU that emulates the host and, in the initramfs, the one it runs.
+    pub qemu: &'a Qemu,
+    /// The kernel image.
+    pub kernel: &'a Path,
+    /// From [`crate::initramfs`], guest included.
+    pub initramfs: &'a Path,
+    /// The accelerator.
+    pub accelerator: Accelerator,
+    /// The model of both NICs.
+    pub nic: NicModel,
+    /// A listening segment port for each NIC: `-netdev stream` connects to it.
+    pub segment: [&'a Path; 2],
+    /// Memory of the host.
+    pub memory_mib: u32,
+    /// Where the host's console is written to.
+    pub console_log: &'a Path,
+}
+
+/// A running virtual host. Dropped, it is gone with everything in it.
+#[derive(Debug)]
+pub struct VirtualHost {
+    // Dropped in this order: first the host, then what it is connected to.
+    qemu: Guard,
+    control: UnixStream,
+    reports: Receiver<Report>,
+    channels: HashMap<String, UnixStream>,
+    console_log: PathBuf,
+    _sockets: TempDir,
+}
+
+impl VirtualHost {
+    /// Starts the host; it boots by itself until [`VirtualHost::wait_ready`]. The host dies with
+    /// the calling thread.
+    ///
+    /// # Errors
+    /// QEMU cannot be started or ends at once: what it said is in the error.
+    pub fn start(setup: &Setup<'_>) -> Result<Self> {
+        // Not in the report directory: a socket's path has at most 107 characters.
+        let sockets = tempfile::Builder::new().prefix("godwit-lab-").tempdir()?;
+        let mut ports = vec![CONTROL_PORT.to_owned()];
+        for machine in MACHINES {
+            ports.extend([Channel::Qmp, Channel::Console].map(|channel| channel.port(machine)));
+        }
+        let listeners = ports
+            .iter()
+            .map(|port| {
+                let listener = UnixListener::bind(sockets.path().join(port))?;
+                listener.set_nonblocking(true)?;
+                Ok(listener)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let line = command_line(setup, &ports, sockets.path());
+        let said = sockets.path().join("output");
+        let output = fs::File::create(&said)?;
+        let mut qemu = Guard::spawn(
+            Guard::command(&line[0])
+                .args(&line[1..])
+                .stdin(Stdio::null())
+                .stdout(output.try_clone()?)
+                .stderr(output),
+        )
+        .context("cannot start QEMU")?;
+        let mut channels = HashMap::new();
+        for (port, listener) in ports.iter().zip(&listeners) {
+            let stream = accept(listener, &mut qemu, &said)?;
+            channels.insert(port.clone(), stream);
+        }
+        let control =
+            channels.remove(CONTROL_PORT).context("the control port was just accepted")?;
+        let reports = read_reports(control.try_clone()?);
+        let console_log = setup.console_log.into();
+        Ok(Self { qemu, control, reports, channels, console_log, _sockets: sockets })
+    }
+
+    /// Waits for the host to be up with its NICs bound to vfio-pci.
+    ///
+    /// # Errors
+    /// The host failed, and at what; or it ended or fell silent, with its console's last lines.
+    pub fn wait_ready(&mut self, timeout: Duration) -> Result<Vec<Nic>> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            match self.next_report(deadline.saturating_duration_since(Instant::now()))? {
+                Some(Report::Ready { nics }) => return Ok(nics),
+                Some(Report::Failed { what, why }) => bail!("the lab's host cannot {what}: {why}"),
+                Some(other) => bail!("the lab's host said {other:?} before it was ready"),
+                None => bail!(
+                    "the lab's host did not come up within {} s; the end of {}:\n{}",
+                    timeout.as_secs(),
+                    self.console_log.display(),
+                    self.console_tail()
+                ),
+            }
+        }
+    }
+
+    /// Asks for a machine; a [`Report::Spawned`] or [`Report::Failed`] follows.
+    ///
+    /// # Errors
+    /// The host is gone.
+    pub fn spawn(&mut self, machine: &str, arguments: &[String]) -> Result<()> {
+        self.request(&Request::Spawn { machine: machine.into(), arguments: arguments.to_vec() })
+    }
+
+    /// Ends a machine at once; a [`Report::Exited`] follows.
+    ///
+    /// # Errors
+    /// The host is gone.
+    pub fn kill(&mut self, machine: &str) -> Result<()> {
+        self.request(&Request::Kill { machine: machine.into() })
+    }
+
+    /// What the host reports next, or `None` when it reports nothing within `timeout`.
+    ///
+    /// # Errors
+    /// The host ended.
+    pub fn next_report(&mut self, timeout: Duration) -> Result<Option<Report>> {
+        match self.reports.recv_timeout(timeout) {
+            Ok(report) => Ok(Some(report)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => {
+                let status = self.qemu.wait()?;
+                bail!(
+                    "the lab's host ended ({status}); the end of {}:\n{}",
+                    self.console_log.display(),
+                    self.console_tail()
+                )
+            }
+        }
+    }
+
+    /// A machine's monitor or console. It outlives the machine: the next one of that name is
+    /// found at the same stream.
+    ///
+    /// # Errors
+    /// There is no such machine.
+    pub fn channel(&self, machine: &str, channel: Channel) -> Result<UnixStream> {
+        let stream = self.channels.get(&channel.port(machine));
+        Ok(stream.with_context(|| format!("the lab has no machine {machine}"))?.try_clone()?)
+    }
+
+    fn request(&mut self, request: &Request) -> Result<()> {
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        self.control.write_all(&line).context("the lab's host does not listen any more")
+    }
+
+    fn console_tail(&self) -> String {
+        let console = fs::read(&self.console_log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&console);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<String> {
+    let (accelerator, cpu) = match setup.accelerator {
+        Accelerator::Tcg => ("tcg,thread=multi", "max"),
+        Accelerator::Kvm => ("kvm", "host"),
+    };
+    let mut line = setup.qemu.command_line();
+    let mut add = |text: &str| line.extend(text.split(' ').map(str::to_owned));
+    add("-nodefaults -no-user-config -display none -no-reboot");
+    // VFIO interrupts through the emulated IOMMU need the irqchip split.
+    add(&format!("-M q35,kernel-irqchip=split -accel {accelerator} -cpu {cpu} -smp 2"));
+    add(&format!("-m {} -device intel-iommu", setup.memory_mib));
+    add("-device virtio-serial-pci,max_ports=8");
+    for (index, port) in ports.iter().enumerate() {
+        let path = escape(&sockets.join(port));
+        add(&format!("-chardev socket,id=c{index},path={path} -device"));
+        add(&format!("virtserialport,chardev=c{index},name={port},nr={}", index + 1));
+    }
+    for (index, segment) in setup.segment.iter().enumerate() {
+        let path = escape(segment);
+        add(&format!("-device pcie-root-port,id=port{index},chassis={index},slot={index}"));
+        add(&format!("-netdev stream,id=net{index},server=off,addr.type=unix,addr.path={path}"));
+        let model = setup.nic.name();
+        add(&format!("-device {model},netdev=net{index},bus=port{index},mac={MAC},romfile="));
+    }
+    add(&format!("-serial file:{}", setup.console_log.display()));
+    line.extend(["-kernel".into(), setup.kernel.display().to_string()]);
+    line.extend(["-initrd".into(), setup.initramfs.display().to_string()]);
+    // iommu=nopt: DMA is translated, as it is under a VFIO host. The rest makes emulation faster.
+    let append = "console=ttyS0 quiet loglevel=4 panic=-1 intel_iommu=on iommu=nopt \
+                  mitigations=off nokaslr tsc=reliable no_timer_check random.trust_cpu=on";
+    line.extend(["-append".into(), append.into()]);
+    line
+}
+
+/// A path in an option: QEMU takes a doubled comma for a comma.
+fn escape(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+/// Waits for QEMU to connect, which it does before anything else, or to end.
+fn accept(listener: &UnixListener, qemu: &mut Guard, said: &Path) -> Result<UnixStream> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Ok((stream, _)) = listener.accept() {
+            stream.set_nonblocking(false)?;
+            return Ok(stream);
+        }
+        if let Some(status) = qemu.try_wait()? {
+            let said = fs::read_to_string(said).unwrap_or_default();
+            bail!("QEMU could not start the lab's host ({status}): {}", said.trim_end());
+        }
+        if Instant::now() > deadline {
+            bail!("QEMU did not connect to its channels within 30 s");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Reads reports until the host is gone.
+fn read_reports(control: UnixStream) -> Receiver<Report> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(control).lines().map_while(Result::ok) {
+            let report = serde_json::from_str(&line).unwrap_or_else(|error| Report::Failed {
+                what: format!("report in words known here ({line:?})"),
+                why: error.to_string(),
+            });
+            if sender.send(report).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}

@@ -1,0 +1,76 @@
+//! What the lab is put together from.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+/// A QEMU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Qemu {
+    /// The program.
+    pub binary: PathBuf,
+    /// Where its firmware and ROMs are, searched in this order; empty for a QEMU that knows.
+    pub data: Vec<PathBuf>,
+}
+
+impl Qemu {
+    /// Its command line up to the machine: the program, and where its firmware is.
+    #[must_use]
+    pub fn command_line(&self) -> Vec<String> {
+        let mut line = vec![self.binary.display().to_string()];
+        for directory in &self.data {
+            line.extend(["-L".into(), directory.display().to_string()]);
+        }
+        line
+    }
+
+    /// Where a firmware file is.
+    ///
+    /// # Errors
+    /// None of the data directories has it.
+    pub fn firmware(&self, name: &str) -> Result<PathBuf> {
+        self.data
+            .iter()
+            .map(|directory| directory.join(name))
+            .find(|path| path.is_file())
+            .with_context(|| format!("QEMU's firmware file {name} is in none of {:?}", self.data))
+    }
+}
+
+/// The kernel of the virtual host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostKernel {
+    /// The bootable image, `vmlinuz-RELEASE`.
+    pub image: PathBuf,
+    /// Its modules, `lib/modules/RELEASE`.
+    pub modules: PathBuf,
+}
+
+/// What carries out the virtual host's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accelerator {
+    /// Software.
+    Tcg,
+    /// This machine's KVM, which must nest.
+    Kvm,
+}
+
+/// The models of passthrough NICs that QEMU emulates for the virtual host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NicModel {
+    /// Intel 82574L.
+    E1000e,
+    /// Intel 82576.
+    Igb,
+}
+
+impl NicModel {
+    /// QEMU's name for it, and ours.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::E1000e => "e1000e",
+            Self::Igb => "igb",
+        }
+    }
+}
