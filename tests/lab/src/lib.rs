@@ -8,3 +8,4 @@ pub mod process;
 pub mod segment;
 
 pub use lab_init as init;
+pub mod source;
