@@ -5,6 +5,7 @@ pub mod host;
 pub mod initramfs;
 pub mod parts;
 pub mod process;
+pub mod migration;
 pub mod segment;
 
 pub use lab_init as init;

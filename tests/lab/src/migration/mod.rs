@@ -1,0 +1,4 @@
+//! Live migration as seen from outside.
+
+pub mod console;
+pub mod qmp;

@@ -1,0 +1,393 @@
+//! A client of the QEMU Machine Protocol (QEMU `docs/interop/qmp-spec.rst`), typed for the commands that a migration needs.
+//!
+//! The `qapi` crate would have all commands, but its types are generated from an older QEMU's schema, and an event or a
+//! migration status it does not know ends the connection. Here, what is not known is passed by.
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// How long a monitor may take to answer. Under emulation, with everything else going on, a second is nothing.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A command and what it returns.
+pub trait Command: Serialize {
+    /// Its name.
+    const NAME: &'static str;
+    /// What comes back. `Empty` when nothing does.
+    type Return: DeserializeOwned;
+}
+
+/// An object without, or of no interest for, its members.
+#[derive(Debug, Deserialize)]
+pub struct Empty {}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Event {
+    /// Its name.
+    #[serde(rename = "event")]
+    pub name: String,
+    /// What belongs to it.
+    #[serde(default)]
+    pub data: Value,
+}
+
+/// A refusal by QEMU, in its words.
+#[derive(Debug)]
+pub struct Refused {
+    /// The command.
+    pub command: &'static str,
+    /// QEMU's description.
+    pub description: String,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "QEMU refused {}: {}", self.command, self.description)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// A monitor.
+#[derive(Debug)]
+pub struct Qmp {
+    /// Whose monitor it is, for errors.
+    machine: String,
+    stream: UnixStream,
+    received: Vec<u8>,
+    events: VecDeque<Event>,
+}
+
+impl Qmp {
+    /// Waits for the greeting and negotiates. The stream may still hold what an earlier machine said.
+    pub fn connect(machine: &str, stream: UnixStream) -> Result<Self> {
+        let mut qmp =
+            Self { machine: machine.into(), stream, received: Vec::new(), events: VecDeque::new() };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let message = qmp.message(deadline)?.with_context(|| {
+                format!(
+                    "the monitor of the {machine} did not greet within {} s",
+                    PATIENCE.as_secs()
+                )
+            })?;
+            if message.get("QMP").is_some() {
+                break;
+            }
+        }
+        qmp.events.clear();
+        qmp.execute(&Capabilities {})?;
+        Ok(qmp)
+    }
+
+    /// Executes a command. A [`Refused`] is in the error's chain when QEMU answered, but with an error.
+    pub fn execute<C: Command>(&mut self, command: &C) -> Result<C::Return> {
+        let mut line =
+            serde_json::to_vec(&serde_json::json!({ "execute": C::NAME, "arguments": command }))?;
+        line.push(b'\n');
+        let machine = self.machine.clone();
+        let context = || format!("monitor of the {machine}: {}", C::NAME);
+        self.stream.write_all(&line).with_context(context)?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut message = self.message(deadline).with_context(context)?.with_context(|| {
+                format!("{}: no answer within {} s", context(), PATIENCE.as_secs())
+            })?;
+            if let Some(value) = message.get_mut("return") {
+                return serde_json::from_value(value.take()).with_context(context);
+            }
+            if let Some(error) = message.get("error") {
+                let description = error["desc"].as_str().unwrap_or("(no description)").into();
+                return Err(anyhow!(Refused { command: C::NAME, description }).context(context()));
+            }
+            self.note(message);
+        }
+    }
+
+    /// Waits until an event of that name, and takes it and all before it. `None`: not within `patience`.
+    pub fn wait_event(&mut self, name: &str, patience: Duration) -> Result<Option<Event>> {
+        let deadline = Instant::now() + patience;
+        loop {
+            while let Some(event) = self.events.pop_front() {
+                if event.name == name {
+                    return Ok(Some(event));
+                }
+            }
+            match self.message(deadline)? {
+                Some(message) => self.note(message),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn note(&mut self, message: Value) {
+        if let Ok(event) = serde_json::from_value::<Event>(message) {
+            self.events.push_back(event);
+        }
+    }
+
+    /// The next message, or `None` at the deadline.
+    fn message(&mut self, deadline: Instant) -> Result<Option<Value>> {
+        loop {
+            if let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.received.drain(..=end).collect();
+                if line.iter().all(u8::is_ascii_whitespace) {
+                    continue;
+                }
+                return serde_json::from_slice(&line).map(Some).with_context(|| {
+                    let line = String::from_utf8_lossy(&line);
+                    format!("the monitor of the {} sent no JSON: {}", self.machine, line.trim_end())
+                });
+            }
+            // A timeout of zero would mean none.
+            let left =
+                deadline.saturating_duration_since(Instant::now()).max(Duration::from_micros(1));
+            self.stream.set_read_timeout(Some(left))?;
+            let mut chunk = [0; 4096];
+            match self.stream.read(&mut chunk) {
+                Ok(0) => bail!("the {} closed its monitor", self.machine),
+                Ok(count) => self.received.extend_from_slice(&chunk[..count]),
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
+                    if Instant::now() >= deadline {
+                        return Ok(None);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    return Err(error).with_context(|| {
+                        format!("cannot read the monitor of the {}", self.machine)
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Whether the error is QEMU's own refusal, and not a broken connection.
+pub fn refusal(error: &anyhow::Error) -> Option<&Refused> {
+    error.downcast_ref()
+}
+
+macro_rules! command {
+    ($(#[$doc:meta])* $type:ident = $name:literal -> $return:ty { $($(#[$field_doc:meta])* $field:ident: $field_type:ty),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Serialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub struct $type { $($(#[$field_doc])* pub $field: $field_type),* }
+        impl Command for $type {
+            const NAME: &'static str = $name;
+            type Return = $return;
+        }
+    };
+}
+
+command!(
+    /// Leaves negotiation mode.
+    Capabilities = "qmp_capabilities" -> Empty {}
+);
+command!(
+    /// Ends QEMU.
+    Quit = "quit" -> Empty {}
+);
+command!(
+    /// Whether the machine runs.
+    QueryStatus = "query-status" -> Status {}
+);
+command!(
+    /// Starts a migration.
+    Migrate = "migrate" -> Empty {
+        /// Where to, as `-incoming` takes it.
+        uri: String,
+    }
+);
+command!(
+    /// Cancels the migration.
+    MigrateCancel = "migrate_cancel" -> Empty {}
+);
+command!(
+    /// How the migration is going.
+    QueryMigrate = "query-migrate" -> MigrationInfo {}
+);
+command!(
+    /// Sets capabilities.
+    MigrateSetCapabilities = "migrate-set-capabilities" -> Empty {
+        /// Those to be changed.
+        capabilities: Vec<Capability>,
+    }
+);
+command!(
+    /// Sets parameters, also while a migration runs.
+    MigrateSetParameters = "migrate-set-parameters" -> Empty {
+        /// Bytes a second.
+        max_bandwidth: u64,
+        /// Milliseconds.
+        downtime_limit: u64,
+    }
+);
+command!(
+    /// Asks the guest to give a device back.
+    DeviceDel = "device_del" -> Empty {
+        /// Its id.
+        id: String,
+    }
+);
+
+/// Reads a property.
+#[derive(Debug, Serialize)]
+pub struct QomGet {
+    /// Of the object at this path.
+    pub path: String,
+    /// Its name.
+    pub property: String,
+}
+
+impl Command for QomGet {
+    const NAME: &'static str = "qom-get";
+    type Return = Value;
+}
+
+/// Plugs a device in: driver and properties.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct DeviceAdd(pub serde_json::Map<String, Value>);
+
+impl Command for DeviceAdd {
+    const NAME: &'static str = "device_add";
+    type Return = Empty;
+}
+
+/// Whether a machine runs, and why not.
+#[derive(Debug, Deserialize)]
+pub struct Status {
+    /// It does.
+    pub running: bool,
+    /// `running`, `inmigrate`, `postmigrate`, …
+    pub status: String,
+}
+
+/// A capability and its new state.
+#[derive(Debug, Serialize)]
+pub struct Capability {
+    /// Its name.
+    pub capability: String,
+    /// On or off.
+    pub state: bool,
+}
+
+/// How a migration is going.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct MigrationInfo {
+    /// `setup`, `active`, `device`, `completed`, `cancelling`, `cancelled`, `failed`, and others; none before the first.
+    pub status: Option<String>,
+    /// Milliseconds since it began, or that it took.
+    pub total_time: Option<u64>,
+    /// Milliseconds the machine was stopped, at the end.
+    pub downtime: Option<u64>,
+    /// Figures about memory.
+    pub ram: Option<RamStatistics>,
+    /// Why it failed.
+    pub error_desc: Option<String>,
+}
+
+/// What of memory has been copied.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct RamStatistics {
+    /// Bytes sent.
+    pub transferred: u64,
+    /// Bytes still to be sent.
+    pub remaining: u64,
+    /// Bytes of memory.
+    pub total: u64,
+    /// Times the log was read: passes over memory.
+    pub dirty_sync_count: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+
+    /// Answers each line with the next of `answers`.
+    fn monitor(
+        answers: &'static [&'static str],
+    ) -> (UnixStream, std::thread::JoinHandle<Vec<String>>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let served = std::thread::spawn(move || {
+            let mut writer = theirs.try_clone().unwrap();
+            let mut lines = BufReader::new(theirs).lines();
+            let mut heard = Vec::new();
+            writer.write_all(b"{\"event\": \"STOP\"}\r\n{\"QMP\": {\"version\": {}}}\r\n").unwrap();
+            writer.write_all(b"{\"return\": {}}\r\n").unwrap();
+            heard.push(lines.next().unwrap().unwrap());
+            for answer in answers {
+                heard.push(lines.next().unwrap().unwrap());
+                // In two pieces, as a relay may deliver it.
+                let (a, b) = answer.split_at(answer.len() / 2);
+                writer.write_all(a.as_bytes()).unwrap();
+                writer.write_all(b.as_bytes()).unwrap();
+                writer.write_all(b"\r\n").unwrap();
+            }
+            heard
+        });
+        (ours, served)
+    }
+
+    #[test]
+    fn commands_are_sent_and_answered_with_events_in_between() {
+        let (stream, served) = monitor(&[
+            "{\"event\": \"NEVER_HEARD_OF\", \"data\": {\"x\": 1}, \"timestamp\": {}}\r\n{\"return\": {\"status\": \"brand-new\", \"ram\": {\"transferred\": 7}}}",
+            "{\"return\": {}}",
+        ]);
+        let mut qmp = Qmp::connect("source", stream).unwrap();
+        let info = qmp.execute(&QueryMigrate {}).unwrap();
+        assert_eq!(info.status.as_deref(), Some("brand-new"));
+        assert_eq!(info.ram.unwrap().transferred, 7);
+        let event = qmp.wait_event("NEVER_HEARD_OF", Duration::ZERO).unwrap().unwrap();
+        assert_eq!(event.data["x"], 1);
+        qmp.execute(&MigrateSetParameters { max_bandwidth: 1 << 20, downtime_limit: 300 }).unwrap();
+        let heard = served.join().unwrap();
+        assert_eq!(heard[0], "{\"arguments\":{},\"execute\":\"qmp_capabilities\"}");
+        let sent: Value = serde_json::from_str(&heard[2]).unwrap();
+        assert_eq!(sent["arguments"]["max-bandwidth"], 1 << 20);
+        assert_eq!(sent["arguments"]["downtime-limit"], 300);
+    }
+
+    #[test]
+    fn a_refusal_is_in_qemus_words() {
+        let (stream, _served) = monitor(&[
+            "{\"error\": {\"class\": \"GenericError\", \"desc\": \"Guest is not ready\"}}",
+        ]);
+        let mut qmp = Qmp::connect("source", stream).unwrap();
+        let error = qmp.execute(&MigrateCancel {}).unwrap_err();
+        assert_eq!(refusal(&error).unwrap().description, "Guest is not ready");
+        assert!(format!("{error:#}").contains("source"), "{error:#}");
+    }
+
+    #[test]
+    fn a_monitor_that_closes_or_babbles_is_an_error() {
+        let (stream, served) = monitor(&["what?"]);
+        let mut qmp = Qmp::connect("destination", stream).unwrap();
+        assert!(format!("{:#}", qmp.execute(&Quit {}).unwrap_err()).contains("what?"));
+        served.join().unwrap();
+        let error = qmp.wait_event("X", Duration::from_secs(5)).unwrap_err();
+        assert!(error.to_string().contains("destination closed"), "{error}");
+    }
+
+    #[test]
+    fn waiting_for_an_event_ends() {
+        let (stream, _served) = monitor(&["{\"return\": {}}"]);
+        let mut qmp = Qmp::connect("source", stream).unwrap();
+        assert_eq!(qmp.wait_event("RESUME", Duration::from_millis(10)).unwrap(), None);
+    }
+}
