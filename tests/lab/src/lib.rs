@@ -3,10 +3,10 @@
 
 pub mod host;
 pub mod initramfs;
+pub mod migration;
 pub mod parts;
 pub mod process;
-pub mod migration;
 pub mod segment;
+pub mod source;
 
 pub use lab_init as init;
-pub mod source;
