@@ -85,7 +85,7 @@ pub(crate) struct Run {
     /// The guest's command line
     #[arg(long, value_name = "guest command line", allow_hyphen_values = true)]
     pub(crate) append: Option<String>,
-    /// End the machine after so many seconds
+    /// End the machine after so many seconds, with exit status 124
     #[arg(long, value_name = "S")]
     pub(crate) timeout: Option<u64>,
 }

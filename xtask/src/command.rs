@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 /// Runs to the end, output captured; a failure carries the last lines of what the program said.
 pub(crate) fn run(command: &mut Command) -> Result<Output> {
     let output = command
+        // So that errors can be recognised.
+        .env("LC_ALL", "C.UTF-8")
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("cannot start {}", display(command)))?;

@@ -17,13 +17,6 @@ use crate::{command, paths, progress::Step};
 /// apt's own downloader: on every Debian machine, and it knows that machine's proxy and keys.
 const APT_HELPER: &str = "/usr/lib/apt/apt-helper";
 
-/// A file by its name, in the cache's `downloads` or in `$GODWIT_DOWNLOADS`.
-pub(crate) fn find_near(name: &str) -> Result<Option<PathBuf>> {
-    let cached = paths::cache()?.join("downloads").join(name);
-    let given = paths::downloads().map(|directory| directory.join(name));
-    Ok([Some(cached), given].into_iter().flatten().find(|path| path.is_file()))
-}
-
 /// Downloads `url` into the cache's `downloads` as `name`.
 pub(crate) fn fetch(url: &str, name: &str) -> Result<PathBuf> {
     let directory = paths::cache()?.join("downloads");

@@ -1,11 +1,28 @@
 //! `cargo xtask image`.
 
-use std::process::ExitCode;
+use std::{fs, process::ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
-use crate::cli::Image;
+use crate::{
+    build,
+    cli::{Image, ImageFormat},
+};
 
-pub(crate) fn main(_options: &Image) -> Result<ExitCode> {
-    bail!("`image` is not available yet")
+pub(crate) fn main(options: &Image) -> Result<ExitCode> {
+    let built = match options.format {
+        ImageFormat::Elf => build::guest()?,
+        ImageFormat::Disk => bail!(
+            "`--format disk` is not available yet; `--format elf` makes a kernel for QEMU's -kernel"
+        ),
+    };
+    let path = match &options.out {
+        None => built,
+        Some(out) => {
+            fs::copy(&built, out).with_context(|| format!("cannot write {}", out.display()))?;
+            out.clone()
+        }
+    };
+    println!("{}", path.display());
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,11 +1,17 @@
 //! `cargo xtask`: builds, boots, migrates and tests Godwit.
 
+mod accel;
+mod build;
 mod cli;
 mod command;
+mod debian;
 mod demo;
 mod doctor;
 mod download;
+mod host_kernel;
 mod image;
+mod lab_parts;
+mod machine;
 mod migrate;
 mod paths;
 mod progress;
@@ -33,7 +39,19 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
+            if is_full_disk(&error) {
+                eprintln!(
+                    "A disk is full: free some space, or set GODWIT_CACHE to a directory on \
+                     another disk."
+                );
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether an error, ours or that of a program we ran, is for want of space.
+fn is_full_disk(error: &anyhow::Error) -> bool {
+    // What the C library says for ENOSPC, whoever reports it; commands run in the C locale.
+    format!("{error:#}").contains("No space left on device")
 }

@@ -11,37 +11,27 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// Between two lines when nobody watches a bar.
 const LINE_INTERVAL: Duration = Duration::from_secs(15);
 
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("a constant template").progress_chars("=> ")
+}
+
 /// One piece of work with a title. Dropped unfinished, it leaves the terminal clean for an error.
 pub(crate) struct Step {
     title: String,
     started: Instant,
-    total: u64,
     /// `None` when standard error is no terminal.
     bar: Option<ProgressBar>,
     last_line: Instant,
 }
 
 impl Step {
-    /// Work of unknown length.
+    /// Starts work whose length is not known, or not yet.
     pub(crate) fn new(title: impl Display) -> Self {
-        Self::start(title, 0, ProgressBar::new_spinner(), "{spinner} {prefix} {msg} {elapsed}")
-    }
-
-    /// Work of `total` units.
-    pub(crate) fn with_total(title: impl Display, total: u64) -> Self {
-        let template = "{prefix} [{bar:30}] {percent}% {msg} (about {eta} left)";
-        Self::start(title, total, ProgressBar::new(total), template)
-    }
-
-    fn start(title: impl Display, total: u64, bar: ProgressBar, template: &str) -> Self {
         let title = title.to_string();
         let now = Instant::now();
         let bar = if std::io::stderr().is_terminal() {
-            bar.set_style(
-                ProgressStyle::with_template(template)
-                    .expect("a constant template")
-                    .progress_chars("=> "),
-            );
+            let bar = ProgressBar::new_spinner();
+            bar.set_style(style("{spinner} {prefix} {msg} {elapsed}"));
             bar.set_prefix(title.clone());
             bar.enable_steady_tick(Duration::from_millis(120));
             Some(bar)
@@ -49,15 +39,19 @@ impl Step {
             eprintln!("{title} ...");
             None
         };
-        Self { title, started: now, total, bar, last_line: now }
+        Self { title, started: now, bar, last_line: now }
     }
 
-    /// `position` of the total is done.
-    pub(crate) fn set(&mut self, position: u64) {
+    /// `done` of `total` units are done.
+    pub(crate) fn set(&mut self, done: u64, total: u64) {
         if let Some(bar) = &self.bar {
-            bar.set_position(position);
-        } else if self.total > 0 && self.line_is_due() {
-            eprintln!("{} ... {}%", self.title, position.min(self.total) * 100 / self.total);
+            if bar.length() != Some(total) {
+                bar.set_style(style("{prefix} [{bar:30}] {percent}% ({eta} left)"));
+                bar.set_length(total);
+            }
+            bar.set_position(done);
+        } else if total > 0 && self.line_is_due() {
+            eprintln!("{} ... {}%", self.title, done.min(total) * 100 / total);
         }
     }
 

@@ -1,11 +1,49 @@
 //! `cargo xtask run`.
 
-use std::process::ExitCode;
+use std::{
+    process::{ExitCode, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
+use lab::process::Guard;
 
-use crate::cli::Run;
+use crate::{accel, build, cli::Run, machine};
 
-pub(crate) fn main(_options: &Run) -> Result<ExitCode> {
-    bail!("`run` is not available yet")
+/// As timeout(1) has it.
+const TIMED_OUT: u8 = 124;
+
+pub(crate) fn main(options: &Run) -> Result<ExitCode> {
+    // First what can be wrong with the request: building takes a while.
+    let nic = machine::nic(&options.nic, &options.net, &options.forward)?;
+    let image = build::guest()?;
+    let qemu = machine::qemu()?;
+    let accelerator = accel::choose(options.accel, &qemu, &image)?;
+    let append = options.append.as_deref().unwrap_or_default();
+    let mut line = machine::command_line(&qemu, accelerator, options.mem, &image, append);
+    line.extend(nic);
+    line.extend(["-serial".into(), "stdio".into()]);
+    // The console is for reading: with no terminal on its input QEMU cannot leave one in raw mode.
+    let mut guest = Guard::spawn(Guard::command(&line[0]).args(&line[1..]).stdin(Stdio::null()))
+        .context("cannot start QEMU")?;
+    let deadline = options.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    loop {
+        if let Some(status) = guest.try_wait()? {
+            return Ok(exit_code(status));
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(ExitCode::from(TIMED_OUT));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The guest's own code where it gave one: isa-debug-exit makes `code << 1 | 1` of it.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    match status.code() {
+        Some(0) => ExitCode::SUCCESS,
+        Some(code) if code & 1 == 1 && code > 1 => ExitCode::from((code >> 1) as u8),
+        _ => ExitCode::FAILURE,
+    }
 }

@@ -6,6 +6,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::{command, progress::Step};
 
+/// Debian's own Python, which its packages of modules belong to, whatever else `PATH` offers.
+pub(crate) const PYTHON: &str = "/usr/bin/python3";
+
 /// Something that a Debian package provides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tool {
@@ -52,9 +55,7 @@ impl Tool {
         match self.probe {
             Probe::Program(name) => find_program(name).is_some(),
             Probe::Library(name) => succeeds("pkg-config", &["--exists", name]),
-            Probe::PythonModule(name) => {
-                succeeds("/usr/bin/python3", &["-c", &format!("import {name}")])
-            }
+            Probe::PythonModule(name) => succeeds(PYTHON, &["-c", &format!("import {name}")]),
             Probe::File(path) => std::path::Path::new(path).exists(),
         }
     }

@@ -19,7 +19,7 @@ use crate::parts::{HostKernel, Qemu};
 
 /// What QEMU loads when it starts a machine of the lab; the first two for every machine, the
 /// others for `-kernel` with a PVH image and with Linux.
-const FIRMWARE: &[&str] = &["bios-256k.bin", "kvmvapic.bin", "pvh.bin", "linuxboot_dma.bin"];
+pub const FIRMWARE: &[&str] = &["bios-256k.bin", "kvmvapic.bin", "pvh.bin", "linuxboot_dma.bin"];
 
 /// Writes the initramfs of a host with this kernel and this QEMU. The guest is not in it: see
 /// [`append_guest`].

@@ -1,0 +1,81 @@
+//! Whether KVM works, found out by using it.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use lab::{
+    parts::{Accelerator, Qemu},
+    process::Guard,
+};
+
+use crate::{cli::Accel, command, machine};
+
+/// A guest under a KVM that works has said its first words long before.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What `--accel` comes to on this machine. One line says so when `auto` finds KVM unusable.
+pub(crate) fn choose(accel: Accel, qemu: &Qemu, image: &Path) -> Result<Accelerator> {
+    match accel {
+        Accel::Kvm => Ok(Accelerator::Kvm),
+        Accel::Tcg => Ok(Accelerator::Tcg),
+        Accel::Auto => match kvm_trouble(qemu, image)? {
+            None => Ok(Accelerator::Kvm),
+            Some(trouble) => {
+                eprintln!("KVM is not usable here ({trouble}); emulating in software (TCG)");
+                Ok(Accelerator::Tcg)
+            }
+        },
+    }
+}
+
+/// What keeps this machine's KVM from running an ordinary guest, namely ours; `None` if nothing.
+///
+/// Opening `/dev/kvm` proves little: there are machines where that, and a few instructions of real
+/// mode, work, and where any kernel hangs or makes QEMU abort.
+pub(crate) fn kvm_trouble(qemu: &Qemu, image: &Path) -> Result<Option<String>> {
+    match File::options().read(true).write(true).open("/dev/kvm") {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Some("there is no /dev/kvm".into()));
+        }
+        Err(error) => return Ok(Some(format!("/dev/kvm: {error}"))),
+        Ok(_) => {}
+    }
+    let scratch = tempfile::tempdir()?;
+    let console_path = scratch.path().join("console");
+    let said_path = scratch.path().join("qemu");
+    let mut line = machine::command_line(qemu, Accelerator::Kvm, 128, image, "ip=10.0.2.15/24");
+    line.extend(["-serial".into(), format!("file:{}", console_path.display())]);
+    let said = File::create(&said_path)?;
+    let mut guest = Guard::spawn(
+        Guard::command(&line[0])
+            .args(&line[1..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(said),
+    )
+    .context("cannot start QEMU")?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let console = fs::read_to_string(&console_path).unwrap_or_default();
+        if console.lines().any(|line| line.starts_with("godwit:")) {
+            return Ok(None);
+        }
+        if let Some(status) = guest.try_wait()? {
+            let said = fs::read_to_string(&said_path).unwrap_or_default();
+            let last = command::tail(&said, 1);
+            let last = if last.is_empty() { status.to_string() } else { last.trim().to_owned() };
+            return Ok(Some(format!("QEMU: {}", last.trim_start_matches("qemu-system-x86_64: "))));
+        }
+        if Instant::now() > deadline {
+            let seconds = PATIENCE.as_secs();
+            return Ok(Some(format!("a guest said nothing within {seconds} s")));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,63 @@
+//! Building our own crates for other targets.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{command, paths, progress::Step, tools};
+
+/// Builds the unikernel; the path of its PVH ELF.
+pub(crate) fn guest() -> Result<PathBuf> {
+    program("net-app", "x86_64-unknown-none", "Building the unikernel")
+}
+
+/// Builds PID 1 of the lab's host, statically linked.
+pub(crate) fn lab_init() -> Result<PathBuf> {
+    program("lab-init", "x86_64-unknown-linux-musl", "Building the lab's init")
+}
+
+fn program(package: &str, target: &str, title: &str) -> Result<PathBuf> {
+    require_target(target)?;
+    let step = Step::new(title);
+    command::run(
+        cargo()
+            .args(["build", "--release", "--quiet", "--package", package, "--target", target])
+            .current_dir(paths::checkout()),
+    )?;
+    step.finish("done");
+    Ok(paths::target().join(target).join("release").join(package))
+}
+
+/// The cargo that started this tool.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.env("CARGO_TERM_COLOR", "never");
+    command
+}
+
+/// Sees to it that rustc has the standard library of `target`.
+fn require_target(target: &str) -> Result<()> {
+    let output = command::run(
+        Command::new("rustc")
+            .args(["--print", "target-libdir", "--target", target])
+            .current_dir(paths::checkout()),
+    )?;
+    if Path::new(String::from_utf8_lossy(&output.stdout).trim()).exists() {
+        return Ok(());
+    }
+    let remedy = format!("add it with `rustup target add {target}`");
+    if tools::find_program("rustup").is_none() {
+        anyhow::bail!("this Rust toolchain lacks the target {target}; {remedy}");
+    }
+    let step = Step::new(format!("Adding the Rust target {target}"));
+    command::run(
+        Command::new("rustup").args(["target", "add", target]).current_dir(paths::checkout()),
+    )
+    .context(remedy)?;
+    step.finish("done");
+    Ok(())
+}

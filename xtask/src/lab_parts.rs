@@ -1,0 +1,39 @@
+//! What every start of the lab needs, made or fetched with progress shown.
+
+use std::{fs::File, path::PathBuf};
+
+use anyhow::{Context, Result};
+use lab::{
+    initramfs,
+    parts::{HostKernel, Qemu},
+};
+use tempfile::TempDir;
+
+use crate::{build, cli, host_kernel, progress::Step, qemu};
+
+/// Everything to start the lab with. Keeps its files as long as it lives.
+#[derive(Debug)]
+pub(crate) struct LabParts {
+    pub(crate) qemu: Qemu,
+    pub(crate) kernel: HostKernel,
+    /// With the guest's image in it.
+    pub(crate) initramfs: PathBuf,
+    _directory: TempDir,
+}
+
+/// Builds the guest, the patched QEMU and the lab's host.
+pub(crate) fn prepare(host: &cli::Host) -> Result<LabParts> {
+    let kernel = host_kernel::get(host.host_kernel.as_deref())?;
+    let guest = build::guest()?;
+    let init = build::lab_init()?;
+    let qemu = qemu::get()?;
+    let step = Step::new("Packing the lab's host");
+    let directory = tempfile::Builder::new().prefix("godwit-parts-").tempdir()?;
+    let initramfs = directory.path().join("initramfs");
+    let mut out = File::create(&initramfs)?;
+    initramfs::write(&mut out, &init, &qemu, &kernel)
+        .and_then(|()| initramfs::append_guest(&mut out, &guest))
+        .with_context(|| initramfs.display().to_string())?;
+    step.finish(format_args!("{} MiB", out.metadata()?.len() >> 20));
+    Ok(LabParts { qemu, kernel, initramfs, _directory: directory })
+}

@@ -1,0 +1,169 @@
+//! The machine the unikernel runs on outside the lab: QEMU's command line, by parts.
+
+use std::{fs, net, path::Path};
+
+use anyhow::{Context, Result, bail, ensure};
+use lab::parts::{Accelerator, Qemu};
+
+use crate::{
+    cli::{Forward, Net, RunNic},
+    qemu, tools,
+};
+
+/// The distribution's QEMU when there is one, else the patched one.
+pub(crate) fn qemu() -> Result<Qemu> {
+    match tools::find_program("qemu-system-x86_64") {
+        Some(binary) => Ok(Qemu { binary, data: Vec::new() }),
+        None => qemu::get(),
+    }
+}
+
+/// The machine with a guest, without NIC and serial port.
+pub(crate) fn command_line(
+    qemu: &Qemu,
+    accelerator: Accelerator,
+    memory_mib: u32,
+    image: &Path,
+    append: &str,
+) -> Vec<String> {
+    let (accelerator, cpu) = match accelerator {
+        Accelerator::Kvm => ("kvm", "host"),
+        Accelerator::Tcg => ("tcg", "max"),
+    };
+    let mut line = qemu.command_line();
+    let rest = format!(
+        "-nodefaults -no-user-config -display none -no-reboot -M q35 -accel {accelerator} \
+         -cpu {cpu} -m {memory_mib} -device isa-debug-exit,iobase=0xf4,iosize=4"
+    );
+    line.extend(rest.split(' ').map(str::to_owned));
+    line.extend(["-kernel".into(), image.display().to_string(), "-append".into(), append.into()]);
+    line
+}
+
+/// The options of a NIC and what it is connected to.
+pub(crate) fn nic(nic: &RunNic, net: &Net, forwards: &[Forward]) -> Result<Vec<String>> {
+    let mut line = vec!["-device".into(), "pcie-root-port,id=rp0,slot=1".into()];
+    if let RunNic::Vfio(bdf) = nic {
+        ensure!(forwards.is_empty(), "--forward needs an emulated NIC, not {nic}");
+        check_vfio(bdf)?;
+        line.extend(["-device".into(), format!("vfio-pci,host={bdf},bus=rp0")]);
+        return Ok(line);
+    }
+    let model = match nic {
+        RunNic::E1000e => "e1000e,bus=rp0",
+        other => bail!("this unikernel has no driver for {other} yet; --nic e1000e works"),
+    };
+    // No boot ROM: the guest needs none, and not every QEMU has it.
+    line.extend(["-device".into(), format!("{model},netdev=net0,romfile=")]);
+    line.extend(["-netdev".into(), backend(net, forwards)?]);
+    Ok(line)
+}
+
+fn backend(net: &Net, forwards: &[Forward]) -> Result<String> {
+    match net {
+        Net::User => {
+            let mut text = String::from("user,id=net0");
+            for Forward { host, guest } in forwards {
+                check_port(*host)?;
+                for protocol in ["tcp", "udp"] {
+                    text.push_str(&format!(",hostfwd={protocol}:127.0.0.1:{host}-:{guest}"));
+                }
+            }
+            Ok(text)
+        }
+        Net::Tap(interface) => {
+            ensure!(forwards.is_empty(), "--forward needs --net user; a tap has its own addresses");
+            ensure!(
+                Path::new("/sys/class/net").join(interface).join("tun_flags").exists(),
+                "there is no tap interface {interface}; make one with\n    sudo ip tuntap add \
+                 {interface} mode tap user $USER && sudo ip link set {interface} up"
+            );
+            Ok(format!("tap,id=net0,ifname={interface},script=no,downscript=no"))
+        }
+    }
+}
+
+/// QEMU names neither the port nor the reason when it cannot have it.
+fn check_port(port: u16) -> Result<()> {
+    let address = (net::Ipv4Addr::LOCALHOST, port);
+    net::TcpListener::bind(address)
+        .map(drop)
+        .and_then(|()| net::UdpSocket::bind(address).map(drop))
+        .with_context(|| format!("--forward: port {port} of this machine cannot be used"))
+}
+
+/// Checks that a function, and its whole IOMMU group, are bound to vfio-pci.
+fn check_vfio(bdf: &str) -> Result<()> {
+    let function = Path::new("/sys/bus/pci/devices").join(bdf);
+    ensure!(function.exists(), "this machine has no PCI function {bdf}; `lspci -D` lists them");
+    let group = fs::read_link(function.join("iommu_group")).ok();
+    let Some(group) = group.as_deref().and_then(Path::file_name) else {
+        bail!(
+            "{bdf} is in no IOMMU group: turn the IOMMU on in the firmware, and in Linux with \
+             intel_iommu=on or amd_iommu=on on its command line"
+        );
+    };
+    for member in fs::read_dir(function.join("iommu_group/devices"))? {
+        let member = member?;
+        let name = member.file_name().into_string().unwrap_or_default();
+        let class = fs::read_to_string(member.path().join("class")).unwrap_or_default();
+        // PCI Code and ID Assignment 1.3: 06 04 is a PCI-to-PCI bridge, which VFIO leaves alone.
+        if class.starts_with("0x0604") {
+            continue;
+        }
+        let driver = fs::read_link(member.path().join("driver")).ok();
+        let driver = driver.as_deref().and_then(Path::file_name);
+        ensure!(
+            driver.is_some_and(|driver| driver == "vfio-pci"),
+            "{name} (IOMMU group {}) is bound to {}, not to vfio-pci; as root:\n{}",
+            group.display(),
+            driver.map_or("no driver".into(), |driver| driver.display().to_string()),
+            remedy(&name)
+        );
+    }
+    let device = Path::new("/dev/vfio").join(group);
+    fs::File::options().read(true).write(true).open(&device).with_context(|| {
+        format!("{} cannot be opened; give yourself the file, or run as root", device.display())
+    })?;
+    Ok(())
+}
+
+/// How to bind a function to vfio-pci.
+pub(crate) fn remedy(bdf: &str) -> String {
+    let function = format!("/sys/bus/pci/devices/{bdf}");
+    format!(
+        "    modprobe vfio-pci\n    echo vfio-pci > {function}/driver_override\n    \
+         echo {bdf} > {function}/driver/unbind   # if it has a driver\n    \
+         echo {bdf} > /sys/bus/pci/drivers_probe"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_port_is_named() {
+        let taken = net::TcpListener::bind((net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let forward = Forward { host: port, guest: 5201 };
+        let error = backend(&Net::User, &[forward]).unwrap_err().to_string();
+        assert!(error.contains(&port.to_string()), "{error}");
+    }
+
+    #[test]
+    fn both_protocols_are_forwarded() {
+        let port = net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let text = backend(&Net::User, &[Forward { host: port, guest: 7 }]).unwrap();
+        assert!(text.contains(&format!("hostfwd=tcp:127.0.0.1:{port}-:7")), "{text}");
+        assert!(text.contains(&format!("hostfwd=udp:127.0.0.1:{port}-:7")), "{text}");
+    }
+
+    #[test]
+    fn a_missing_tap_and_a_missing_function_are_named() {
+        let error = backend(&Net::Tap("no-such-tap".into()), &[]).unwrap_err().to_string();
+        assert!(error.contains("no-such-tap") && error.contains("ip tuntap"), "{error}");
+        let error = check_vfio("ffff:ff:1f.7").unwrap_err().to_string();
+        assert!(error.contains("ffff:ff:1f.7"), "{error}");
+    }
+}
