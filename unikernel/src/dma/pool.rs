@@ -1,0 +1,316 @@
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering, fence};
+
+#[cfg(not(target_os = "none"))]
+use super::fake::PageLog;
+use super::marking::Marking;
+use super::slots::{MAX_ORDER, SLOT_SIZE, Slots, Use};
+use super::{Coherent, Error, FromDevice, PAGE_SIZE, Policy, PoolMemory, Stream, TxBuffer};
+
+/// All the memory devices can see, and who has it.
+///
+/// One for the machine, in a `static` or leaked: buffers refer to it for as long as they live.
+#[derive(Debug)]
+pub struct Pool {
+    pub(super) memory: PoolMemory,
+    pub(super) slots: Slots,
+    marking: Marking,
+    counters: Counters,
+    #[cfg(not(target_os = "none"))]
+    pub(super) log: PageLog,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    received: AtomicU64,
+    marked: AtomicU64,
+    caught_up: AtomicU64,
+}
+
+/// What the pool counted since boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Pages marked as devices finished with them, catch-up not included.
+    pub pages_marked: u64,
+    /// Pages marked by catch-up.
+    pub pages_caught_up: u64,
+    /// Buffers received from devices. Exact as long as one CPU receives at a time.
+    pub buffers_received: u64,
+    /// Slots nobody has at the moment.
+    pub slots_free: u32,
+    /// Slots in all.
+    pub slots: u32,
+}
+
+impl Pool {
+    /// A pool of that memory, all of it free.
+    pub fn new(memory: PoolMemory, policy: Policy) -> Self {
+        let slot = SLOT_SIZE as u64;
+        Self {
+            slots: Slots::new((memory.len() / SLOT_SIZE) as u32, memory.device_address() / slot),
+            marking: Marking::new(policy),
+            counters: Counters::default(),
+            #[cfg(not(target_os = "none"))]
+            log: PageLog::new(memory.len() / PAGE_SIZE),
+            memory,
+        }
+    }
+
+    /// Whether a device that can form addresses up to `mask` reaches the whole pool. A driver asks
+    /// once, before it hands out the first address.
+    ///
+    /// # Errors
+    /// [`Error::AboveMask`] if it does not.
+    pub fn check_mask(&self, mask: u64) -> Result<(), Error> {
+        let last = self.memory.device_address() + (self.memory.len() as u64 - 1);
+        if last <= mask { Ok(()) } else { Err(Error::AboveMask { last, mask }) }
+    }
+
+    /// One slot for a device to write to: [`SLOT_SIZE`] bytes. `None` when the pool is exhausted.
+    #[inline]
+    pub fn receive_stream(&'static self) -> Option<Stream<FromDevice>> {
+        Some(Stream::new(self.run(0, Use::FromDevice)?))
+    }
+
+    /// Contiguous memory for a device to write to, for frames longer than a slot.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] above [`MAX_RUN`](super::MAX_RUN), [`Error::Exhausted`].
+    pub fn receive_stream_of(&'static self, bytes: usize) -> Result<Stream<FromDevice>, Error> {
+        Ok(Stream::new(self.run_of(bytes, Use::FromDevice)?))
+    }
+
+    /// One slot for the CPU to fill: [`SLOT_SIZE`] bytes. `None` when the pool is exhausted.
+    #[inline]
+    pub fn transmit_buffer(&'static self) -> Option<TxBuffer> {
+        Some(TxBuffer::new(self.run(0, Use::Cpu)?))
+    }
+
+    /// Contiguous memory for the CPU to fill, for frames longer than a slot.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] above [`MAX_RUN`](super::MAX_RUN), [`Error::Exhausted`].
+    pub fn transmit_buffer_of(&'static self, bytes: usize) -> Result<TxBuffer, Error> {
+        Ok(TxBuffer::new(self.run_of(bytes, Use::Cpu)?))
+    }
+
+    /// Zeroed memory for `count` elements that the CPU and a device share: a ring. Its device
+    /// address is a multiple of `align`.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] above [`MAX_RUN`](super::MAX_RUN), [`Error::Alignment`] above that or if
+    /// not a power of two, [`Error::Exhausted`].
+    pub fn coherent<T>(&'static self, count: usize, align: usize) -> Result<Coherent<T>, Error>
+    where
+        T: zerocopy::FromBytes + zerocopy::IntoBytes,
+    {
+        if !align.is_power_of_two() || align > super::MAX_RUN {
+            return Err(Error::Alignment { align });
+        }
+        let bytes = count.saturating_mul(size_of::<T>());
+        // Runs are aligned to their size, so a larger alignment is a larger run.
+        let run = self.run_of(bytes.max(align), Use::Coherent)?;
+        Ok(Coherent::new(run, count))
+    }
+
+    /// The hypervisor logs, as one agent sees it: from now on, completed memory is marked (unless
+    /// the policy forbids). Balanced by [`Pool::stop_marking`]; several agents may overlap.
+    pub fn start_marking(&self) {
+        self.marking.start();
+    }
+
+    /// The hypervisor logs no longer, as one agent sees it.
+    pub fn stop_marking(&self) {
+        self.marking.stop();
+    }
+
+    /// Nothing will tell when the hypervisor logs: mark always (unless the policy forbids).
+    pub fn mark_always(&self) {
+        self.marking.pin();
+    }
+
+    /// Marks every page in use, of which a device may have written any, and returns their number.
+    /// To be called after [`Pool::start_marking`] and before acknowledging.
+    pub fn catch_up(&self) -> u64 {
+        if !self.marking.mode().marks() {
+            return 0;
+        }
+        // The flag first, then the states: a run seen as free here is posted to a device, if ever,
+        // under a flag that is on (docs/marking-argument.md).
+        fence(Ordering::SeqCst);
+        let mut pages = 0;
+        let mut last = None;
+        for (slot, order, _) in self.slots.runs().filter(|run| run.2 != Use::Free) {
+            let start = slot as usize * SLOT_SIZE;
+            for part in pages_of(start..start + (SLOT_SIZE << order)) {
+                // Two slots share a page, and one mark is enough for both.
+                let page = Some(part.start / PAGE_SIZE);
+                if page == last {
+                    continue;
+                }
+                // A device may be writing this run now. It begins at the front, and only the
+                // longest frame a buffer can have comes to the last byte. In a ring it may be at
+                // any byte; the mark, an atomic add of nothing, takes nothing from it there.
+                self.touch(part.end - 1);
+                last = page;
+                pages += 1;
+            }
+        }
+        self.counters.caught_up.fetch_add(pages, Ordering::Relaxed);
+        pages
+    }
+
+    /// Pages marked since boot, caught-up ones included.
+    pub fn pages_marked(&self) -> u64 {
+        self.counters.marked.load(Ordering::Relaxed)
+            + self.counters.caught_up.load(Ordering::Relaxed)
+    }
+
+    /// The policy given at boot.
+    pub fn policy(&self) -> Policy {
+        self.marking.policy()
+    }
+
+    /// Whether completed memory is being marked.
+    pub fn is_marking(&self) -> bool {
+        self.marking.mode().marks()
+    }
+
+    /// Whether the hypervisor is logging, as far as the agents have told.
+    pub fn is_logging(&self) -> bool {
+        self.marking.mode().logging()
+    }
+
+    /// What was counted so far. Walks the slots: for a status page, not for every packet.
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            pages_marked: self.counters.marked.load(Ordering::Relaxed),
+            pages_caught_up: self.counters.caught_up.load(Ordering::Relaxed),
+            buffers_received: self.counters.received.load(Ordering::Relaxed),
+            slots_free: self.slots.free(),
+            slots: self.slots.count(),
+        }
+    }
+
+    /// A device has completed this range of the pool, and the CPU is about to read it: marks it if
+    /// that is called for, and returns whether the hypervisor is logging.
+    #[inline]
+    pub(super) fn completed(&self, range: Range<usize>) -> bool {
+        // What the device wrote is read after the done bit that said so. On x86 this orders the
+        // compiler only.
+        fence(Ordering::Acquire);
+        let mode = self.marking.mode();
+        if mode.is_idle() {
+            return false;
+        }
+        if mode.marks() {
+            self.mark(range);
+        }
+        mode.logging()
+    }
+
+    /// Counts a received buffer. A load and a store: with one receiving CPU that is exact, and a
+    /// locked instruction for each packet would cost more than the count is worth.
+    #[inline]
+    pub(super) fn count_received(&self) {
+        let count = self.counters.received.load(Ordering::Relaxed);
+        self.counters.received.store(count + 1, Ordering::Relaxed);
+    }
+
+    /// One mark for each page of the range, first page last: who sees the beginning of a frame in
+    /// the log finds the rest there too.
+    #[cold]
+    fn mark(&self, range: Range<usize>) {
+        let mut pages = 0;
+        for part in pages_of(range).rev() {
+            self.touch(part.start);
+            pages += 1;
+        }
+        self.counters.marked.fetch_add(pages, Ordering::Relaxed);
+    }
+
+    fn touch(&self, offset: usize) {
+        self.memory.touch(offset);
+        self.cpu_wrote(offset..offset + 1);
+    }
+
+    /// Tells the host's page log, which has no hardware to see it, that the CPU wrote.
+    #[inline]
+    pub(super) fn cpu_wrote(&self, range: Range<usize>) {
+        #[cfg(not(target_os = "none"))]
+        self.log.wrote(range);
+        #[cfg(target_os = "none")]
+        let _ = range;
+    }
+
+    fn run(&'static self, order: u8, purpose: Use) -> Option<Run> {
+        Some(Run { slot: self.slots.take(order, purpose)?, order, pool: self })
+    }
+
+    pub(super) fn run_of(&'static self, bytes: usize, purpose: Use) -> Result<Run, Error> {
+        let order = bytes.div_ceil(SLOT_SIZE).max(1).checked_next_power_of_two();
+        let order = order.map_or(u32::MAX, usize::trailing_zeros);
+        if order > u32::from(MAX_ORDER) {
+            return Err(Error::TooLong { bytes });
+        }
+        self.run(order as u8, purpose).ok_or(Error::Exhausted { bytes })
+    }
+}
+
+/// Cuts a range of the pool at page boundaries.
+fn pages_of(range: Range<usize>) -> impl DoubleEndedIterator<Item = Range<usize>> {
+    (range.start / PAGE_SIZE..range.end.div_ceil(PAGE_SIZE))
+        .map(move |page| range.start.max(page * PAGE_SIZE)..range.end.min((page + 1) * PAGE_SIZE))
+}
+
+/// A run of slots somebody has; it goes back to the pool when dropped. The only handle there is,
+/// which is what makes its holder the range's exclusive owner.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) pool: &'static Pool,
+    slot: u32,
+    order: u8,
+}
+
+impl Run {
+    /// Length in bytes.
+    #[inline]
+    pub(super) fn capacity(&self) -> usize {
+        SLOT_SIZE << self.order
+    }
+
+    /// Where it begins in the pool.
+    #[inline]
+    pub(super) fn offset(&self) -> usize {
+        self.slot as usize * SLOT_SIZE
+    }
+
+    /// Where it begins as devices see it.
+    #[inline]
+    pub(super) fn device_address(&self) -> u64 {
+        self.pool.memory.device_address() + self.offset() as u64
+    }
+
+    /// Notes another use.
+    #[inline]
+    pub(super) fn becomes(&self, purpose: Use) {
+        self.pool.slots.set(self.slot, self.order, purpose);
+    }
+
+    /// A range of the run as a range of the pool, checked.
+    #[inline]
+    pub(super) fn range(&self, range: Range<usize>) -> Result<Range<usize>, Error> {
+        if range.start > range.end || range.end > self.capacity() {
+            let end = range.end.max(range.start);
+            return Err(Error::OutOfRange { end, capacity: self.capacity() });
+        }
+        Ok(self.offset() + range.start..self.offset() + range.end)
+    }
+}
+
+impl Drop for Run {
+    #[inline]
+    fn drop(&mut self) {
+        self.pool.slots.give_back(self.slot, self.order);
+    }
+}
