@@ -1,0 +1,46 @@
+//! What the processor offers (Intel SDM volume 2, CPUID; KVM's leaves: Linux
+//! Documentation/virt/kvm/x86/cpuid.rst).
+
+use core::arch::x86_64::{__cpuid, __cpuid_count, _rdtsc, CpuidResult};
+
+/// Where hypervisors put their leaves: one may stack another's interface behind its own.
+const HYPERVISOR_LEAVES: [u32; 2] = [0x4000_0000, 0x4000_0100];
+
+fn leaf(leaf: u32) -> CpuidResult {
+    let top = __cpuid(leaf & 0xc000_0000).eax;
+    if leaf > top { CpuidResult { eax: 0, ebx: 0, ecx: 0, edx: 0 } } else { __cpuid_count(leaf, 0) }
+}
+
+/// x2APIC mode.
+pub(crate) fn has_x2apic() -> bool {
+    leaf(1).ecx & 1 << 21 != 0
+}
+
+/// The local APIC timer's TSC-deadline mode.
+pub(crate) fn has_tsc_deadline() -> bool {
+    leaf(1).ecx & 1 << 24 != 0
+}
+
+/// 1 GiB pages.
+pub(crate) fn has_gib_pages() -> bool {
+    __cpuid(0x8000_0000).eax >= 0x8000_0001 && __cpuid(0x8000_0001).edx & 1 << 26 != 0
+}
+
+/// KVM's paravirtual clock with its current MSR numbers (`KVM_FEATURE_CLOCKSOURCE2`).
+pub(crate) fn has_kvmclock() -> bool {
+    if leaf(1).ecx & 1 << 31 == 0 {
+        return false;
+    }
+    HYPERVISOR_LEAVES.iter().any(|&base| {
+        let signature = __cpuid(base);
+        let is_kvm = [signature.ebx, signature.ecx, signature.edx].map(u32::to_le_bytes)
+            == [*b"KVMK", *b"VMKV", *b"M\0\0\0"];
+        is_kvm && __cpuid(base + 1).eax & 1 << 3 != 0
+    })
+}
+
+/// The time stamp counter.
+pub(crate) fn tsc() -> u64 {
+    // SAFETY: every 64-bit processor has it, and CR4.TSD is clear.
+    unsafe { _rdtsc() }
+}

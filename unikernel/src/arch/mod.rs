@@ -1,0 +1,28 @@
+//! The processor and what every PC has around it: everything here is x86-64.
+
+pub(crate) mod backtrace;
+pub(crate) mod cpu;
+mod exceptions;
+pub(crate) mod interrupts;
+pub(crate) mod lapic;
+pub(crate) mod paging;
+mod pic;
+mod segments;
+pub(crate) mod serial;
+
+/// Loads the descriptor tables, so that a fault ends in a readable dump.
+///
+/// # Safety
+/// Called once, with interrupts off.
+pub(crate) unsafe fn init_tables() {
+    // SAFETY: the caller's promise covers both.
+    unsafe { segments::init() };
+    // SAFETY: as above; the segments the gates name are loaded now.
+    unsafe { interrupts::init() };
+}
+
+/// Sets up the interrupt controllers, everything masked; `has_8259` as ACPI says.
+pub(crate) fn init_interrupts(has_8259: bool) {
+    pic::init(has_8259);
+    lapic::init();
+}

@@ -1,0 +1,76 @@
+//! From the loader's entry point to the executor.
+
+mod pvh;
+
+use alloc::boxed::Box;
+use core::arch::global_asm;
+
+use embassy_executor::Spawner;
+
+use crate::acpi::{self, EcamRange};
+use crate::arch::{self, cpu, serial};
+use crate::cmdline::{CommandLine, LogLevel, Size};
+use crate::console;
+use crate::dma::{Policy, Pool};
+use crate::memory;
+use crate::power;
+use crate::time;
+
+/// The DMA pool's size unless `swiotlb=` says otherwise.
+const DEFAULT_POOL: Size = Size(16 << 20);
+/// The stack of everything but the faults with stacks of their own.
+const STACK_SIZE: usize = 256 << 10;
+
+global_asm!(
+    include_str!("entry.s"),
+    start = sym start,
+    stack_size = const STACK_SIZE,
+);
+
+/// What the machine gives to the program.
+pub struct Kernel {
+    /// The command line. The kernel's own keys have been taken; call
+    /// [`finish`](CommandLine::finish) after yours.
+    pub command_line: CommandLine<'static>,
+    /// All memory that devices reach.
+    pub dma: &'static Pool,
+    /// PCI configuration spaces; empty if ACPI names none.
+    pub ecam: heapless::Vec<EcamRange, 8>,
+}
+
+unsafe extern "Rust" {
+    /// What [`entry!`](crate::entry) defines.
+    safe fn godwit_main(kernel: Kernel, spawner: Spawner);
+}
+
+/// Runs in long mode on the final stack, interrupts off, the first 4 GiB mapped 1:1.
+extern "C" fn start(start_info: u32) -> ! {
+    let started = cpu::tsc();
+    serial::init();
+    // SAFETY: here and only here, and interrupts are off.
+    unsafe { arch::init_tables() };
+
+    let info = pvh::read(start_info.into()).unwrap_or_else(|error| panic!("{error}"));
+    let command_line = CommandLine::new(info.command_line);
+    console::init_log(command_line.value("log", LogLevel(log::LevelFilter::Info)).0);
+    let marking = command_line.value("marking", Policy::default());
+    let swiotlb = command_line.value("swiotlb", DEFAULT_POOL);
+
+    // SAFETY: here and only here, with the map that the loader gave.
+    let pool = unsafe { memory::init(&info.memory, swiotlb, DEFAULT_POOL) };
+    let dma = Box::leak(Box::new(Pool::new(pool, marking)));
+
+    let tables = acpi::read(info.rsdp, &memory::physical).unwrap_or_else(|error| {
+        log::warn!("ACPI: no tables: the root is unusable: {error}");
+        acpi::Tables::default()
+    });
+    if let Some(port) = tables.pm1a_control {
+        power::set_pm1a_control(port);
+    }
+    arch::init_interrupts(tables.has_8259);
+    time::init(started, tables.pm_timer);
+
+    log::debug!("booted in {} us", time::now_ns() / 1000);
+    let kernel = Kernel { command_line, dma, ecam: tables.ecam };
+    crate::executor::run(|spawner| godwit_main(kernel, spawner))
+}

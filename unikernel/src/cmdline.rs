@@ -1,0 +1,215 @@
+//! The kernel command line: `key=value` words separated by blanks.
+//!
+//! Nothing on it can stop the boot. A bad value is named on the console and the default taken;
+//! [`CommandLine::finish`] names the keys that nobody asked for. Of a repeated key the last one
+//! counts, so that a line can be extended to override what stands before.
+
+use core::cell::Cell;
+use core::fmt;
+use core::str::FromStr;
+
+/// The words past this one are ignored; `finish` says so.
+const MAX_WORDS: usize = 64;
+
+/// A command line, and which of its words have been understood so far.
+#[derive(Debug)]
+pub struct CommandLine<'a> {
+    text: &'a str,
+    /// Bit `i` is set once word `i` belongs to a key somebody asked for.
+    known: Cell<u64>,
+}
+
+impl<'a> CommandLine<'a> {
+    /// A command line as the loader passed it.
+    pub fn new(text: &'a str) -> Self {
+        Self { text, known: Cell::new(0) }
+    }
+
+    /// The value of `key`, or `default` if the key is absent or its value is not a `T`.
+    ///
+    /// The latter is said on the console, with the parse error: it should name the accepted form.
+    pub fn value<T>(&self, key: &str, default: T) -> T
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        match self.parse(key) {
+            Ok(value) => value.unwrap_or(default),
+            Err(bad) => {
+                crate::println!("command line: {bad}; taking the default");
+                default
+            }
+        }
+    }
+
+    /// The value of `key`, `None` if it is absent.
+    ///
+    /// # Errors
+    /// The value is not a `T`.
+    pub fn parse<T: FromStr>(&self, key: &'a str) -> Result<Option<T>, BadValue<'a, T::Err>> {
+        let mut found = None;
+        for (i, word) in self.words().enumerate().take(MAX_WORDS) {
+            if let Some(value) = value_of(word, key) {
+                self.known.set(self.known.get() | 1 << i);
+                found = Some(value);
+            }
+        }
+        found.map(|value| value.parse().map_err(|error| BadValue { key, value, error })).transpose()
+    }
+
+    /// Words whose key nobody has asked for, and words past the 64th.
+    pub fn unknown(&self) -> impl Iterator<Item = &'a str> {
+        let known = self.known.get();
+        self.words()
+            .enumerate()
+            .filter(move |&(i, _)| i >= MAX_WORDS || known & 1 << i == 0)
+            .map(|(_, word)| word)
+    }
+
+    /// Names on the console every word that nobody understood. Call it after the last
+    /// [`value`](Self::value).
+    pub fn finish(&self) {
+        for word in self.unknown() {
+            crate::println!("command line: {word}: unknown key; ignored");
+        }
+    }
+
+    fn words(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.text.split_ascii_whitespace()
+    }
+}
+
+/// `word`'s value if `key` is its key. A word without `=` is a key with an empty value.
+fn value_of<'a>(word: &'a str, key: &str) -> Option<&'a str> {
+    let (found, value) = word.split_once('=').unwrap_or((word, ""));
+    (found == key).then_some(value)
+}
+
+/// A value that is not what its key takes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BadValue<'a, E> {
+    /// The key.
+    pub key: &'a str,
+    /// The value as it was written.
+    pub value: &'a str,
+    /// What is wrong with it.
+    pub error: E,
+}
+
+impl<E: fmt::Display> fmt::Display for BadValue<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}: {}", self.key, self.value, self.error)
+    }
+}
+
+/// A number of bytes, written with an optional suffix K, M or G (powers of 1024): `16M`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+impl FromStr for Size {
+    type Err = BadSize;
+
+    fn from_str(text: &str) -> Result<Self, BadSize> {
+        let unit = match text.bytes().last() {
+            Some(b'K' | b'k') => 1 << 10,
+            Some(b'M' | b'm') => 1 << 20,
+            Some(b'G' | b'g') => 1 << 30,
+            _ => 1,
+        };
+        let digits = if unit == 1 { text } else { &text[..text.len() - 1] };
+        // `u64::from_str` takes a sign, a size has none.
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(BadSize);
+        }
+        digits.parse().ok().and_then(|n: u64| n.checked_mul(unit)).map(Self).ok_or(BadSize)
+    }
+}
+
+/// The text was no [`Size`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct BadSize;
+
+impl fmt::Display for BadSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a size is a whole number of bytes, or one with K, M or G behind it, as in 16M")
+    }
+}
+
+/// The level of `log=`, with an error that lists the levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogLevel(pub log::LevelFilter);
+
+impl FromStr for LogLevel {
+    type Err = BadLogLevel;
+
+    fn from_str(text: &str) -> Result<Self, BadLogLevel> {
+        text.parse().map(Self).map_err(|_| BadLogLevel)
+    }
+}
+
+/// The text was no [`LogLevel`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct BadLogLevel;
+
+impl fmt::Display for BadLogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the levels are off, error, warn, info, debug and trace")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn a_value_is_found_and_the_last_one_counts() {
+        let line = CommandLine::new("  swiotlb=1M ip=dhcp\tswiotlb=16M \n");
+        assert_eq!(line.value("swiotlb", Size(0)), Size(16 << 20));
+        assert_eq!(line.unknown().collect::<Vec<_>>(), ["ip=dhcp"]);
+        assert_eq!(line.parse::<Size>("recorder"), Ok(None));
+    }
+
+    #[test]
+    fn a_bad_value_is_named_and_the_default_taken() {
+        let line = CommandLine::new("swiotlb=lots");
+        let bad = line.parse::<Size>("swiotlb").unwrap_err();
+        assert!(bad.to_string().starts_with("swiotlb=lots: a size is"), "{bad}");
+        assert_eq!(line.value("swiotlb", Size(7)), Size(7));
+        // Its key is known: `finish` must not name it a second time.
+        assert_eq!(line.unknown().count(), 0);
+    }
+
+    #[test]
+    fn keys_match_whole_and_values_keep_their_equals_signs() {
+        let line = CommandLine::new("ipx=1 ip=a=b quiet");
+        assert_eq!(line.parse::<std::string::String>("ip"), Ok(Some("a=b".into())));
+        assert_eq!(line.parse::<std::string::String>("quiet"), Ok(Some("".into())));
+        assert_eq!(line.unknown().collect::<Vec<_>>(), ["ipx=1"]);
+    }
+
+    #[test]
+    fn an_overlong_line_is_not_lost_silently() {
+        let text = "a ".repeat(MAX_WORDS) + "log=debug";
+        let line = CommandLine::new(&text);
+        assert_eq!(line.parse::<LogLevel>("log"), Ok(None));
+        assert_eq!(line.unknown().last(), Some("log=debug"));
+    }
+
+    #[test]
+    fn sizes() {
+        let size = |text: &str| text.parse::<Size>();
+        assert_eq!(size("4096"), Ok(Size(4096)));
+        assert_eq!(size("2k"), Ok(Size(2048)));
+        assert_eq!(size("3G"), Ok(Size(3 << 30)));
+        for bad in ["", "M", "-1", "+1", "1.5M", "16MB", "M16", "99999999999G", "1É"] {
+            assert_eq!(size(bad), Err(BadSize), "{bad}");
+        }
+    }
+
+    #[test]
+    fn log_levels() {
+        assert_eq!("Debug".parse(), Ok(LogLevel(log::LevelFilter::Debug)));
+        assert_eq!("loud".parse::<LogLevel>(), Err(BadLogLevel));
+    }
+}

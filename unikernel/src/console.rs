@@ -1,0 +1,102 @@
+//! The console: COM1 on the target, standard output on a host.
+//!
+//! Lines other programs wait for go through [`println!`](crate::println); everything meant for
+//! people goes through `log`, which puts a time and a level in front.
+
+use core::fmt::{self, Write};
+
+/// Prints one line on the console, without the time and level of a log line.
+#[macro_export]
+macro_rules! println {
+    ($($argument:tt)*) => {
+        $crate::console::print_line(::core::format_args!($($argument)*))
+    };
+}
+
+/// The body of [`println!`](crate::println).
+#[doc(hidden)]
+pub fn print_line(arguments: fmt::Arguments<'_>) {
+    let mut line = Line::new();
+    // `Line` never fails; a `Display` that does has printed what it could.
+    let _ = line.write_fmt(arguments);
+    let _ = line.write_str("\n");
+    line.flush();
+}
+
+/// Collects what the formatter hands over in fragments: a fragment each would cost a status read.
+struct Line {
+    buffer: heapless::Vec<u8, 256>,
+}
+
+impl Line {
+    fn new() -> Self {
+        Self { buffer: heapless::Vec::new() }
+    }
+
+    fn flush(&mut self) {
+        write(&self.buffer);
+        self.buffer.clear();
+    }
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut bytes = text.as_bytes();
+        while !bytes.is_empty() {
+            let room = self.buffer.capacity() - self.buffer.len();
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            // Cannot fail: `now` was cut to the room there is.
+            let _ = self.buffer.extend_from_slice(now);
+            if self.buffer.is_full() {
+                self.flush();
+            }
+            bytes = later;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(target_os = "none")]
+use crate::arch::serial::write;
+
+#[cfg(not(target_os = "none"))]
+fn write(bytes: &[u8]) {
+    // A closed standard output is no reason for a test to fail.
+    let _ = std::io::Write::write_all(&mut std::io::stdout(), bytes);
+}
+
+/// Starts logging at `level`, through the `log` crate's macros.
+#[cfg(target_os = "none")]
+pub(crate) fn init_log(level: log::LevelFilter) {
+    static LOGGER: Logger = Logger;
+    // Only a second call can fail, and there is none.
+    let _ = log::set_logger(&LOGGER);
+    log::set_max_level(level);
+}
+
+#[cfg(target_os = "none")]
+struct Logger;
+
+#[cfg(target_os = "none")]
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let us = crate::time::now_ns() / 1000;
+        print_line(format_args!(
+            "[{:5}.{:06}] {:5} {}: {}",
+            us / 1_000_000,
+            us % 1_000_000,
+            record.level().as_str(),
+            record.target(),
+            record.args()
+        ));
+    }
+
+    fn flush(&self) {}
+}

@@ -1,0 +1,56 @@
+//! The async executor: one, on the boot processor, asleep in `hlt` when nothing is runnable.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use embassy_executor::Spawner;
+use embassy_executor::raw::Executor;
+use x86_64::instructions::interrupts;
+
+/// Set by whoever makes a task runnable, from a task or an interrupt handler.
+static RUNNABLE: AtomicBool = AtomicBool::new(false);
+
+/// `embassy-executor` calls this, by this name, when a task becomes runnable.
+#[unsafe(export_name = "__pender")]
+fn pend(_context: *mut ()) {
+    RUNNABLE.store(true, Ordering::Release);
+}
+
+/// Runs tasks for good; `init` spawns the first ones. Switches interrupts on.
+pub(crate) fn run(init: impl FnOnce(Spawner)) -> ! {
+    let executor: &'static Executor =
+        alloc::boxed::Box::leak(alloc::boxed::Box::new(Executor::new(core::ptr::null_mut())));
+    interrupts::enable();
+    init(executor.spawner());
+    loop {
+        // SAFETY: this loop is the only caller, and the pender does not call it.
+        unsafe { executor.poll() };
+        // With interrupts off nothing can become runnable between the look and the sleep: `sti`
+        // takes effect only after the `hlt` behind it has begun (Intel SDM volume 2, STI).
+        interrupts::disable();
+        if RUNNABLE.swap(false, Ordering::Acquire) {
+            interrupts::enable();
+        } else {
+            interrupts::enable_and_hlt();
+        }
+    }
+}
+
+struct SingleProcessor;
+
+critical_section::set_impl!(SingleProcessor);
+
+// SAFETY: one processor runs this kernel, so with interrupts off nothing else does. NMIs and
+// machine checks end the machine and enter no critical section they could find half-done.
+unsafe impl critical_section::Impl for SingleProcessor {
+    unsafe fn acquire() -> bool {
+        let were_enabled = interrupts::are_enabled();
+        interrupts::disable();
+        were_enabled
+    }
+
+    unsafe fn release(were_enabled: bool) {
+        if were_enabled {
+            interrupts::enable();
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The kernel's address space: physical memory at its own addresses, rights by content.
+//!
+//! | range | rights |
+//! |---|---|
+//! | up to 1 MiB | read (the loader's tables: QEMU puts them even in the first page) |
+//! | the image | code: read and execute; constants: read; data: read and write |
+//! | the stack's guard page | none |
+//! | other RAM | read and write |
+//! | the rest up to 4 GiB, and what [`map_device`] adds | read and write, uncached |
+
+use alloc::boxed::Box;
+use core::cell::RefCell;
+use core::ptr::NonNull;
+
+use critical_section::Mutex;
+use x86_64::structures::paging::PageTable;
+
+use super::map::{Kind, Region, carve};
+use super::{PAGE, heap};
+use crate::arch::paging::{AddressSpace, DEVICE, EXECUTE, READ, READ_WRITE};
+use crate::cmdline::Size;
+use crate::dma::PoolMemory;
+
+/// Where firmware's and the loader's tables end.
+const LOW_MEMORY_END: u64 = 1 << 20;
+const FOUR_GIB: u64 = 1 << 32;
+/// Tables for the image, the holes below 4 GiB and the regions' uneven ends.
+const TABLES_BASE: u64 = 32 * PAGE + 64 * PAGE;
+/// More memory than any processor addresses: a region ending beyond it is not RAM.
+const MEMORY_MAX: u64 = 1 << 47;
+
+// From the linker script and entry.s.
+unsafe extern "C" {
+    static image_start: u8;
+    static text_end: u8;
+    static rodata_end: u8;
+    static image_end: u8;
+    static stack_guard: u8;
+    static stack_bottom: u8;
+}
+
+static SPACE: Mutex<RefCell<Option<AddressSpace>>> = Mutex::new(RefCell::new(None));
+
+/// Carves up memory, switches to the final address space and starts the heap. Returns the memory
+/// of the DMA pool: `pool` bytes, or `default` if that cannot be, which is said on the console.
+///
+/// # Panics
+/// With a remedy, if there is too little memory for the default.
+///
+/// # Safety
+/// Called once, on the boot tables; `map` is the loader's.
+pub(crate) unsafe fn init(map: &[Region], pool: Size, default: Size) -> PoolMemory {
+    let address = |symbol: *const u8| symbol as u64;
+    let image = address(&raw const image_start)..address(&raw const image_end);
+    let (text, rodata) = (address(&raw const text_end), address(&raw const rodata_end));
+    let guard = address(&raw const stack_guard)..address(&raw const stack_bottom);
+
+    let ram = || map.iter().filter(|region| region.kind != Kind::Reserved);
+    let top = ram().map(|region| region.end.min(MEMORY_MAX)).max().unwrap_or(0);
+    let tables_len = TABLES_BASE + (top >> 30) * PAGE;
+    let layout = carve(map, image.clone(), tables_len, pool.0).unwrap_or_else(|error| {
+        crate::println!("command line: swiotlb={}: {error}; taking the default", pool.0);
+        carve(map, image.clone(), tables_len, default.0).unwrap_or_else(|error| panic!("{error}"))
+    });
+
+    let mut next_table = layout.tables.start;
+    let mut frames = || {
+        assert!(next_table < layout.tables.end, "the memory map is too fragmented to be mapped");
+        let table = next_table as *mut PageTable;
+        next_table += PAGE;
+        // SAFETY: `carve` gave this page, which lies below 4 GiB and so in the boot tables' map,
+        // to page tables, and no other takes it.
+        unsafe {
+            table.write(PageTable::new());
+        }
+        // SAFETY: initialised just now, and handed out once.
+        unsafe { &mut *table }
+    };
+
+    let mut space = AddressSpace::new(&mut frames);
+    space.map(0..LOW_MEMORY_END, READ, &mut frames);
+    space.map(image.start..text, EXECUTE, &mut frames);
+    space.map(text..rodata, READ, &mut frames);
+    space.map(rodata..guard.start, READ_WRITE, &mut frames);
+    space.map(guard.end..image.end, READ_WRITE, &mut frames);
+    for region in ram() {
+        let start = region.start.next_multiple_of(PAGE).max(image.end);
+        let end = region.end.min(MEMORY_MAX) / PAGE * PAGE;
+        if start < end {
+            space.map(start..end, READ_WRITE, &mut frames);
+        }
+    }
+    space.map(image.end..FOUR_GIB, DEVICE, &mut frames);
+
+    // SAFETY: the image, its stack, all RAM and so the tables are mapped, and nothing below
+    // 1 MiB is written any more.
+    unsafe { space.activate() };
+    // SAFETY: `carve` gave this range to the heap, and it is mapped by now.
+    unsafe { heap::init(layout.heap.clone()) };
+    critical_section::with(|section| SPACE.replace(section, Some(space)));
+    log::debug!(
+        "memory: pool {:#x?}, heap {:#x?}, {} KiB of page tables, {} KiB unused",
+        layout.pool,
+        layout.heap,
+        (next_table - layout.tables.start) / 1024,
+        layout.unused / 1024
+    );
+    let base = NonNull::new(layout.pool.start as *mut u8).expect("the pool is not at address 0");
+    let len = (layout.pool.end - layout.pool.start) as usize;
+    // SAFETY: `carve` gave this RAM to the pool alone; it is mapped write-back for good, and
+    // devices see physical addresses.
+    unsafe { PoolMemory::new(base, layout.pool.start, len) }.expect("the pool is whole pages")
+}
+
+/// Makes device registers at a physical address accessible at that same address, uncached.
+///
+/// Everything below 4 GiB is already; this is for windows above. False if the range is empty,
+/// starts at 0 or wraps around.
+#[must_use]
+pub fn map_device(address: u64, len: u64) -> bool {
+    let Some(end) = address.checked_add(len).filter(|&end| end <= MEMORY_MAX) else {
+        return false;
+    };
+    let range = address / PAGE * PAGE..end.next_multiple_of(PAGE);
+    if len == 0 || range.start == 0 {
+        return false;
+    }
+    if range.end > FOUR_GIB {
+        critical_section::with(|section| {
+            if let Some(space) = SPACE.borrow_ref_mut(section).as_mut() {
+                let mut frames = || Box::leak(Box::new(PageTable::new()));
+                space.map(range, DEVICE, &mut frames);
+            }
+        });
+    }
+    true
+}
+
+/// Bytes of physical memory that firmware or the loader filled in, at their identity mapping.
+///
+/// `None` for address 0, which stands for "none" in their tables, and for anything that reaches
+/// beyond 4 GiB, where no x86 firmware puts them.
+pub(crate) fn physical<'m>(address: u64, len: usize) -> Option<&'m [u8]> {
+    let end = address.checked_add(len as u64)?;
+    if address == 0 || end > FOUR_GIB {
+        return None;
+    }
+    // SAFETY: everything below 4 GiB but the stack's guard page is identity-mapped from the first
+    // instruction on, and what callers read there (loader and firmware tables) lies outside the
+    // heap and the pool, so nobody writes it.
+    Some(unsafe { core::slice::from_raw_parts(address as *const u8, len) })
+}

@@ -1,0 +1,106 @@
+//! The local APIC's timer as `embassy-time`'s driver.
+
+use core::cell::RefCell;
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::task::Waker;
+
+use critical_section::Mutex;
+use embassy_time_driver::{Driver, time_driver_impl};
+use embassy_time_queue_utils::Queue;
+
+use super::clock;
+use super::scale::Scale;
+use crate::arch::{cpu, lapic};
+
+/// Nanoseconds in one of `embassy-time`'s ticks.
+const TICK_NS: u64 = 1_000_000_000 / embassy_time_driver::TICK_HZ;
+/// How long the timer's clock is measured where it is needed.
+const CALIBRATION_NS: u64 = 2_000_000;
+const DISARMED: u64 = u64::MAX;
+
+/// Frequency of the one-shot timer; 0 if deadlines are given as TSC values.
+static ONE_SHOT_HZ: AtomicU64 = AtomicU64::new(0);
+
+struct Alarm {
+    queue: Queue,
+    /// When the timer will interrupt, in ticks.
+    armed: u64,
+}
+
+struct TimeDriver(Mutex<RefCell<Alarm>>);
+
+time_driver_impl!(static DRIVER: TimeDriver = TimeDriver(Mutex::new(RefCell::new(Alarm {
+    queue: Queue::new(),
+    armed: DISARMED,
+}))));
+
+impl Driver for TimeDriver {
+    fn now(&self) -> u64 {
+        clock::now_ns() / TICK_NS
+    }
+
+    fn schedule_wake(&self, at: u64, waker: &Waker) {
+        critical_section::with(|section| {
+            let mut alarm = self.0.borrow_ref_mut(section);
+            if alarm.queue.schedule_wake(at, waker) {
+                alarm.rearm();
+            }
+        });
+    }
+}
+
+impl Alarm {
+    /// Wakes what is due and arms the timer for what comes next.
+    ///
+    /// A timer armed too early is left alone: programming it costs an exit to the hypervisor, and
+    /// most deadlines are moved on before they pass.
+    fn rearm(&mut self) {
+        let next = self.queue.next_expiration(clock::now_ns() / TICK_NS);
+        if next < self.armed {
+            self.armed = next;
+            arm(next.saturating_mul(TICK_NS));
+        }
+    }
+}
+
+/// The timer's interrupt.
+pub(crate) fn on_timer() {
+    critical_section::with(|section| {
+        let mut alarm = DRIVER.0.borrow_ref_mut(section);
+        alarm.armed = DISARMED;
+        alarm.rearm();
+    });
+}
+
+/// Chooses the timer's mode.
+pub(super) fn init() {
+    if cpu::has_tsc_deadline() {
+        lapic::use_tsc_deadline();
+        log::debug!("timer: TSC deadline");
+        return;
+    }
+    lapic::start_measuring();
+    let from = clock::now_ns();
+    let mut now = from;
+    while now - from < CALIBRATION_NS {
+        now = clock::now_ns();
+    }
+    let hz = u64::from(lapic::measured()) * 1_000_000_000 / (now - from);
+    ONE_SHOT_HZ.store(hz.max(1), Ordering::Relaxed);
+    lapic::use_one_shot();
+    log::debug!("timer: local APIC one-shot at {} kHz", hz / 1000);
+}
+
+/// Interrupts at `deadline` in nanoseconds since boot, or earlier if that is too far off for the
+/// timer; at once if it has passed.
+fn arm(deadline: u64) {
+    let ns = deadline.saturating_sub(clock::now_ns());
+    match ONE_SHOT_HZ.load(Ordering::Relaxed) {
+        0 => lapic::set_tsc_deadline(cpu::tsc().saturating_add(clock::scale().ticks(ns))),
+        hz => {
+            let ticks = Scale::from_hz(hz).ticks(ns);
+            // Rounded up, and at least 1: 0 would disarm it.
+            lapic::set_one_shot(u32::try_from(ticks).unwrap_or(u32::MAX).saturating_add(1));
+        }
+    }
+}
