@@ -1,0 +1,164 @@
+use crate::registers::{ACK, CONTROL, Control, EPOCH, Features, MARKED, STATUS, Status, validate};
+use crate::{Registers, Unusable};
+
+/// The part of the DMA layer that the agent drives.
+pub trait Marker {
+    /// From now on, mark what devices complete.
+    fn start(&mut self);
+    /// Mark what they may have completed unmarked, and return the pages.
+    fn catch_up(&mut self) -> u64;
+    /// No need to mark any more. Balances [`Marker::start`].
+    fn stop(&mut self);
+    /// Pages marked since boot, caught-up ones included.
+    fn marked(&self) -> u64;
+}
+
+/// What a poll found and has already acted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Nothing new.
+    None,
+    /// The hypervisor logs, or logs afresh; the guest marks.
+    LoggingStarted {
+        /// The EPOCH acknowledged.
+        epoch: u32,
+        /// Pages caught up.
+        caught_up: u64,
+    },
+    /// The hypervisor logs no longer, and the machine is where it was.
+    LoggingStopped {
+        /// The EPOCH acknowledged.
+        epoch: u32,
+    },
+    /// The machine is on the destination, where nobody logs yet.
+    Moved {
+        /// The EPOCH acknowledged.
+        epoch: u32,
+    },
+}
+
+/// The agent of one bridge.
+#[derive(Debug)]
+pub struct Agent<R> {
+    registers: R,
+    features: Features,
+    control: Control,
+    /// The EPOCH acknowledged last, if any.
+    epoch: Option<u32>,
+    logging: bool,
+    /// [`Marker::marked`] when logging began.
+    marked_before: u64,
+    /// What MARKED has.
+    marked: u32,
+}
+
+impl<R: Registers> Agent<R> {
+    /// Looks at a capability. Nothing is promised yet: see [`Agent::promise`].
+    ///
+    /// # Errors
+    /// [`Unusable`] says why it is none; the devices below are then marked for always.
+    pub fn probe(registers: R) -> Result<Self, Unusable> {
+        let features = validate(&registers)?;
+        Ok(Self {
+            registers,
+            features,
+            control: Control::empty(),
+            epoch: None,
+            logging: false,
+            marked_before: 0,
+            marked: 0,
+        })
+    }
+
+    /// What the hypervisor offers.
+    pub fn features(&self) -> Features {
+        self.features
+    }
+
+    /// Whether the hypervisor logs, as of the last poll.
+    pub fn logging(&self) -> bool {
+        self.logging
+    }
+
+    /// The EPOCH acknowledged last; 0, which no EPOCH is, before the first poll.
+    pub fn epoch(&self) -> u32 {
+        self.epoch.unwrap_or(0)
+    }
+
+    /// Tells the hypervisor what to count on: `marking`, that every driver below the bridge marks
+    /// what its device writes, so that the devices may stay; `interrupt`, that changes are to
+    /// raise the bridge's interrupt. To be followed by a poll, and repeated when either changes.
+    pub fn promise(&mut self, marking: bool, interrupt: bool) {
+        self.control.set(Control::MARKING, marking);
+        self.control.set(Control::IRQ, interrupt);
+        self.registers.write16(CONTROL, self.control.bits());
+    }
+
+    /// Sees whether something changed, and acts on it. Called after [`Agent::promise`], at the
+    /// bridge's interrupt, and every so often in case one is lost; again and again until it
+    /// returns [`Event::None`], since an interrupt may stand for several changes.
+    pub fn poll(&mut self, marker: &mut impl Marker) -> Event {
+        // EPOCH before STATUS: a change between the two makes the STATUS newer than the EPOCH to be
+        // acknowledged, and an acknowledgement of a past EPOCH is not taken for one. The other way
+        // round, a new EPOCH would be acknowledged for an old STATUS.
+        let epoch = self.registers.read32(EPOCH);
+        if Some(epoch) == self.epoch {
+            if self.logging {
+                self.report(marker);
+            }
+            return Event::None;
+        }
+        let status = self.registers.read16(STATUS);
+        if status == u16::MAX {
+            // Reserved bits are zero: this bridge is gone.
+            return Event::None;
+        }
+        let status = Status::from_bits_truncate(status);
+        let event = if status.contains(Status::LOGGING) {
+            let caught_up = self.start(marker);
+            Event::LoggingStarted { epoch, caught_up }
+        } else {
+            self.stop(marker);
+            match self.epoch {
+                // The state the guest was started in is no news.
+                None => Event::None,
+                Some(_) if status.contains(Status::MOVED) => Event::Moved { epoch },
+                Some(_) => Event::LoggingStopped { epoch },
+            }
+        };
+        self.epoch = Some(epoch);
+        self.registers.write32(ACK, epoch);
+        event
+    }
+
+    /// Also for a log that went off and on again between two polls. Marking was on all the while
+    /// then, and nothing can be missing from the new log; catching up all the same keeps the
+    /// meaning of ACK a single one.
+    fn start(&mut self, marker: &mut impl Marker) -> u64 {
+        if !self.logging {
+            marker.start();
+            self.logging = true;
+        }
+        self.marked_before = marker.marked();
+        let caught_up = marker.catch_up();
+        self.report(marker);
+        caught_up
+    }
+
+    fn stop(&mut self, marker: &mut impl Marker) {
+        if self.logging {
+            self.report(marker);
+            marker.stop();
+            self.logging = false;
+        }
+    }
+
+    fn report(&mut self, marker: &impl Marker) {
+        let since = marker.marked().saturating_sub(self.marked_before);
+        let marked = u32::try_from(since).unwrap_or(u32::MAX);
+        if marked != self.marked {
+            self.registers.write32(MARKED, marked);
+            self.marked = marked;
+        }
+    }
+}
