@@ -106,6 +106,18 @@ impl<E: fmt::Display> fmt::Display for BadValue<'_, E> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.trailing_zeros() {
+            _ if self.0 == 0 => f.write_str("0"),
+            30.. => write!(f, "{}G", self.0 >> 30),
+            20.. => write!(f, "{}M", self.0 >> 20),
+            10.. => write!(f, "{}K", self.0 >> 10),
+            _ => write!(f, "{}", self.0),
+        }
+    }
+}
+
 impl FromStr for Size {
     type Err = BadSize;
 
@@ -202,6 +214,9 @@ mod tests {
         assert_eq!(size("4096"), Ok(Size(4096)));
         assert_eq!(size("2k"), Ok(Size(2048)));
         assert_eq!(size("3G"), Ok(Size(3 << 30)));
+        for text in ["0", "1", "1023", "1K", "16M", "1025M", "5G"] {
+            assert_eq!(size(text).unwrap().to_string(), text);
+        }
         for bad in ["", "M", "-1", "+1", "1.5M", "16MB", "M16", "99999999999G", "1É"] {
             assert_eq!(size(bad), Err(BadSize), "{bad}");
         }

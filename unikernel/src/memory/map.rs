@@ -4,6 +4,7 @@ use core::fmt;
 use core::ops::Range;
 
 use super::PAGE;
+use crate::cmdline::Size;
 
 /// Memory below this belongs to firmware and the loader's tables and is left alone.
 const LOW_MEMORY: u64 = 1 << 20;
@@ -61,19 +62,19 @@ pub enum CarveError {
 
 impl fmt::Display for CarveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        match *self {
             Self::Pool(len) => write!(
                 f,
-                "no room for a DMA pool of {} KiB below 4 GiB: lower swiotlb= or give the \
-                 machine more memory",
-                len / 1024
+                "no room below 4 GiB for a DMA pool of {}: change swiotlb= or give the machine \
+                 more memory",
+                Size(len)
             ),
             Self::Heap(left) => write!(
                 f,
-                "{} KiB are left for the heap, which needs {} KiB: lower swiotlb= or give the \
-                 machine more memory",
-                left / 1024,
-                HEAP_MIN / 1024
+                "{} are left for the heap, which needs {}: lower swiotlb= or give the machine \
+                 more memory",
+                Size(left),
+                Size(HEAP_MIN)
             ),
         }
     }

@@ -59,7 +59,7 @@ pub(crate) unsafe fn init(map: &[Region], pool: Size, default: Size) -> PoolMemo
     let top = ram().map(|region| region.end.min(MEMORY_MAX)).max().unwrap_or(0);
     let tables_len = TABLES_BASE + (top >> 30) * PAGE;
     let layout = carve(map, image.clone(), tables_len, pool.0).unwrap_or_else(|error| {
-        crate::println!("command line: swiotlb={}: {error}; taking the default", pool.0);
+        crate::println!("command line: swiotlb={pool}: {error}; taking the default");
         carve(map, image.clone(), tables_len, default.0).unwrap_or_else(|error| panic!("{error}"))
     });
 
