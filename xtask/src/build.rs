@@ -6,18 +6,24 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::{command, paths, progress::Step, tools};
 
+const GUEST: &str = "x86_64-unknown-none";
+const STATIC: &str = "x86_64-unknown-linux-musl";
+
+/// What is built for, besides this machine.
+pub(crate) const TARGETS: [&str; 2] = [GUEST, STATIC];
+
 /// Builds the unikernel; the path of its PVH ELF.
 pub(crate) fn guest() -> Result<PathBuf> {
-    program("net-app", "x86_64-unknown-none", "Building the unikernel")
+    program("net-app", GUEST, "Building the unikernel")
 }
 
 /// Builds PID 1 of the lab's host, statically linked.
 pub(crate) fn lab_init() -> Result<PathBuf> {
-    program("lab-init", "x86_64-unknown-linux-musl", "Building the lab's init")
+    program("lab-init", STATIC, "Building the lab's init")
 }
 
 fn program(package: &str, target: &str, title: &str) -> Result<PathBuf> {
@@ -39,19 +45,23 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// Sees to it that rustc has the standard library of `target`.
-fn require_target(target: &str) -> Result<()> {
+/// Whether rustc has the standard library of `target`.
+pub(crate) fn has_target(target: &str) -> Result<bool> {
     let output = command::run(
         Command::new("rustc")
             .args(["--print", "target-libdir", "--target", target])
             .current_dir(paths::checkout()),
     )?;
-    if Path::new(String::from_utf8_lossy(&output.stdout).trim()).exists() {
+    Ok(Path::new(String::from_utf8_lossy(&output.stdout).trim()).exists())
+}
+
+fn require_target(target: &str) -> Result<()> {
+    if has_target(target)? {
         return Ok(());
     }
     let remedy = format!("add it with `rustup target add {target}`");
     if tools::find_program("rustup").is_none() {
-        anyhow::bail!("this Rust toolchain lacks the target {target}; {remedy}");
+        bail!("this Rust toolchain lacks the target {target}; {remedy}");
     }
     let step = Step::new(format!("Adding the Rust target {target}"));
     command::run(

@@ -21,11 +21,20 @@ pub(crate) fn get(given: Option<&Path>) -> Result<HostKernel> {
     }
 }
 
+/// The newest of the distribution's kernels that were downloaded before.
+pub(crate) fn cached() -> Result<Option<HostKernel>> {
+    debian::versions_in(&directory()?, SERIES).pop().map(|tree| in_tree(&tree)).transpose()
+}
+
+fn directory() -> Result<PathBuf> {
+    Ok(paths::cache()?.join("host-kernel"))
+}
+
 fn distributions() -> Result<HostKernel> {
-    let directory = paths::cache()?.join("host-kernel");
-    if let Some(tree) = debian::versions_in(&directory, SERIES).pop() {
-        return in_tree(&tree);
+    if let Some(kernel) = cached()? {
+        return Ok(kernel);
     }
+    let directory = directory()?;
     let mut names: Vec<String> = debian::package_names(SERIES)?
         .into_iter()
         .filter(|name| {
@@ -64,7 +73,7 @@ fn from_path(path: &Path) -> Result<HostKernel> {
     if path.extension().is_some_and(|extension| extension == "deb") {
         let name = path.file_stem().and_then(|stem| stem.to_str()).context("file name")?;
         let digest = &crate::download::sha256(&path)?[..12];
-        let tree = paths::cache()?.join("host-kernel").join(format!("given-{name}-{digest}"));
+        let tree = directory()?.join(format!("given-{name}-{digest}"));
         if !tree.exists() {
             debian::unpack(&path, &tree)?;
         }

@@ -109,7 +109,8 @@ fn packages(tools: &[&Tool]) -> Vec<&'static str> {
     packages
 }
 
-fn install_line(tools: &[&Tool]) -> String {
+/// The command that installs `tools`.
+pub(crate) fn install_line(tools: &[&Tool]) -> String {
     format!("apt-get install --no-install-recommends {}", packages(tools).join(" "))
 }
 

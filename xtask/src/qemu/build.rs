@@ -21,7 +21,7 @@ pub(super) const DATA: &str = "share/qemu";
 pub(super) const SCRATCH_PREFIX: &str = ".qemu-build-";
 
 /// What a build takes at its largest, and what is left of it.
-const SPACE_MIB: u64 = 2048;
+pub(crate) const SPACE_MIB: u64 = 2048;
 
 /// `godwit` names the device list that the patch series adds. The tarball may have no firmware,
 /// and nothing is to come from elsewhere behind our back.
@@ -42,8 +42,10 @@ pub(super) const CONFIGURE: &[&str] = &[
     "--disable-werror",
 ];
 
-/// What QEMU's build uses of Python's package index. Meson's version is the one QEMU asks for.
-const PYTHON_PACKAGES: &[&str] = &["meson==1.9.*", "pycotap", "distlib", "tomli"];
+/// What QEMU's configure insists on (pythondeps.toml, groups meson and tooling; the mkvenv.py that
+/// reads it needs distlib, and tomli before Python 3.11).
+const PYTHON_PACKAGES: &[&str] =
+    &["meson==1.9.*", "pycotap", "qemu.qmp", "setuptools", "wheel", "distlib", "tomli"];
 
 /// What a build needs of the machine.
 pub(crate) const TOOLS: &[Tool] = &[
@@ -95,15 +97,20 @@ pub(super) fn build(recipe: &Recipe, cache: &Path) -> Result<()> {
 }
 
 fn check_space(cache: &Path) -> Result<()> {
-    let space = rustix::fs::statvfs(cache).with_context(|| cache.display().to_string())?;
-    let free_mib = space.f_bavail * space.f_frsize >> 20;
+    let free = free_mib(cache)?;
     ensure!(
-        free_mib >= SPACE_MIB,
-        "building QEMU takes {SPACE_MIB} MiB, but the disk of the cache {} has {free_mib} MiB left: \
+        free >= SPACE_MIB,
+        "building QEMU takes {SPACE_MIB} MiB, but the disk of the cache {} has {free} MiB left: \
          free some, or set GODWIT_CACHE to a directory on another disk",
         cache.display()
     );
     Ok(())
+}
+
+/// What is left on the disk of `directory`.
+pub(crate) fn free_mib(directory: &Path) -> Result<u64> {
+    let space = rustix::fs::statvfs(directory).with_context(|| directory.display().to_string())?;
+    Ok((space.f_bavail * space.f_frsize) >> 20)
 }
 
 fn unpack(tarball: &Path, source: &Path) -> Result<()> {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+pub(crate) use build::{SPACE_MIB, TOOLS, free_mib};
 use lab::parts::Qemu;
 use sha2::{Digest, Sha256};
 
