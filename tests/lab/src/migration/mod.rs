@@ -1,4 +1,25 @@
 //! Live migration as seen from outside.
+//!
+//! A [`Session`] boots the guest on the source of a [`Lab`] and migrates it as a [`Plan`] says:
+//! ```text
+//!  source                       this driver                     destination
+//!    |  <- query-migrate, … ------- | -------------------------->  start -incoming
+//!    |  <- migrate ---------------- |
+//!    |     warm-up, held by a       |
+//!    |     downtime limit of 0      |
+//!    |  <- migrate-set-parameters   |
+//!    |     asks the guest for the   |
+//!    |     NIC, waits, switches over ----------------------------->  RESUME
+//!    |                              | -- device_add ------------->  "nic: attached"
+//! ```
+//! With the cold strategy `device_del` comes first and there is no warm-up to hold.
 
 pub mod console;
+mod driver;
+mod machine;
 pub mod qmp;
+mod record;
+
+pub use driver::{Session, Traffic};
+pub use machine::{Device, Lab, Machine, Profile};
+pub use record::{CancelAt, Check, Outcome, Plan, Record, Strategy, Timeline};

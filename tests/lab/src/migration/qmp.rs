@@ -255,6 +255,25 @@ impl Command for QomGet {
     type Return = Value;
 }
 
+/// Lists an object's properties.
+#[derive(Debug, Serialize)]
+pub struct QomList {
+    /// Of the object at this path.
+    pub path: String,
+}
+
+impl Command for QomList {
+    const NAME: &'static str = "qom-list";
+    type Return = Vec<Property>;
+}
+
+/// A property of an object.
+#[derive(Debug, Deserialize)]
+pub struct Property {
+    /// Its name.
+    pub name: String,
+}
+
 /// Plugs a device in: driver and properties.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]

@@ -1,0 +1,371 @@
+//! Carries out migrations.
+
+use super::console::{Console, Line, Said};
+use super::machine::{Lab, Machine, PORT};
+use super::qmp::{self, Capability, DeviceAdd, DeviceDel, Migrate, MigrateCancel, Qmp};
+use super::record::{CancelAt, Check, Outcome, Plan, Record, Strategy, Timeline};
+use crate::init::Channel;
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long the guest may take to boot, in an emulated host.
+const BOOT: Duration = Duration::from_secs(60);
+/// How long the guest may take to notice a change and act on it.
+const REACTION: Duration = Duration::from_secs(30);
+/// How long the guest may take to check all frames it holds.
+const CHECKING: Duration = Duration::from_secs(60);
+/// How long a migration may take once it may switch over.
+const SWITCHOVER: Duration = Duration::from_secs(120);
+/// Between two looks at a migration.
+const POLL: Duration = Duration::from_millis(20);
+/// While a migration is being held in its warm-up, milliseconds of downtime it may cause: none can be as short.
+const HELD: u64 = 0;
+/// Milliseconds of downtime afterwards, QEMU's default.
+const RELEASED: u64 = 300;
+/// Bytes a second afterwards: no limit that matters.
+const UNLIMITED: u64 = 10 << 30;
+
+/// Says whether traffic reaches the guest.
+pub trait Traffic {
+    /// Whether the guest has been seen to receive anything that was sent after `moment`.
+    fn flows_since(&self, moment: Instant) -> bool;
+}
+
+struct Side {
+    machine: Machine,
+    console: Console,
+    monitor: Qmp,
+}
+
+/// A guest in a lab, from boot on.
+pub struct Session<'a> {
+    lab: &'a mut dyn Lab,
+    append: String,
+    source: Side,
+    destination_console: Console,
+    say: &'a mut dyn FnMut(&str),
+}
+
+impl<'a> Session<'a> {
+    /// Boots the guest on the source. Consoles are logged in `directory`; `say` hears of progress.
+    pub fn boot(
+        lab: &'a mut dyn Lab,
+        append: &str,
+        directory: &Path,
+        say: &'a mut dyn FnMut(&str),
+    ) -> Result<Self> {
+        let console = |lab: &dyn Lab, machine: Machine| {
+            let log = directory.join(format!("{machine}.log"));
+            Console::listen(machine.name(), lab.channel(machine, Channel::Console)?, &log)
+        };
+        say("booting the guest on the source");
+        lab.start(Machine::Source, &lab.profile().arguments(Machine::Source, append))?;
+        let source = Side {
+            machine: Machine::Source,
+            console: console(lab, Machine::Source)?,
+            monitor: Qmp::connect("source", lab.channel(Machine::Source, Channel::Qmp)?)?,
+        };
+        let destination_console = console(lab, Machine::Destination)?;
+        source
+            .console
+            .wait_for(0, "an address", BOOT, |said| matches!(said, Said::Ready { .. }))?;
+        Ok(Self { lab, append: append.into(), source, destination_console, say })
+    }
+
+    /// Migrates as planned. A migration that QEMU or the guest refuse or fail is a record; an error means that the lab does
+    /// not work, or that the guest does not keep to its part afterwards.
+    pub fn migrate(&mut self, plan: &Plan, traffic: &dyn Traffic) -> Result<Record> {
+        if plan.strategy == Strategy::Failover {
+            bail!("`--strategy failover` is not available yet; `warm` and `cold` are");
+        }
+        (self.say)("starting the destination");
+        let source_mark = self.source.console.mark();
+        let destination_mark = self.destination_console.mark();
+        self.lab.start(
+            Machine::Destination,
+            &self.lab.profile().arguments(Machine::Destination, &self.append),
+        )?;
+        let monitor = self.lab.channel(Machine::Destination, Channel::Qmp)?;
+        let mut destination = Qmp::connect("destination", monitor)?;
+        configure(&mut self.source.monitor)?;
+        configure(&mut destination)?;
+
+        (self.say)("measuring before the migration");
+        let begin = Instant::now();
+        std::thread::sleep(plan.before);
+        let mut run = Run {
+            plan,
+            source: &mut self.source,
+            destination: &mut destination,
+            nic: self.lab.profile().destination_nic.properties(),
+            source_mark,
+            timeline: Timeline {
+                begin,
+                start: Instant::now(),
+                logging_on: None,
+                cancelled: None,
+                detached: None,
+                resumed: None,
+                plugged: None,
+                attached: None,
+                logging_off: None,
+                over: None,
+                end: begin,
+            },
+            say: &mut *self.say,
+        };
+        let (outcome, info, error) = run.carry_out(&self.lab.profile().uri)?;
+        let mut timeline = run.timeline;
+        let port = port_figures(&mut self.source.monitor);
+
+        let (console, mark) = match outcome {
+            Outcome::Completed => (&self.destination_console, destination_mark),
+            _ => {
+                self.lab.stop(Machine::Destination)?;
+                (&self.source.console, source_mark)
+            }
+        };
+        let detached = self.source.console.find(source_mark, |said| *said == Said::NicDetached);
+        timeline.detached = timeline.detached.or(detached.map(|line| line.at));
+        if outcome == Outcome::Completed || timeline.detached.is_some() {
+            (self.say)("waiting for the guest to take its NIC into use");
+            let line =
+                console.wait_for(mark, "a NIC", REACTION, |said| *said == Said::NicAttached)?;
+            timeline.attached = Some(line.at);
+        }
+        let resumption = timeline.attached.or(timeline.over).unwrap_or(timeline.start);
+        wait_for_traffic(traffic, resumption)?;
+
+        (self.say)("measuring after the migration");
+        std::thread::sleep(plan.after);
+        timeline.end = Instant::now();
+        let check = Self::check(console, mark, &timeline)?;
+        let first = |console: &Console, mark, wanted: fn(&Said) -> bool| {
+            Some(console.find(mark, wanted)?.at)
+        };
+        timeline.logging_on =
+            first(&self.source.console, source_mark, |s| matches!(s, Said::LoggingOn { .. }));
+        timeline.logging_off = first(console, mark, |s| matches!(s, Said::LoggingOff { .. }));
+        if outcome == Outcome::Completed {
+            self.lab.stop(Machine::Source)?;
+        }
+        Ok(Record { plan: plan.clone(), outcome, error, timeline, info, port, check })
+    }
+
+    /// The guest's first check since the migration was over.
+    fn check(console: &Console, mark: usize, timeline: &Timeline) -> Result<Option<Check>> {
+        if timeline.over.is_none() {
+            return Ok(None);
+        }
+        let what = "the flight recorder's integrity check";
+        let line =
+            console.wait_for(mark, what, CHECKING, |said| matches!(said, Said::Checked { .. }))?;
+        Ok(read_check(&console.since(mark), &line))
+    }
+
+    /// The machine the guest started on.
+    pub fn source(&self) -> Machine {
+        self.source.machine
+    }
+}
+
+/// The check that ends with `end`, among `lines`.
+fn read_check(lines: &[Line], end: &Line) -> Option<Check> {
+    let Some(Said::Checked { checked, stale }) = end.said else { return None };
+    let while_logging = lines
+        .iter()
+        .take_while(|line| line.at <= end.at)
+        .filter_map(|line| match line.said {
+            Some(Said::WhileLogging(count)) => Some(count),
+            _ => None,
+        })
+        .last();
+    Some(Check { checked, stale, while_logging })
+}
+
+fn wait_for_traffic(traffic: &dyn Traffic, moment: Instant) -> Result<()> {
+    let deadline = Instant::now() + REACTION;
+    while !traffic.flows_since(moment) {
+        if Instant::now() > deadline {
+            bail!("the guest received no traffic for {} s after the migration", REACTION.as_secs());
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+fn configure(monitor: &mut Qmp) -> Result<()> {
+    let capabilities = vec![Capability { capability: "events".into(), state: true }];
+    monitor.execute(&qmp::MigrateSetCapabilities { capabilities })?;
+    Ok(())
+}
+
+/// All properties of the root port that tell about the migration. None, where the port has no capability.
+fn port_figures(monitor: &mut Qmp) -> Map<String, Value> {
+    let path = format!("/machine/peripheral/{PORT}");
+    let properties = monitor.execute(&qmp::QomList { path: path.clone() }).unwrap_or_default();
+    properties
+        .into_iter()
+        .filter_map(|property| {
+            let name = property.name.strip_prefix("migration-")?.to_owned();
+            let value = monitor
+                .execute(&qmp::QomGet { path: path.clone(), property: property.name })
+                .ok()?;
+            Some((name, value))
+        })
+        .collect()
+}
+
+/// One migration under way.
+struct Run<'r> {
+    plan: &'r Plan,
+    source: &'r mut Side,
+    destination: &'r mut Qmp,
+    nic: Map<String, Value>,
+    source_mark: usize,
+    timeline: Timeline,
+    say: &'r mut dyn FnMut(&str),
+}
+
+impl Run<'_> {
+    fn carry_out(&mut self, uri: &str) -> Result<(Outcome, qmp::MigrationInfo, Option<String>)> {
+        self.timeline.start = Instant::now();
+        let mut held = self.plan.strategy == Strategy::Warm;
+        self.limit(self.plan.bandwidth, if held { HELD } else { RELEASED })?;
+        if self.plan.strategy == Strategy::Cold {
+            (self.say)("taking the NIC away");
+            self.unplug()?;
+        }
+        (self.say)("migrating: warm-up");
+        if let Err(error) = self.source.monitor.execute(&Migrate { uri: uri.into() }) {
+            let refusal = qmp::refusal(&error).map(|refused| refused.description.clone());
+            let Some(reason) = refusal else { return Err(error) };
+            return Ok((Outcome::Failed, qmp::MigrationInfo::default(), Some(reason)));
+        }
+        let deadline = self.timeline.start + self.plan.warmup + SWITCHOVER;
+        loop {
+            let info = self.source.monitor.execute(&qmp::QueryMigrate {})?;
+            let over = match info.status.as_deref() {
+                Some("completed") => Some(Outcome::Completed),
+                Some("cancelled") => Some(Outcome::Cancelled),
+                Some("failed") => Some(Outcome::Failed),
+                _ => None,
+            };
+            if let Some(outcome) = over {
+                self.timeline.over = Some(Instant::now());
+                if outcome == Outcome::Completed {
+                    self.wait_for_resumption()?;
+                }
+                let error = info.error_desc.clone().filter(|_| outcome == Outcome::Failed);
+                return Ok((outcome, info, error));
+            }
+            if held && self.timeline.start.elapsed() >= self.plan.warmup {
+                held = false;
+                if self.plan.cancel_at == Some(CancelAt::Warmup) {
+                    self.cancel()?;
+                } else {
+                    (self.say)("migrating: detach and switchover");
+                    self.limit(UNLIMITED, RELEASED)?;
+                }
+            }
+            if self.plan.cancel_at == Some(CancelAt::Detach) && !held && self.detaching()? {
+                self.cancel()?;
+            }
+            if Instant::now() > deadline && self.timeline.cancelled.is_none() {
+                self.cancel()?;
+                bail!(
+                    "the migration did not come to its end within {} s of being let; QEMU says {info:?}",
+                    SWITCHOVER.as_secs()
+                );
+            }
+            self.look_at_destination(POLL)?;
+        }
+    }
+
+    fn limit(&mut self, max_bandwidth: u64, downtime_limit: u64) -> Result<()> {
+        self.source
+            .monitor
+            .execute(&qmp::MigrateSetParameters { max_bandwidth, downtime_limit })?;
+        Ok(())
+    }
+
+    fn cancel(&mut self) -> Result<()> {
+        if self.timeline.cancelled.is_none() {
+            (self.say)("cancelling");
+            self.timeline.cancelled = Some(Instant::now());
+            self.source.monitor.execute(&MigrateCancel {})?;
+        }
+        Ok(())
+    }
+
+    /// Takes the NIC from the guest, as an operator would before migrating.
+    fn unplug(&mut self) -> Result<()> {
+        self.source.monitor.execute(&DeviceDel { id: super::machine::NIC.into() })?;
+        let deadline = Instant::now() + REACTION;
+        // The event also comes, without an id, for devices inside the device.
+        while let Some(event) = self
+            .source
+            .monitor
+            .wait_event("DEVICE_DELETED", deadline.saturating_duration_since(Instant::now()))?
+        {
+            if event.data["device"] == super::machine::NIC {
+                self.timeline.detached = Some(Instant::now());
+                return Ok(());
+            }
+        }
+        bail!("the guest did not give the NIC back within {} s", REACTION.as_secs())
+    }
+
+    /// Whether the guest has been asked for the NIC, or has already given it back.
+    fn detaching(&mut self) -> Result<bool> {
+        let property = qmp::QomGet {
+            path: format!("/machine/peripheral/{PORT}"),
+            property: "migration-phase".into(),
+        };
+        let phase = self.source.monitor.execute(&property)?;
+        let gone = self.source.console.find(self.source_mark, |said| *said == Said::NicDetached);
+        Ok(gone.is_some() || phase.as_str().is_some_and(|phase| phase.starts_with("detach")))
+    }
+
+    fn wait_for_resumption(&mut self) -> Result<()> {
+        let deadline = Instant::now() + REACTION;
+        while self.timeline.resumed.is_none() {
+            if Instant::now() > deadline {
+                bail!(
+                    "the migration completed, but the destination did not run within {} s",
+                    REACTION.as_secs()
+                );
+            }
+            self.look_at_destination(POLL)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the guest the destination's NIC as soon as it runs there.
+    fn look_at_destination(&mut self, patience: Duration) -> Result<()> {
+        if self.timeline.resumed.is_some() {
+            std::thread::sleep(patience);
+            return Ok(());
+        }
+        if self.destination.wait_event("RESUME", patience)?.is_none() {
+            return Ok(());
+        }
+        self.timeline.resumed = Some(Instant::now());
+        (self.say)("plugging in the destination's NIC");
+        let deadline = Instant::now() + REACTION;
+        // QEMU refuses devices until the incoming migration has been wrapped up, a moment after the guest runs.
+        loop {
+            match self.destination.execute(&DeviceAdd(self.nic.clone())) {
+                Ok(_) => break,
+                Err(error) if qmp::refusal(&error).is_some() && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Err(error) => return Err(error).context("cannot plug in the destination's NIC"),
+            }
+        }
+        self.timeline.plugged = Some(Instant::now());
+        Ok(())
+    }
+}

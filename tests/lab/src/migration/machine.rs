@@ -1,0 +1,170 @@
+//! The two machines of a migration, and what QEMU is told about them.
+
+use crate::init::{Channel, GUEST_IMAGE};
+use anyhow::Result;
+use serde_json::{Map, Value};
+use std::fmt;
+use std::os::unix::net::UnixStream;
+
+/// One of the two machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Machine {
+    /// Where the guest is at first.
+    Source,
+    /// Where it goes.
+    Destination,
+}
+
+impl Machine {
+    /// Its name in the lab.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+        }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A place where two machines can run.
+pub trait Lab {
+    /// Its name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// What QEMU is told there.
+    fn profile(&self) -> &Profile;
+
+    /// Starts a machine's QEMU. Its monitor and its first serial port are the lab's business.
+    fn start(&mut self, machine: Machine, arguments: &[String]) -> Result<()>;
+
+    /// Ends a machine's QEMU, if it still runs, and waits for its end.
+    fn stop(&mut self, machine: Machine) -> Result<()>;
+
+    /// The stream to a machine's monitor or console. It stays the same over restarts of the machine.
+    fn channel(&self, machine: Machine, channel: Channel) -> Result<UnixStream>;
+}
+
+/// What differs between labs in QEMU's command line.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// `kvm` or `tcg`.
+    pub accelerator: String,
+    /// The model of the processor.
+    pub processor: String,
+    /// Memory, MiB.
+    pub memory_mib: u32,
+    /// The guest's kernel, by its path in the lab.
+    pub kernel: String,
+    /// Where the destination listens for the migration.
+    pub uri: String,
+    /// Whether QEMU has the migration capability for root ports.
+    pub capability: bool,
+    /// The NIC of each machine.
+    pub source_nic: Device,
+    /// See above.
+    pub destination_nic: Device,
+    /// More arguments, such as backends of the NICs.
+    pub more: Vec<String>,
+}
+
+impl Profile {
+    /// The lab inside the virtual host: real KVM and real vfio-pci. `nics` are PCI addresses in that host.
+    pub fn nested(nics: [&str; 2]) -> Self {
+        let nic = |address: &str| Device::new("vfio-pci", &[("host", address)]);
+        Self {
+            accelerator: "kvm".into(),
+            processor: "host".into(),
+            memory_mib: 256,
+            kernel: GUEST_IMAGE.into(),
+            uri: "unix:/run/migration".into(),
+            capability: true,
+            source_nic: nic(nics[0]),
+            destination_nic: nic(nics[1]),
+            more: Vec::new(),
+        }
+    }
+
+    /// QEMU's arguments for `machine` with the guest's command line `append`.
+    pub fn arguments(&self, machine: Machine, append: &str) -> Vec<String> {
+        let capability = if self.capability { ",x-migration-capability=on" } else { "" };
+        let mut arguments: Vec<String> = [
+            "-nodefaults -no-user-config -display none -no-reboot",
+            &format!(
+                "-M q35 -accel {} -cpu {} -m {}",
+                self.accelerator, self.processor, self.memory_mib
+            ),
+            // Native PCIe hot-plug: the guest, not ACPI, runs the slot.
+            "-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
+            &format!("-device pcie-root-port,id={PORT},slot=1,chassis=1{capability}"),
+        ]
+        .iter()
+        .flat_map(|part| part.split(' '))
+        .map(str::to_owned)
+        .collect();
+        arguments.extend(self.more.iter().cloned());
+        match machine {
+            Machine::Source => arguments.extend(["-device".into(), self.source_nic.argument()]),
+            Machine::Destination => arguments.extend(["-incoming".into(), self.uri.clone()]),
+        }
+        arguments.extend(["-kernel".into(), self.kernel.clone(), "-append".into(), append.into()]);
+        arguments
+    }
+}
+
+/// Id of the root port above the NIC.
+pub(super) const PORT: &str = "rp0";
+/// Id of the NIC.
+pub(super) const NIC: &str = "nic0";
+
+/// A device that sits below the root port.
+#[derive(Clone, Debug)]
+pub struct Device {
+    properties: Map<String, Value>,
+}
+
+impl Device {
+    /// A device of `driver` with these properties.
+    pub fn new(driver: &str, properties: &[(&str, &str)]) -> Self {
+        let all = [("driver", driver), ("id", NIC), ("bus", PORT)];
+        let properties = all.iter().chain(properties);
+        Self {
+            properties: properties.map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+        }
+    }
+
+    /// As `device_add` takes it.
+    pub fn properties(&self) -> Map<String, Value> {
+        self.properties.clone()
+    }
+
+    /// As `-device` takes it: JSON, which needs no escaping rules.
+    fn argument(&self) -> String {
+        Value::Object(self.properties.clone()).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_source_has_a_nic_at_first() {
+        let profile = Profile::nested(["0000:01:00.0", "0000:02:00.0"]);
+        let source = profile.arguments(Machine::Source, "ip=10.0.2.15/24 marking=auto");
+        let destination = profile.arguments(Machine::Destination, "ip=10.0.2.15/24 marking=auto");
+        let nic = source.iter().find(|a| a.contains("vfio-pci")).unwrap();
+        assert!(
+            nic.contains("\"host\":\"0000:01:00.0\"") && nic.contains("\"bus\":\"rp0\""),
+            "{nic}"
+        );
+        assert!(!destination.iter().any(|a| a.contains("vfio-pci")));
+        assert_eq!(source.iter().filter(|a| a.contains("x-migration-capability=on")).count(), 1);
+        assert!(source.windows(2).any(|w| w == ["-append", "ip=10.0.2.15/24 marking=auto"]));
+        assert!(destination.windows(2).any(|w| w == ["-incoming", "unix:/run/migration"]));
+    }
+}

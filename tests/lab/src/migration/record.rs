@@ -1,0 +1,115 @@
+//! What happened in a migration, and when.
+
+use super::qmp::MigrationInfo;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::time::{Duration, Instant};
+
+/// When the NIC leaves the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// Just before switchover; QEMU sees to it.
+    Warm,
+    /// At the start, a virtio-net standby taking over.
+    Failover,
+    /// At the start, nothing taking over.
+    Cold,
+}
+
+/// Where to cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CancelAt {
+    /// While memory is being copied.
+    Warmup,
+    /// Once the NIC was asked to leave.
+    Detach,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The guest runs on the destination.
+    Completed,
+    /// As was asked for, it stayed on the source.
+    Cancelled,
+    /// It stayed on the source.
+    Failed,
+}
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// When the NIC leaves.
+    pub strategy: Strategy,
+    /// Traffic before the migration is measured for so long.
+    pub before: Duration,
+    /// QEMU is kept from switching over for so long, to have a warm-up worth measuring: a guest of this size would be
+    /// copied in a moment. Of no effect on the cold strategy, whose gap it would lengthen.
+    pub warmup: Duration,
+    /// Traffic afterwards is measured for so long.
+    pub after: Duration,
+    /// Bytes a second that migration may use in the warm-up.
+    pub bandwidth: u64,
+    /// Cancel instead of completing.
+    pub cancel_at: Option<CancelAt>,
+}
+
+/// An integrity check of the flight recorder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Frames checked.
+    pub checked: u64,
+    /// Those that are not what was received.
+    pub stale: u64,
+    /// Those received while the hypervisor was logging, if the guest said.
+    pub while_logging: Option<u64>,
+}
+
+/// The moments of a migration. What did not happen is `None`.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeline {
+    /// Measuring began.
+    pub begin: Instant,
+    /// The migration was started; with the cold strategy, the NIC was asked for.
+    pub start: Instant,
+    /// The guest had turned marking on and caught up.
+    pub logging_on: Option<Instant>,
+    /// The migration was cancelled.
+    pub cancelled: Option<Instant>,
+    /// The guest had let go of the NIC.
+    pub detached: Option<Instant>,
+    /// The guest ran on the destination.
+    pub resumed: Option<Instant>,
+    /// QEMU had the NIC of the destination.
+    pub plugged: Option<Instant>,
+    /// The guest had taken a NIC into use again.
+    pub attached: Option<Instant>,
+    /// The guest had turned marking off.
+    pub logging_off: Option<Instant>,
+    /// The migration was over: completed, cancelled or failed.
+    pub over: Option<Instant>,
+    /// Measuring ended.
+    pub end: Instant,
+}
+
+/// Everything about one migration but the traffic.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// What was to be done.
+    pub plan: Plan,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// When what happened.
+    pub timeline: Timeline,
+    /// QEMU's last word about it.
+    pub info: MigrationInfo,
+    /// The root port's own figures, by property.
+    pub port: Map<String, Value>,
+    /// The check of what was received up to the migration.
+    pub check: Option<Check>,
+}
