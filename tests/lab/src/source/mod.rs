@@ -2,10 +2,12 @@
 //! and stock iperf3 for TCP.
 
 mod frames;
+mod meter;
 mod pace;
 mod trace;
 
 pub use frames::Station;
+pub use meter::{DmaCounts, Meter};
 pub use trace::{Gap, Received, Trace};
 
 use crate::segment::{Receiver, Sender, WhenFull};

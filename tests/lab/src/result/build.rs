@@ -1,0 +1,342 @@
+//! From a record and a measurement to a result.
+
+use super::*;
+use crate::migration::{Record, Timeline};
+use crate::source::Meter;
+use std::time::{Duration, Instant};
+
+/// Length of a sample.
+const SAMPLE: Duration = Duration::from_millis(100);
+
+/// What the record does not know.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The guest's marking policy.
+    pub marking: String,
+    /// The NICs' model.
+    pub nic: String,
+    /// Where the machines ran.
+    pub lab: String,
+    /// What ran in them.
+    pub guest: String,
+    /// What was driven at it.
+    pub traffic: Traffic,
+    /// What it takes when flooded.
+    pub saturated: Option<Saturated>,
+    /// The machine.
+    pub facts: Facts,
+}
+
+/// Puts a result together.
+pub fn build(record: &Record, meter: &dyn Meter, setting: Setting) -> Migration {
+    let timeline = &record.timeline;
+    let ms = |at: Instant| milliseconds(at.saturating_duration_since(timeline.begin));
+    let phases = cut(record, meter)
+        .into_iter()
+        .map(|(name, from, to)| {
+            let received = meter.received(from, to);
+            Phase {
+                name,
+                start_ms: ms(from),
+                end_ms: ms(to),
+                rx_bits_per_s: received.bits_per_s,
+                rx_packets: received.packets.round() as u64,
+                offered_bits_per_s: meter.offered(from, to),
+            }
+        })
+        .collect();
+    let dma = meter.dma(timeline.start, timeline.end).unwrap_or_default();
+    let idle = meter.dma(timeline.begin, timeline.start).unwrap_or_default();
+    let check = record.check;
+    Migration {
+        strategy: record.plan.strategy,
+        marking: setting.marking,
+        nic: setting.nic,
+        lab: setting.lab,
+        guest: setting.guest,
+        outcome: record.outcome,
+        error: record.error.clone(),
+        cancel_at: record.plan.cancel_at,
+        traffic: setting.traffic,
+        phases,
+        migration: figures(record),
+        dma: Dma {
+            pages_marked: dma.pages_marked,
+            pages_caught_up: dma.pages_caught_up,
+            buffers_received: dma.buffers_received,
+            pages_marked_before: idle.pages_marked,
+        },
+        integrity: Integrity {
+            buffers_checked: check.map_or(0, |check| check.checked),
+            stale: check.map_or(0, |check| check.stale),
+            while_logging: check.and_then(|check| check.while_logging),
+        },
+        service_gap_ms: meter.longest_gap().map_or(0.0, |gap| milliseconds(gap.length())),
+        saturated: setting.saturated,
+        events: events(timeline, ms),
+        port: record.port.clone(),
+        facts: setting.facts,
+        samples: meter
+            .samples(timeline.begin, timeline.end, SAMPLE)
+            .into_iter()
+            .map(|(at, rate)| (ms(at).round() as u64, rate.round()))
+            .collect(),
+        second: None,
+    }
+}
+
+/// The phases, one after the other.
+fn cut(record: &Record, meter: &dyn Meter) -> Vec<(PhaseName, Instant, Instant)> {
+    let Timeline { begin, start, end, .. } = record.timeline;
+    let over = record.timeline.over.unwrap_or(start);
+    let departure = match (record.plan.strategy, record.timeline.resumed) {
+        // The NIC is gone from the start: the copying is all the warm-up there is.
+        (Strategy::Cold, Some(resumed)) => {
+            Some(resumed - Duration::from_millis(record.info.downtime.unwrap_or(0)))
+        }
+        _ => record.timeline.detached,
+    };
+    let mut cuts = vec![(PhaseName::Before, begin, start)];
+    match departure {
+        Some(departure) => {
+            let back = record.timeline.attached.unwrap_or(end);
+            let first = meter.longest_gap().map_or(back, |gap| gap.end);
+            let first = if first < departure { back } else { first }.clamp(departure, end);
+            cuts.push((PhaseName::Warmup, start, departure));
+            cuts.push((PhaseName::Gap, departure, first));
+            cuts.push((PhaseName::After, first, end));
+        }
+        None => {
+            let stop = record.timeline.cancelled.unwrap_or(over).max(start);
+            if stop > start {
+                cuts.push((PhaseName::Warmup, start, stop));
+            }
+            cuts.push((PhaseName::After, stop, end));
+        }
+    }
+    cuts
+}
+
+fn figures(record: &Record) -> Figures {
+    let timeline = &record.timeline;
+    let ram = record.info.ram.clone().unwrap_or_default();
+    // The port's own figures are the exact ones: they do not pass through a console.
+    let port = |name: &str| record.port.get(name).and_then(Value::as_f64).filter(|ms| *ms >= 0.0);
+    let between = |from: Option<Instant>, to: Option<Instant>| {
+        Some(milliseconds(to?.saturating_duration_since(from?)))
+    };
+    Figures {
+        total_ms: record.info.total_time,
+        downtime_ms: record.info.downtime,
+        ram_bytes: ram.transferred,
+        passes: ram.dirty_sync_count,
+        logging_ms: port("logging-ms"),
+        ack_ms: port("ack-ms"),
+        detach_ms: port("detach-ms").or_else(|| match record.plan.strategy {
+            Strategy::Cold => between(Some(timeline.start), timeline.detached),
+            _ => None,
+        }),
+        attach_ms: between(timeline.plugged, timeline.attached),
+    }
+}
+
+fn events(timeline: &Timeline, ms: impl Fn(Instant) -> f64) -> Vec<Event> {
+    let moments = [
+        ("migration starts", Some(timeline.start)),
+        ("marking on", timeline.logging_on),
+        ("cancelled", timeline.cancelled),
+        ("NIC detached", timeline.detached),
+        ("runs on destination", timeline.resumed),
+        ("NIC attached", timeline.attached),
+        ("marking off", timeline.logging_off),
+    ];
+    let mut events: Vec<Event> = moments
+        .into_iter()
+        .filter_map(|(name, at)| Some(Event { name: name.into(), ms: ms(at?) }))
+        .collect();
+    events.sort_by(|a, b| a.ms.total_cmp(&b.ms));
+    events
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e5).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::migration::qmp::{MigrationInfo, RamStatistics};
+    use crate::migration::{Check, Plan};
+    use crate::source::{DmaCounts, Gap, Received};
+
+    /// 8 Mbit/s except for a gap.
+    struct Even {
+        gap: Option<Gap>,
+    }
+
+    impl Meter for Even {
+        fn received(&self, from: Instant, to: Instant) -> Received {
+            let dead = self.gap.map_or(Duration::ZERO, |gap| {
+                gap.end.min(to).saturating_duration_since(gap.start.max(from))
+            });
+            let alive = (to - from) - dead;
+            let bits = alive.as_secs_f64() * 8e6;
+            Received { bits_per_s: bits / (to - from).as_secs_f64(), packets: bits / 8000.0 }
+        }
+
+        fn samples(&self, from: Instant, to: Instant, step: Duration) -> Vec<(Instant, f64)> {
+            let count = ((to - from).as_millis() / step.as_millis()) as u32;
+            (0..count).map(|n| (from + step * n, 8e6)).collect()
+        }
+
+        fn offered(&self, _: Instant, _: Instant) -> Option<f64> {
+            Some(8e6)
+        }
+
+        fn longest_gap(&self) -> Option<Gap> {
+            self.gap
+        }
+
+        fn dma(&self, from: Instant, to: Instant) -> Option<DmaCounts> {
+            Some(DmaCounts { pages_marked: (to - from).as_millis() as u64, ..DmaCounts::default() })
+        }
+    }
+
+    fn record(strategy: Strategy) -> (Record, Even) {
+        let begin = Instant::now();
+        let at = |ms| begin + Duration::from_millis(ms);
+        let timeline = Timeline {
+            begin,
+            start: at(1000),
+            logging_on: Some(at(1100)),
+            cancelled: None,
+            detached: Some(at(3000)),
+            resumed: Some(at(3200)),
+            plugged: Some(at(3300)),
+            attached: Some(at(3500)),
+            logging_off: Some(at(3201)),
+            over: Some(at(3250)),
+            end: at(5000),
+        };
+        let ram =
+            RamStatistics { transferred: 1 << 20, dirty_sync_count: 4, ..RamStatistics::default() };
+        let info = MigrationInfo {
+            status: Some("completed".into()),
+            total_time: Some(2200),
+            downtime: Some(150),
+            ram: Some(ram),
+            error_desc: None,
+        };
+        let plan = Plan {
+            strategy,
+            before: Duration::from_secs(1),
+            warmup: Duration::from_secs(2),
+            after: Duration::from_secs(1),
+            bandwidth: 1 << 24,
+            cancel_at: None,
+        };
+        let check = Some(Check { checked: 5000, stale: 0, while_logging: Some(1500) });
+        let mut port = Map::new();
+        port.insert("ack-ms".into(), 12.into());
+        port.insert("detach-ms".into(), (-1).into());
+        let outcome = Outcome::Completed;
+        let record = Record { plan, outcome, error: None, timeline, info, port, check };
+        (record, Even { gap: Some(Gap { start: at(2990), end: at(3600), lost: 610 }) })
+    }
+
+    fn setting() -> Setting {
+        let traffic =
+            Traffic { kind: "udp".into(), paced_bits_per_s: Some(8e6), ip_length: Some(1400) };
+        Setting {
+            marking: "auto".into(),
+            nic: "e1000e".into(),
+            lab: "nested".into(),
+            guest: "godwit".into(),
+            traffic,
+            saturated: Some(Saturated { before: 16e6, warmup: None }),
+            facts: Facts::default(),
+        }
+    }
+
+    fn times(result: &Migration) -> Vec<(&'static str, f64, f64)> {
+        result.phases.iter().map(|p| (p.name.title(), p.start_ms, p.end_ms)).collect()
+    }
+
+    #[test]
+    fn a_warm_migration_has_four_phases() {
+        let (record, meter) = record(Strategy::Warm);
+        let result = build(&record, &meter, setting());
+        assert_eq!(
+            times(&result),
+            [
+                ("before", 0.0, 1000.0),
+                ("warm-up", 1000.0, 3000.0),
+                ("gap", 3000.0, 3600.0),
+                ("after", 3600.0, 5000.0)
+            ]
+        );
+        assert_eq!(result.phase(PhaseName::Gap).unwrap().rx_packets, 0);
+        assert!(result.relative(PhaseName::Warmup).unwrap() > 0.99);
+        assert_eq!(result.service_gap_ms, 610.0);
+        assert_eq!((result.migration.ack_ms, result.migration.detach_ms), (Some(12.0), None));
+        assert_eq!(result.migration.attach_ms, Some(200.0));
+        assert_eq!((result.dma.pages_marked, result.dma.pages_marked_before), (4000, 1000));
+        assert_eq!(result.samples.len(), 50);
+    }
+
+    #[test]
+    fn a_cold_migrations_warm_up_ends_at_the_switchover() {
+        let (mut record, meter) = record(Strategy::Cold);
+        record.timeline.detached = Some(record.timeline.start + Duration::from_millis(50));
+        let result = build(&record, &meter, setting());
+        assert_eq!(times(&result)[1..3], [("warm-up", 1000.0, 3050.0), ("gap", 3050.0, 3600.0)]);
+        assert_eq!(result.migration.detach_ms, Some(50.0));
+    }
+
+    #[test]
+    fn a_cancelled_migration_has_no_gap_unless_the_nic_left() {
+        let (mut record, mut meter) = record(Strategy::Warm);
+        record.outcome = Outcome::Cancelled;
+        record.timeline.resumed = None;
+        record.timeline.cancelled = Some(record.timeline.begin + Duration::from_millis(2500));
+        let with_gap = build(&record, &meter, setting());
+        assert_eq!(with_gap.phases.len(), 4);
+        record.timeline.detached = None;
+        meter.gap = None;
+        let result = build(&record, &meter, setting());
+        assert_eq!(
+            times(&result),
+            [("before", 0.0, 1000.0), ("warm-up", 1000.0, 2500.0), ("after", 2500.0, 5000.0)]
+        );
+        assert_eq!(result.service_gap_ms, 0.0);
+    }
+
+    /// The names scripts depend on.
+    #[test]
+    fn the_json_is_the_contract() {
+        let (record, meter) = record(Strategy::Warm);
+        let result = build(&record, &meter, setting());
+        let json = serde_json::to_value(&result).unwrap();
+        for name in ["strategy", "marking", "nic", "lab", "guest", "outcome", "service_gap_ms"] {
+            assert!(json.get(name).is_some(), "{name}");
+        }
+        for (object, names) in [
+            (&json["phases"][0], "name start_ms end_ms rx_bits_per_s rx_packets"),
+            (
+                &json["migration"],
+                "total_ms downtime_ms ram_bytes passes logging_ms ack_ms detach_ms attach_ms",
+            ),
+            (&json["dma"], "pages_marked pages_caught_up buffers_received"),
+            (&json["integrity"], "buffers_checked stale"),
+        ] {
+            for name in names.split(' ') {
+                assert!(object.get(name).is_some(), "{name} in {object}");
+            }
+        }
+        let names: Vec<_> = json["phases"].as_array().unwrap().iter().map(|p| &p["name"]).collect();
+        assert_eq!(names, ["before", "warmup", "gap", "after"]);
+        assert_eq!((&json["outcome"], &json["strategy"]), (&"completed".into(), &"warm".into()));
+        assert_eq!(json["samples"][1][0], 100);
+        assert_eq!(serde_json::from_value::<Migration>(json).unwrap(), result);
+    }
+}

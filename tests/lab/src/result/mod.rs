@@ -1,0 +1,194 @@
+//! The result of a migration, as `--json` writes it. Scripts depend on these names: some may be added, none may go.
+
+mod build;
+mod facts;
+
+pub use build::{Setting, build};
+pub use facts::Facts;
+
+use crate::migration::{CancelAt, Outcome, Strategy};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A migration. Times are in milliseconds since measuring began unless they are named for a length of time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Migration {
+    /// When the NIC left the guest.
+    pub strategy: Strategy,
+    /// The guest's marking policy.
+    pub marking: String,
+    /// The NICs' model.
+    pub nic: String,
+    /// Where the machines ran.
+    pub lab: String,
+    /// What ran in them.
+    pub guest: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Where it was cancelled, as asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancel_at: Option<CancelAt>,
+    /// What was driven at the guest.
+    pub traffic: Traffic,
+    /// Throughput by phase.
+    pub phases: Vec<Phase>,
+    /// QEMU's and the driver's figures.
+    pub migration: Figures,
+    /// The guest's DMA layer, from the migration's start to the end of measuring.
+    pub dma: Dma,
+    /// The flight recorder's check.
+    pub integrity: Integrity,
+    /// The longest time without new datagrams for the guest, on the source's clock.
+    pub service_gap_ms: f64,
+    /// What the guest takes when it is flooded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub saturated: Option<Saturated>,
+    /// Moments for a plot, in their order.
+    pub events: Vec<Event>,
+    /// The root port's figures, by property.
+    #[serde(skip_serializing_if = "Map::is_empty", default)]
+    pub port: Map<String, Value>,
+    /// The machine all this was measured on.
+    pub facts: Facts,
+    /// Start of each tenth of a second, and bits a second received in it at the IP layer.
+    pub samples: Vec<(u64, f64)>,
+    /// The migration of the same guest that followed a cancelled one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second: Option<Box<Migration>>,
+}
+
+/// What was driven at the guest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// `udp` or `tcp`.
+    pub kind: String,
+    /// Bits a second it was paced to at the IP layer; none when it was not.
+    pub paced_bits_per_s: Option<f64>,
+    /// Bytes of a datagram at the IP layer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip_length: Option<usize>,
+}
+
+/// A part of the time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Phase {
+    /// Which.
+    pub name: PhaseName,
+    /// Its start.
+    pub start_ms: f64,
+    /// Its end.
+    pub end_ms: f64,
+    /// Bits a second the guest received, at the IP layer.
+    pub rx_bits_per_s: f64,
+    /// Datagrams it received.
+    pub rx_packets: u64,
+    /// Bits a second sent to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offered_bits_per_s: Option<f64>,
+}
+
+/// Names of phases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PhaseName {
+    /// Before the migration.
+    Before,
+    /// From its start to the NIC's detach; with the cold strategy, which detaches at the start, to the switchover.
+    Warmup,
+    /// To the first packet on the destination.
+    Gap,
+    /// From there on.
+    After,
+}
+
+impl PhaseName {
+    /// For people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Before => "before",
+            Self::Warmup => "warm-up",
+            Self::Gap => "gap",
+            Self::After => "after",
+        }
+    }
+}
+
+/// Figures of the migration itself; `null` for what did not happen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// How long it took.
+    pub total_ms: Option<u64>,
+    /// How long the guest was stopped.
+    pub downtime_ms: Option<u64>,
+    /// Bytes of memory sent.
+    pub ram_bytes: u64,
+    /// Passes over memory.
+    pub passes: u64,
+    /// How long the hypervisor was logging.
+    pub logging_ms: Option<f64>,
+    /// From logging to the guest's acknowledgement.
+    pub ack_ms: Option<f64>,
+    /// From asking the guest for the NIC to having it.
+    pub detach_ms: Option<f64>,
+    /// From plugging in the destination's NIC to the guest having taken it into use.
+    pub attach_ms: Option<f64>,
+}
+
+/// The guest's DMA layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dma {
+    /// Pages marked on reception.
+    pub pages_marked: u64,
+    /// Pages marked by catch-up.
+    pub pages_caught_up: u64,
+    /// Buffers received.
+    pub buffers_received: u64,
+    /// Pages marked before the migration began, while nobody logged.
+    pub pages_marked_before: u64,
+}
+
+/// The flight recorder's check of what was received up to the switchover.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Integrity {
+    /// Frames checked.
+    pub buffers_checked: u64,
+    /// Those whose content is not what was received.
+    pub stale: u64,
+    /// Those received while the hypervisor was logging.
+    pub while_logging: Option<u64>,
+}
+
+/// Bits a second the guest receives, at the IP layer, when it is given as much as it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Saturated {
+    /// With no migration.
+    pub before: f64,
+    /// While a migration is warming up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<f64>,
+}
+
+/// A moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// What happened.
+    pub name: String,
+    /// When.
+    pub ms: f64,
+}
+
+impl Migration {
+    /// The phase of that name.
+    pub fn phase(&self, name: PhaseName) -> Option<&Phase> {
+        self.phases.iter().find(|phase| phase.name == name)
+    }
+
+    /// Throughput of a phase as a part of that before the migration.
+    pub fn relative(&self, name: PhaseName) -> Option<f64> {
+        let before = self.phase(PhaseName::Before)?.rx_bits_per_s;
+        (before > 0.0).then_some(self.phase(name)?.rx_bits_per_s / before)
+    }
+}

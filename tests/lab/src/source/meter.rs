@@ -1,0 +1,67 @@
+//! What a result needs to know about traffic, of whatever kind.
+
+use super::trace::{Gap, Received, Trace};
+use std::time::{Duration, Instant};
+
+/// Counts of the guest's DMA layer over some time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DmaCounts {
+    /// Pages marked on reception.
+    pub pages_marked: u64,
+    /// Pages marked by catch-up.
+    pub pages_caught_up: u64,
+    /// Buffers received.
+    pub buffers_received: u64,
+}
+
+/// A measurement of traffic at the guest.
+pub trait Meter {
+    /// What arrived between two moments.
+    fn received(&self, from: Instant, to: Instant) -> Received;
+
+    /// Bits a second that arrived, for each `step` between two moments.
+    fn samples(&self, from: Instant, to: Instant, step: Duration) -> Vec<(Instant, f64)>;
+
+    /// Bits a second that were sent, where this is known apart from what arrived.
+    fn offered(&self, from: Instant, to: Instant) -> Option<f64>;
+
+    /// The longest time without anything new.
+    fn longest_gap(&self) -> Option<Gap>;
+
+    /// What the DMA layer did between two moments, where the guest reports it.
+    fn dma(&self, from: Instant, to: Instant) -> Option<DmaCounts>;
+}
+
+impl Meter for Trace {
+    fn received(&self, from: Instant, to: Instant) -> Received {
+        self.received(from, to)
+    }
+
+    fn samples(&self, from: Instant, to: Instant, step: Duration) -> Vec<(Instant, f64)> {
+        self.samples(from, to, step)
+    }
+
+    fn offered(&self, from: Instant, to: Instant) -> Option<f64> {
+        Some(self.offered(from, to))
+    }
+
+    fn longest_gap(&self) -> Option<Gap> {
+        self.longest_gap()
+    }
+
+    fn dma(&self, from: Instant, to: Instant) -> Option<DmaCounts> {
+        let until = |moment: Instant| {
+            let later = self.reports.partition_point(|(at, _)| *at <= moment);
+            Some(&self.reports.get(later.saturating_sub(1))?.1)
+        };
+        let (start, end) = (until(from)?, until(to)?);
+        Some(DmaCounts {
+            pages_marked: end.pages_marked.get().saturating_sub(start.pages_marked.get()),
+            pages_caught_up: end.pages_caught_up.get().saturating_sub(start.pages_caught_up.get()),
+            buffers_received: end
+                .buffers_received
+                .get()
+                .saturating_sub(start.buffers_received.get()),
+        })
+    }
+}
