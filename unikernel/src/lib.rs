@@ -13,6 +13,9 @@ pub mod console;
 pub mod dma;
 pub mod irq;
 pub mod memory;
+pub mod mmio;
+pub mod nic;
+pub mod pci;
 pub mod time;
 
 #[cfg(target_os = "none")]

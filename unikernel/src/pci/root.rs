@@ -1,0 +1,92 @@
+//! Enumeration.
+
+use super::bridge::on_bus;
+use super::registers::{HEADER_LAYOUT, HEADER_TYPE};
+use super::{Bridge, Device, Function, HostBridge, PciAddress};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::RangeInclusive;
+
+/// A PCI segment.
+#[derive(Clone)]
+pub struct Root {
+    host: Arc<dyn HostBridge>,
+    segment: u16,
+    buses: RangeInclusive<u8>,
+}
+
+/// What is in a segment.
+#[derive(Clone, Debug, Default)]
+pub struct Topology {
+    /// The bridges, each one after those above it.
+    pub bridges: Vec<Bridge>,
+    /// The endpoints.
+    pub devices: Vec<Device>,
+}
+
+impl Topology {
+    /// The bridges between a function and the host, the nearest first.
+    pub fn bridges_above(&self, function: PciAddress) -> impl Iterator<Item = &Bridge> {
+        let above = move |bridge: &&Bridge| bridge.buses().contains(&function.bus());
+        self.bridges.iter().rev().filter(above)
+    }
+}
+
+impl Root {
+    /// The segment that `host` leads into.
+    pub fn new(host: Arc<dyn HostBridge>, segment: u16, buses: RangeInclusive<u8>) -> Self {
+        Self { host, segment, buses }
+    }
+
+    /// The segment that an entry of ACPI's MCFG table describes.
+    #[cfg(target_os = "none")]
+    pub fn from_ecam(range: &crate::acpi::EcamRange) -> Result<Self, super::Error> {
+        let host = Arc::new(super::Ecam::new(range)?);
+        Ok(Self::new(host, range.segment, range.first_bus..=range.last_bus))
+    }
+
+    /// Finds every function. Nothing below may be in use: BARs are sized, which stops decoding.
+    ///
+    /// Functions that cannot be used, and bridges without bus numbers, are left out and logged.
+    pub fn enumerate(&self) -> Topology {
+        let mut topology = Topology::default();
+        let first = *self.buses.start();
+        let address = PciAddress::new(self.segment, first, 0, 0);
+        let any = Function::new(self.host.clone(), address);
+        let on_root = on_bus(&any, self.segment, first, 32).collect();
+        self.visit(on_root, None, &mut topology);
+        topology
+    }
+
+    /// Bus numbers grow on the way down (`Bridge::open` sees to that), so this ends.
+    fn visit(&self, functions: Vec<Function>, above: Option<&Bridge>, topology: &mut Topology) {
+        let windows = above.map(Bridge::windows).unwrap_or_default();
+        let mut taken = Vec::new();
+        for function in functions {
+            let address = function.address();
+            match function.read8(HEADER_TYPE) & HEADER_LAYOUT {
+                0 => match Device::open(function, &windows, &mut taken) {
+                    Ok(device) => topology.devices.push(device),
+                    Err(error) => log::warn!("pci: {error}"),
+                },
+                1 => match Bridge::open(function) {
+                    Some(bridge) if self.fresh(&bridge, topology) => {
+                        let below = bridge.functions().collect();
+                        topology.bridges.push(bridge.clone());
+                        self.visit(below, Some(&bridge), topology);
+                    }
+                    _ => log::warn!("pci: {address}: bridge without usable bus numbers, skipped"),
+                },
+                layout => log::debug!("pci: {address}: header type {layout} is not supported"),
+            }
+        }
+    }
+
+    /// Whether a bridge's buses are in the segment and not another's secondary bus already: a bus
+    /// that two bridges claim would be visited twice.
+    fn fresh(&self, bridge: &Bridge, topology: &Topology) -> bool {
+        let buses = bridge.buses();
+        self.buses.contains(buses.end())
+            && topology.bridges.iter().all(|other| other.buses().start() != buses.start())
+    }
+}
