@@ -6,6 +6,7 @@ pub mod initramfs;
 pub mod migration;
 pub mod parts;
 pub mod process;
+pub mod report;
 pub mod result;
 pub mod segment;
 pub mod source;

@@ -1,0 +1,128 @@
+//! The page: everything about a run in one file that needs no other.
+
+use super::table::{headlines, verdict};
+use super::{duration, megabits, plot, thousands};
+use crate::result::Migration;
+use anyhow::Result;
+use minijinja::Environment;
+use minijinja::value::Serde;
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Page<'a> {
+    runs: Vec<Run>,
+    machine: Vec<(&'a str, String)>,
+    setup: [(&'a str, String); 5],
+}
+
+#[derive(Serialize)]
+struct Run {
+    verdict: String,
+    tiles: Vec<Tile>,
+    svg: String,
+    rows: Vec<Row>,
+    headlines: Vec<(&'static str, String)>,
+}
+
+#[derive(Serialize)]
+struct Tile {
+    value: String,
+    name: &'static str,
+    /// `good`, `bad`, or nothing.
+    mood: &'static str,
+}
+
+#[derive(Serialize)]
+struct Row {
+    phase: &'static str,
+    from: String,
+    length: String,
+    received: String,
+    share: String,
+    offered: String,
+    packets: String,
+}
+
+/// Renders a result.
+pub(super) fn html(result: &Migration) -> Result<String> {
+    let mut runs = vec![run(result)?];
+    if let Some(second) = &result.second {
+        runs.push(run(second)?);
+    }
+    let facts = &result.facts;
+    let machine = [
+        ("processor", format!("{} × {}", facts.processors, facts.processor)),
+        ("memory", format!("{} MiB", thousands(facts.memory_mib))),
+        ("kernel", facts.kernel.clone()),
+        ("QEMU", facts.qemu.clone()),
+        ("lab's host kernel", facts.host_kernel.clone()),
+        ("lab's accelerator", facts.lab_accelerator.clone()),
+        ("command", facts.command.clone()),
+    ];
+    let machine: Vec<_> = machine.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    let setup = [
+        ("guest", result.guest.clone()),
+        ("lab", result.lab.clone()),
+        ("NIC", result.nic.clone()),
+        ("strategy", format!("{:?}", result.strategy).to_lowercase()),
+        ("marking policy", result.marking.clone()),
+    ];
+    let mut environment = Environment::new();
+    environment.add_template("page.html", include_str!("page.html"))?;
+    Ok(environment.get_template("page.html")?.render(Serde(Page { runs, machine, setup }))?)
+}
+
+fn run(result: &Migration) -> Result<Run> {
+    use crate::result::PhaseName::Warmup;
+    let mut tiles = Vec::new();
+    let mut tile = |name, value: String, good: Option<bool>| {
+        let mood = good.map_or("", |good| if good { "good" } else { "bad" });
+        tiles.push(Tile { value, name, mood });
+    };
+    if let Some(share) = result.relative(Warmup) {
+        tile(
+            "of the throughput kept in warm-up",
+            format!("{:.1}%", share * 100.0),
+            Some(share >= 0.95),
+        );
+    }
+    tile("service gap", duration(result.service_gap_ms), None);
+    if let Some(ms) = result.migration.downtime_ms {
+        tile("downtime", duration(ms as f64), None);
+    }
+    let checked = result.integrity.buffers_checked > 0;
+    tile(
+        "stale of the frames checked",
+        format!(
+            "{} / {}",
+            thousands(result.integrity.stale),
+            thousands(result.integrity.buffers_checked)
+        ),
+        Some(checked && result.integrity.stale == 0),
+    );
+    if let Some(saturated) = result.saturated {
+        tile("Mbit/s the guest takes when flooded", megabits(saturated.before), None);
+    }
+    let rows = result
+        .phases
+        .iter()
+        .map(|phase| Row {
+            phase: phase.name.title(),
+            from: format!("{:.2} s", phase.start_ms / 1000.0),
+            length: duration(phase.end_ms - phase.start_ms),
+            received: megabits(phase.rx_bits_per_s),
+            share: result
+                .relative(phase.name)
+                .map_or(String::new(), |share| format!("{:.1}%", share * 100.0)),
+            offered: phase.offered_bits_per_s.map_or(String::new(), megabits),
+            packets: thousands(phase.rx_packets),
+        })
+        .collect();
+    Ok(Run {
+        verdict: verdict(result),
+        tiles,
+        svg: plot::svg(result)?,
+        rows,
+        headlines: headlines(result),
+    })
+}

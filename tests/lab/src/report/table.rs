@@ -1,0 +1,145 @@
+//! The table on the terminal.
+
+use super::{duration, megabits, thousands};
+use crate::migration::Outcome;
+use crate::result::{Migration, PhaseName};
+use std::fmt::Write;
+
+/// The result as a table by phase, and the figures beside it.
+pub fn table(result: &Migration) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = write_table(&mut text, result);
+    text
+}
+
+fn write_table(out: &mut String, result: &Migration) -> std::fmt::Result {
+    writeln!(
+        out,
+        "{:<9}{:>10}{:>10}{:>15}{:>11}{:>15}",
+        "phase", "from", "length", "received", "of before", "datagrams"
+    )?;
+    for phase in &result.phases {
+        let share = result.relative(phase.name).map(|share| format!("{:.1}%", share * 100.0));
+        writeln!(
+            out,
+            "{:<9}{:>10}{:>10}{:>8} Mbit/s{:>11}{:>15}",
+            phase.name.title(),
+            format!("{:.2} s", phase.start_ms / 1000.0),
+            duration(phase.end_ms - phase.start_ms),
+            megabits(phase.rx_bits_per_s),
+            share.unwrap_or_default(),
+            thousands(phase.rx_packets)
+        )?;
+    }
+    writeln!(out)?;
+    for (name, value) in headlines(result) {
+        writeln!(out, "{:<19}{value}", format!("{name}:"))?;
+    }
+    Ok(())
+}
+
+/// The figures that matter, each with its name.
+pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
+    let figures = &result.migration;
+    let ms = |value: Option<f64>| value.map_or("-".into(), duration);
+    let mut lines = Vec::new();
+    let outcome = match (result.outcome, &result.error) {
+        (Outcome::Completed, _) => "completed".to_owned(),
+        (Outcome::Cancelled, _) => "cancelled, the guest runs on on the source".into(),
+        (Outcome::Failed, error) => {
+            format!(
+                "failed, the guest runs on on the source: {}",
+                error.as_deref().unwrap_or("no reason was given")
+            )
+        }
+    };
+    lines.push(("outcome", outcome));
+    if let Some(saturated) = result.saturated {
+        let warmup = match saturated.warmup {
+            Some(rate) => format!(
+                ", {} Mbit/s ({:.1}%) in a warm-up",
+                megabits(rate),
+                100.0 * rate / saturated.before.max(1.0)
+            ),
+            None => String::new(),
+        };
+        lines.push((
+            "saturated",
+            format!("{} Mbit/s without a migration{warmup}", megabits(saturated.before)),
+        ));
+    }
+    if let Some(paced) = result.traffic.paced_bits_per_s {
+        let share = result
+            .saturated
+            .map(|s| format!(", {:.0}% of saturated", 100.0 * paced / s.before.max(1.0)));
+        lines.push((
+            "traffic",
+            format!(
+                "{} paced at {} Mbit/s{}",
+                result.traffic.kind.to_uppercase(),
+                megabits(paced),
+                share.unwrap_or_default()
+            ),
+        ));
+    }
+    let downtime = figures.downtime_ms.map_or("-".into(), |ms| duration(ms as f64));
+    lines.push((
+        "service gap",
+        format!("{} (downtime {downtime})", duration(result.service_gap_ms)),
+    ));
+    lines.push(("integrity", integrity(result)));
+    lines.push((
+        "marking",
+        format!(
+            "{} pages on reception, {} caught up, of {} buffers; {} before the migration",
+            thousands(result.dma.pages_marked),
+            thousands(result.dma.pages_caught_up),
+            thousands(result.dma.buffers_received),
+            thousands(result.dma.pages_marked_before)
+        ),
+    ));
+    lines.push((
+        "migration",
+        format!(
+            "{}, {:.1} MiB in {} passes; logging {}, acknowledged after {}, detach {}, attach {}",
+            figures.total_ms.map_or("-".into(), |ms| duration(ms as f64)),
+            figures.ram_bytes as f64 / f64::from(1 << 20),
+            figures.passes,
+            ms(figures.logging_ms),
+            ms(figures.ack_ms),
+            ms(figures.detach_ms),
+            ms(figures.attach_ms)
+        ),
+    ));
+    lines
+}
+
+fn integrity(result: &Migration) -> String {
+    let integrity = &result.integrity;
+    let logged = integrity
+        .while_logging
+        .map(|count| format!(", {} of them received while logging was on", thousands(count)));
+    format!(
+        "{} stale of {} frames checked{}",
+        thousands(integrity.stale),
+        thousands(integrity.buffers_checked),
+        logged.unwrap_or_default()
+    )
+}
+
+/// One sentence that says what came out.
+pub(super) fn verdict(result: &Migration) -> String {
+    let warmup = result.relative(PhaseName::Warmup).map(|share| format!("{:.1}%", share * 100.0));
+    match (result.outcome, warmup) {
+        (Outcome::Completed, Some(warmup)) => format!(
+            "The guest kept {warmup} of its throughput while it was being migrated, and was without traffic for {}.",
+            duration(result.service_gap_ms)
+        ),
+        (Outcome::Completed, None) => "The guest was migrated.".into(),
+        (Outcome::Cancelled, _) => {
+            "The migration was cancelled; the guest runs on on the source.".into()
+        }
+        (Outcome::Failed, _) => "The migration failed; the guest runs on on the source.".into(),
+    }
+}

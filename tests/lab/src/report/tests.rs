@@ -1,0 +1,137 @@
+use super::*;
+use crate::migration::{Outcome, Strategy};
+use crate::result::{Dma, Event, Facts, Figures, Integrity, Phase, PhaseName, Saturated, Traffic};
+
+/// A migration as it should be.
+fn result() -> Migration {
+    let phase = |name, start_ms, end_ms, rx_bits_per_s| Phase {
+        name,
+        start_ms,
+        end_ms,
+        rx_bits_per_s,
+        rx_packets: 65_432,
+        offered_bits_per_s: Some(75e6),
+    };
+    let event = |name: &str, ms| Event { name: name.into(), ms };
+    Migration {
+        strategy: Strategy::Warm,
+        marking: "auto".into(),
+        nic: "e1000e".into(),
+        lab: "nested".into(),
+        guest: "godwit".into(),
+        outcome: Outcome::Completed,
+        error: None,
+        cancel_at: None,
+        traffic: Traffic {
+            kind: "udp".into(),
+            paced_bits_per_s: Some(75e6),
+            ip_length: Some(1400),
+        },
+        phases: vec![
+            phase(PhaseName::Before, 0.0, 10_000.0, 75e6),
+            phase(PhaseName::Warmup, 10_000.0, 18_000.0, 73.9e6),
+            phase(PhaseName::Gap, 18_000.0, 18_740.0, 0.0),
+            phase(PhaseName::After, 18_740.0, 29_000.0, 75e6),
+        ],
+        migration: Figures {
+            total_ms: Some(8300),
+            downtime_ms: Some(140),
+            ram_bytes: 123 << 20,
+            passes: 9,
+            logging_ms: Some(8290.0),
+            ack_ms: Some(3.5),
+            detach_ms: Some(41.0),
+            attach_ms: Some(210.0),
+        },
+        dma: Dma {
+            pages_marked: 51_000,
+            pages_caught_up: 4100,
+            buffers_received: 180_000,
+            pages_marked_before: 0,
+        },
+        integrity: Integrity { buffers_checked: 4096, stale: 0, while_logging: Some(4096) },
+        service_gap_ms: 741.0,
+        saturated: Some(Saturated { before: 131e6, warmup: Some(118e6) }),
+        events: vec![
+            event("migration starts", 10_000.0),
+            event("marking on", 10_060.0),
+            event("NIC detached", 18_000.0),
+            event("runs on destination", 18_400.0),
+            event("NIC attached", 18_700.0),
+        ],
+        port: Default::default(),
+        facts: Facts { processor: "A <Fast> & Good CPU".into(), ..Facts::default() },
+        samples: (0..290)
+            .map(|n| {
+                (
+                    n * 100,
+                    if (181..187).contains(&n) { 0.0 } else { 75e6 + ((n * 37) % 11) as f64 * 2e5 },
+                )
+            })
+            .collect(),
+        second: None,
+    }
+}
+
+#[test]
+fn the_table_says_what_matters() {
+    let text = table(&result());
+    for expected in
+        ["warm-up", "98.5%", "0 stale of 4,096 frames", "741 ms", "131.0 Mbit/s", "65,432"]
+    {
+        assert!(text.contains(expected), "{expected} in\n{text}");
+    }
+    assert!(text.lines().all(|line| line.len() < 130), "{text}");
+}
+
+#[test]
+fn a_failure_says_why() {
+    let failed = Migration {
+        outcome: Outcome::Failed,
+        error: Some("no acknowledgement".into()),
+        ..result()
+    };
+    assert!(table(&failed).contains("no acknowledgement"));
+}
+
+#[test]
+fn everything_is_written_and_the_page_stands_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let page = write(&dir.path().join("report"), &result()).unwrap();
+    let html = fs::read_to_string(&page).unwrap();
+    assert!(html.contains("<svg") && html.contains("A &lt;Fast&gt; &amp; Good CPU"));
+    let namespace = "http://www.w3.org/2000/svg";
+    assert!(!html.replace(namespace, "").contains("http"), "nothing is loaded from elsewhere");
+    let json = fs::read_to_string(page.with_file_name("result.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Migration>(&json).unwrap(), result());
+    let svg = fs::read_to_string(page.with_file_name("throughput.svg")).unwrap();
+    for class in ["before", "warmup", "gap", "after"] {
+        assert!(svg.contains(&format!("<rect class=\"{class}\"")), "{class}");
+    }
+    // To be looked at.
+    if let Some(keep) = std::env::var_os("GODWIT_KEEP_REPORT") {
+        write(Path::new(&keep), &result()).unwrap();
+    }
+}
+
+#[test]
+fn an_empty_result_can_be_drawn() {
+    let empty =
+        Migration { phases: vec![], samples: vec![], events: vec![], saturated: None, ..result() };
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &empty).unwrap();
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let error = write(Path::new("/proc/nowhere"), &result()).unwrap_err();
+    assert!(format!("{error:#}").contains("/proc/nowhere"));
+}
+
+#[test]
+fn numbers_are_readable() {
+    assert_eq!(thousands(1_234_567), "1,234,567");
+    assert_eq!((thousands(12), thousands(123)), ("12".into(), "123".into()));
+    assert_eq!((megabits(75.04e6), megabits(1.234e6)), ("75.0".into(), "1.23".into()));
+    assert_eq!((duration(741.4), duration(1741.4)), ("741 ms".into(), "1.74 s".into()));
+}
