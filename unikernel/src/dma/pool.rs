@@ -259,7 +259,8 @@ impl Pool {
 
 /// Cuts a range of the pool at page boundaries.
 fn pages_of(range: Range<usize>) -> impl DoubleEndedIterator<Item = Range<usize>> {
-    (range.start / PAGE_SIZE..range.end.div_ceil(PAGE_SIZE))
+    let end = if range.is_empty() { 0 } else { range.end.div_ceil(PAGE_SIZE) };
+    (range.start / PAGE_SIZE..end)
         .map(move |page| range.start.max(page * PAGE_SIZE)..range.end.min((page + 1) * PAGE_SIZE))
 }
 

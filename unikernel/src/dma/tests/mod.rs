@@ -1,1 +1,4 @@
+mod marking;
+mod migration;
 mod ownership;
+mod threads;
