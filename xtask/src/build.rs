@@ -21,6 +21,11 @@ pub(crate) fn guest() -> Result<PathBuf> {
     program("net-app", GUEST, "Building the unikernel")
 }
 
+/// Where it is once it was built.
+pub(crate) fn guest_path() -> PathBuf {
+    program_path("net-app", GUEST)
+}
+
 /// Builds PID 1 of the lab's host, statically linked.
 pub(crate) fn lab_init() -> Result<PathBuf> {
     program("lab-init", STATIC, "Building the lab's init")
@@ -35,7 +40,11 @@ fn program(package: &str, target: &str, title: &str) -> Result<PathBuf> {
             .current_dir(paths::checkout()),
     )?;
     step.finish("done");
-    Ok(paths::target().join(target).join("release").join(package))
+    Ok(program_path(package, target))
+}
+
+fn program_path(package: &str, target: &str) -> PathBuf {
+    paths::target().join(target).join("release").join(package)
 }
 
 /// The cargo that started this tool.

@@ -55,7 +55,8 @@ fn spawn(running: &Running, reports: &Reports, machine: &str, arguments: &[Strin
         // QEMU's pipe chardev takes any one file for both directions: no relay in between.
         command.arg("-chardev").arg(format!("pipe,id={name},path={}", port.display()));
     }
-    command.args(["-mon", "chardev=qmp,mode=control", "-serial", "chardev:console"]);
+    command.args(["-object", "monitor-qmp,id=monitor,chardev=qmp"]);
+    command.args(["-serial", "chardev:console"]);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

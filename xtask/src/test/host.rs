@@ -1,0 +1,100 @@
+//! Tests that need no virtual machine.
+
+use std::{
+    fs::{self, File},
+    process::Stdio,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+
+use super::suite::Suite;
+use crate::{build, paths, progress::Step};
+
+pub(super) fn add(suite: &mut Suite) {
+    cargo_test(suite, "host tests", &["--workspace", "--no-fail-fast"], &[]);
+}
+
+/// Runs tests of ours by cargo, as one.
+pub(super) fn cargo_test(
+    suite: &mut Suite,
+    name: &str,
+    arguments: &[&str],
+    environment: &[(&str, String)],
+) {
+    suite.test(name, |log| {
+        let mut step = Step::new(format!("Running the {name}"));
+        let out = File::create(log)?;
+        let mut cargo = build::cargo()
+            .arg("test")
+            .args(arguments)
+            .envs(environment.iter().map(|(key, value)| (key, value)))
+            .current_dir(paths::checkout())
+            .stdin(Stdio::null())
+            .stdout(out.try_clone()?)
+            .stderr(out)
+            .spawn()
+            .context("cannot start cargo")?;
+        let status = loop {
+            if let Some(status) = cargo.try_wait()? {
+                break status;
+            }
+            step.message(format_args!("{} passed", count(&fs::read_to_string(log)?).0));
+            thread::sleep(Duration::from_millis(200));
+        };
+        let text = fs::read_to_string(log)?;
+        let (passed, failures) = count(&text);
+        drop(step);
+        ensure!(status.success(), "{}", describe(&failures, &text));
+        ensure!(passed > 0, "cargo test ran no test");
+        Ok(format!("{passed} of them"))
+    });
+}
+
+/// How many tests passed, and the names of those that did not.
+fn count(text: &str) -> (u64, Vec<&str>) {
+    let mut passed = 0;
+    let mut failures = Vec::new();
+    for line in text.lines() {
+        if let Some(name) =
+            line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"))
+        {
+            failures.push(name);
+        } else if let Some(result) = line.strip_prefix("test result: ") {
+            // "ok. 17 passed; 0 failed; …"
+            passed += result
+                .split_ascii_whitespace()
+                .nth(1)
+                .and_then(|number| number.parse::<u64>().ok())
+                .unwrap_or(0);
+        }
+    }
+    (passed, failures)
+}
+
+fn describe(failures: &[&str], text: &str) -> String {
+    if failures.is_empty() {
+        let error = text.lines().find(|line| line.starts_with("error")).unwrap_or("no error named");
+        return format!("cargo test failed: {error}");
+    }
+    format!("failed: {}", failures.join(", "))
+}
+
+/// Keeps the result of a function that only checks.
+pub(super) fn silently(result: Result<()>) -> Result<String> {
+    result.map(|()| String::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_summed_and_failures_named() {
+        let text = "test a::b ... ok\ntest c::d ... FAILED\n\
+                    test result: FAILED. 1 passed; 1 failed; 0 ignored\n\
+                    test result: ok. 17 passed; 0 failed; 0 ignored\n";
+        assert_eq!(count(text), (18, vec!["c::d"]));
+    }
+}

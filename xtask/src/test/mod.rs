@@ -1,0 +1,22 @@
+//! `cargo xtask test`: everything that CI runs.
+
+mod guest;
+mod host;
+mod suite;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use suite::Suite;
+
+use crate::cli::Test;
+
+pub(crate) fn main(options: &Test) -> Result<ExitCode> {
+    let mut suite = Suite::new()?;
+    host::add(&mut suite);
+    guest::add(&mut suite);
+    if !options.quick {
+        // The nested lab's tests come here.
+    }
+    Ok(suite.finish())
+}
