@@ -1,11 +1,60 @@
 //! `cargo xtask demo`.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use lab::{
+    migration::{Outcome, Strategy},
+    result::{Migration, PhaseName},
+};
 
-use crate::cli::Demo;
+use crate::{
+    cli::Demo,
+    lab_parts,
+    migrate::{self, REPORT},
+    rehearsal::{self, Script},
+};
 
-pub(crate) fn main(_options: &Demo) -> Result<ExitCode> {
-    bail!("`demo` is not available yet")
+pub(crate) fn main(options: &Demo) -> Result<ExitCode> {
+    let parts = lab_parts::prepare(&options.host)?;
+    let directory = Path::new(REPORT);
+    let script = Script {
+        nic: migrate::model(options.nic),
+        strategy: Strategy::Warm,
+        marking: "auto".into(),
+        rate: None,
+        measure: Duration::from_secs(options.seconds.into()),
+        cancel_at: None,
+        saturated_warmup: true,
+        capability: true,
+        logs: directory.join("logs"),
+    };
+    let result = rehearsal::run(&script, &parts)?;
+    let page = migrate::publish(&result, directory, options.json.as_deref())?;
+    let complaints = complaints(&result);
+    for complaint in &complaints {
+        eprintln!("error: {complaint}");
+    }
+    println!("{}", page.display());
+    Ok(if complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is not as it has to be.
+fn complaints(result: &Migration) -> Vec<String> {
+    let mut complaints = Vec::new();
+    if result.outcome != Outcome::Completed {
+        complaints.push("the migration did not complete".into());
+    }
+    let integrity = result.integrity;
+    if integrity.stale > 0 {
+        complaints.push(format!("{} frames are stale", integrity.stale));
+    }
+    if integrity.buffers_checked == 0 {
+        complaints.push("the guest checked no frame".into());
+    }
+    let after = result.phase(PhaseName::After).map_or(0.0, |phase| phase.rx_bits_per_s);
+    if result.outcome == Outcome::Completed && after <= 0.0 {
+        complaints.push("no traffic reaches the guest on the destination".into());
+    }
+    complaints
 }

@@ -16,6 +16,7 @@ mod migrate;
 mod paths;
 mod progress;
 mod qemu;
+mod rehearsal;
 mod run;
 mod test;
 mod tools;

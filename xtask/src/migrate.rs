@@ -1,11 +1,118 @@
 //! `cargo xtask migrate`.
 
-use std::process::ExitCode;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Result, bail};
+use lab::{
+    migration::{self, Outcome},
+    parts::NicModel,
+    report,
+    result::Migration,
+};
 
-use crate::cli::Migrate;
+use crate::{
+    cli::{self, CancelAt, Guest, LabKind, LabNic, Marking, Migrate, Strategy, Traffic},
+    lab_parts,
+    rehearsal::{self, Script},
+};
 
-pub(crate) fn main(_options: &Migrate) -> Result<ExitCode> {
-    bail!("`migrate` is not available yet")
+/// Where the report goes that nobody named a place for.
+pub(crate) const REPORT: &str = "report";
+
+pub(crate) fn main(options: &Migrate) -> Result<ExitCode> {
+    let directory = options.report.clone().unwrap_or_else(|| PathBuf::from(REPORT));
+    let script = script(options, &directory)?;
+    let parts = lab_parts::prepare(&options.host)?;
+    let result = rehearsal::run(&script, &parts)?;
+    let page = publish(&result, &directory, options.json.as_deref())?;
+    let expected =
+        if options.cancel_at.is_some() { Outcome::Cancelled } else { Outcome::Completed };
+    let second = result.second.as_ref().is_none_or(|second| second.outcome == Outcome::Completed);
+    if result.integrity.stale > 0 {
+        println!(
+            "{} of {} frames are STALE on arrival{}",
+            result.integrity.stale,
+            result.integrity.buffers_checked,
+            if options.marking == Marking::Never {
+                ": without marking, the hypervisor does not know what the NIC wrote"
+            } else {
+                ""
+            }
+        );
+    }
+    println!("{}", page.display());
+    Ok(if result.outcome == expected && second { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints the table and writes the report. Returns the path of the page.
+pub(crate) fn publish(
+    result: &Migration,
+    directory: &Path,
+    json: Option<&Path>,
+) -> Result<PathBuf> {
+    println!("\n{}", report::table(result));
+    if let Some(second) = &result.second {
+        println!("The same guest, migrated again:\n\n{}", report::table(second));
+    }
+    if let Some(path) = json {
+        report::write_json(path, result)?;
+    }
+    report::write(directory, result)
+}
+
+fn script(options: &Migrate, directory: &Path) -> Result<Script> {
+    match options.lab {
+        LabKind::Nested => {}
+        LabKind::Local => bail!("`--lab local` is not available yet; `--lab nested` is"),
+        LabKind::Host => bail!("`--lab host` is not available yet; `--lab nested` is"),
+    }
+    if options.guest == Guest::Linux {
+        bail!("`--guest linux` is not available yet; `--guest godwit` is");
+    }
+    if options.traffic == Traffic::Tcp {
+        bail!("`--traffic tcp` is not available yet; `--traffic udp` is");
+    }
+    if options.strategy == Strategy::Failover {
+        bail!("`--strategy failover` is not available yet; `warm` and `cold` are");
+    }
+    if options.strategy == Strategy::Cold && options.cancel_at.is_some() {
+        bail!("`--cancel-at` goes with `--strategy warm`: a cold migration has no NIC to keep");
+    }
+    let rate = options.rate.map(|megabits| (megabits * 1e6) as u64);
+    if rate == Some(0) || options.rate.is_some_and(|rate| !rate.is_finite() || rate < 0.0) {
+        bail!("`--rate` is in Mbit/s and more than 0");
+    }
+    Ok(Script {
+        nic: model(options.nic),
+        strategy: match options.strategy {
+            Strategy::Cold => migration::Strategy::Cold,
+            _ => migration::Strategy::Warm,
+        },
+        marking: match options.marking {
+            Marking::Auto => "auto",
+            Marking::Always => "always",
+            Marking::Never => "never",
+        }
+        .into(),
+        rate,
+        measure: Duration::from_secs(options.seconds.into()),
+        cancel_at: options.cancel_at.map(|at| match at {
+            CancelAt::Warmup => migration::CancelAt::Warmup,
+            CancelAt::Detach => migration::CancelAt::Detach,
+        }),
+        saturated_warmup: false,
+        capability: true,
+        logs: directory.join("logs"),
+    })
+}
+
+pub(crate) fn model(nic: cli::LabNic) -> NicModel {
+    match nic {
+        LabNic::E1000e => NicModel::E1000e,
+        LabNic::Igb => NicModel::Igb,
+    }
 }

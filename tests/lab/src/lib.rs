@@ -4,6 +4,7 @@
 pub mod host;
 pub mod initramfs;
 pub mod migration;
+pub mod nested;
 pub mod parts;
 pub mod process;
 pub mod report;

@@ -34,7 +34,6 @@ pub trait Traffic {
 }
 
 struct Side {
-    machine: Machine,
     console: Console,
     monitor: Qmp,
 }
@@ -49,38 +48,44 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Boots the guest on the source. Consoles are logged in `directory`; `say` hears of progress.
+    /// Boots the guest on the source with the command line `append`. Consoles are logged in `directory`; `say` hears of
+    /// progress.
     pub fn boot(
         lab: &'a mut dyn Lab,
         append: &str,
         directory: &Path,
         say: &'a mut dyn FnMut(&str),
     ) -> Result<Self> {
-        let console = |lab: &dyn Lab, machine: Machine| {
-            let log = directory.join(format!("{machine}.log"));
-            Console::listen(machine.name(), lab.channel(machine, Channel::Console)?, &log)
-        };
-        say("booting the guest on the source");
+        say("Booting the guest on the source");
         lab.start(Machine::Source, &lab.profile().arguments(Machine::Source, append))?;
-        let source = Side {
-            machine: Machine::Source,
-            console: console(lab, Machine::Source)?,
-            monitor: Qmp::connect("source", lab.channel(Machine::Source, Channel::Qmp)?)?,
+        let connect = |lab: &dyn Lab| {
+            let console = |machine: Machine| {
+                let log = directory.join(format!("{machine}.log"));
+                Console::listen(machine.name(), lab.channel(machine, Channel::Console)?, &log)
+            };
+            let source = Side {
+                console: console(Machine::Source)?,
+                monitor: Qmp::connect("source", lab.channel(Machine::Source, Channel::Qmp)?)?,
+            };
+            let ready = |said: &Said| matches!(said, Said::Ready { .. });
+            source.console.wait_for(0, "an address", BOOT, ready)?;
+            Ok((source, console(Machine::Destination)?))
         };
-        let destination_console = console(lab, Machine::Destination)?;
-        source
-            .console
-            .wait_for(0, "an address", BOOT, |said| matches!(said, Said::Ready { .. }))?;
+        let (source, destination_console) = connect(lab).map_err(|error| explain(error, lab))?;
         Ok(Self { lab, append: append.into(), source, destination_console, say })
     }
 
     /// Migrates as planned. A migration that QEMU or the guest refuse or fail is a record; an error means that the lab does
     /// not work, or that the guest does not keep to its part afterwards.
     pub fn migrate(&mut self, plan: &Plan, traffic: &dyn Traffic) -> Result<Record> {
+        self.carry_out(plan, traffic).map_err(|error| explain(error, self.lab))
+    }
+
+    fn carry_out(&mut self, plan: &Plan, traffic: &dyn Traffic) -> Result<Record> {
         if plan.strategy == Strategy::Failover {
             bail!("`--strategy failover` is not available yet; `warm` and `cold` are");
         }
-        (self.say)("starting the destination");
+        (self.say)("Starting the destination");
         let source_mark = self.source.console.mark();
         let destination_mark = self.destination_console.mark();
         self.lab.start(
@@ -92,7 +97,7 @@ impl<'a> Session<'a> {
         configure(&mut self.source.monitor)?;
         configure(&mut destination)?;
 
-        (self.say)("measuring before the migration");
+        (self.say)("Measuring before the migration");
         let begin = Instant::now();
         std::thread::sleep(plan.before);
         let mut run = Run {
@@ -130,7 +135,7 @@ impl<'a> Session<'a> {
         let detached = self.source.console.find(source_mark, |said| *said == Said::NicDetached);
         timeline.detached = timeline.detached.or(detached.map(|line| line.at));
         if outcome == Outcome::Completed || timeline.detached.is_some() {
-            (self.say)("waiting for the guest to take its NIC into use");
+            (self.say)("Waiting for the guest to take its NIC into use");
             let line =
                 console.wait_for(mark, "a NIC", REACTION, |said| *said == Said::NicAttached)?;
             timeline.attached = Some(line.at);
@@ -138,7 +143,7 @@ impl<'a> Session<'a> {
         let resumption = timeline.attached.or(timeline.over).unwrap_or(timeline.start);
         wait_for_traffic(traffic, resumption)?;
 
-        (self.say)("measuring after the migration");
+        (self.say)("Measuring after the migration");
         std::thread::sleep(plan.after);
         timeline.end = Instant::now();
         let check = Self::check(console, mark, &timeline)?;
@@ -164,10 +169,13 @@ impl<'a> Session<'a> {
             console.wait_for(mark, what, CHECKING, |said| matches!(said, Said::Checked { .. }))?;
         Ok(read_check(&console.since(mark), &line))
     }
+}
 
-    /// The machine the guest started on.
-    pub fn source(&self) -> Machine {
-        self.source.machine
+/// Adds what the QEMUs said to an error: the reason is often there.
+fn explain(error: anyhow::Error, lab: &mut dyn Lab) -> anyhow::Error {
+    match lab.said() {
+        said if said.is_empty() => error,
+        said => anyhow::anyhow!("{error:#}\nThe machines' QEMUs said last:\n{said}"),
     }
 }
 
@@ -235,10 +243,10 @@ impl Run<'_> {
         let mut held = self.plan.strategy == Strategy::Warm;
         self.limit(self.plan.bandwidth, if held { HELD } else { RELEASED })?;
         if self.plan.strategy == Strategy::Cold {
-            (self.say)("taking the NIC away");
+            (self.say)("Taking the NIC away");
             self.unplug()?;
         }
-        (self.say)("migrating: warm-up");
+        (self.say)("Migrating: warm-up");
         if let Err(error) = self.source.monitor.execute(&Migrate { uri: uri.into() }) {
             let refusal = qmp::refusal(&error).map(|refused| refused.description.clone());
             let Some(reason) = refusal else { return Err(error) };
@@ -266,7 +274,7 @@ impl Run<'_> {
                 if self.plan.cancel_at == Some(CancelAt::Warmup) {
                     self.cancel()?;
                 } else {
-                    (self.say)("migrating: detach and switchover");
+                    (self.say)("Migrating: detach and switchover");
                     self.limit(UNLIMITED, RELEASED)?;
                 }
             }
@@ -293,7 +301,7 @@ impl Run<'_> {
 
     fn cancel(&mut self) -> Result<()> {
         if self.timeline.cancelled.is_none() {
-            (self.say)("cancelling");
+            (self.say)("Cancelling");
             self.timeline.cancelled = Some(Instant::now());
             self.source.monitor.execute(&MigrateCancel {})?;
         }
@@ -353,7 +361,7 @@ impl Run<'_> {
             return Ok(());
         }
         self.timeline.resumed = Some(Instant::now());
-        (self.say)("plugging in the destination's NIC");
+        (self.say)("Plugging in the destination's NIC");
         let deadline = Instant::now() + REACTION;
         // QEMU refuses devices until the incoming migration has been wrapped up, a moment after the guest runs.
         loop {

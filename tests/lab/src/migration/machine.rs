@@ -47,6 +47,9 @@ pub trait Lab {
 
     /// The stream to a machine's monitor or console. It stays the same over restarts of the machine.
     fn channel(&self, machine: Machine, channel: Channel) -> Result<UnixStream>;
+
+    /// What the QEMUs said last, and how they ended: for errors.
+    fn said(&mut self) -> String;
 }
 
 /// What differs between labs in QEMU's command line.

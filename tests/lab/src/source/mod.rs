@@ -110,6 +110,18 @@ impl UdpSource {
     }
 }
 
+impl crate::migration::Traffic for UdpSource {
+    fn flows_since(&self, moment: Instant) -> bool {
+        let state = self.shared.state.lock().unwrap();
+        let later = state.trace.reports.partition_point(|(at, _)| *at <= moment);
+        let highest = |index: usize| {
+            state.trace.reports.get(index).map(|(_, report)| report.highest_seq.get())
+        };
+        // Nothing sent before can be what makes the highest number rise from one report to the next.
+        matches!((highest(later), state.trace.reports.last()), (Some(first), Some((_, last))) if last.highest_seq > first)
+    }
+}
+
 impl Drop for UdpSource {
     fn drop(&mut self) {
         self.shared.stop.store(true, Relaxed);

@@ -1,0 +1,124 @@
+//! The lab inside the virtual host: real KVM, real vfio-pci.
+
+use crate::host::VirtualHost;
+use crate::init::{Channel, Nic, Report};
+use crate::migration::{Lab, Machine, Profile};
+use anyhow::{Context, Result, bail};
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a QEMU may take to be started, or to be ended.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Two machines in a [`VirtualHost`].
+pub struct NestedLab {
+    host: VirtualHost,
+    profile: Profile,
+    running: HashSet<String>,
+    log: File,
+    /// What the QEMUs said last.
+    said: Vec<String>,
+}
+
+impl NestedLab {
+    /// Takes a host that is ready, with its NICs. What the QEMUs say is written to `log`.
+    pub fn new(host: VirtualHost, nics: &[Nic], log: &Path) -> Result<Self> {
+        let [source, destination] = nics else {
+            bail!("the lab's host has {} NICs bound to vfio-pci; a migration takes 2", nics.len());
+        };
+        let log = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        let profile = Profile::nested([&source.address, &destination.address]);
+        Ok(Self { host, profile, running: HashSet::new(), log, said: Vec::new() })
+    }
+
+    /// Whether the machines' root ports have the migration capability.
+    pub fn set_capability(&mut self, capability: bool) {
+        self.profile.capability = capability;
+    }
+
+    /// Takes in reports until one that `wanted` accepts.
+    fn wait(&mut self, what: &str, wanted: impl Fn(&Report) -> bool) -> Result<Report> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let Some(report) =
+                self.host.next_report(deadline.saturating_duration_since(Instant::now()))?
+            else {
+                bail!("the lab's host did not {what} within {} s", PATIENCE.as_secs());
+            };
+            self.note(&report);
+            if wanted(&report) {
+                return Ok(report);
+            }
+        }
+    }
+
+    fn note(&mut self, report: &Report) {
+        let line = match report {
+            Report::Output { machine, line } => format!("{machine}: {line}"),
+            Report::Exited { machine, status, .. } => {
+                self.running.remove(machine);
+                format!("{machine}: ended ({status})")
+            }
+            Report::Spawned { machine } => {
+                self.running.insert(machine.clone());
+                format!("{machine}: started")
+            }
+            Report::Failed { what, why } => format!("cannot {what}: {why}"),
+            Report::Ready { .. } => return,
+        };
+        // A log that cannot be written must not end the migration it tells about.
+        let _ = writeln!(self.log, "{line}");
+        self.said.push(line);
+    }
+}
+
+impl Lab for NestedLab {
+    fn name(&self) -> &'static str {
+        "nested"
+    }
+
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    fn start(&mut self, machine: Machine, arguments: &[String]) -> Result<()> {
+        self.host.spawn(machine.name(), arguments)?;
+        let report = self.wait(&format!("start the {machine}'s QEMU"), |report| match report {
+            Report::Spawned { machine: name } => name == machine.name(),
+            Report::Failed { .. } => true,
+            _ => false,
+        })?;
+        if let Report::Failed { what, why } = report {
+            bail!("the lab's host cannot {what}: {why}");
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, machine: Machine) -> Result<()> {
+        while let Some(report) = self.host.next_report(Duration::ZERO)? {
+            self.note(&report);
+        }
+        if self.running.contains(machine.name()) {
+            self.host.kill(machine.name())?;
+            let gone = |report: &Report| matches!(report, Report::Exited { machine: name, .. } if name == machine.name());
+            self.wait(&format!("end the {machine}'s QEMU"), gone)?;
+        }
+        Ok(())
+    }
+
+    fn channel(&self, machine: Machine, channel: Channel) -> Result<UnixStream> {
+        self.host.channel(machine.name(), channel)
+    }
+
+    fn said(&mut self) -> String {
+        while let Ok(Some(report)) = self.host.next_report(Duration::ZERO) {
+            self.note(&report);
+        }
+        let last = self.said.len().saturating_sub(8);
+        self.said[last..].join("\n")
+    }
+}

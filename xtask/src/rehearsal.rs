@@ -1,0 +1,224 @@
+//! What `migrate`, `demo` and `test` have in common: the lab booted with a guest in it, traffic,
+//! migrations, results.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use lab::{
+    host::{Setup, VirtualHost},
+    migration::{CancelAt, Plan, Session, Strategy},
+    nested::NestedLab,
+    parts::{Accelerator, NicModel},
+    result::{self, Facts, Migration, Saturated, Setting, Traffic},
+    segment::{Segment, UnknownUnicast},
+    source::{self, Rate, Station, UdpSource},
+};
+
+use crate::{lab_parts::LabParts, progress::Step};
+
+/// The guest in the lab.
+const GUEST: Station = Station {
+    mac: [0x52, 0x54, 0x00, 0x67, 0x6f, 0x01],
+    ip: std::net::Ipv4Addr::new(10, 0, 2, 15),
+};
+/// The traffic source: a locally administered address.
+const SOURCE: Station = Station {
+    mac: [0x02, 0x67, 0x6f, 0x00, 0x00, 0x64],
+    ip: std::net::Ipv4Addr::new(10, 0, 2, 100),
+};
+/// Payload of 1,400 bytes, and the headers of IPv4 and UDP.
+const IP_LENGTH: usize = 1400 + 28;
+/// Memory of the virtual host: two guests of 256 MiB, their QEMUs, and page tables for all of it.
+const HOST_MEMORY_MIB: u32 = 4096;
+/// The emulated host boots in about ten seconds on a quiet machine.
+const HOST_BOOT: Duration = Duration::from_secs(120);
+/// A rate settles within this.
+const SETTLE: Duration = Duration::from_secs(1);
+/// How long a saturated rate is measured.
+const SATURATION: Duration = Duration::from_secs(4);
+/// Paced traffic takes this share of what the guest takes when saturated. More than half; the
+/// rest is for the migration, which the same processors emulate.
+const SHARE: f64 = 0.55;
+/// How long QEMU is kept in the warm-up.
+const WARMUP: Duration = Duration::from_secs(8);
+/// What the migration may send in the warm-up, in bytes a second.
+const BANDWIDTH: u64 = 24 << 20;
+
+/// What to rehearse.
+#[derive(Debug, Clone)]
+pub(crate) struct Script {
+    pub(crate) nic: NicModel,
+    pub(crate) strategy: Strategy,
+    /// The guest's policy: `auto`, `always` or `never`.
+    pub(crate) marking: String,
+    /// In bits a second; measured when not given.
+    pub(crate) rate: Option<u64>,
+    /// Before the migration, and after it.
+    pub(crate) measure: Duration,
+    pub(crate) cancel_at: Option<CancelAt>,
+    /// Also measure a saturated warm-up, in a migration that is cancelled.
+    pub(crate) saturated_warmup: bool,
+    /// Whether QEMU's ports have the capability.
+    pub(crate) capability: bool,
+    /// Logs and, if wanted, the frames on the segment.
+    pub(crate) logs: PathBuf,
+}
+
+/// Boots the guest and migrates it as the script says. A migration that failed is a result.
+pub(crate) fn run(script: &Script, parts: &LabParts) -> Result<Migration> {
+    fs::create_dir_all(&script.logs)
+        .with_context(|| format!("cannot create {}", script.logs.display()))?;
+    // Not in the logs' directory: a socket's path has at most 107 characters.
+    let sockets = tempfile::Builder::new().prefix("godwit-segment-").tempdir()?;
+    let segment = Segment::start(None)?;
+    let nics = ["source", "destination"].map(|name| sockets.path().join(name));
+    for nic in &nics {
+        segment.listen(&nic.display().to_string(), nic, UnknownUnicast::Flood)?;
+    }
+    let mut lab = boot_lab(script, parts, [&nics[0], &nics[1]])?;
+    let (_, sender, receiver) = segment.local("traffic");
+    let config = source::Config { from: SOURCE, to: GUEST, ip_length: IP_LENGTH };
+    let traffic = UdpSource::start(sender, receiver, config)?;
+
+    let append = format!("ip={}/24 gw=10.0.2.2 marking={}", GUEST.ip, script.marking);
+    let mut narrator = Narrator::default();
+    let mut say = |what: &str| narrator.say(what);
+    let mut session = Session::boot(&mut lab, &append, &script.logs, &mut say)?;
+
+    let mut saturated = None;
+    if script.rate.is_none() || script.saturated_warmup {
+        let before = measure_saturated(&traffic)?;
+        saturated = Some(Saturated { before, warmup: None });
+    }
+    if let (Some(saturated), true) = (&mut saturated, script.saturated_warmup) {
+        traffic.begin(Rate::Saturating);
+        let plan = Plan {
+            before: SETTLE,
+            warmup: SETTLE + SATURATION,
+            after: SETTLE,
+            cancel_at: Some(CancelAt::Warmup),
+            ..plan(script)
+        };
+        let record = session.migrate(&plan, &traffic)?;
+        let until = record.timeline.cancelled.unwrap_or(record.timeline.end);
+        let received = traffic.trace().received(record.timeline.start, until);
+        saturated.warmup = Some(received.bits_per_s);
+    }
+    let rate = script.rate.unwrap_or_else(|| {
+        let measured = saturated.map_or(0.0, |saturated| saturated.before);
+        (measured * SHARE) as u64
+    });
+
+    let migrate = |session: &mut Session<'_>, plan: &Plan| {
+        traffic.begin(Rate::Paced(rate));
+        std::thread::sleep(SETTLE);
+        let record = session.migrate(plan, &traffic)?;
+        let setting = Setting {
+            marking: script.marking.clone(),
+            nic: script.nic.name().into(),
+            lab: "nested".into(),
+            guest: "godwit".into(),
+            traffic: Traffic {
+                kind: "udp".into(),
+                paced_bits_per_s: Some(rate as f64),
+                ip_length: Some(IP_LENGTH),
+            },
+            saturated,
+            facts: facts(parts),
+        };
+        Ok::<_, anyhow::Error>(result::build(&record, &traffic.trace(), setting))
+    };
+    let mut result = migrate(&mut session, &plan(script))?;
+    if script.cancel_at.is_some() {
+        let again = Plan { cancel_at: None, ..plan(script) };
+        result.second = Some(Box::new(migrate(&mut session, &again)?));
+    }
+    drop(session);
+    narrator.finish();
+    Ok(result)
+}
+
+fn plan(script: &Script) -> Plan {
+    Plan {
+        strategy: script.strategy,
+        before: script.measure,
+        warmup: WARMUP,
+        after: script.measure,
+        bandwidth: BANDWIDTH,
+        cancel_at: script.cancel_at,
+    }
+}
+
+fn boot_lab(script: &Script, parts: &LabParts, segment: [&Path; 2]) -> Result<NestedLab> {
+    let step = Step::new("Booting the lab's host");
+    let mut host = VirtualHost::start(&Setup {
+        qemu: &parts.qemu,
+        kernel: &parts.kernel.image,
+        initramfs: &parts.initramfs,
+        accelerator: Accelerator::Tcg,
+        nic: script.nic,
+        segment,
+        memory_mib: HOST_MEMORY_MIB,
+        console_log: &script.logs.join("host.log"),
+    })?;
+    let nics = host.wait_ready(HOST_BOOT)?;
+    let mut lab = NestedLab::new(host, &nics, &script.logs.join("qemu.log"))?;
+    lab.set_capability(script.capability);
+    step.finish(format_args!("{} NICs bound to vfio-pci", nics.len()));
+    Ok(lab)
+}
+
+/// Bits a second the guest receives when it is flooded.
+fn measure_saturated(traffic: &UdpSource) -> Result<f64> {
+    let step = Step::new("Measuring what the guest takes when flooded");
+    traffic.begin(Rate::Saturating);
+    std::thread::sleep(SETTLE);
+    let from = Instant::now();
+    std::thread::sleep(SATURATION);
+    let to = Instant::now();
+    traffic.set_rate(Rate::Idle);
+    let rate = traffic.trace().received(from, to).bits_per_s;
+    if rate <= 0.0 {
+        anyhow::bail!("the guest is up, but reports no datagram of the traffic source");
+    }
+    step.finish(format_args!("{:.1} Mbit/s", rate / 1e6));
+    Ok(rate)
+}
+
+fn facts(parts: &LabParts) -> Facts {
+    let version = Command::new(&parts.qemu.binary).arg("--version").output();
+    let version = version.map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
+    let first = version.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
+    let image = parts.kernel.image.file_name().unwrap_or_default().to_string_lossy();
+    Facts {
+        qemu: first.trim_start_matches("QEMU emulator version ").into(),
+        host_kernel: image.trim_start_matches("vmlinuz-").into(),
+        lab_accelerator: "tcg".into(),
+        command: std::env::args().skip(1).fold("cargo xtask".into(), |line, arg| line + " " + &arg),
+        ..Facts::of_this_machine()
+    }
+}
+
+/// Turns what a session says into steps.
+#[derive(Default)]
+struct Narrator {
+    step: Option<Step>,
+}
+
+impl Narrator {
+    fn say(&mut self, what: &str) {
+        self.finish();
+        self.step = Some(Step::new(what));
+    }
+
+    fn finish(&mut self) {
+        if let Some(step) = self.step.take() {
+            step.finish("done");
+        }
+    }
+}
