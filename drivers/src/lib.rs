@@ -1,3 +1,36 @@
 //! NIC drivers, one folder a family.
+//!
+//! [`probe`] finds the driver for a PCI function and starts it. A driver knows registers and
+//! descriptors; memory comes from the DMA layer, register access from [`unikernel::mmio`], and what
+//! the Intel families have in common is in one place, `intel`.
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod e1000e;
+mod error;
+mod intel;
+
+pub use error::Error;
+
+use alloc::boxed::Box;
+use unikernel::dma::Pool;
+use unikernel::nic::Nic;
+use unikernel::pci::Device;
+
+/// Base class and sub-class of Ethernet controllers (PCI Code and ID Assignment Specification, 1.3).
+const ETHERNET: u16 = 0x0200;
+
+/// Whether `device` is a NIC at all, whoever makes it.
+pub fn is_nic(device: &Device) -> bool {
+    device.class() == ETHERNET
+}
+
+/// Resets `device` and starts its driver, with rings and buffers from `pool`.
+pub fn probe(device: Device, pool: &'static Pool) -> Result<Box<dyn Nic>, Error> {
+    match device.ids() {
+        e1000e::INTEL_82574L => Ok(Box::new(e1000e::E1000e::start(device, pool)?)),
+        (vendor, id) => Err(Error::Unknown { address: device.address(), vendor, id }),
+    }
+}

@@ -63,6 +63,8 @@ pub struct Statistics {
     pub transmitted: u64,
     /// Bytes of these frames.
     pub transmitted_bytes: u64,
+    /// Frames from the stack that were dropped: there was no room, or they were too long.
+    pub transmit_dropped: u64,
     /// Frames the device had no descriptor for.
     pub missed: u64,
     /// Frames dropped because the pool had no buffer to replace theirs.

@@ -1,0 +1,51 @@
+use core::fmt;
+use unikernel::pci::PciAddress;
+use unikernel::{dma, pci};
+
+/// Why a NIC could not be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// No driver knows the device.
+    Unknown {
+        /// Where it is.
+        address: PciAddress,
+        /// Vendor id.
+        vendor: u16,
+        /// Device id.
+        id: u16,
+    },
+    /// The function cannot be used.
+    Pci(pci::Error),
+    /// The pool has no room for the rings and their buffers.
+    Dma(PciAddress, dma::Error),
+    /// The device stayed in reset.
+    Reset(PciAddress),
+    /// The device has no station address that a NIC can have.
+    NoAddress(PciAddress, [u8; 6]),
+}
+
+impl From<pci::Error> for Error {
+    fn from(error: pci::Error) -> Self {
+        Error::Pci(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Unknown { address, vendor, id } => write!(
+                f,
+                "{address}: no driver for {vendor:04x}:{id:04x}; there is one for 8086:10d3 (82574L, \
+                 QEMU's e1000e)"
+            ),
+            Error::Pci(error) => error.fmt(f),
+            Error::Dma(address, error) => write!(f, "{address}: {error}"),
+            Error::Reset(address) => write!(f, "{address}: the device does not come out of reset"),
+            Error::NoAddress(address, mac) => {
+                write!(f, "{address}: {mac:02x?} is no station address: give the NIC one (mac=)")
+            }
+        }
+    }
+}
+
+impl core::error::Error for Error {}

@@ -1,0 +1,33 @@
+//! What the Intel families have in common: rings of two-quadword descriptors, refilled and reported
+//! in batches, and the checksums their offloads leave to software. A family's descriptor layout
+//! comes in as a [`ReceiveFormat`] or [`TransmitFormat`].
+
+mod checksum;
+mod receive;
+mod transmit;
+
+pub(crate) use checksum::{Checked, TransmitChecksum};
+pub(crate) use receive::{Completion, ReceiveFormat, ReceiveRing};
+pub(crate) use transmit::{TransmitFormat, TransmitRing};
+
+use unikernel::time::now_ns;
+
+/// Ethernet header, and the shortest thing that can be called a frame.
+pub(crate) const ETHERNET_HEADER: usize = 14;
+/// Longest frame without jumbo frames, frame check sequence not included.
+pub(crate) const MAX_FRAME: usize = ETHERNET_HEADER + 1500;
+
+/// Looks until `condition` holds; `false` if it does not within `microseconds`. For waits that
+/// hardware bounds by microseconds and virtual hardware by nothing.
+pub(crate) fn wait_for(microseconds: u64, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = now_ns() + microseconds * 1000;
+    loop {
+        if condition() {
+            return true;
+        }
+        if now_ns() >= deadline {
+            return false;
+        }
+        core::hint::spin_loop();
+    }
+}
