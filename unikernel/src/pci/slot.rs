@@ -171,6 +171,8 @@ impl Slot {
 
     /// Reads and acknowledges what happened. Call it again until it returns `None`.
     pub fn poll(&mut self) -> Option<SlotEvent> {
+        // Handles given out from now on wait for what comes after this look.
+        self.vector.interrupt.take();
         let mut events = Status::empty();
         let mut status = self.status();
         for _ in 0..ROUNDS {

@@ -113,6 +113,18 @@ fn a_card_swapped_between_two_polls_is_a_removal_and_an_insertion() {
 }
 
 #[test]
+fn a_handle_waits_for_what_comes_after_the_last_poll() {
+    let (machine, port) = machine_with_port();
+    let mut slot = slot(&machine);
+    slot.interrupt().trigger();
+    machine.hot_plug(port, nic());
+    assert_eq!(slot.poll(), Some(SlotEvent::Inserted));
+    assert!(!slot.interrupt().take());
+    slot.interrupt().trigger();
+    assert!(slot.interrupt().take());
+}
+
+#[test]
 fn a_second_press_changes_nothing() {
     let (machine, port) = machine_with_port();
     machine.cold_plug(port, nic(), 0xfe80_0000);
