@@ -14,7 +14,7 @@ use lab::{
     process::Guard,
 };
 
-use crate::{cli::Accel, command, machine};
+use crate::{cli::Accel, machine};
 
 /// A guest under a KVM that works has said its first words long before.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -68,9 +68,10 @@ pub(crate) fn kvm_trouble(qemu: &Qemu, image: &Path) -> Result<Option<String>> {
         }
         if let Some(status) = guest.try_wait()? {
             let said = fs::read_to_string(&said_path).unwrap_or_default();
-            let last = command::tail(&said, 1);
-            let last = if last.is_empty() { status.to_string() } else { last.trim().to_owned() };
-            return Ok(Some(format!("QEMU: {}", last.trim_start_matches("qemu-system-x86_64: "))));
+            // Warnings come before the error, and consequences after it.
+            let line = said.lines().find(|line| line.contains("error:")).or(said.lines().last());
+            let line = line.map_or(status.to_string(), str::to_owned);
+            return Ok(Some(line.trim_start_matches("qemu-system-x86_64: ").to_owned()));
         }
         if Instant::now() > deadline {
             let seconds = PATIENCE.as_secs();

@@ -2,6 +2,7 @@
 
 mod guest;
 mod host;
+mod nested;
 mod suite;
 
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ pub(crate) fn main(options: &Test) -> Result<ExitCode> {
     host::add(&mut suite);
     guest::add(&mut suite);
     if !options.quick {
-        // The nested lab's tests come here.
+        nested::add(&mut suite, &options.host);
     }
     Ok(suite.finish())
 }

@@ -1,0 +1,124 @@
+//! Migrations in the nested lab, by the commands people run.
+
+use std::{
+    env, fs,
+    fs::File,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, ensure};
+use lab::{
+    migration::Outcome,
+    result::{Migration, PhaseName},
+};
+
+use super::suite::Suite;
+use crate::cli;
+
+/// Frames received while the hypervisor was logging, for a check to count.
+const FRAMES: u64 = 1_000;
+
+pub(super) fn add(suite: &mut Suite, host: &cli::Host) {
+    suite.test("demo", |log| demo(log, host));
+    for marking in ["auto", "always"] {
+        suite.test(&format!("migrate --marking {marking}"), |log| {
+            let migration = migrate(log, host, &["--marking", marking])?;
+            completed(&migration)?;
+            fresh(&migration)
+        });
+    }
+    suite.test("migrate --marking never loses writes", |log| {
+        let migration = migrate(log, host, &["--marking", "never"])?;
+        completed(&migration)?;
+        let integrity = migration.integrity;
+        ensure!(integrity.stale > 0, "stale is 0 without marking: the test cannot fail");
+        Ok(format!("{} of {} stale", integrity.stale, integrity.buffers_checked))
+    });
+    suite.test("migrate --strategy cold", |log| {
+        let migration = migrate(log, host, &["--strategy", "cold"])?;
+        completed(&migration)?;
+        ensure!(migration.integrity.stale == 0, "{:?}", migration.integrity);
+        Ok(String::new())
+    });
+    suite.test("migrate --cancel-at warmup, then again", |log| {
+        let migration = migrate(log, host, &["--cancel-at", "warmup"])?;
+        ensure!(
+            migration.outcome == Outcome::Cancelled,
+            "the outcome is {:?}: {}",
+            migration.outcome,
+            migration.error.as_deref().unwrap_or("no error")
+        );
+        ensure!(migration.integrity.stale == 0, "{:?}", migration.integrity);
+        let second = migration.second.context("there was no second migration")?;
+        completed(&second)?;
+        fresh(&second)
+    });
+}
+
+/// The main job, with its report.
+fn demo(log: &Path, host: &cli::Host) -> Result<String> {
+    let json = log.with_extension("json");
+    let said = command(log, host, &["demo", "--json", path(&json)?, "--seconds", "5"])?;
+    let migration = read(&json)?;
+    completed(&migration)?;
+    let remark = fresh(&migration)?;
+    let last = said.lines().last().context("demo said nothing")?.trim();
+    let report = last.rsplit(' ').next().unwrap_or_default();
+    ensure!(Path::new(report).exists(), "the last line names no report: {last}");
+    Ok(remark)
+}
+
+fn migrate(log: &Path, host: &cli::Host, arguments: &[&str]) -> Result<Migration> {
+    let json = log.with_extension("json");
+    let report = log.with_extension("report");
+    let mut all = vec!["migrate", "--seconds", "3"];
+    all.extend(["--json", path(&json)?, "--report", path(&report)?]);
+    all.extend(arguments);
+    command(log, host, &all)?;
+    read(&json)
+}
+
+/// Runs this very tool, and returns what it said.
+fn command(log: &Path, host: &cli::Host, arguments: &[&str]) -> Result<String> {
+    let out = File::create(log)?;
+    let mut tool = Command::new(env::current_exe()?);
+    tool.args(arguments);
+    if let Some(kernel) = &host.host_kernel {
+        tool.arg("--host-kernel").arg(kernel);
+    }
+    let status =
+        tool.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).status().context("xtask")?;
+    ensure!(status.success(), "`cargo xtask {}` failed ({status})", arguments.join(" "));
+    Ok(fs::read_to_string(log)?)
+}
+
+fn read(json: &Path) -> Result<Migration> {
+    let text = fs::read_to_string(json).with_context(|| json.display().to_string())?;
+    serde_json::from_str(&text).with_context(|| json.display().to_string())
+}
+
+fn completed(migration: &Migration) -> Result<()> {
+    ensure!(
+        migration.outcome == Outcome::Completed,
+        "the outcome is {:?}: {}",
+        migration.outcome,
+        migration.error.as_deref().unwrap_or("no error")
+    );
+    let after = migration.phase(PhaseName::After).context("there is no phase after")?;
+    ensure!(after.rx_packets > 0, "no traffic reached the guest on the destination");
+    Ok(())
+}
+
+/// Nothing stale among enough frames to tell.
+fn fresh(migration: &Migration) -> Result<String> {
+    let integrity = migration.integrity;
+    ensure!(integrity.stale == 0, "{} of {} stale", integrity.stale, integrity.buffers_checked);
+    let logged = integrity.while_logging.unwrap_or(0);
+    ensure!(logged >= FRAMES, "only {logged} of the checked frames came while logging");
+    Ok(format!("0 of {} stale, {logged} while logging", integrity.buffers_checked))
+}
+
+fn path(path: &Path) -> Result<&str> {
+    path.to_str().context("a path in the target directory")
+}
