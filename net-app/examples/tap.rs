@@ -1,0 +1,175 @@
+//! Runs the application's services on this machine, on a tap device, so that stock tools can be tried on them without
+//! booting anything:
+//!
+//! ```text
+//! ip tuntap add dev godwit0 mode tap user $USER && ip addr add 10.9.0.1/24 dev godwit0 && ip link set godwit0 up
+//! cargo run --release -p net-app --example tap -- godwit0 10.9.0.2/24 &
+//! iperf3 -c 10.9.0.2; curl http://10.9.0.2/
+//! ```
+//!
+//! The tap device stands where a NIC would be: it reads and writes the pool through device addresses.
+
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use embassy_futures::join::join5;
+use net_app::app::App;
+use net_app::recorder::Recorder;
+use net_app::{iperf3, sink, status};
+use smoltcp::phy::{self, Device, Medium, RxToken, TunTapInterface, TxToken};
+use smoltcp::time::Instant;
+use unikernel::dma::{Policy, Pool, RxBuffer, TxBuffer, fake};
+use unikernel::irq::{self, Interrupt};
+use unikernel::net::{Addressing, Config, Stack};
+use unikernel::nic::{Capabilities, Checksums, Link, Nic, Statistics};
+
+/// Small, because the fake device checks every access against all of it.
+const POOL: usize = 1 << 20;
+const FRAMES: usize = 256;
+const MAX_FRAME: usize = 1514;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [interface, address] = &arguments[..] else {
+        eprintln!("usage: tap INTERFACE ADDR/LEN|dhcp");
+        std::process::exit(2);
+    };
+    let addressing: Addressing = address.parse().unwrap_or_else(|error| {
+        eprintln!("{address}: {error}");
+        std::process::exit(2);
+    });
+    let pool = fake::pool(POOL, Policy::Auto);
+    let nic = Tap::open(interface, pool).unwrap_or_else(|error| {
+        eprintln!("{interface}: {error} (does the tap device exist, and may you use it?)");
+        std::process::exit(1);
+    });
+    let stack = Stack::new(pool, Config { addressing, gateway: None, seed: 1 });
+    let app = App::new(stack.clone(), pool, Recorder::new(FRAMES));
+    stack.attach(Box::new(nic));
+    block_on(join5(
+        stack.run(),
+        iperf3::serve(&stack),
+        status::serve(&app),
+        sink::serve(&app),
+        app.measure_rates(),
+    ));
+}
+
+/// Polls `future` whenever it is woken, all of it.
+fn block_on(future: impl Future) {
+    struct Unpark(Thread, AtomicBool);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.1.store(true, Ordering::Release);
+            self.0.unpark();
+        }
+    }
+    let unpark = Arc::new(Unpark(thread::current(), AtomicBool::new(true)));
+    let waker = Waker::from(unpark.clone());
+    let mut future = std::pin::pin!(future);
+    loop {
+        while !unpark.1.swap(false, Ordering::Acquire) {
+            thread::park();
+        }
+        if let Poll::Ready(_) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return;
+        }
+    }
+}
+
+/// A NIC on a tap device.
+struct Tap {
+    device: TunTapInterface,
+    pool: &'static Pool,
+    interrupt: Interrupt,
+    counters: Statistics,
+    /// A frame that was read to see whether there was one.
+    pending: Option<Vec<u8>>,
+}
+
+impl Tap {
+    fn open(interface: &str, pool: &'static Pool) -> std::io::Result<Self> {
+        let device = TunTapInterface::new(interface, Medium::Ethernet)?;
+        let interrupt = irq::allocate().expect("an interrupt");
+        let (fd, raised) = (device.as_raw_fd(), interrupt.clone());
+        thread::spawn(move || {
+            while phy::wait(fd, None).is_ok() {
+                raised.trigger();
+                // It is readable for as long as nobody reads it; the stack reads until it is not.
+                thread::sleep(Duration::from_micros(50));
+            }
+        });
+        Ok(Self { device, pool, interrupt, counters: Statistics::default(), pending: None })
+    }
+
+    fn read(&mut self) -> Option<Vec<u8>> {
+        let (frame, _) = self.device.receive(Instant::ZERO)?;
+        Some(frame.consume(<[u8]>::to_vec))
+    }
+}
+
+impl Nic for Tap {
+    fn family(&self) -> &'static str {
+        "tap"
+    }
+
+    fn mac(&self) -> [u8; 6] {
+        [0x52, 0x54, 0, 0x67, 0x6f, 0x01]
+    }
+
+    fn link(&self) -> Link {
+        Link { up: true, speed: 10_000, full_duplex: true }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let none = Checksums::default();
+        Capabilities { max_frame: MAX_FRAME, receive_checksums: none, transmit_checksums: none }
+    }
+
+    fn receive(&mut self) -> Option<RxBuffer> {
+        let frame = self.pending.take().or_else(|| self.read())?;
+        let Some(stream) = self.pool.receive_stream() else {
+            self.counters.no_buffer += 1;
+            return None;
+        };
+        self.pool.device().write(stream.device_address(), &frame);
+        self.counters.received += 1;
+        stream.receive(frame.len()).ok()
+    }
+
+    fn transmit_ready(&mut self) -> bool {
+        true
+    }
+
+    fn transmit(&mut self, frame: TxBuffer, len: usize) {
+        let Ok(stream) = frame.into_stream(len) else { return };
+        let Some(token) = self.device.transmit(Instant::ZERO) else { return };
+        token.consume(len, |data| self.pool.device().read(stream.device_address(), data));
+        self.counters.transmitted += 1;
+    }
+
+    fn flush(&mut self) {}
+
+    fn arm(&mut self) -> bool {
+        self.pending = self.pending.take().or_else(|| self.read());
+        self.pending.is_none()
+    }
+
+    fn interrupt(&self) -> Interrupt {
+        self.interrupt.clone()
+    }
+
+    fn gone(&self) -> bool {
+        false
+    }
+
+    fn stop(&mut self) {}
+
+    fn statistics(&mut self) -> Statistics {
+        self.counters
+    }
+}

@@ -1,0 +1,132 @@
+//! What the services share.
+
+use alloc::rc::Rc;
+use core::cell::Cell;
+
+use embassy_time::{Duration, Instant, Timer};
+use unikernel::dma::Pool;
+use unikernel::net::{Stack, Traffic};
+
+use crate::recorder::{Recorder, Report};
+
+/// How often rates are taken.
+const RATE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The application's state. A handle, cheap to clone.
+#[derive(Clone)]
+pub struct App(Rc<Shared>);
+
+struct Shared {
+    stack: Stack,
+    pool: &'static Pool,
+    recorder: Recorder,
+    migration: Cell<Migration>,
+    rates: Cell<Rates>,
+}
+
+/// What is known of live migration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Migration {
+    /// A bridge above a NIC has the capability.
+    pub capability: bool,
+    /// The hypervisor is logging.
+    pub logging: bool,
+    /// EPOCH last acknowledged.
+    pub epoch: u32,
+    /// Migrations this guest has been through since it booted.
+    pub moves: u32,
+}
+
+/// Traffic of the last full interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Frames received a second.
+    pub rx_frames: u64,
+    /// Bits received a second, Ethernet headers included.
+    pub rx_bits: u64,
+    /// Frames sent a second.
+    pub tx_frames: u64,
+    /// Bits sent a second.
+    pub tx_bits: u64,
+}
+
+impl App {
+    /// The state of an application on `stack`, whose frames `recorder` gets from now on.
+    pub fn new(stack: Stack, pool: &'static Pool, recorder: Recorder) -> Self {
+        stack.observe(alloc::boxed::Box::new(recorder.clone()));
+        let (migration, rates) = (Cell::default(), Cell::default());
+        Self(Rc::new(Shared { stack, pool, recorder, migration, rates }))
+    }
+
+    /// The network.
+    pub fn stack(&self) -> &Stack {
+        &self.0.stack
+    }
+
+    /// The DMA memory.
+    pub fn pool(&self) -> &'static Pool {
+        self.0.pool
+    }
+
+    /// The flight recorder.
+    pub fn recorder(&self) -> &Recorder {
+        &self.0.recorder
+    }
+
+    /// What is known of live migration.
+    pub fn migration(&self) -> Migration {
+        self.0.migration.get()
+    }
+
+    /// Changes what is known of live migration.
+    pub fn update_migration(&self, f: impl FnOnce(&mut Migration)) {
+        let mut migration = self.0.migration.get();
+        f(&mut migration);
+        self.0.migration.set(migration);
+    }
+
+    /// Traffic of the last full second.
+    pub fn rates(&self) -> Rates {
+        self.0.rates.get()
+    }
+
+    /// Checks every frame the recorder holds, and says on the console what it found. Scripts read these lines.
+    pub async fn check_integrity(&self) -> Report {
+        let report = self.recorder().check().await;
+        let dma = self.pool().statistics();
+        unikernel::println!(
+            "dma: marked {} caught-up {} received {}",
+            dma.pages_marked,
+            dma.pages_caught_up,
+            dma.buffers_received
+        );
+        unikernel::println!("recorder: while-logging {}", report.while_logging);
+        unikernel::println!("recorder: checked {} stale {}", report.checked, report.stale);
+        report
+    }
+
+    /// Takes the rates, for ever.
+    pub async fn measure_rates(&self) -> ! {
+        let (mut then, mut before) = (Instant::now(), self.stack().traffic());
+        loop {
+            Timer::after(RATE_INTERVAL).await;
+            let (now, traffic) = (Instant::now(), self.stack().traffic());
+            self.0.rates.set(Rates::between(before, traffic, now - then));
+            (then, before) = (now, traffic);
+        }
+    }
+}
+
+impl Rates {
+    fn between(before: Traffic, after: Traffic, time: Duration) -> Self {
+        let per_second = |before: u64, after: u64, unit: u64| {
+            (after - before) * unit * 1_000_000 / time.as_micros().max(1)
+        };
+        Self {
+            rx_frames: per_second(before.rx_frames, after.rx_frames, 1),
+            rx_bits: per_second(before.rx_bytes, after.rx_bytes, 8),
+            tx_frames: per_second(before.tx_frames, after.tx_frames, 1),
+            tx_bits: per_second(before.tx_bytes, after.tx_bytes, 8),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The control connection: state bytes, JSON messages, refusals.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use embassy_time::with_timeout;
+use embedded_io_async::{Read, ReadExactError, Write};
+use unikernel::net::{TcpError, TcpStream};
+
+use super::protocol::{Cookie, MAX_JSON, Refusal, state};
+
+/// How long the client may take over one message.
+const PATIENCE: embassy_time::Duration = embassy_time::Duration::from_secs(10);
+/// How long a connection that is told to go away may take to say who it is.
+const DENIAL: embassy_time::Duration = embassy_time::Duration::from_secs(1);
+
+/// Why a test ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The client closed or reset the control connection, or vanished.
+    ClientGone,
+    /// The client terminated the test.
+    ClientTerminated,
+    /// The client stopped talking in the middle of the protocol.
+    Silent,
+    /// Out of place in the protocol.
+    UnknownMessage(u8),
+    /// The test was not possible; the client was told why.
+    Refused(Refusal),
+    /// The test ran far longer than the client said.
+    Overdue,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClientGone => f.write_str("client gone"),
+            Self::ClientTerminated => f.write_str("terminated by the client"),
+            Self::Silent => f.write_str("client stopped talking"),
+            Self::UnknownMessage(byte) => write!(f, "unexpected message {byte} from the client"),
+            Self::Refused(why) => write!(f, "refused: {why:?}"),
+            Self::Overdue => f.write_str("the client did not end the test in time"),
+        }
+    }
+}
+
+impl From<TcpError> for Failure {
+    fn from(_: TcpError) -> Self {
+        Self::ClientGone
+    }
+}
+
+impl From<ReadExactError<TcpError>> for Failure {
+    fn from(_: ReadExactError<TcpError>) -> Self {
+        Self::ClientGone
+    }
+}
+
+/// The control connection of a test.
+pub(super) struct Control {
+    stream: TcpStream,
+    pub(super) cookie: Cookie,
+}
+
+impl Control {
+    /// Takes a connection that says it wants a test.
+    pub(super) async fn new(mut stream: TcpStream) -> Result<Self, Failure> {
+        stream.set_nagle(false);
+        // A client can vanish without a word in the middle of a UDP or reverse test.
+        stream.set_keep_alive(Some(Duration::from_secs(5)));
+        stream.set_timeout(Some(Duration::from_secs(30)));
+        let cookie = read_cookie(&mut stream, PATIENCE).await?;
+        Ok(Self { stream, cookie })
+    }
+
+    /// Tells the client the new state.
+    pub(super) async fn send_state(&mut self, state: u8) -> Result<(), Failure> {
+        Ok(self.stream.write_all(&[state]).await?)
+    }
+
+    /// Waits for the client's next state, however long the test takes. May be dropped and called again.
+    pub(super) async fn state(&self) -> Result<u8, Failure> {
+        self.stream.read_with(|data| (1, data[0])).await?.ok_or(Failure::ClientGone)
+    }
+
+    /// Receives a JSON message: its length as 32 bits in network order, then the text.
+    pub(super) async fn json(&mut self) -> Result<Vec<u8>, Failure> {
+        let read = async {
+            let mut length = [0; 4];
+            self.stream.read_exact(&mut length).await?;
+            let length = u32::from_be_bytes(length) as usize;
+            if length > MAX_JSON {
+                return Err(Failure::Refused(Refusal::Parameters));
+            }
+            let mut text = vec![0; length];
+            self.stream.read_exact(&mut text).await?;
+            Ok(text)
+        };
+        with_timeout(PATIENCE, read).await.unwrap_or(Err(Failure::Silent))
+    }
+
+    /// Sends a JSON message.
+    pub(super) async fn send_json(&mut self, json: &[u8]) -> Result<(), Failure> {
+        self.stream.write_all(&(json.len() as u32).to_be_bytes()).await?;
+        Ok(self.stream.write_all(json).await?)
+    }
+
+    /// Tells the client why there will be no test.
+    pub(super) async fn refuse(&mut self, why: Refusal) {
+        let mut message = [0; 9];
+        message[0] = state::SERVER_ERROR;
+        message[1..5].copy_from_slice(&(why as u32).to_be_bytes());
+        // The errno that follows is 0: no system call failed. If the client is gone, it need not know.
+        let _ = self.stream.write_all(&message).await;
+    }
+}
+
+/// Reads the cookie each connection starts with.
+pub(super) async fn read_cookie(
+    stream: &mut TcpStream,
+    patience: embassy_time::Duration,
+) -> Result<Cookie, Failure> {
+    let mut cookie = [0; size_of::<Cookie>()];
+    with_timeout(patience, stream.read_exact(&mut cookie)).await.map_err(|_| Failure::Silent)??;
+    Ok(cookie)
+}
+
+/// Sends a connection away: the server is busy.
+pub(super) async fn deny(mut stream: TcpStream) {
+    // Its cookie is read first, so that closing the connection is no reset that overtakes the answer.
+    let _ = read_cookie(&mut stream, DENIAL).await;
+    let _ = stream.write_all(&[state::ACCESS_DENIED]).await;
+}

@@ -1,0 +1,335 @@
+//! The data streams of a test, TCP and UDP.
+
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+
+use embassy_futures::select::{Either, select};
+use embassy_futures::yield_now;
+use embassy_time::{Duration, Instant, Timer, with_timeout};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use unikernel::net::{IpEndpoint, Stack, TcpListener, TcpStream, UdpSocket};
+
+use super::control::{Failure, deny, read_cookie};
+use super::datagram::{self, CONNECT_REPLY, Header};
+use super::protocol::{Cookie, Parameters, Protocol, Refusal, StreamResult, stream_id};
+
+/// How long the client may take to open all its streams.
+const OPENING: Duration = Duration::from_secs(30);
+/// How long a connection may take to say which test it is for.
+const COOKIE: Duration = Duration::from_secs(2);
+/// How often a paced sender wakes up. iperf3's own `--pacing-timer` is the same unless told otherwise.
+const PACING: Duration = Duration::from_millis(1);
+/// UDP socket buffers: a few milliseconds of a 10 Gbit/s burst.
+const DATAGRAMS: usize = 1024;
+const DATAGRAM_BYTES: usize = 1024 * 1024;
+
+/// The open streams of a test.
+pub(super) enum Streams {
+    Tcp(Vec<TcpData>),
+    Udp(UdpData),
+}
+
+impl Streams {
+    /// Waits until the client has opened all streams.
+    pub(super) async fn open(
+        stack: &Stack,
+        listener: &mut TcpListener,
+        cookie: &Cookie,
+        parameters: &Parameters,
+        ready: impl Future<Output = Result<(), Failure>>,
+    ) -> Result<Self, Failure> {
+        let open = async {
+            match parameters.protocol {
+                Protocol::Tcp => {
+                    ready.await?;
+                    Ok(Self::Tcp(open_tcp(listener, cookie, parameters).await?))
+                }
+                Protocol::Udp => {
+                    // Bound before the client is asked: its first datagram is not repeated.
+                    let data = UdpData::new(stack);
+                    ready.await?;
+                    data.open(parameters).await;
+                    Ok(Self::Udp(data))
+                }
+            }
+        };
+        with_timeout(OPENING, open).await.unwrap_or(Err(Failure::Refused(Refusal::Accept)))
+    }
+
+    /// Moves data until dropped.
+    pub(super) async fn run(&self, parameters: &Parameters) {
+        match self {
+            Self::Tcp(streams) => {
+                let mut streams: FuturesUnordered<_> =
+                    streams.iter().map(|stream| stream.run(parameters)).collect();
+                while streams.next().await.is_some() {}
+            }
+            Self::Udp(data) => {
+                select(data.receive(parameters), data.send(parameters)).await;
+            }
+        }
+    }
+
+    /// Forgets what was counted so far.
+    pub(super) fn restart(&self) {
+        match self {
+            Self::Tcp(streams) => streams.iter().for_each(|stream| stream.bytes.set(0)),
+            Self::Udp(data) => data.flows.borrow_mut().iter_mut().for_each(Flow::restart),
+        }
+    }
+
+    /// What each stream moved in `seconds`.
+    pub(super) fn results(&self, seconds: f64) -> Vec<StreamResult> {
+        let blank = |index, bytes| StreamResult {
+            id: stream_id(index),
+            bytes,
+            retransmits: 0,
+            jitter: 0.0,
+            errors: 0,
+            omitted_errors: 0,
+            packets: 0,
+            omitted_packets: 0,
+            start_time: 0.0,
+            end_time: seconds,
+        };
+        match self {
+            Self::Tcp(streams) => {
+                streams.iter().enumerate().map(|(i, s)| blank(i, s.bytes.get())).collect()
+            }
+            Self::Udp(data) => {
+                let report = |(index, flow): (usize, &Flow)| {
+                    let mut result = blank(index, flow.bytes_sent);
+                    if flow.sends {
+                        (result.packets, result.omitted_packets) = (flow.sent, flow.omitted);
+                    } else {
+                        flow.receiver.report(&mut result);
+                    }
+                    result
+                };
+                data.flows.borrow().iter().enumerate().map(report).collect()
+            }
+        }
+    }
+}
+
+/// One TCP stream.
+pub(super) struct TcpData {
+    stream: TcpStream,
+    sends: bool,
+    bytes: Cell<u64>,
+}
+
+/// Accepts the streams of a test. The client opens those it sends on first (`iperf_run_server`).
+async fn open_tcp(
+    listener: &mut TcpListener,
+    cookie: &Cookie,
+    parameters: &Parameters,
+) -> Result<Vec<TcpData>, Failure> {
+    let mut streams = Vec::new();
+    while streams.len() < parameters.streams() {
+        let mut stream = listener.accept().await;
+        match read_cookie(&mut stream, COOKIE).await {
+            Ok(theirs) if theirs == *cookie => {
+                stream.set_nagle(!parameters.nodelay);
+                let sends = streams.len() >= parameters.receiving;
+                streams.push(TcpData { stream, sends, bytes: Cell::new(0) });
+            }
+            Ok(_) => deny(stream).await,
+            // Whoever it was, the client itself would have sent a cookie.
+            Err(_) => {}
+        }
+    }
+    Ok(streams)
+}
+
+impl TcpData {
+    async fn run(&self, parameters: &Parameters) {
+        match (self.sends, parameters.rate) {
+            (false, _) => self.receive().await,
+            (true, None) => self.send().await,
+            (true, Some(rate)) => self.send_paced(rate).await,
+        }
+    }
+
+    fn count(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get() + bytes as u64);
+    }
+
+    async fn receive(&self) {
+        while let Ok(Some(read)) = self.stream.read_with(|data| (data.len(), data.len())).await {
+            self.count(read);
+        }
+    }
+
+    /// Sends as fast as the window allows. The payload means nothing, so it is left as it is in the socket buffer.
+    async fn send(&self) {
+        while let Ok(written) = self.stream.write_with(|room| (room.len(), room.len())).await {
+            self.count(written);
+        }
+    }
+
+    async fn send_paced(&self, rate: u64) {
+        let pace = Pace::new(rate);
+        let mut sent = 0;
+        loop {
+            let due = pace.due().saturating_sub(sent);
+            if due == 0 {
+                Timer::after(PACING).await;
+                continue;
+            }
+            let write = self.stream.write_with(|room| {
+                let len = room.len().min(usize::try_from(due).unwrap_or(usize::MAX));
+                (len, len)
+            });
+            let Ok(written) = write.await else { return };
+            sent += written as u64;
+            self.count(written);
+        }
+    }
+}
+
+/// How much may have been sent by now.
+struct Pace {
+    start: Instant,
+    bits_per_second: u64,
+}
+
+impl Pace {
+    fn new(bits_per_second: u64) -> Self {
+        Self { start: Instant::now(), bits_per_second }
+    }
+
+    /// Bytes due since the start.
+    fn due(&self) -> u64 {
+        let bits = u128::from(self.start.elapsed().as_micros()) * u128::from(self.bits_per_second)
+            / 1_000_000;
+        u64::try_from(bits / 8).unwrap_or(u64::MAX)
+    }
+}
+
+/// All UDP streams of a test. They share a socket, told apart by where the client sends from.
+pub(super) struct UdpData {
+    socket: UdpSocket,
+    flows: RefCell<Vec<Flow>>,
+}
+
+/// One UDP stream.
+struct Flow {
+    peer: IpEndpoint,
+    sends: bool,
+    receiver: datagram::Receiver,
+    /// Datagrams sent, and those of them that do not count.
+    sent: u64,
+    omitted: u64,
+    bytes_sent: u64,
+}
+
+impl Flow {
+    fn restart(&mut self) {
+        self.receiver.restart();
+        self.omitted = self.sent;
+        self.bytes_sent = 0;
+    }
+}
+
+impl UdpData {
+    fn new(stack: &Stack) -> Self {
+        let socket = UdpSocket::bind(stack, super::PORT, DATAGRAMS, DATAGRAM_BYTES);
+        Self { socket, flows: RefCell::new(Vec::new()) }
+    }
+
+    /// Waits for the first datagram of each stream and answers it.
+    async fn open(&self, parameters: &Parameters) {
+        let mut answer = Vec::new();
+        while self.flows.borrow().len() < parameters.streams() {
+            self.socket
+                .receive_each(|peer, payload| {
+                    let mut flows = self.flows.borrow_mut();
+                    if !datagram::is_connect(payload) || flows.len() == parameters.streams() {
+                        return;
+                    }
+                    if flows.iter().all(|flow| flow.peer != peer) {
+                        let sends = flows.len() >= parameters.receiving;
+                        let receiver = datagram::Receiver::default();
+                        flows.push(Flow {
+                            peer,
+                            sends,
+                            receiver,
+                            sent: 0,
+                            omitted: 0,
+                            bytes_sent: 0,
+                        });
+                    }
+                    answer.push(peer);
+                })
+                .await;
+            for peer in answer.drain(..) {
+                self.socket.send(peer, &CONNECT_REPLY).await;
+            }
+        }
+    }
+
+    async fn receive(&self, parameters: &Parameters) {
+        loop {
+            let now = Instant::now().as_micros();
+            self.socket
+                .receive_each(|peer, payload| {
+                    let mut flows = self.flows.borrow_mut();
+                    let flow = flows.iter_mut().find(|flow| flow.peer == peer && !flow.sends);
+                    if let Some(flow) = flow {
+                        flow.receiver.receive(payload, parameters.wide_counters, now);
+                    }
+                })
+                .await;
+        }
+    }
+
+    /// Sends on all sending streams in turn: the socket can wake one sender only.
+    async fn send(&self, parameters: &Parameters) {
+        let pace = parameters.rate.map(Pace::new);
+        let count = self.flows.borrow().len();
+        if parameters.sending == 0 {
+            return core::future::pending().await;
+        }
+        let mut sent_each = 0;
+        loop {
+            if pace.as_ref().is_some_and(|pace| sent_each >= pace.due()) {
+                Timer::after(PACING).await;
+                continue;
+            }
+            for index in count - parameters.sending..count {
+                self.send_one(index, parameters).await;
+            }
+            sent_each += parameters.datagram as u64;
+        }
+    }
+
+    async fn send_one(&self, index: usize, parameters: &Parameters) {
+        let (peer, number) = {
+            let flows = self.flows.borrow();
+            (flows[index].peer, flows[index].sent + 1)
+        };
+        let header = Header { sent_us: Instant::now().as_micros(), number };
+        let emit = |payload: &mut [u8]| header.emit(payload, parameters.wide_counters);
+        if self.socket.send_with(peer, parameters.datagram, emit).await {
+            let mut flows = self.flows.borrow_mut();
+            flows[index].sent = number;
+            flows[index].bytes_sent += parameters.datagram as u64;
+        } else {
+            // Not possible at all; the client will see nothing arrive.
+            yield_now().await;
+        }
+    }
+}
+
+/// Runs `work` until `end` is ready, and returns what `end` says.
+pub(super) async fn until<T>(work: impl Future<Output = ()>, end: impl Future<Output = T>) -> T {
+    let work = async {
+        work.await;
+        core::future::pending::<()>().await;
+    };
+    match select(end, work).await {
+        Either::First(result) => result,
+        Either::Second(()) => unreachable!("the work never ends"),
+    }
+}

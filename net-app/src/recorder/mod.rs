@@ -1,0 +1,201 @@
+//! The flight recorder: the last received frames, in the DMA pages they arrived in.
+//!
+//! Each frame is kept as the [`RxBuffer`] the driver received, together with a CRC-32C taken at that moment and kept in
+//! ordinary memory. Nothing ever writes to the frame again, so a frame that no longer matches its checksum was changed
+//! behind the guest's back: after a live migration that means a page the hypervisor did not know to be dirty.
+//!
+//! [`Recorder::check`] looks at every frame held when it starts. It works in slices so that the stack keeps moving, and
+//! frames that have to make room for new ones meanwhile are looked at as they go.
+
+mod crc;
+pub mod pcapng;
+
+use alloc::collections::VecDeque;
+use alloc::rc::Rc;
+use core::cell::RefCell;
+
+use embassy_futures::yield_now;
+use embassy_time::Instant;
+use unikernel::dma::RxBuffer;
+use unikernel::net::Observer;
+
+use crc::Crc32c;
+
+/// Frames looked at before other tasks get their turn.
+const SLICE: usize = 32;
+
+/// A rolling capture. A handle, cheap to clone.
+#[derive(Clone)]
+pub struct Recorder(Rc<RefCell<Ring>>);
+
+struct Ring {
+    crc: Crc32c,
+    frames: VecDeque<Frame>,
+    /// Most frames that may be held. The queue never grows beyond what it was made with.
+    capacity: usize,
+    /// Number of the oldest frame held; they are numbered from 0 in the order of arrival.
+    first: u64,
+    /// How many of the frames held arrived while the hypervisor was logging.
+    logged: usize,
+    check: Option<Progress>,
+}
+
+struct Frame {
+    buffer: RxBuffer,
+    crc: u32,
+    at: Instant,
+}
+
+/// A check that is under way.
+struct Progress {
+    /// Number of the next frame to look at.
+    next: u64,
+    /// Number of the first frame that arrived too late for this check.
+    end: u64,
+    report: Report,
+}
+
+/// What a check found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Frames looked at.
+    pub checked: u64,
+    /// Those that arrived while the hypervisor was logging.
+    pub while_logging: u64,
+    /// Those that are not what they were.
+    pub stale: u64,
+}
+
+impl Recorder {
+    /// A recorder that keeps up to `capacity` frames.
+    pub fn new(capacity: usize) -> Self {
+        Self(Rc::new(RefCell::new(Ring {
+            crc: Crc32c::fastest(),
+            frames: VecDeque::with_capacity(capacity),
+            capacity,
+            first: 0,
+            logged: 0,
+            check: None,
+        })))
+    }
+
+    /// Which implementation of CRC-32C is in use.
+    pub fn crc_name(&self) -> &'static str {
+        self.0.borrow().crc.name()
+    }
+
+    /// Frames held, and those among them that arrived while the hypervisor was logging.
+    pub fn held(&self) -> (usize, usize) {
+        let ring = self.0.borrow();
+        (ring.frames.len(), ring.logged)
+    }
+
+    /// Most frames that are held.
+    pub fn capacity(&self) -> usize {
+        self.0.borrow().capacity
+    }
+
+    /// Looks at every frame that is held now.
+    ///
+    /// If another check is under way, waits for its end and then does its own.
+    pub async fn check(&self) -> Report {
+        while self.0.borrow().check.is_some() {
+            yield_now().await;
+        }
+        self.0.borrow_mut().start_check();
+        // Dropped in the middle, it must not keep others from checking.
+        let guard = EndCheck(self);
+        while self.0.borrow_mut().check_slice() {
+            yield_now().await;
+        }
+        let report = self.0.borrow().check.as_ref().map(|check| check.report);
+        drop(guard);
+        report.unwrap_or_default()
+    }
+
+    /// The number that the next frame to arrive will have.
+    pub fn next_number(&self) -> u64 {
+        let ring = self.0.borrow();
+        ring.first + ring.frames.len() as u64
+    }
+
+    /// Calls `f` with the oldest frame whose number is at least `number`: with its own number, when it arrived, and its
+    /// bytes. `None` if there is no such frame.
+    pub fn frame_from<R>(
+        &self,
+        number: u64,
+        f: impl FnOnce(u64, Instant, &[u8]) -> R,
+    ) -> Option<R> {
+        let ring = self.0.borrow();
+        let number = number.max(ring.first);
+        let frame = ring.frames.get(usize::try_from(number - ring.first).ok()?)?;
+        Some(f(number, frame.at, &frame.buffer))
+    }
+}
+
+struct EndCheck<'a>(&'a Recorder);
+
+impl Drop for EndCheck<'_> {
+    fn drop(&mut self) {
+        self.0.0.borrow_mut().check = None;
+    }
+}
+
+impl Observer for Recorder {
+    fn received(&mut self, frame: RxBuffer) {
+        self.0.borrow_mut().push(frame);
+    }
+}
+
+impl Ring {
+    fn push(&mut self, buffer: RxBuffer) {
+        if self.capacity == 0 {
+            return;
+        }
+        if self.frames.len() == self.capacity {
+            self.evict();
+        }
+        self.logged += usize::from(buffer.logged());
+        let crc = self.crc.of(&buffer);
+        self.frames.push_back(Frame { buffer, crc, at: Instant::now() });
+    }
+
+    fn evict(&mut self) {
+        let Some(frame) = self.frames.pop_front() else { return };
+        if let Some(check) = &mut self.check
+            && (check.next..check.end).contains(&self.first)
+        {
+            // The check starts at the oldest frame, so the one that goes is the next in line.
+            check.look_at(&frame, self.crc);
+        }
+        self.logged -= usize::from(frame.buffer.logged());
+        self.first += 1;
+    }
+
+    fn start_check(&mut self) {
+        let end = self.first + self.frames.len() as u64;
+        self.check = Some(Progress { next: self.first, end, report: Report::default() });
+    }
+
+    /// Looks at some frames. Returns whether there are more.
+    fn check_slice(&mut self) -> bool {
+        let Some(check) = &mut self.check else { return false };
+        for _ in 0..SLICE {
+            if check.next >= check.end {
+                return false;
+            }
+            let index = (check.next - self.first) as usize;
+            check.look_at(&self.frames[index], self.crc);
+        }
+        true
+    }
+}
+
+impl Progress {
+    fn look_at(&mut self, frame: &Frame, crc: Crc32c) {
+        self.next += 1;
+        self.report.checked += 1;
+        self.report.while_logging += u64::from(frame.buffer.logged());
+        self.report.stale += u64::from(crc.of(&frame.buffer) != frame.crc);
+    }
+}

@@ -1,0 +1,104 @@
+//! The other end of the paced UDP source: counts what arrives and reports it (crate `godwit-probe`).
+
+use core::cell::RefCell;
+
+use embassy_futures::join::join;
+use embassy_time::{Duration, Instant, Ticker};
+use godwit_probe::{
+    HEADERS, Header, PORT, REPORT_INTERVAL_MS, REPORT_MAGIC, Report, Sequence, VERSION,
+};
+use unikernel::net::{IpEndpoint, UdpSocket};
+use zerocopy::IntoBytes;
+
+use crate::app::App;
+
+/// Socket buffers: what may arrive between two turns of this task.
+const DATAGRAMS: usize = 1024;
+const BYTES: usize = 1024 * 1024;
+
+/// What was received of the current stream.
+struct Source {
+    endpoint: IpEndpoint,
+    stream: u32,
+    sequence: Sequence,
+    packets: u64,
+    bytes: u64,
+}
+
+impl Source {
+    fn new(endpoint: IpEndpoint, stream: u32) -> Self {
+        Self { endpoint, stream, sequence: Sequence::new(), packets: 0, bytes: 0 }
+    }
+}
+
+/// Receives and reports, for ever.
+pub async fn serve(app: &App) -> ! {
+    let socket = UdpSocket::bind(app.stack(), PORT, DATAGRAMS, BYTES);
+    let source = RefCell::new(None);
+    let receive = async {
+        loop {
+            socket
+                .receive_each(|from, payload| count(&mut source.borrow_mut(), from, payload))
+                .await;
+        }
+    };
+    let report = async {
+        let mut ticker = Ticker::every(Duration::from_millis(REPORT_INTERVAL_MS));
+        loop {
+            ticker.next().await;
+            let report =
+                source.borrow().as_ref().map(|source| (source.endpoint, report(app, source)));
+            if let Some((endpoint, report)) = report {
+                socket.send(endpoint, report.as_bytes()).await;
+            }
+        }
+    };
+    join(receive, report).await.0
+}
+
+fn count(source: &mut Option<Source>, from: IpEndpoint, payload: &[u8]) {
+    let Some(header) = Header::parse(payload) else { return };
+    let stream = header.stream.get();
+    let source = match source {
+        Some(source) if source.stream == stream => source,
+        _ => source.insert(Source::new(from, stream)),
+    };
+    source.endpoint = from;
+    source.sequence.receive(header.seq.get());
+    source.packets += 1;
+    source.bytes += (payload.len() + HEADERS) as u64;
+}
+
+fn report(app: &App, source: &Source) -> Report {
+    let (dma, migration) = (app.pool().statistics(), app.migration());
+    let gap = source.sequence.longest_gap();
+    let (held, held_logged) = app.recorder().held();
+    let mut flags = 0;
+    if migration.logging {
+        flags |= Report::LOGGING;
+    }
+    if app.pool().is_marking() {
+        flags |= Report::MARKING;
+    }
+    Report {
+        magic: REPORT_MAGIC.into(),
+        version: VERSION.into(),
+        stream: source.stream.into(),
+        flags: flags.into(),
+        epoch: migration.epoch.into(),
+        reserved: 0.into(),
+        guest_ms: Instant::now().as_millis().into(),
+        packets: source.packets.into(),
+        bytes: source.bytes.into(),
+        highest_seq: source.sequence.highest().into(),
+        missing: source.sequence.missing().into(),
+        reordered: source.sequence.reordered().into(),
+        gap_first: gap.first.into(),
+        gap_length: gap.length.into(),
+        pages_marked: dma.pages_marked.into(),
+        pages_caught_up: dma.pages_caught_up.into(),
+        buffers_received: dma.buffers_received.into(),
+        recorder_held: (held as u64).into(),
+        recorder_held_logged: (held_logged as u64).into(),
+    }
+}

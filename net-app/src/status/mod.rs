@@ -1,0 +1,122 @@
+//! The status page and its relatives, over HTTP on port 80:
+//!
+//! | path | what |
+//! |---|---|
+//! | `/` | a page for people, which refreshes itself |
+//! | `/status.json` | the same for programs |
+//! | `/capture.pcapng` | the flight recorder's frames, oldest first |
+//! | `/check` | runs an integrity check of these frames and says what it found |
+
+mod http;
+mod page;
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use picoserve::io::Write;
+use picoserve::response::Content;
+use picoserve::response::chunked::{ChunkWriter, ChunkedResponse, Chunks, ChunksWritten};
+use picoserve::routing::{PathRouter, get};
+use picoserve::{Router, Server, Timeouts};
+use unikernel::net::{Buffers, TcpListener};
+
+use crate::app::App;
+use crate::recorder::{Recorder, pcapng};
+
+/// TCP port.
+pub const PORT: u16 = 80;
+/// Connections served at the same time, or waiting to be.
+const BACKLOG: usize = 4;
+/// Longest request head.
+const REQUEST: usize = 2048;
+/// A capture is sent in chunks of at least this many bytes, as long as there are frames.
+const CHUNK: usize = 16 * 1024;
+
+/// Serves [`PORT`], for ever.
+pub async fn serve(app: &App) -> ! {
+    let router = router(app);
+    let config = picoserve::Config::new(Timeouts {
+        // A capture goes at the client's pace; a slow one is no reason to give up.
+        write: picoserve::time::Duration::from_secs(30),
+        ..Timeouts::default()
+    });
+    let mut listener = TcpListener::bind(app.stack(), PORT, BACKLOG, Buffers::SMALL);
+    let mut buffer = vec![0; REQUEST];
+    loop {
+        let stream = listener.accept().await;
+        let server = Server::custom(&router, http::Clock, &config, &mut buffer);
+        if let Err(error) = server.serve(http::Socket(stream)).await {
+            log::debug!("http: {error}");
+        }
+    }
+}
+
+fn router(app: &App) -> Router<impl PathRouter> {
+    Router::new()
+        .route("/", get(async || Text("text/html; charset=utf-8", page::html(app))))
+        .route("/status.json", get(async || Text("application/json", page::json(app))))
+        .route("/check", get(async || check(app).await))
+        .route(
+            "/capture.pcapng",
+            get(async || ChunkedResponse::new(Capture(app.recorder().clone()))),
+        )
+}
+
+async fn check(app: &App) -> String {
+    let report = app.check_integrity().await;
+    format!(
+        "checked {} stale {} while-logging {}\n",
+        report.checked, report.stale, report.while_logging
+    )
+}
+
+/// Text of some media type.
+struct Text(&'static str, String);
+
+impl Content for Text {
+    fn content_type(&self) -> &'static str {
+        self.0
+    }
+
+    fn content_length(&self) -> usize {
+        self.1.len()
+    }
+
+    async fn write_content<W: Write>(self, mut writer: W) -> Result<(), W::Error> {
+        writer.write_all(self.1.as_bytes()).await
+    }
+}
+
+/// A capture, made while it is sent. Frames that the recorder drops meanwhile are missing from it.
+struct Capture(Recorder);
+
+impl Chunks for Capture {
+    fn content_type(&self) -> &'static str {
+        pcapng::MEDIA_TYPE
+    }
+
+    async fn write_chunks<W: Write>(
+        self,
+        mut writer: ChunkWriter<W>,
+    ) -> Result<ChunksWritten, W::Error> {
+        let mut chunk = Vec::with_capacity(CHUNK + 4096);
+        pcapng::header(&mut chunk);
+        let end = self.0.next_number();
+        let mut number = 0;
+        while number < end {
+            let next = self.0.frame_from(number, |number, at, frame| {
+                pcapng::frame(&mut chunk, at.as_micros(), frame);
+                number + 1
+            });
+            number = next.unwrap_or(end);
+            if chunk.len() >= CHUNK {
+                writer.write_chunk(&chunk).await?;
+                chunk.clear();
+            }
+        }
+        writer.write_chunk(&chunk).await?;
+        writer.finalize().await
+    }
+}

@@ -1,0 +1,235 @@
+//! What the status page says.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+
+use embassy_time::Instant;
+use serde::Serialize;
+use unikernel::dma::Policy;
+
+use crate::app::App;
+
+/// `/status.json`.
+#[derive(Serialize)]
+struct Status {
+    uptime_ms: u64,
+    nic: Option<Nic>,
+    address: Option<String>,
+    gateway: Option<String>,
+    traffic: Traffic,
+    rates: Rates,
+    dma: Dma,
+    recorder: Recorder,
+    migration: Migration,
+}
+
+#[derive(Serialize)]
+struct Nic {
+    family: &'static str,
+    mac: String,
+    link_up: bool,
+    link_mbit_per_s: u32,
+    missed: u64,
+    no_buffer: u64,
+    bad_checksum: u64,
+    bad_frame: u64,
+    interrupts: u64,
+}
+
+#[derive(Serialize)]
+struct Traffic {
+    rx_frames: u64,
+    rx_bytes: u64,
+    tx_frames: u64,
+    tx_bytes: u64,
+    tx_dropped: u64,
+}
+
+#[derive(Serialize)]
+struct Rates {
+    rx_frames_per_s: u64,
+    rx_bits_per_s: u64,
+    tx_frames_per_s: u64,
+    tx_bits_per_s: u64,
+}
+
+#[derive(Serialize)]
+struct Dma {
+    policy: &'static str,
+    marking: bool,
+    pages_marked: u64,
+    pages_caught_up: u64,
+    buffers_received: u64,
+    slots: u32,
+    slots_free: u32,
+}
+
+#[derive(Serialize)]
+struct Recorder {
+    held: usize,
+    held_while_logging: usize,
+    capacity: usize,
+    crc: &'static str,
+}
+
+#[derive(Serialize)]
+struct Migration {
+    capability: bool,
+    logging: bool,
+    epoch: u32,
+    moves: u32,
+}
+
+impl Status {
+    fn of(app: &App) -> Self {
+        let nic = app.stack().with_nic(|nic| {
+            let (link, counters) = (nic.link(), nic.statistics());
+            Nic {
+                family: nic.family(),
+                mac: unikernel::net::EthernetAddress(nic.mac()).to_string(),
+                link_up: link.up,
+                link_mbit_per_s: link.speed,
+                missed: counters.missed,
+                no_buffer: counters.no_buffer,
+                bad_checksum: counters.bad_checksum,
+                bad_frame: counters.bad_frame,
+                interrupts: counters.interrupts,
+            }
+        });
+        let lease = app.stack().lease();
+        let (traffic, rates) = (app.stack().traffic(), app.rates());
+        let (pool, migration) = (app.pool(), app.migration());
+        let dma = pool.statistics();
+        let (held, held_while_logging) = app.recorder().held();
+        Self {
+            uptime_ms: Instant::now().as_millis(),
+            nic,
+            address: lease.map(|lease| lease.address.to_string()),
+            gateway: lease.and_then(|lease| lease.gateway).map(|gateway| gateway.to_string()),
+            traffic: Traffic {
+                rx_frames: traffic.rx_frames,
+                rx_bytes: traffic.rx_bytes,
+                tx_frames: traffic.tx_frames,
+                tx_bytes: traffic.tx_bytes,
+                tx_dropped: traffic.tx_dropped,
+            },
+            rates: Rates {
+                rx_frames_per_s: rates.rx_frames,
+                rx_bits_per_s: rates.rx_bits,
+                tx_frames_per_s: rates.tx_frames,
+                tx_bits_per_s: rates.tx_bits,
+            },
+            dma: Dma {
+                policy: match pool.policy() {
+                    Policy::Auto => "auto",
+                    Policy::Always => "always",
+                    Policy::Never => "never",
+                },
+                marking: pool.is_marking(),
+                pages_marked: dma.pages_marked,
+                pages_caught_up: dma.pages_caught_up,
+                buffers_received: dma.buffers_received,
+                slots: dma.slots,
+                slots_free: dma.slots_free,
+            },
+            recorder: Recorder {
+                held,
+                held_while_logging,
+                capacity: app.recorder().capacity(),
+                crc: app.recorder().crc_name(),
+            },
+            migration: Migration {
+                capability: migration.capability,
+                logging: migration.logging,
+                epoch: migration.epoch,
+                moves: migration.moves,
+            },
+        }
+    }
+}
+
+/// The status for programs.
+pub(super) fn json(app: &App) -> String {
+    serde_json::to_string(&Status::of(app)).expect("numbers and names are JSON")
+}
+
+/// The status for people.
+pub(super) fn html(app: &App) -> String {
+    let status = Status::of(app);
+    let nic = match &status.nic {
+        Some(nic) if nic.link_up => {
+            format!("{} {}, {} Mbit/s", nic.family, nic.mac, nic.link_mbit_per_s)
+        }
+        Some(nic) => format!("{} {}, no link", nic.family, nic.mac),
+        None => "none".into(),
+    };
+    let marking = match (status.dma.policy, status.dma.marking) {
+        ("never", _) => "never: received pages can be lost in a migration",
+        (_, true) => "on",
+        (_, false) => "bypassed: nobody is logging",
+    };
+    let migration = match (status.migration.capability, status.migration.logging) {
+        (false, _) => "the hypervisor does not tell".into(),
+        (true, true) => format!("under way, epoch {}", status.migration.epoch),
+        (true, false) => {
+            format!(
+                "none, epoch {}, moved {} times",
+                status.migration.epoch, status.migration.moves
+            )
+        }
+    };
+    let rows = [
+        ("up for", duration(status.uptime_ms)),
+        ("NIC", nic),
+        ("address", status.address.unwrap_or_else(|| "none yet".into())),
+        ("receiving", rate(status.rates.rx_bits_per_s, status.rates.rx_frames_per_s)),
+        ("sending", rate(status.rates.tx_bits_per_s, status.rates.tx_frames_per_s)),
+        ("migration", migration),
+        ("marking", marking.into()),
+        (
+            "pages marked",
+            format!("{}, and {} caught up", status.dma.pages_marked, status.dma.pages_caught_up),
+        ),
+        ("DMA slots", format!("{} of {} free", status.dma.slots_free, status.dma.slots)),
+        (
+            "recorder",
+            format!(
+                "{} of {} frames, {} from while logging",
+                status.recorder.held, status.recorder.capacity, status.recorder.held_while_logging
+            ),
+        ),
+    ];
+    let mut page = String::from(HEAD);
+    for (name, value) in rows {
+        page += &format!("<tr><th>{name}<td>{value}\n");
+    }
+    page + FOOT
+}
+
+const HEAD: &str = r#"<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="2">
+<meta name="viewport" content="width=device-width"><title>Godwit</title>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 40em; margin: 2em auto; padding: 0 1em }
+table { border-collapse: collapse; width: 100% }
+th { text-align: left; font-weight: normal; color: #666; width: 9em; vertical-align: top }
+th, td { border-bottom: 1px solid #ddd; padding: .3em 0 }
+</style>
+<h1>Godwit</h1>
+<table>
+"#;
+
+const FOOT: &str = r#"</table>
+<p><a href="/capture.pcapng">capture</a> · <a href="/check">check the recorded frames</a> ·
+<a href="/status.json">JSON</a>
+"#;
+
+fn duration(ms: u64) -> String {
+    let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+    format!("{hours}:{minutes:02}:{seconds:02}")
+}
+
+fn rate(bits_per_s: u64, frames_per_s: u64) -> String {
+    let tenths = bits_per_s / 100_000;
+    format!("{}.{} Mbit/s, {frames_per_s} frames/s", tenths / 10, tenths % 10)
+}

@@ -1,0 +1,149 @@
+//! How the interface gets its IPv4 address: from the command line or by DHCP.
+
+use core::fmt;
+use core::str::FromStr;
+
+use smoltcp::iface::{Interface, SocketHandle, SocketSet};
+use smoltcp::socket::dhcpv4;
+use smoltcp::time::{Duration, Instant};
+use smoltcp::wire::{IpCidr, Ipv4Address, Ipv4Cidr};
+
+/// How long an address stays while DHCP is asked again after the link came back.
+///
+/// Dropping it at once would reset every connection, although the answer nearly always is the same address.
+const RECONFIRM: Duration = Duration::from_secs(60);
+
+/// `ip=` of the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addressing {
+    /// Ask a DHCP server.
+    Dhcp,
+    /// This address.
+    Static(Ipv4Cidr),
+}
+
+impl FromStr for Addressing {
+    type Err = BadAddress;
+
+    fn from_str(text: &str) -> Result<Self, BadAddress> {
+        if text == "dhcp" {
+            return Ok(Self::Dhcp);
+        }
+        let cidr: Ipv4Cidr = text.parse().map_err(|()| BadAddress)?;
+        let address = cidr.address();
+        let usable = !address.is_unspecified()
+            && !address.is_broadcast()
+            && !address.is_multicast()
+            && (1..=32).contains(&cidr.prefix_len());
+        usable.then_some(Self::Static(cidr)).ok_or(BadAddress)
+    }
+}
+
+/// Neither `dhcp` nor a unicast IPv4 address with a prefix length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadAddress;
+
+impl fmt::Display for BadAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected dhcp or a unicast ADDR/LEN such as 10.0.2.15/24")
+    }
+}
+
+impl core::error::Error for BadAddress {}
+
+/// The address in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Address and network.
+    pub address: Ipv4Cidr,
+    /// Default gateway.
+    pub gateway: Option<Ipv4Address>,
+}
+
+/// The interface's address and where it comes from.
+pub(super) struct Address {
+    lease: Option<Lease>,
+    dhcp: Option<SocketHandle>,
+    /// DHCP was restarted: the old address goes at this time unless it is confirmed.
+    drop_at: Option<Instant>,
+}
+
+impl Address {
+    pub(super) fn new(
+        addressing: Addressing,
+        gateway: Option<Ipv4Address>,
+        sockets: &mut SocketSet<'static>,
+    ) -> Self {
+        match addressing {
+            Addressing::Static(address) => {
+                Self { lease: Some(Lease { address, gateway }), dhcp: None, drop_at: None }
+            }
+            Addressing::Dhcp => {
+                let mut socket = dhcpv4::Socket::new();
+                let mut retry = dhcpv4::RetryConfig::default();
+                // The defaults suit radios. A lost first packet should not cost ten seconds of boot.
+                retry.discover_timeout = Duration::from_secs(1);
+                retry.initial_request_timeout = Duration::from_secs(1);
+                socket.set_retry_config(retry);
+                Self { lease: None, dhcp: Some(sockets.add(socket)), drop_at: None }
+            }
+        }
+    }
+
+    pub(super) fn lease(&self) -> Option<Lease> {
+        self.lease
+    }
+
+    /// Asks DHCP again, as after a link that was down: it may lead to another network now.
+    pub(super) fn restart(&mut self, sockets: &mut SocketSet<'static>, now: Instant) {
+        if let Some(handle) = self.dhcp {
+            let socket = sockets.get_mut::<dhcpv4::Socket<'_>>(handle);
+            socket.reset();
+            self.drop_at = Some(now + RECONFIRM);
+        }
+    }
+
+    /// Takes in what DHCP has to say. Returns whether the lease changed; [`apply`](Self::apply) it then.
+    pub(super) fn poll(&mut self, sockets: &mut SocketSet<'static>, now: Instant) -> bool {
+        let Some(handle) = self.dhcp else { return false };
+        let lease = match sockets.get_mut::<dhcpv4::Socket<'_>>(handle).poll() {
+            Some(dhcpv4::Event::Configured(config)) => {
+                self.drop_at = None;
+                Some(Lease { address: config.address, gateway: config.router })
+            }
+            // The reset of `restart` reports this too, and is not meant.
+            Some(dhcpv4::Event::Deconfigured) if self.drop_at.is_some() => return false,
+            Some(dhcpv4::Event::Deconfigured) => None,
+            None if self.drop_at.is_some_and(|at| now >= at) => {
+                self.drop_at = None;
+                None
+            }
+            None => return false,
+        };
+        let changed = lease != self.lease;
+        self.lease = lease;
+        changed
+    }
+
+    /// When [`poll`](Self::poll) has to run even if nothing happens.
+    pub(super) fn poll_at(&self) -> Option<Instant> {
+        self.drop_at
+    }
+
+    /// Gives the interface its address and route.
+    pub(super) fn apply(&self, interface: &mut Interface) {
+        interface.update_ip_addrs(|addresses| {
+            addresses.clear();
+            if let Some(lease) = self.lease {
+                // The list holds more than this one.
+                let _ = addresses.push(IpCidr::Ipv4(lease.address));
+            }
+        });
+        let routes = interface.routes_mut();
+        routes.remove_default_ipv4_route();
+        if let Some(gateway) = self.lease.and_then(|lease| lease.gateway) {
+            // The table was empty a moment ago.
+            let _ = routes.add_default_ipv4_route(gateway);
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Network glue: smoltcp over a [`Nic`](crate::nic::Nic) that may come and go.
+//!
+//! One [`Stack`] is one network interface. Tasks of one executor share it by cloning the handle; [`Stack::run`] is the
+//! task that moves the packets. Sockets, addresses and the DHCP lease belong to the stack and not to the NIC, so they
+//! outlive a [`Stack::detach`] and go on with the next [`Stack::attach`].
+//!
+//! ```text
+//!   NIC ── RxBuffer ──▶ smoltcp parses in place ──▶ socket buffers ──▶ tasks
+//!                              │
+//!                              └─▶ the Observer becomes the owner of the RxBuffer
+//! ```
+//!
+//! The run loop polls the NIC with its interrupt disarmed for as long as there is anything to do, a bounded batch at a
+//! time, and lets every other ready task run between two batches. A flood thus costs throughput of the flooded socket
+//! and never the progress of the rest, which is what interrupt-per-packet designs lose first.
+
+mod address;
+mod device;
+mod run;
+mod stack;
+mod tcp;
+mod udp;
+
+#[cfg(test)]
+mod tests;
+
+pub use address::{Addressing, Lease};
+pub use device::{Observer, Traffic};
+pub use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, IpEndpoint, Ipv4Address, Ipv4Cidr};
+pub use stack::{Config, Stack};
+pub use tcp::{Buffers, TcpError, TcpListener, TcpReader, TcpStream, TcpWriter};
+pub use udp::UdpSocket;

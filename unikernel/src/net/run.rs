@@ -1,0 +1,215 @@
+//! The loop that moves packets.
+
+use embassy_futures::select::select3;
+use embassy_futures::yield_now;
+use embassy_time::Timer;
+use smoltcp::iface::{PollIngressSingleResult, PollResult};
+use smoltcp::phy::{Device as _, TxToken as _};
+use smoltcp::socket::tcp;
+use smoltcp::time::{Duration, Instant};
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
+    EthernetRepr, HardwareAddress,
+};
+
+use super::stack::{Announce, Inner, Stack};
+use crate::nic::Link;
+
+/// Frames taken from the NIC in one turn. Enough to spread a doorbell thin, few enough that other tasks do not starve.
+const RECEIVE_BUDGET: usize = 64;
+/// Rounds of sending in one turn; in each, every socket sends one packet.
+const SEND_BUDGET: usize = 64;
+/// How often timers are looked at while nothing can be sent: sockets then claim to have work at any time.
+const STALLED: Duration = Duration::from_millis(100);
+/// When announcements follow the first. A switch that has just brought the port up may drop that one.
+const ANNOUNCE_AFTER: [Duration; 3] =
+    [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(1000)];
+
+/// What the loop does after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// There is more: another turn as soon as the other tasks have run.
+    Again,
+    /// Nothing to do until this time, an interrupt, or a socket.
+    Sleep(Option<Instant>),
+}
+
+impl Stack {
+    /// Moves packets, for ever. One task runs it.
+    pub async fn run(&self) -> ! {
+        loop {
+            match self.turn(now()) {
+                Next::Again => {}
+                Next::Sleep(until) => self.sleep(until).await,
+            }
+            // The other tasks' turn, even if the NIC never runs dry.
+            yield_now().await;
+        }
+    }
+
+    /// One turn of the loop at time `now`.
+    pub(super) fn turn(&self, now: Instant) -> Next {
+        // Whatever is signalled from here on may have come too late for this turn.
+        self.shared.work.reset();
+        let inner = &mut *self.shared.inner.borrow_mut();
+        let (next, changed) = inner.turn(now);
+        if changed {
+            self.shared.changed.signal(());
+        }
+        next
+    }
+
+    async fn sleep(&self, until: Option<Instant>) {
+        let interrupt = {
+            let inner = &mut *self.shared.inner.borrow_mut();
+            if inner.device.nic.as_mut().is_some_and(|nic| !nic.arm()) {
+                // Work arrived while the interrupt was off.
+                return;
+            }
+            inner.interrupt.clone()
+        };
+        let interrupt = async {
+            match &interrupt {
+                Some(interrupt) => interrupt.wait().await,
+                None => core::future::pending().await,
+            }
+        };
+        let timer = async {
+            match until {
+                Some(at) => {
+                    Timer::at(embassy_time::Instant::from_micros(at.total_micros() as u64)).await
+                }
+                None => core::future::pending().await,
+            }
+        };
+        select3(interrupt, self.shared.work.wait(), timer).await;
+    }
+}
+
+impl Inner {
+    fn turn(&mut self, now: Instant) -> (Next, bool) {
+        let mut received = 0;
+        while received < RECEIVE_BUDGET
+            && self.interface.poll_ingress_single(now, &mut self.device, &mut self.sockets)
+                != PollIngressSingleResult::None
+        {
+            received += 1;
+        }
+
+        let mut changed = self.check_link(now);
+        if self.address.poll(&mut self.sockets, now) {
+            self.address.apply(&mut self.interface);
+            self.announce = Announce { sent: 0, at: Some(now) };
+            changed = true;
+        }
+        self.send_announcement(now);
+
+        let mut sent = 0;
+        while sent < SEND_BUDGET
+            && self.interface.poll_egress(now, &mut self.device, &mut self.sockets)
+                == PollResult::SocketStateChanged
+        {
+            sent += 1;
+        }
+        self.device.flush();
+        self.reap();
+
+        let next = if received == RECEIVE_BUDGET || sent == SEND_BUDGET {
+            Next::Again
+        } else {
+            self.sleep_until(now)
+        };
+        (next, changed)
+    }
+
+    fn sleep_until(&mut self, now: Instant) -> Next {
+        let sockets = self.interface.poll_at(now, &self.sockets);
+        let can_send = self.link.up && self.device.transmit_ready();
+        let sockets = match sockets {
+            Some(at) if can_send && at <= now => return Next::Again,
+            Some(at) if can_send => Some(at),
+            // A full ring empties soon; a missing NIC comes when it comes.
+            Some(_) if self.link.up => return Next::Again,
+            Some(at) => Some(at.max(now + STALLED)),
+            None => None,
+        };
+        Next::Sleep([sockets, self.announce.at, self.address.poll_at()].into_iter().flatten().min())
+    }
+
+    /// Follows the link. Returns whether it changed.
+    fn check_link(&mut self, now: Instant) -> bool {
+        let link = self.device.nic.as_ref().map_or(Link::default(), |nic| nic.link());
+        if link == self.link {
+            return false;
+        }
+        if !link.up {
+            self.link_lost = true;
+            self.announce = Announce::default();
+        } else if !self.link.up {
+            // The first link of a NIC leads to the network its predecessor was on; the lease holds there. A link that
+            // comes back may lead anywhere.
+            if self.link_lost {
+                self.address.restart(&mut self.sockets, now);
+            }
+            self.link_lost = false;
+            self.announce = Announce { sent: 0, at: Some(now) };
+        }
+        self.link = link;
+        true
+    }
+
+    /// Sends the announcement that is due, if one is (RFC 5227 section 2.3).
+    fn send_announcement(&mut self, now: Instant) {
+        if self.announce.at.is_none_or(|at| now < at) {
+            return;
+        }
+        let (Some(lease), HardwareAddress::Ethernet(mac)) =
+            (self.address.lease(), self.interface.hardware_addr())
+        else {
+            self.announce.at = None;
+            return;
+        };
+        let Some(token) = self.device.transmit(now) else { return };
+        let ethernet = EthernetRepr {
+            src_addr: mac,
+            dst_addr: EthernetAddress::BROADCAST,
+            ethertype: EthernetProtocol::Arp,
+        };
+        let arp = ArpRepr::EthernetIpv4 {
+            operation: ArpOperation::Request,
+            source_hardware_addr: mac,
+            source_protocol_addr: lease.address.address(),
+            target_hardware_addr: EthernetAddress([0; 6]),
+            target_protocol_addr: lease.address.address(),
+        };
+        token.consume(ethernet.buffer_len() + arp.buffer_len(), |buffer| {
+            let mut frame = EthernetFrame::new_unchecked(buffer);
+            ethernet.emit(&mut frame);
+            arp.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
+        });
+        self.announce.at = ANNOUNCE_AFTER.get(self.announce.sent).map(|&after| now + after);
+        self.announce.sent += 1;
+    }
+
+    /// Forgets the connections that have said goodbye.
+    fn reap(&mut self) {
+        let sockets = &mut self.sockets;
+        self.closing.retain(|&handle| {
+            let socket = sockets.get_mut::<tcp::Socket<'_>>(handle);
+            if socket.can_recv() {
+                // Data for nobody: the peer has to know (RFC 9293 section 3.6.1), and would otherwise keep it alive.
+                socket.abort();
+            }
+            // An aborted connection is closed at once but keeps its endpoints until the reset is sent.
+            let done = socket.state() == tcp::State::Closed && socket.remote_endpoint().is_none();
+            if done {
+                sockets.remove(handle);
+            }
+            !done
+        });
+    }
+}
+
+pub(super) fn now() -> Instant {
+    Instant::from_micros(embassy_time::Instant::now().as_micros() as i64)
+}

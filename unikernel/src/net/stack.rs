@@ -1,0 +1,181 @@
+//! The stack's state, and the NIC's coming and going.
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::signal::Signal;
+use smoltcp::iface::{self, Interface, SocketHandle, SocketSet};
+use smoltcp::socket::AnySocket;
+use smoltcp::time::Instant;
+use smoltcp::wire::{EthernetAddress, HardwareAddress, Ipv4Address};
+
+use super::address::{Address, Addressing, Lease};
+use super::device::{Device, Observer, Traffic};
+use crate::dma::Pool;
+use crate::irq::Interrupt;
+use crate::nic::{Link, Nic};
+
+/// What the interface answers to before there ever was a NIC. Nothing is sent with it.
+const NO_NIC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 0]);
+
+/// How a [`Stack`] is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Where the address comes from.
+    pub addressing: Addressing,
+    /// Default gateway of a static address. DHCP brings its own.
+    pub gateway: Option<Ipv4Address>,
+    /// For TCP initial sequence numbers and DHCP transaction ids; another one at each boot.
+    pub seed: u64,
+}
+
+/// One network interface: addresses, sockets and, most of the time, a NIC. A handle, cheap to clone.
+#[derive(Clone)]
+pub struct Stack {
+    pub(super) shared: Rc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) inner: RefCell<Inner>,
+    /// Something happened that the run loop must look at.
+    pub(super) work: Signal<NoopRawMutex, ()>,
+    /// Set when address or link changes; for one waiter.
+    pub(super) changed: Signal<NoopRawMutex, ()>,
+}
+
+pub(super) struct Inner {
+    pub(super) interface: Interface,
+    pub(super) device: Device,
+    /// The NIC's. One handle for as long as the NIC stays: a handle remembers what it has seen.
+    pub(super) interrupt: Option<Rc<Interrupt>>,
+    pub(super) sockets: SocketSet<'static>,
+    pub(super) address: Address,
+    /// Connections whose owner has dropped them and that still have to say goodbye.
+    pub(super) closing: Vec<SocketHandle>,
+    pub(super) link: Link,
+    /// Whether this NIC's link has been up and went down again.
+    pub(super) link_lost: bool,
+    /// Announcements of our address still to be sent, and when.
+    pub(super) announce: Announce,
+    seed: u64,
+}
+
+/// Gratuitous ARP: tells switches where our MAC is now and neighbours what it is.
+#[derive(Default)]
+pub(super) struct Announce {
+    /// How many were sent since it started.
+    pub(super) sent: usize,
+    /// When the next is due.
+    pub(super) at: Option<Instant>,
+}
+
+impl Stack {
+    /// A stack without a NIC. Nothing moves until [`run`](Self::run) does.
+    pub fn new(pool: &'static Pool, config: Config) -> Self {
+        let mut device = Device::new(pool);
+        let mut sockets = SocketSet::new(Vec::new());
+        let address = Address::new(config.addressing, config.gateway, &mut sockets);
+        let mut interface = new_interface(&mut device, config.seed, Instant::ZERO);
+        address.apply(&mut interface);
+        Self {
+            shared: Rc::new(Shared {
+                inner: RefCell::new(Inner {
+                    interface,
+                    device,
+                    interrupt: None,
+                    sockets,
+                    address,
+                    closing: Vec::new(),
+                    link: Link::default(),
+                    link_lost: false,
+                    announce: Announce::default(),
+                    seed: config.seed,
+                }),
+                work: Signal::new(),
+                changed: Signal::new(),
+            }),
+        }
+    }
+
+    /// Makes `nic` the stack's NIC. What sockets had queued goes out on it, after a gratuitous ARP.
+    ///
+    /// Gives back the NIC it replaces, if there was one.
+    pub fn attach(&self, nic: Box<dyn Nic>) -> Option<Box<dyn Nic>> {
+        let inner = &mut *self.shared.inner.borrow_mut();
+        let previous = inner.device.remove();
+        inner.interrupt = Some(Rc::new(nic.interrupt()));
+        inner.device.nic = Some(nic);
+        // smoltcp fixes checksum capabilities when an interface is made. Addresses and sockets live outside of it.
+        inner.seed = inner.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        inner.interface = new_interface(&mut inner.device, inner.seed, Instant::ZERO);
+        inner.address.apply(&mut inner.interface);
+        inner.link = Link::default();
+        inner.link_lost = false;
+        inner.announce = Announce::default();
+        self.shared.work.signal(());
+        previous
+    }
+
+    /// Takes the NIC out of the stack. Sockets stay as they are; what they send waits for the next NIC.
+    pub fn detach(&self) -> Option<Box<dyn Nic>> {
+        let inner = &mut *self.shared.inner.borrow_mut();
+        let nic = inner.device.remove();
+        inner.interrupt = None;
+        inner.link = Link::default();
+        inner.announce = Announce::default();
+        self.shared.work.signal(());
+        self.shared.changed.signal(());
+        nic
+    }
+
+    /// Who gets the received frames. Replaces, and drops, the observer there was.
+    pub fn observe(&self, observer: Box<dyn Observer>) {
+        self.shared.inner.borrow_mut().device.observer = Some(observer);
+    }
+
+    /// Calls `f` with the attached NIC.
+    pub fn with_nic<R>(&self, f: impl FnOnce(&mut dyn Nic) -> R) -> Option<R> {
+        let inner = &mut *self.shared.inner.borrow_mut();
+        let nic = inner.device.nic.as_mut()?;
+        Some(f(&mut **nic))
+    }
+
+    /// Calls `f` with a socket.
+    pub(super) fn socket<S: AnySocket<'static>, R>(
+        &self,
+        handle: SocketHandle,
+        f: impl FnOnce(&mut S) -> R,
+    ) -> R {
+        f(self.shared.inner.borrow_mut().sockets.get_mut(handle))
+    }
+
+    /// The address in use.
+    pub fn lease(&self) -> Option<Lease> {
+        self.shared.inner.borrow().address.lease()
+    }
+
+    /// The link of the attached NIC; down when there is none.
+    pub fn link(&self) -> Link {
+        self.shared.inner.borrow().link
+    }
+
+    /// Counts from the stack's creation on.
+    pub fn traffic(&self) -> Traffic {
+        self.shared.inner.borrow().device.traffic
+    }
+
+    /// Waits until address, link or NIC may have changed. For one task.
+    pub async fn changed(&self) {
+        self.shared.changed.wait().await;
+    }
+}
+
+fn new_interface(device: &mut Device, seed: u64, now: Instant) -> Interface {
+    let mac = device.nic.as_ref().map_or(NO_NIC, |nic| EthernetAddress(nic.mac()));
+    let mut config = iface::Config::new(HardwareAddress::Ethernet(mac));
+    config.random_seed = seed;
+    Interface::new(config, device, now)
+}

@@ -1,0 +1,251 @@
+//! Two stacks, a wire between them, and a clock that the tests turn.
+
+use core::cell::{Cell, RefCell};
+use core::future::Future;
+use core::pin::{Pin, pin};
+use core::task::{Context, Poll, Waker};
+use std::boxed::Box;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::vec;
+use std::vec::Vec;
+
+use smoltcp::time::{Duration, Instant};
+
+use crate::dma::{Policy, Pool, RxBuffer, TxBuffer, fake};
+use crate::irq::{self, Interrupt};
+use crate::net::{Addressing, Config, Observer, Stack};
+use crate::nic::{Capabilities, Checksums, Link, Nic, Statistics};
+
+pub(super) const POOL: usize = 1 << 20;
+
+/// One direction of a wire.
+#[derive(Clone, Default)]
+pub(super) struct Wire(Rc<Line>);
+
+#[derive(Default)]
+struct Line {
+    frames: RefCell<VecDeque<Vec<u8>>>,
+    /// Every so many-th frame is lost; 0: none.
+    lose: Cell<usize>,
+    sent: Cell<usize>,
+}
+
+impl Wire {
+    pub(super) fn lose_every(&self, nth: usize) {
+        self.0.lose.set(nth);
+    }
+
+    pub(super) fn send(&self, frame: Vec<u8>) {
+        self.0.sent.set(self.0.sent.get() + 1);
+        if self.0.lose.get() == 0 || !self.0.sent.get().is_multiple_of(self.0.lose.get()) {
+            self.0.frames.borrow_mut().push_back(frame);
+        }
+    }
+
+    pub(super) fn take(&self) -> Option<Vec<u8>> {
+        self.0.frames.borrow_mut().pop_front()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.frames.borrow().is_empty()
+    }
+}
+
+/// A NIC that moves its data by DMA: through device addresses, behind the CPU's back.
+pub(super) struct FakeNic {
+    pool: &'static Pool,
+    mac: u8,
+    rx: Wire,
+    tx: Wire,
+    link: Rc<Cell<bool>>,
+    interrupt: Interrupt,
+    /// Frames the transmit ring takes until the next flush.
+    room: usize,
+    pub(super) offload: bool,
+}
+
+const RING: usize = 256;
+
+impl FakeNic {
+    pub(super) fn new(pool: &'static Pool, mac: u8, rx: &Wire, tx: &Wire) -> Self {
+        Self {
+            pool,
+            mac,
+            rx: rx.clone(),
+            tx: tx.clone(),
+            link: Rc::new(Cell::new(true)),
+            interrupt: irq::allocate().expect("an interrupt"),
+            room: RING,
+            offload: false,
+        }
+    }
+
+    /// The cable.
+    pub(super) fn link_switch(&self) -> Rc<Cell<bool>> {
+        self.link.clone()
+    }
+}
+
+impl Nic for FakeNic {
+    fn family(&self) -> &'static str {
+        "fake"
+    }
+
+    fn mac(&self) -> [u8; 6] {
+        [0x52, 0x54, 0, 0, 0, self.mac]
+    }
+
+    fn link(&self) -> Link {
+        let up = self.link.get();
+        Link { up, speed: if up { 1000 } else { 0 }, full_duplex: up }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let sums = Checksums { ipv4: self.offload, tcp: self.offload, udp: self.offload };
+        Capabilities { max_frame: 1514, receive_checksums: sums, transmit_checksums: sums }
+    }
+
+    fn receive(&mut self) -> Option<RxBuffer> {
+        if !self.link.get() {
+            return None;
+        }
+        let stream = self.pool.receive_stream()?;
+        let frame = self.rx.take()?;
+        self.pool.device().write(stream.device_address(), &frame);
+        Some(stream.receive(frame.len()).expect("a frame fits a slot"))
+    }
+
+    fn transmit_ready(&mut self) -> bool {
+        self.room != 0
+    }
+
+    fn transmit(&mut self, frame: TxBuffer, len: usize) {
+        assert!(self.room != 0, "transmit without transmit_ready");
+        self.room -= 1;
+        let stream = frame.into_stream(len).expect("a frame fits a slot");
+        let mut data = vec![0; len];
+        self.pool.device().read(stream.device_address(), &mut data);
+        if self.link.get() {
+            self.tx.send(data);
+        }
+    }
+
+    fn flush(&mut self) {
+        self.room = RING;
+    }
+
+    fn arm(&mut self) -> bool {
+        self.rx.is_empty()
+    }
+
+    fn interrupt(&self) -> Interrupt {
+        self.interrupt.clone()
+    }
+
+    fn gone(&self) -> bool {
+        false
+    }
+
+    fn stop(&mut self) {}
+
+    fn statistics(&mut self) -> Statistics {
+        Statistics::default()
+    }
+}
+
+/// A stack with a pool of its own.
+pub(super) struct Host {
+    pub(super) stack: Stack,
+    pub(super) pool: &'static Pool,
+    mac: u8,
+    rx: Wire,
+    pub(super) tx: Wire,
+}
+
+impl Host {
+    pub(super) fn attach(&self) -> Rc<Cell<bool>> {
+        let nic = FakeNic::new(self.pool, self.mac, &self.rx, &self.tx);
+        let switch = nic.link_switch();
+        assert!(self.stack.attach(Box::new(nic)).is_none());
+        switch
+    }
+
+    pub(super) fn attach_offloading(&self) {
+        let mut nic = FakeNic::new(self.pool, self.mac, &self.rx, &self.tx);
+        nic.offload = true;
+        self.stack.attach(Box::new(nic));
+    }
+}
+
+pub(super) fn host(mac: u8, addressing: &str, rx: &Wire, tx: &Wire) -> Host {
+    let pool = fake::pool(POOL, Policy::Auto);
+    let addressing: Addressing = addressing.parse().expect("an address");
+    let config = Config { addressing, gateway: None, seed: mac.into() };
+    Host { stack: Stack::new(pool, config), pool, mac, rx: rx.clone(), tx: tx.clone() }
+}
+
+/// 10.0.0.1 and 10.0.0.2, connected and up.
+pub(super) fn pair() -> (Host, Host) {
+    let (there, back) = (Wire::default(), Wire::default());
+    let a = host(1, "10.0.0.1/24", &back, &there);
+    let b = host(2, "10.0.0.2/24", &there, &back);
+    a.attach();
+    b.attach();
+    (a, b)
+}
+
+/// Turns stacks and polls futures, in virtual time.
+pub(super) struct World {
+    pub(super) now: Instant,
+    pub(super) stacks: Vec<Stack>,
+}
+
+impl World {
+    pub(super) fn new(hosts: &[&Host]) -> Self {
+        let stacks = hosts.iter().map(|host| host.stack.clone()).collect();
+        Self { now: Instant::from_secs(1), stacks }
+    }
+
+    /// Polls `future` until it is ready.
+    ///
+    /// # Panics
+    /// If that takes more than `limit`.
+    pub(super) fn run<T>(&mut self, limit: Duration, future: impl Future<Output = T>) -> T {
+        let end = self.now + limit;
+        let mut future = pin!(future);
+        loop {
+            assert!(self.now < end, "not finished after {limit}");
+            if let Poll::Ready(result) = self.step(future.as_mut()) {
+                return result;
+            }
+        }
+    }
+
+    /// Lets time pass.
+    pub(super) fn idle(&mut self, time: Duration) {
+        let end = self.now + time;
+        let mut never = pin!(core::future::pending::<()>());
+        while self.now < end {
+            let _ = self.step(never.as_mut());
+        }
+    }
+
+    fn step<F: Future>(&mut self, future: Pin<&mut F>) -> Poll<F::Output> {
+        for stack in &self.stacks {
+            stack.turn(self.now);
+        }
+        self.now += Duration::from_micros(500);
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+}
+
+/// Keeps what it is given.
+#[derive(Clone, Default)]
+pub(super) struct Keeper(pub(super) Rc<RefCell<Vec<RxBuffer>>>);
+
+impl Observer for Keeper {
+    fn received(&mut self, frame: RxBuffer) {
+        self.0.borrow_mut().push(frame);
+    }
+}

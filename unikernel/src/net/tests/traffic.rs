@@ -1,0 +1,272 @@
+//! TCP, UDP and ARP between two stacks, with loss, floods, and NICs that come and go.
+
+use core::cell::Cell;
+use std::boxed::Box;
+use std::vec;
+use std::vec::Vec;
+
+use embassy_futures::join::join;
+use embassy_futures::select::select;
+use smoltcp::time::Duration;
+use smoltcp::wire::{ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol, IpEndpoint, Ipv4Address};
+
+use super::network::{Host, Keeper, POOL, Wire, World, host, pair};
+use crate::net::{Buffers, TcpError, TcpListener, TcpStream, UdpSocket};
+
+const PORT: u16 = 80;
+const LIMIT: Duration = Duration::from_secs(60);
+const BUFFERS: Buffers = Buffers { receive: 64 * 1024, transmit: 64 * 1024 };
+
+fn endpoint(last: u8, port: u16) -> IpEndpoint {
+    IpEndpoint::new(Ipv4Address::new(10, 0, 0, last).into(), port)
+}
+
+fn connect(world: &mut World, a: &Host, b: &Host) -> (TcpStream, TcpStream, TcpListener) {
+    let mut listener = TcpListener::bind(&b.stack, PORT, 2, BUFFERS);
+    let client = TcpStream::connect(&a.stack, endpoint(2, PORT), 40_000, BUFFERS);
+    let (client, server) = world.run(LIMIT, join(client, listener.accept()));
+    (client.expect("a connection"), server, listener)
+}
+
+async fn send(stream: &TcpStream, mut data: &[u8]) {
+    while !data.is_empty() {
+        let write = stream.write_with(|room| {
+            let len = room.len().min(data.len());
+            room[..len].copy_from_slice(&data[..len]);
+            (len, len)
+        });
+        data = &data[write.await.expect("an open connection")..];
+    }
+    stream.close();
+}
+
+async fn receive(stream: &TcpStream) -> Vec<u8> {
+    let mut received = Vec::new();
+    let read = |data: &mut [u8]| {
+        received.extend_from_slice(data);
+        (data.len(), ())
+    };
+    let mut read = read;
+    while stream.read_with(&mut read).await.expect("an open connection").is_some() {}
+    received
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 31 + (i >> 8)) as u8).collect()
+}
+
+#[test]
+fn tcp_both_ways() {
+    let (a, b) = pair();
+    let mut world = World::new(&[&a, &b]);
+    let (client, server, _listener) = connect(&mut world, &a, &b);
+    let (up, down) = (pattern(300_000), pattern(200_000));
+    let all = join(
+        join(send(&client, &up), receive(&client)),
+        join(send(&server, &down), receive(&server)),
+    );
+    let (((), at_client), ((), at_server)) = world.run(LIMIT, all);
+    assert!(at_client == down && at_server == up);
+}
+
+#[test]
+fn tcp_survives_loss() {
+    let (a, b) = pair();
+    a.tx.lose_every(17);
+    b.tx.lose_every(23);
+    let mut world = World::new(&[&a, &b]);
+    let (client, server, _listener) = connect(&mut world, &a, &b);
+    let data = pattern(200_000);
+    let ((), received) = world.run(LIMIT, join(send(&client, &data), receive(&server)));
+    assert!(received == data);
+}
+
+#[test]
+fn checksums_left_to_the_nic_are_not_computed() {
+    let (there, back) = (Wire::default(), Wire::default());
+    let a = host(1, "10.0.0.1/24", &back, &there);
+    let b = host(2, "10.0.0.2/24", &there, &back);
+    a.attach_offloading();
+    b.attach();
+    let mut world = World::new(&[&a, &b]);
+    // Nobody fills them in on this wire, so the other side must find them wrong.
+    let socket = UdpSocket::bind(&a.stack, PORT, 4, 4096);
+    world.run(LIMIT, socket.send(endpoint(2, PORT), b"hello"));
+    let observer = Keeper::default();
+    b.stack.observe(Box::new(observer.clone()));
+    world.idle(Duration::from_secs(2));
+    let frames = observer.0.borrow();
+    let udp = frames.iter().find(|f| f.len() >= 42 && f[23] == 17).expect("the datagram");
+    assert_eq!(udp[40..42], [0, 0]);
+}
+
+#[test]
+fn connections_live_through_a_change_of_nics() {
+    let (a, b) = pair();
+    let mut world = World::new(&[&a, &b]);
+    let (client, server, _listener) = connect(&mut world, &a, &b);
+    let data = pattern(400_000);
+    let swaps = Cell::new(0);
+    let swap = async {
+        for _ in 0..5 {
+            for _ in 0..20 {
+                embassy_futures::yield_now().await;
+            }
+            drop(b.stack.detach().expect("a NIC"));
+            for _ in 0..400 {
+                embassy_futures::yield_now().await;
+            }
+            b.attach();
+            swaps.set(swaps.get() + 1);
+        }
+    };
+    let transfer = join(send(&client, &data), receive(&server));
+    let (((), received), ()) = world.run(LIMIT, join(transfer, swap));
+    assert!(received == data);
+    assert_eq!(swaps.get(), 5);
+}
+
+#[test]
+fn attaching_announces_the_address() {
+    let (a, b) = pair();
+    let mut world = World::new(&[&a, &b]);
+    world.idle(Duration::from_secs(3));
+    drop(a.stack.detach());
+    drop(b.stack.detach());
+    while b.tx.take().is_some() {}
+    b.attach();
+    world.idle(Duration::from_secs(3));
+    let announcements = core::iter::from_fn(|| b.tx.take()).filter(|frame| {
+        let frame = EthernetFrame::new_checked(frame).expect("a frame");
+        frame.ethertype() == EthernetProtocol::Arp
+            && frame.dst_addr().is_broadcast()
+            && matches!(
+                ArpRepr::parse(&ArpPacket::new_checked(frame.payload()).unwrap()),
+                Ok(ArpRepr::EthernetIpv4 { source_protocol_addr, target_protocol_addr, .. })
+                    if source_protocol_addr == target_protocol_addr
+                        && target_protocol_addr == Ipv4Address::new(10, 0, 0, 2)
+            )
+    });
+    assert_eq!(announcements.count(), 4);
+}
+
+#[test]
+fn a_refused_connection_and_a_reset_one_say_so() {
+    let (a, b) = pair();
+    let mut world = World::new(&[&a, &b]);
+    let client = TcpStream::connect(&a.stack, endpoint(2, 81), 40_000, BUFFERS);
+    assert_eq!(world.run(LIMIT, client).err(), Some(TcpError::Closed));
+    let (client, server, _listener) = connect(&mut world, &a, &b);
+    client.abort();
+    assert_eq!(world.run(LIMIT, server.read_with(|d| (d.len(), ()))), Err(TcpError::Closed));
+}
+
+#[test]
+fn half_open_handshakes_do_not_fill_the_backlog() {
+    let (a, b) = pair();
+    let mut world = World::new(&[&a, &b]);
+    let mut listener = TcpListener::bind(&b.stack, PORT, 2, BUFFERS);
+    // Answers get lost, so the handshakes stay half open.
+    b.tx.lose_every(1);
+    for port in [1000, 1001] {
+        let client = TcpStream::connect(&a.stack, endpoint(2, PORT), port, BUFFERS);
+        world.run(LIMIT, select(client, core::future::poll_fn(|_| core::task::Poll::Ready(()))));
+    }
+    let wait = select(listener.accept(), async {
+        for _ in 0..40_000 {
+            embassy_futures::yield_now().await;
+        }
+    });
+    world.run(LIMIT, wait);
+    b.tx.lose_every(0);
+    let client = TcpStream::connect(&a.stack, endpoint(2, PORT), 1002, BUFFERS);
+    let (client, _server) = world.run(LIMIT, join(client, listener.accept()));
+    assert!(client.is_ok());
+}
+
+#[test]
+fn dropped_connections_leave_nothing_behind() {
+    let (a, b) = pair();
+    let mut world = World::new(&[&a, &b]);
+    let sockets = |host: &Host| host.stack.shared.inner.borrow().sockets.iter().count();
+    let before = (sockets(&a), sockets(&b));
+    for _ in 0..5 {
+        let (client, server, listener) = connect(&mut world, &a, &b);
+        // The server goes first, with data on its way that it will never read.
+        world.run(LIMIT, client.write_with(|room| (room.len(), ()))).expect("room");
+        drop((server, listener));
+        world.idle(Duration::from_secs(1));
+        drop(client);
+        world.idle(Duration::from_secs(30));
+    }
+    assert_eq!((sockets(&a), sockets(&b)), before);
+}
+
+#[test]
+fn udp_datagrams_arrive_whole_even_when_fragmented() {
+    let (a, b) = pair();
+    let mut world = World::new(&[&a, &b]);
+    let from = UdpSocket::bind(&a.stack, 1000, 8, 64 * 1024);
+    let to = UdpSocket::bind(&b.stack, 2000, 8, 64 * 1024);
+    for len in [0, 1, 1472, 8000] {
+        let data = pattern(len);
+        let mut got = Vec::new();
+        let receive = to.receive_each(|peer, payload| {
+            assert_eq!(peer, endpoint(1, 1000));
+            got.push(payload.to_vec());
+        });
+        let (sent, ()) = world.run(LIMIT, join(from.send(endpoint(2, 2000), &data), receive));
+        assert!(sent);
+        assert!(got == [data]);
+    }
+    assert!(!world.run(LIMIT, from.send(endpoint(2, 2000), &vec![0; 70_000])));
+}
+
+#[test]
+fn a_flood_does_not_starve_the_rest() {
+    let (a, b) = pair();
+    let mut world = World::new(&[&a, &b]);
+    let (client, server, _listener) = connect(&mut world, &a, &b);
+    // Ten thousand frames that nobody wants arrive before the data does.
+    for _ in 0..10_000 {
+        a.tx.send(vec![0xff; 60]);
+    }
+    let data = pattern(50_000);
+    let ((), received) = world.run(LIMIT, join(send(&client, &data), receive(&server)));
+    assert!(received == data);
+    assert!(b.stack.traffic().rx_frames > 10_000);
+}
+
+#[test]
+fn the_observer_owns_the_frames() {
+    let (a, b) = pair();
+    let mut world = World::new(&[&a, &b]);
+    let free = |host: &Host| host.pool.statistics().slots_free;
+    let before = free(&b);
+    let keeper = Keeper::default();
+    b.stack.observe(Box::new(keeper.clone()));
+    let (client, server, _listener) = connect(&mut world, &a, &b);
+    let data = pattern(30_000);
+    world.run(LIMIT, join(send(&client, &data), receive(&server)));
+    world.idle(Duration::from_secs(1));
+    let held = keeper.0.borrow().len();
+    assert!(held as u64 == b.stack.traffic().rx_frames);
+    drop(b.stack.detach());
+    assert_eq!(free(&b), before - held as u32);
+    keeper.0.borrow_mut().clear();
+    assert_eq!(free(&b), before);
+}
+
+#[test]
+fn an_exhausted_pool_costs_packets_and_comes_back() {
+    let (a, b) = pair();
+    let mut world = World::new(&[&a, &b]);
+    let (client, server, _listener) = connect(&mut world, &a, &b);
+    let mut hoard: Vec<_> = core::iter::from_fn(|| b.pool.transmit_buffer()).collect();
+    assert!(hoard.len() > POOL / 4096);
+    world.idle(Duration::from_millis(100));
+    hoard.clear();
+    let data = pattern(50_000);
+    let ((), received) = world.run(LIMIT, join(send(&client, &data), receive(&server)));
+    assert!(received == data);
+}
