@@ -27,7 +27,7 @@ impl Header {
     /// Reads the header. `None` if the payload is too short for one.
     pub(super) fn parse(payload: &[u8], wide: bool) -> Option<Self> {
         let word = |at: usize| {
-            Some(u32::from_be_bytes(payload.get(at..at + 4)?.try_into().ok()?)).map(u64::from)
+            Some(u64::from(u32::from_be_bytes(payload.get(at..at + 4)?.try_into().ok()?)))
         };
         let sent_us = word(0)? * 1_000_000 + word(4)?;
         let number = if wide { word(8)? << 32 | word(12)? } else { word(8)? };

@@ -63,7 +63,7 @@ mod tests {
     fn implementations_agree() {
         assert_eq!(Crc32c::Tables.of(b"123456789"), CRC_32_ISCSI.check);
         let Some(instruction) = crc32c::Instruction::detect() else { return };
-        let data: Vec<u8> = (0..2048u32).map(|i| (i * 7919 >> 3) as u8).collect();
+        let data: Vec<u8> = (0..2048u32).map(|i| ((i * 7919) >> 3) as u8).collect();
         for len in [0, 1, 7, 8, 9, 60, 1514, 2048] {
             let data = &data[..len];
             assert_eq!(Crc32c::Instruction(instruction).of(data), Crc32c::Tables.of(data), "{len}");

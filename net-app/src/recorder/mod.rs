@@ -16,13 +16,25 @@ use core::cell::RefCell;
 
 use embassy_futures::yield_now;
 use embassy_time::Instant;
-use unikernel::dma::RxBuffer;
+use unikernel::dma::{RxBuffer, SLOT_SIZE};
 use unikernel::net::Observer;
 
 use crc::Crc32c;
 
 /// Frames looked at before other tasks get their turn.
 const SLICE: usize = 32;
+/// Slots of the pool left to the driver's rings and to frames on their way.
+const RESERVE: usize = 2048;
+
+/// How many frames a recorder of `bytes` keeps in a pool of `slots`: a frame takes a whole slot.
+///
+/// # Errors
+/// If the pool has no room for so many: how many it has room for.
+pub fn capacity(bytes: u64, slots: u32) -> Result<usize, usize> {
+    let wanted = usize::try_from(bytes / SLOT_SIZE as u64).unwrap_or(usize::MAX);
+    let room = (slots as usize).saturating_sub(RESERVE);
+    if wanted <= room { Ok(wanted) } else { Err(room) }
+}
 
 /// A rolling capture. A handle, cheap to clone.
 #[derive(Clone)]
@@ -199,3 +211,6 @@ impl Progress {
         self.report.stale += u64::from(crc.of(&frame.buffer) != frame.crc);
     }
 }
+
+#[cfg(test)]
+mod tests;
