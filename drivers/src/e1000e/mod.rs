@@ -175,14 +175,13 @@ impl Nic for E1000e {
     }
 
     fn stop(&mut self) {
+        // Counters go with the reset.
+        self.statistics();
         let Some(rings) = self.rings.take() else { return };
         self.armed = false;
         self.link = Link::default();
-        if !self.hardware.is_gone() {
-            self.statistics();
-            if !self.hardware.quiesce() {
-                log::warn!("{}: DMA did not end in time, cut off", self.device.address());
-            }
+        if !self.hardware.is_gone() && !self.hardware.quiesce() {
+            log::warn!("{}: DMA did not end in time, cut off", self.device.address());
         }
         self.device.disable_interrupt();
         // From here on no request of the device passes, whatever it does.

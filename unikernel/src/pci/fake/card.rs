@@ -96,6 +96,12 @@ impl Card {
         self
     }
 
+    /// Whether a register of a BAR is at `offset`.
+    pub(super) fn has_bar_at(&self, offset: u16) -> bool {
+        let bars = if self.config.read(0x0e, Width::Byte) & 0x7f == 1 { 2 } else { 6 };
+        (0x10..0x10 + 4 * bars).contains(&offset)
+    }
+
     /// Appends a capability: `body` is what follows id and next pointer; all of it is writable.
     pub fn capability(mut self, id: u8, body: &[u8]) -> Self {
         let at = self.append(id, body);

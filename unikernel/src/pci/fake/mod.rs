@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 
 const COMMAND: u16 = 0x04;
 const COMMAND_MEMORY: u32 = 1 << 1;
+const COMMAND_DECODE: u32 = 0b11;
 const COMMAND_MASTER: u32 = 1 << 2;
 
 /// Slot registers, relative to the PCI Express capability.
@@ -265,6 +266,9 @@ impl HostBridge for Machine {
         let mut state = self.0.lock().unwrap();
         let Some(index) = state.find(function) else { return };
         let target = state.functions[index].as_mut().unwrap();
+        let is_bar = target.card.has_bar_at(offset);
+        let decodes = target.card.config.read(COMMAND, Width::Word) & COMMAND_DECODE != 0;
+        assert!(!is_bar || !decodes, "{function}: a BAR is written while it is decoded");
         let Some(at) = target.slot else {
             target.card.config.write(offset, width, value);
             target.card.reset_if_asked();

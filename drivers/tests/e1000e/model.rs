@@ -1,0 +1,325 @@
+//! A model of the 82574L, from its datasheet, that misbehaves on request. Its DMA goes through the
+//! pool's device view, which panics at an access to memory that is not the device's.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use unikernel::dma::fake::Device;
+use unikernel::irq::Interrupt;
+use unikernel::mmio::{Registers, Width};
+use unikernel::pci::PciAddress;
+use unikernel::pci::fake::Machine;
+
+pub(crate) const CTRL: usize = 0x0000;
+pub(crate) const STATUS: usize = 0x0008;
+pub(crate) const EECD: usize = 0x0010;
+pub(crate) const EERD: usize = 0x0014;
+pub(crate) const ICR: usize = 0x00c0;
+pub(crate) const IMS: usize = 0x00d0;
+pub(crate) const IMC: usize = 0x00d8;
+pub(crate) const RCTL: usize = 0x0100;
+pub(crate) const TCTL: usize = 0x0400;
+pub(crate) const RDBAL: usize = 0x2800;
+pub(crate) const RDBAH: usize = 0x2804;
+pub(crate) const RDLEN: usize = 0x2808;
+pub(crate) const RDH: usize = 0x2810;
+pub(crate) const RDT: usize = 0x2818;
+pub(crate) const TDBAL: usize = 0x3800;
+pub(crate) const TDBAH: usize = 0x3804;
+pub(crate) const TDLEN: usize = 0x3808;
+pub(crate) const TDH: usize = 0x3810;
+pub(crate) const TDT: usize = 0x3818;
+pub(crate) const MPC: usize = 0x4010;
+pub(crate) const RFCTL: usize = 0x5008;
+pub(crate) const RAL0: usize = 0x5400;
+pub(crate) const RAH0: usize = 0x5404;
+
+pub(crate) const CTRL_MASTER_DISABLE: u32 = 1 << 2;
+pub(crate) const CTRL_RST: u32 = 1 << 26;
+pub(crate) const LSC: u32 = 1 << 2;
+
+/// Done and end of packet.
+pub(crate) const WHOLE: u32 = 0b11;
+/// Whole, and IPv4 and UDP checksums looked at.
+pub(crate) const CHECKED: u32 = WHOLE | 1 << 4 | 1 << 6;
+
+pub(crate) const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x67, 0x6f, 0x01];
+
+/// What the device does wrong.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Faults {
+    /// Never finishes a reset.
+    pub(crate) stays_in_reset: bool,
+    /// Never stops mastering the bus when asked.
+    pub(crate) keeps_mastering: bool,
+    /// Loads no station address into its registers.
+    pub(crate) no_mac: bool,
+    /// Leaves transmit descriptors alone until told to go on.
+    pub(crate) stalls_transmit: bool,
+}
+
+pub(crate) struct Model {
+    machine: Machine,
+    memory: Device,
+    state: Mutex<State>,
+}
+
+struct State {
+    registers: BTreeMap<usize, u32>,
+    faults: Faults,
+    link: bool,
+    nvm: [u16; 3],
+    interrupt: Option<Interrupt>,
+    /// With MSI-X the causes have other bits.
+    causes: (u32, u32),
+    sent: VecDeque<Vec<u8>>,
+    reports: usize,
+    context: [u8; 16],
+}
+
+impl Model {
+    pub(crate) fn new(machine: Machine, memory: Device, faults: Faults) -> Arc<Self> {
+        let word = |i: usize| u16::from_le_bytes([MAC[i], MAC[i + 1]]);
+        let mut state = State {
+            registers: BTreeMap::new(),
+            faults,
+            link: true,
+            nvm: [word(0), word(2), word(4)],
+            interrupt: None,
+            causes: (1 << 20, 1 << 22),
+            sent: VecDeque::new(),
+            reports: 0,
+            context: [0; 16],
+        };
+        // As somebody else left it: receiving to who knows where, interrupts on.
+        state.reset();
+        state.registers.extend([(RCTL, 2), (TCTL, 2), (IMS, !0), (RDLEN, 4096), (RDT, 5)]);
+        Arc::new(Self { machine, memory, state: Mutex::new(state) })
+    }
+
+    /// Wires the interrupt up; `(receive, transmit)` are the bits of its causes.
+    pub(crate) fn connect(&self, interrupt: Interrupt, causes: (u32, u32)) {
+        let mut state = self.state.lock().unwrap();
+        state.interrupt = Some(interrupt);
+        state.causes = causes;
+    }
+
+    pub(crate) fn set_nvm(&self, words: [u16; 3]) {
+        self.state.lock().unwrap().nvm = words;
+    }
+
+    pub(crate) fn set_faults(&self, faults: Faults) {
+        self.state.lock().unwrap().faults = faults;
+    }
+
+    pub(crate) fn register(&self, offset: usize) -> u32 {
+        self.state.lock().unwrap().get(offset)
+    }
+
+    pub(crate) fn count_missed(&self, frames: u32) {
+        self.state.lock().unwrap().registers.insert(MPC, frames);
+    }
+
+    pub(crate) fn set_link(&self, up: bool) {
+        let mut state = self.state.lock().unwrap();
+        state.link = up;
+        state.raise(LSC | 1 << 24);
+    }
+
+    /// Frames that left, oldest first.
+    pub(crate) fn take_sent(&self) -> Vec<Vec<u8>> {
+        self.state.lock().unwrap().sent.drain(..).collect()
+    }
+
+    /// Completion reports written so far.
+    pub(crate) fn reports(&self) -> usize {
+        self.state.lock().unwrap().reports
+    }
+
+    fn masters_bus(&self) -> bool {
+        self.machine.is_bus_master(PciAddress::new(0, 1, 0, 0))
+    }
+
+    /// A frame from the wire. `false` when the device has no descriptor for it, or does not receive.
+    pub(crate) fn receive(&self, frame: &[u8]) -> bool {
+        self.write_back(frame, frame.len() as u16, WHOLE)
+    }
+
+    /// A write-back that says anything.
+    pub(crate) fn write_back(&self, data: &[u8], len: u16, status: u32) -> bool {
+        let mut state = self.state.lock().unwrap();
+        let (head, tail) = (state.get(RDH), state.get(RDT));
+        let ready = state.get(RCTL) & 2 != 0 && state.get(CTRL) & CTRL_MASTER_DISABLE == 0;
+        if !ready || head == tail || !self.masters_bus() {
+            return false;
+        }
+        assert_ne!(state.get(RFCTL) & 1 << 15, 0, "the model has extended descriptors only");
+        let base = u64::from(state.get(RDBAL)) | u64::from(state.get(RDBAH)) << 32;
+        let at = base + 16 * u64::from(head);
+        let mut descriptor = [0; 16];
+        self.memory.read(at, &mut descriptor);
+        assert_eq!(descriptor[8] & 1, 0, "descriptor {head} still has its done bit");
+        let buffer = u64::from_le_bytes(descriptor[..8].try_into().unwrap());
+        self.memory.write(buffer, &data[..data.len().min(2048)]);
+        // The address is overwritten, and the done bit comes last.
+        let word = u64::from(len) << 32 | u64::from(status);
+        self.memory.write(at, &[0xee; 8]);
+        self.memory.write(at + 8, &(word & !1).to_le_bytes());
+        self.memory.write(at + 8, &word.to_le_bytes());
+        let next = (head + 1) % (state.get(RDLEN) / 16);
+        state.registers.insert(RDH, next);
+        let cause = state.causes.0;
+        state.raise(cause);
+        true
+    }
+
+    /// Sets the done bit in a descriptor that is not the device's, as no device should.
+    pub(crate) fn scribble(&self, descriptor: u32, len: u16, status: u32) {
+        let state = self.state.lock().unwrap();
+        let at = u64::from(state.get(RDBAL)) + 16 * u64::from(descriptor) + 8;
+        let word = u64::from(len) << 32 | u64::from(status);
+        self.memory.write(at, &word.to_le_bytes());
+    }
+
+    /// Sends what is queued.
+    pub(crate) fn transmit(&self) {
+        let mut state = self.state.lock().unwrap();
+        let enabled = state.get(TCTL) & 2 != 0 && state.get(CTRL) & CTRL_MASTER_DISABLE == 0;
+        while enabled && self.masters_bus() && state.get(TDH) != state.get(TDT) {
+            let head = state.get(TDH);
+            let base = u64::from(state.get(TDBAL)) | u64::from(state.get(TDBAH)) << 32;
+            let at = base + 16 * u64::from(head);
+            let mut descriptor = [0; 16];
+            self.memory.read(at, &mut descriptor);
+            let command = u64::from_le_bytes(descriptor[8..].try_into().unwrap());
+            assert_ne!(command & 1 << 29, 0, "not a legacy descriptor");
+            if command & 1 << 20 == 0 {
+                state.context = descriptor;
+            } else {
+                assert_eq!(command >> 24 & 0b11, 0b11, "one whole frame, with its check sequence");
+                let address = u64::from_le_bytes(descriptor[..8].try_into().unwrap());
+                let mut frame = vec![0; (command & 0xf_ffff) as usize];
+                self.memory.read(address, &mut frame);
+                if command & 1 << 41 != 0 {
+                    insert_checksum(&mut frame, &state.context);
+                }
+                state.sent.push_back(frame);
+            }
+            if command & 1 << 27 != 0 {
+                self.memory.write(at + 12, &[1]);
+                state.reports += 1;
+                let cause = state.causes.1;
+                state.raise(cause);
+            }
+            let next = (head + 1) % (state.get(TDLEN) / 16);
+            state.registers.insert(TDH, next);
+        }
+    }
+}
+
+/// Sums from where the context says and puts the result where it says.
+fn insert_checksum(frame: &mut [u8], context: &[u8]) {
+    let (start, field) = (usize::from(context[4]), usize::from(context[5]));
+    let sum: u32 = frame[start..]
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)))
+        .sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    frame[field..field + 2].copy_from_slice(&sum.to_be_bytes());
+}
+
+impl State {
+    fn get(&self, offset: usize) -> u32 {
+        self.registers.get(&offset).copied().unwrap_or(0)
+    }
+
+    fn reset(&mut self) {
+        self.registers.clear();
+        if !self.faults.no_mac {
+            let [a, b, c, d, e, f] = MAC;
+            self.registers.insert(RAL0, u32::from_le_bytes([a, b, c, d]));
+            self.registers.insert(RAH0, 1 << 31 | u32::from_le_bytes([e, f, 0, 0]));
+        }
+    }
+
+    /// Interrupts when a cause is newly raised and not masked.
+    fn raise(&mut self, causes: u32) {
+        let before = self.get(ICR) & self.get(IMS);
+        let now = self.get(ICR) | causes;
+        self.registers.insert(ICR, now);
+        self.signal(before);
+    }
+
+    fn signal(&mut self, before: u32) {
+        if self.get(ICR) & self.get(IMS) & !before != 0
+            && let Some(interrupt) = &self.interrupt
+        {
+            interrupt.trigger();
+        }
+    }
+}
+
+impl Registers for Model {
+    fn read(&self, offset: usize, width: Width) -> u32 {
+        assert_eq!(width, Width::Dword, "registers are 32 bits wide");
+        let mut state = self.state.lock().unwrap();
+        match offset {
+            STATUS => {
+                let disabled = state.get(CTRL) & CTRL_MASTER_DISABLE != 0;
+                let masters = !disabled || state.faults.keeps_mastering;
+                0b1000_0001 | u32::from(state.link) << 1 | u32::from(masters) << 19
+            }
+            EECD => u32::from(!state.faults.stays_in_reset) << 9,
+            ICR => {
+                let causes = state.get(ICR);
+                if state.get(IMS) == 0 {
+                    state.registers.insert(ICR, 0);
+                }
+                causes
+            }
+            0x4000..0x4100 => state.registers.insert(offset, 0).unwrap_or(0),
+            _ => state.get(offset),
+        }
+    }
+
+    fn write(&self, offset: usize, width: Width, value: u32) {
+        assert_eq!(width, Width::Dword, "registers are 32 bits wide");
+        let mut state = self.state.lock().unwrap();
+        match offset {
+            CTRL if value & CTRL_RST != 0 => {
+                state.reset();
+                let pending = if state.faults.stays_in_reset { CTRL_RST } else { 0 };
+                state.registers.insert(CTRL, pending);
+            }
+            ICR => {
+                let left = state.get(ICR) & !value;
+                state.registers.insert(ICR, left);
+            }
+            IMS => {
+                let before = state.get(ICR) & state.get(IMS);
+                let mask = state.get(IMS) | value;
+                state.registers.insert(IMS, mask);
+                state.signal(before);
+            }
+            IMC => {
+                let mask = state.get(IMS) & !value;
+                state.registers.insert(IMS, mask);
+            }
+            EERD => {
+                let word = state.nvm.get(value as usize >> 2).copied().unwrap_or(0);
+                state.registers.insert(EERD, u32::from(word) << 16 | 0b10);
+            }
+            TDT => {
+                state.registers.insert(TDT, value);
+                let stalls = state.faults.stalls_transmit;
+                drop(state);
+                if !stalls {
+                    self.transmit();
+                }
+            }
+            _ => {
+                state.registers.insert(offset, value);
+            }
+        }
+    }
+}

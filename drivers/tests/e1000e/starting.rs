@@ -1,0 +1,77 @@
+use super::*;
+use drivers::Error;
+use model::MAC;
+use unikernel::nic::Link;
+
+fn probe(faults: Faults, set_up: impl FnOnce(&Model)) -> (Result<Box<dyn Nic>, Error>, u32) {
+    let pool = fake::pool(8 << 20, Policy::Never);
+    let before = pool.statistics().slots_free;
+    let (_machine, _port, model, device) = plug(pool, faults, Offers::MsiX);
+    set_up(&model);
+    let nic = drivers::probe(device, pool);
+    (nic, before - pool.statistics().slots_free)
+}
+
+#[test]
+fn it_starts_from_any_state() {
+    let rig = Rig::new();
+    assert_eq!(rig.nic.mac(), MAC);
+    assert_eq!(rig.nic.link(), Link { up: true, speed: 1000, full_duplex: true });
+    assert!(rig.machine.is_bus_master(PciAddress::new(0, 1, 0, 0)));
+    assert_eq!(rig.model.register(model::IMS), 0, "nobody has asked for interrupts yet");
+    assert_eq!(rig.pool.statistics().slots - rig.free(), TAKEN);
+}
+
+#[test]
+fn the_station_address_may_come_from_nvm() {
+    let no_mac = Faults { no_mac: true, ..Faults::default() };
+    let (nic, _) = probe(no_mac, |_| {});
+    assert_eq!(nic.unwrap().mac(), MAC);
+    for words in [[0, 0, 0], [0x0001, 0, 0], [0xffff; 3]] {
+        let (nic, taken) = probe(no_mac, |model| model.set_nvm(words));
+        assert!(matches!(nic.err(), Some(Error::NoAddress(..))), "{words:x?}");
+        assert_eq!(taken, 0);
+    }
+}
+
+#[test]
+fn a_device_that_stays_in_reset_is_an_error() {
+    let faults = Faults { stays_in_reset: true, ..Faults::default() };
+    let (nic, taken) = probe(faults, |_| {});
+    assert!(matches!(nic.err(), Some(Error::Reset(_))));
+    assert_eq!(taken, 0);
+}
+
+#[test]
+fn a_pool_too_small_names_the_remedy_and_keeps_its_memory() {
+    let pool = fake::pool(512 << 10, Policy::Never);
+    let (_machine, _port, _model, device) = plug(pool, Faults::default(), Offers::MsiX);
+    let error = drivers::probe(device, pool).err().unwrap();
+    assert!(error.to_string().contains("swiotlb="), "{error}");
+    assert_eq!(pool.statistics().slots_free, pool.statistics().slots);
+}
+
+#[test]
+fn an_unknown_device_is_named() {
+    let machine = Machine::new();
+    machine.add(3, 0, Card::new(0x8086, 0x1533, 0x0200));
+    let device = machine.root().enumerate().devices.remove(0);
+    assert!(drivers::is_nic(&device));
+    let pool = fake::pool(1 << 20, Policy::Never);
+    let error = drivers::probe(device, pool).err().unwrap().to_string();
+    assert!(error.contains("8086:1533") && error.contains("0000:00:03.0"), "{error}");
+}
+
+#[test]
+fn the_link_follows_its_interrupt() {
+    let mut rig = Rig::new();
+    assert!(rig.nic.arm());
+    rig.model.set_link(false);
+    assert!(rig.nic.interrupt().take());
+    assert!(rig.nic.arm());
+    assert_eq!(rig.nic.link(), Link::default());
+    rig.model.set_link(true);
+    assert!(rig.nic.arm());
+    assert!(rig.nic.link().up);
+    assert_eq!(rig.nic.statistics().interrupts, 2);
+}
