@@ -2,10 +2,10 @@
 
 use super::console::{Console, Line, Said};
 use super::machine::{Lab, Machine, PORT};
-use super::qmp::{self, Capability, DeviceAdd, DeviceDel, Migrate, MigrateCancel, Qmp};
+use super::qmp::{self, Capability, DeviceDel, Migrate, MigrateCancel, Qmp};
 use super::record::{CancelAt, Check, Outcome, Plan, Record, Strategy, Timeline};
 use crate::init::Channel;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -104,7 +104,6 @@ impl<'a> Session<'a> {
             plan,
             source: &mut self.source,
             destination: &mut destination,
-            nic: self.lab.profile().destination_nic.properties(),
             source_mark,
             timeline: Timeline {
                 begin,
@@ -113,7 +112,6 @@ impl<'a> Session<'a> {
                 cancelled: None,
                 detached: None,
                 resumed: None,
-                plugged: None,
                 attached: None,
                 logging_off: None,
                 over: None,
@@ -231,7 +229,6 @@ struct Run<'r> {
     plan: &'r Plan,
     source: &'r mut Side,
     destination: &'r mut Qmp,
-    nic: Map<String, Value>,
     source_mark: usize,
     timeline: Timeline,
     say: &'r mut dyn FnMut(&str),
@@ -351,29 +348,16 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Gives the guest the destination's NIC as soon as it runs there.
+    /// Listens for the guest running on the destination.
     fn look_at_destination(&mut self, patience: Duration) -> Result<()> {
         if self.timeline.resumed.is_some() {
             std::thread::sleep(patience);
-            return Ok(());
+        } else if self.destination.wait_event("RESUME", patience)?.is_some() {
+            self.timeline.resumed = Some(Instant::now());
         }
-        if self.destination.wait_event("RESUME", patience)?.is_none() {
-            return Ok(());
-        }
-        self.timeline.resumed = Some(Instant::now());
-        (self.say)("Plugging in the destination's NIC");
-        let deadline = Instant::now() + REACTION;
-        // QEMU refuses devices until the incoming migration has been wrapped up, a moment after the guest runs.
-        loop {
-            match self.destination.execute(&DeviceAdd(self.nic.clone())) {
-                Ok(_) => break,
-                Err(error) if qmp::refusal(&error).is_some() && Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                Err(error) => return Err(error).context("cannot plug in the destination's NIC"),
-            }
-        }
-        self.timeline.plugged = Some(Instant::now());
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

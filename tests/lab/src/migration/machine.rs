@@ -110,9 +110,13 @@ impl Profile {
         .map(str::to_owned)
         .collect();
         arguments.extend(self.more.iter().cloned());
-        match machine {
-            Machine::Source => arguments.extend(["-device".into(), self.source_nic.argument()]),
-            Machine::Destination => arguments.extend(["-incoming".into(), self.uri.clone()]),
+        let nic = match machine {
+            Machine::Source => &self.source_nic,
+            Machine::Destination => &self.destination_nic,
+        };
+        arguments.extend(["-device".into(), nic.argument()]);
+        if machine == Machine::Destination {
+            arguments.extend(["-incoming".into(), self.uri.clone()]);
         }
         arguments.extend(["-kernel".into(), self.kernel.clone(), "-append".into(), append.into()]);
         arguments
@@ -140,11 +144,6 @@ impl Device {
         }
     }
 
-    /// As `device_add` takes it.
-    pub fn properties(&self) -> Map<String, Value> {
-        self.properties.clone()
-    }
-
     /// As `-device` takes it: JSON, which needs no escaping rules.
     fn argument(&self) -> String {
         Value::Object(self.properties.clone()).to_string()
@@ -156,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_source_has_a_nic_at_first() {
+    fn each_machine_has_its_own_nic_and_only_one_listens() {
         let profile = Profile::nested(["0000:01:00.0", "0000:02:00.0"]);
         let source = profile.arguments(Machine::Source, "ip=10.0.2.15/24 marking=auto");
         let destination = profile.arguments(Machine::Destination, "ip=10.0.2.15/24 marking=auto");
@@ -165,7 +164,8 @@ mod tests {
             nic.contains("\"host\":\"0000:01:00.0\"") && nic.contains("\"bus\":\"rp0\""),
             "{nic}"
         );
-        assert!(!destination.iter().any(|a| a.contains("vfio-pci")));
+        assert!(destination.iter().any(|a| a.contains("\"host\":\"0000:02:00.0\"")));
+        assert!(!source.contains(&"-incoming".into()));
         assert_eq!(source.iter().filter(|a| a.contains("x-migration-capability=on")).count(), 1);
         assert!(source.windows(2).any(|w| w == ["-append", "ip=10.0.2.15/24 marking=auto"]));
         assert!(destination.windows(2).any(|w| w == ["-incoming", "unix:/run/migration"]));

@@ -10,9 +10,9 @@
 //!    |  <- migrate-set-parameters   |
 //!    |     asks the guest for the   |
 //!    |     NIC, waits, switches over ----------------------------->  RESUME
-//!    |                              | -- device_add ------------->  "nic: attached"
+//!    |                              |                               "nic: attached"
 //! ```
-//! With the cold strategy `device_del` comes first and there is no warm-up to hold.
+//! The destination's NIC is on its command line; the patched QEMU keeps the slot empty to the guest until it runs there. With the cold strategy `device_del` comes first and there is no warm-up to hold.
 
 pub mod console;
 mod driver;

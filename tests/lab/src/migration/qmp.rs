@@ -274,16 +274,6 @@ pub struct Property {
     pub name: String,
 }
 
-/// Plugs a device in: driver and properties.
-#[derive(Debug, Serialize)]
-#[serde(transparent)]
-pub struct DeviceAdd(pub serde_json::Map<String, Value>);
-
-impl Command for DeviceAdd {
-    const NAME: &'static str = "device_add";
-    type Return = Empty;
-}
-
 /// Whether a machine runs, and why not.
 #[derive(Debug, Deserialize)]
 pub struct Status {

@@ -83,8 +83,6 @@ pub struct Timeline {
     pub detached: Option<Instant>,
     /// The guest ran on the destination.
     pub resumed: Option<Instant>,
-    /// QEMU had the NIC of the destination.
-    pub plugged: Option<Instant>,
     /// The guest had taken a NIC into use again.
     pub attached: Option<Instant>,
     /// The guest had turned marking off.

@@ -136,7 +136,7 @@ fn figures(record: &Record) -> Figures {
             Strategy::Cold => between(Some(timeline.start), timeline.detached),
             _ => None,
         }),
-        attach_ms: between(timeline.plugged, timeline.attached),
+        attach_ms: between(timeline.resumed, timeline.attached),
     }
 }
 
@@ -212,7 +212,6 @@ mod tests {
             cancelled: None,
             detached: Some(at(3000)),
             resumed: Some(at(3200)),
-            plugged: Some(at(3300)),
             attached: Some(at(3500)),
             logging_off: Some(at(3201)),
             over: Some(at(3250)),
@@ -279,7 +278,7 @@ mod tests {
         assert!(result.relative(PhaseName::Warmup).unwrap() > 0.99);
         assert_eq!(result.service_gap_ms, 610.0);
         assert_eq!((result.migration.ack_ms, result.migration.detach_ms), (Some(12.0), None));
-        assert_eq!(result.migration.attach_ms, Some(200.0));
+        assert_eq!(result.migration.attach_ms, Some(300.0));
         assert_eq!((result.dma.pages_marked, result.dma.pages_marked_before), (4000, 1000));
         assert_eq!(result.samples.len(), 50);
     }

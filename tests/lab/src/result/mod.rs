@@ -133,7 +133,7 @@ pub struct Figures {
     pub ack_ms: Option<f64>,
     /// From asking the guest for the NIC to having it.
     pub detach_ms: Option<f64>,
-    /// From plugging in the destination's NIC to the guest having taken it into use.
+    /// From the guest running on the destination to its having taken that NIC into use.
     pub attach_ms: Option<f64>,
 }
 
