@@ -7,6 +7,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+/// What the C library says for ENOSPC, whoever reports it; commands run in the C locale.
+pub(crate) const FULL_DISK: &str = "No space left on device";
+
 /// Runs to the end, output captured; a failure carries the last lines of what the program said.
 pub(crate) fn run(command: &mut Command) -> Result<Output> {
     let output = command
@@ -18,12 +21,13 @@ pub(crate) fn run(command: &mut Command) -> Result<Output> {
     if !output.status.success() {
         let mut said = output.stdout;
         said.extend_from_slice(&output.stderr);
-        bail!(
-            "{} failed ({})\n{}",
-            display(command),
-            output.status,
-            tail(&String::from_utf8_lossy(&said), 15)
-        );
+        let said = String::from_utf8_lossy(&said);
+        // A program that meets a full disk tends to say so once for every file.
+        let said = match said.lines().find(|line| line.contains(FULL_DISK)) {
+            Some(line) => tail(line, 1),
+            None => tail(&said, 15),
+        };
+        bail!("{} failed ({})\n{said}", display(command), output.status);
     }
     Ok(output)
 }

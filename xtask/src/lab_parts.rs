@@ -9,7 +9,12 @@ use lab::{
 };
 use tempfile::TempDir;
 
-use crate::{build, cli, host_kernel, progress::Step, qemu};
+use crate::{
+    build, cli, host_kernel,
+    progress::Step,
+    qemu,
+    tools::{self, Tool},
+};
 
 /// Everything to start the lab with. Keeps its files as long as it lives.
 #[derive(Debug)]
@@ -21,8 +26,17 @@ pub(crate) struct LabParts {
     _directory: TempDir,
 }
 
+/// What packing the lab takes of the machine, besides what builds QEMU.
+const TOOLS: &[Tool] = &[
+    Tool::program("dpkg-deb", "dpkg"),
+    Tool::program("xz", "xz-utils"),
+    Tool::program("ldd", "libc-bin"),
+    Tool::program("setpriv", "util-linux"),
+];
+
 /// Builds the guest, the patched QEMU and the lab's host.
 pub(crate) fn prepare(host: &cli::Host) -> Result<LabParts> {
+    tools::require("the lab", TOOLS)?;
     let kernel = host_kernel::get(host.host_kernel.as_deref())?;
     let guest = build::guest()?;
     let init = build::lab_init()?;

@@ -41,9 +41,12 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("error: {error:#}");
             if is_full_disk(&error) {
+                let cache = paths::cache().unwrap_or_default();
                 eprintln!(
-                    "A disk is full: free some space, or set GODWIT_CACHE to a directory on \
-                     another disk."
+                    "A disk is full: free some space on it, or set GODWIT_CACHE to a directory on \
+                     another disk (the cache is {}, temporary files are in {})",
+                    cache.display(),
+                    std::env::temp_dir().display()
                 );
             }
             ExitCode::FAILURE
@@ -53,6 +56,5 @@ fn main() -> ExitCode {
 
 /// Whether an error, ours or that of a program we ran, is for want of space.
 fn is_full_disk(error: &anyhow::Error) -> bool {
-    // What the C library says for ENOSPC, whoever reports it; commands run in the C locale.
-    format!("{error:#}").contains("No space left on device")
+    format!("{error:#}").contains(command::FULL_DISK)
 }
