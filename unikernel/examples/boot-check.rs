@@ -40,6 +40,7 @@ mod bare {
         match name {
             "timer" => timer().await,
             "line" => line().await,
+            "clock" => clock().await,
             "idle" => println!("check: idle"),
             "exit" => power::exit(5),
             "panic" => panic!("on purpose"),
@@ -71,6 +72,14 @@ mod bare {
             assert!(passed.as_millis() >= ms, "{ms} ms took {passed}");
         }
         println!("check: timer after {} ms", start.elapsed().as_millis());
+    }
+
+    /// Says the time for ever, to be watched from outside, across a migration too.
+    async fn clock() {
+        for tick in 0u64.. {
+            println!("check: tick {tick} at {} ms", Instant::now().as_millis());
+            Timer::after_millis(100).await;
+        }
     }
 
     /// The PC's interval timer, as firmware left it, ticks on line 0 at 18.2 Hz.
