@@ -2,7 +2,10 @@
 
 use alloc::rc::Rc;
 use core::cell::Cell;
+use core::fmt;
 
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::signal::Signal;
 use embassy_time::{Duration, Instant, Timer};
 use unikernel::dma::Pool;
 use unikernel::net::{Stack, Traffic};
@@ -22,6 +25,7 @@ struct Shared {
     recorder: Recorder,
     migration: Cell<Migration>,
     rates: Cell<Rates>,
+    check: Signal<NoopRawMutex, ()>,
 }
 
 /// What is known of live migration.
@@ -55,7 +59,8 @@ impl App {
     pub fn new(stack: Stack, pool: &'static Pool, recorder: Recorder) -> Self {
         stack.observe(alloc::boxed::Box::new(recorder.clone()));
         let (migration, rates) = (Cell::default(), Cell::default());
-        Self(Rc::new(Shared { stack, pool, recorder, migration, rates }))
+        let check = Signal::new();
+        Self(Rc::new(Shared { stack, pool, recorder, migration, rates, check }))
     }
 
     /// The network.
@@ -105,6 +110,40 @@ impl App {
         report
     }
 
+    /// Has [`check_on_request`](Self::check_on_request) check the frames. It does not wait for the end.
+    pub fn request_check(&self) {
+        self.0.check.signal(());
+    }
+
+    /// Checks integrity whenever that is requested, for ever.
+    pub async fn check_on_request(&self) -> ! {
+        loop {
+            self.0.check.wait().await;
+            self.check_integrity().await;
+        }
+    }
+
+    /// Says on the console when the network is up, and again whenever the address changes. For ever; scripts read it.
+    pub async fn announce(&self) -> ! {
+        let mut announced = None;
+        loop {
+            let lease = self.stack().lease();
+            let nic = self.stack().with_nic(|nic| (nic.family(), nic.mac()));
+            if let (Some(lease), Some((family, mac))) = (lease, nic)
+                && self.stack().link().up
+                && announced != Some(lease.address)
+            {
+                announced = Some(lease.address);
+                unikernel::println!(
+                    "godwit: ready ip={} nic={family} mac={}",
+                    lease.address,
+                    Mac(mac)
+                );
+            }
+            self.stack().changed().await;
+        }
+    }
+
     /// Takes the rates, for ever.
     pub async fn measure_rates(&self) -> ! {
         let (mut then, mut before) = (Instant::now(), self.stack().traffic());
@@ -128,5 +167,15 @@ impl Rates {
             tx_frames: per_second(before.tx_frames, after.tx_frames, 1),
             tx_bits: per_second(before.tx_bytes, after.tx_bytes, 8),
         }
+    }
+}
+
+/// A station address as people write it.
+pub(crate) struct Mac(pub(crate) [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
     }
 }

@@ -9,6 +9,7 @@ extern crate alloc;
 
 pub mod app;
 pub mod iperf3;
+pub mod migration;
 pub mod recorder;
 pub mod sink;
 pub mod status;

@@ -3,17 +3,7 @@
 #![forbid(unsafe_code)]
 
 #[cfg(target_os = "none")]
-mod bare {
-    use embassy_executor::Spawner;
-    use unikernel::Kernel;
-
-    unikernel::entry!(main);
-
-    fn main(kernel: Kernel, _spawner: Spawner) {
-        kernel.command_line.finish();
-        unikernel::println!("godwit: hello");
-    }
-}
+mod boot;
 
 /// The image is a guest's kernel; on a host there is only this to say.
 #[cfg(not(target_os = "none"))]

@@ -18,6 +18,7 @@ pub mod mmio;
 pub mod net;
 pub mod nic;
 pub mod pci;
+pub mod random;
 pub mod time;
 
 #[cfg(target_os = "none")]

@@ -7,7 +7,7 @@ use embassy_time::Instant;
 use serde::Serialize;
 use unikernel::dma::Policy;
 
-use crate::app::App;
+use crate::app::{App, Mac};
 
 /// `/status.json`.
 #[derive(Serialize)]
@@ -86,7 +86,7 @@ impl Status {
             let (link, counters) = (nic.link(), nic.statistics());
             Nic {
                 family: nic.family(),
-                mac: mac(nic.mac()),
+                mac: Mac(nic.mac()).to_string(),
                 link_up: link.up,
                 link_mbit_per_s: link.speed,
                 missed: counters.missed,
@@ -223,10 +223,6 @@ const FOOT: &str = r#"</table>
 <p><a href="/capture.pcapng">capture</a> · <a href="/check">check the recorded frames</a> ·
 <a href="/status.json">JSON</a>
 "#;
-
-fn mac(bytes: [u8; 6]) -> String {
-    bytes.map(|byte| format!("{byte:02x}")).join(":")
-}
 
 fn duration(ms: u64) -> String {
     let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);

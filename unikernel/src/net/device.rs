@@ -38,6 +38,8 @@ pub(super) struct Device {
     pub(super) nic: Option<Box<dyn Nic>>,
     pub(super) observer: Option<Box<dyn Observer>>,
     pub(super) traffic: Traffic,
+    /// Whether what is sent arrives anywhere. What is held back until it does need not be repeated.
+    pub(super) link_up: bool,
     pool: &'static Pool,
     /// A transmit buffer in hand: a token must exist before it is known whether a frame will be written to it, and most
     /// tokens are never used.
@@ -52,6 +54,7 @@ impl Device {
             nic: None,
             observer: None,
             traffic: Traffic::default(),
+            link_up: false,
             pool,
             spare: None,
             scratch: Box::new([0; MAX_FRAME]),
@@ -61,6 +64,7 @@ impl Device {
     /// Takes the NIC out, with every buffer that was held for it.
     pub(super) fn remove(&mut self) -> Option<Box<dyn Nic>> {
         self.spare = None;
+        self.link_up = false;
         self.nic.take()
     }
 
@@ -77,7 +81,7 @@ impl Device {
         if self.spare.is_none() {
             self.spare = self.pool.transmit_buffer();
         }
-        self.spare.is_some() && nic.transmit_ready()
+        self.link_up && self.spare.is_some() && nic.transmit_ready()
     }
 }
 

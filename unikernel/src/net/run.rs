@@ -124,7 +124,7 @@ impl Inner {
 
     fn sleep_until(&mut self, now: Instant) -> Next {
         let sockets = self.interface.poll_at(now, &self.sockets);
-        let can_send = self.link.up && self.device.transmit_ready();
+        let can_send = self.device.transmit_ready();
         let sockets = match sockets {
             Some(at) if can_send && at <= now => return Next::Again,
             Some(at) if can_send => Some(at),
@@ -155,6 +155,7 @@ impl Inner {
             self.announce = Announce { sent: 0, at: Some(now) };
         }
         self.link = link;
+        self.device.link_up = link.up;
         true
     }
 

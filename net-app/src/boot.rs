@@ -1,0 +1,154 @@
+//! From the booted kernel to the running services.
+
+extern crate alloc;
+
+use alloc::vec::Vec;
+
+use embassy_executor::Spawner;
+use net_app::app::App;
+use net_app::migration::{self, Place, Port};
+use net_app::recorder::{self, Recorder};
+use net_app::{iperf3, sink, status};
+use unikernel::Kernel;
+use unikernel::cmdline::{CommandLine, Size};
+use unikernel::dma::Pool;
+use unikernel::net::{Addressing, Config, Ipv4Address, Stack};
+use unikernel::pci::{Device, Root, Topology};
+
+/// Ports that are watched.
+const PORTS: usize = 16;
+/// The flight recorder's size unless `recorder=` says otherwise.
+const RECORDER: Size = Size(8 << 20);
+
+unikernel::entry!(main);
+
+fn main(kernel: Kernel, spawner: Spawner) {
+    let config = network(&kernel.command_line);
+    let recorder = kernel.command_line.value("recorder", RECORDER);
+    kernel.command_line.finish();
+
+    let stack = Stack::new(kernel.dma, config);
+    let app = App::new(stack, kernel.dma, flight_recorder(recorder, kernel.dma));
+    for range in &kernel.ecam {
+        match Root::from_ecam(range) {
+            Ok(root) => bring_up(&app, root.enumerate(), spawner),
+            Err(error) => log::error!("pci: {error}"),
+        }
+    }
+    if kernel.ecam.is_empty() {
+        log::error!("pci: ACPI names no ECAM (MCFG table): no devices; QEMU's q35 machine has it");
+    }
+    start(&app, spawner);
+}
+
+fn network(command_line: &CommandLine<'_>) -> Config {
+    let addressing = command_line.value("ip", Addressing::Dhcp);
+    let gateway = command_line.value("gw", Ipv4Address::UNSPECIFIED);
+    Config {
+        addressing,
+        gateway: (!gateway.is_unspecified()).then_some(gateway),
+        seed: unikernel::random::seed(),
+    }
+}
+
+fn flight_recorder(size: Size, pool: &Pool) -> Recorder {
+    let frames = recorder::capacity(size.0, pool.statistics().slots).unwrap_or_else(|frames| {
+        log::warn!(
+            "recorder={size} does not fit the DMA pool beside the NIC's rings: keeping {frames} frames; \
+             a larger swiotlb= makes room"
+        );
+        frames
+    });
+    Recorder::new(frames)
+}
+
+/// Starts the first NIC there is, and watches the ports.
+fn bring_up(app: &App, topology: Topology, spawner: Spawner) {
+    let nics: Vec<Device> =
+        topology.devices.iter().filter(|device| drivers::is_nic(device)).cloned().collect();
+    let mut in_use = None;
+    for device in nics {
+        let address = device.address();
+        if app.stack().with_nic(|_| ()).is_some() {
+            log::warn!("nic: {address} is a second NIC, left alone");
+            continue;
+        }
+        match drivers::probe(device, app.pool()) {
+            Ok(nic) => {
+                app.stack().attach(nic);
+                in_use = Some(address);
+            }
+            Err(error) => log::error!("nic: {error}"),
+        }
+    }
+
+    let covered = |address| topology.bridges_above(address).any(migration::has_capability);
+    if in_use.is_some_and(|nic| !covered(nic)) {
+        migration::mark_always(app.pool());
+    }
+    for bridge in &topology.bridges {
+        let address = bridge.address();
+        let above = in_use.and_then(|nic| topology.bridges_above(nic).next());
+        let place = Place {
+            holds_nic: above.is_some_and(|above| above.address() == address),
+            covered: migration::has_capability(bridge) || covered(address),
+        };
+        let Some(port) = Port::new(app, bridge, place, drivers::probe) else { continue };
+        match watch(port) {
+            Ok(task) => spawner.spawn(task),
+            Err(_) => log::warn!("slot: {address}: not watched: there are more than {PORTS}"),
+        }
+    }
+}
+
+fn start(app: &App, spawner: Spawner) {
+    // Each task is spawned once, which is what its pool has room for.
+    let all = "a task that is spawned once";
+    spawner.spawn(run_stack(app.clone()).expect(all));
+    spawner.spawn(announce(app.clone()).expect(all));
+    spawner.spawn(serve_iperf3(app.clone()).expect(all));
+    spawner.spawn(serve_status(app.clone()).expect(all));
+    spawner.spawn(serve_sink(app.clone()).expect(all));
+    spawner.spawn(measure_rates(app.clone()).expect(all));
+    spawner.spawn(check_on_request(app.clone()).expect(all));
+}
+
+#[embassy_executor::task]
+async fn run_stack(app: App) {
+    app.stack().run().await;
+}
+
+#[embassy_executor::task]
+async fn announce(app: App) {
+    app.announce().await;
+}
+
+#[embassy_executor::task]
+async fn serve_iperf3(app: App) {
+    iperf3::serve(app.stack()).await;
+}
+
+#[embassy_executor::task]
+async fn serve_status(app: App) {
+    status::serve(&app).await;
+}
+
+#[embassy_executor::task]
+async fn serve_sink(app: App) {
+    sink::serve(&app).await;
+}
+
+#[embassy_executor::task]
+async fn measure_rates(app: App) {
+    app.measure_rates().await;
+}
+
+#[embassy_executor::task]
+async fn check_on_request(app: App) {
+    app.check_on_request().await;
+}
+
+#[embassy_executor::task(pool_size = PORTS)]
+async fn watch(port: Port) {
+    port.watch().await;
+}

@@ -1,0 +1,270 @@
+//! What a live migration asks of the guest: an agent for the capability of each port, and NICs that come and go in the
+//! port's slot.
+//!
+//! One task watches one [`Port`]. The capability's interrupt is the port's hot-plug interrupt, so at each one it looks
+//! at both, and at the capability first: what a NIC received before it left has to be marked as the hypervisor's present
+//! state demands.
+
+use alloc::boxed::Box;
+
+use embassy_futures::select::select;
+use embassy_time::{Duration, Instant, Timer};
+use migrate_agent::{Agent, Event, Marker, Registers, Unusable};
+use unikernel::dma::{Policy, Pool};
+use unikernel::nic::Nic;
+use unikernel::pci::{Bridge, Device, Slot, SlotEvent, Vector, VendorCapability};
+
+use crate::app::App;
+
+/// How often a port is looked at without an interrupt: one may be lost.
+const IDLE: Duration = Duration::from_secs(1);
+/// The same while the hypervisor logs: this is how lazily MARKED is kept.
+const LOGGING: Duration = Duration::from_millis(100);
+/// How long after a move the recorder's check waits for a NIC.
+const NIC_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Starts the driver of a device.
+pub type Probe = fn(Device, &'static Pool) -> Result<Box<dyn Nic>, drivers::Error>;
+
+/// What is around a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The stack's NIC is in its slot.
+    pub holds_nic: bool,
+    /// It, or a bridge above it, has a migration capability.
+    pub covered: bool,
+}
+
+/// A port with a slot, a migration capability, or both.
+pub struct Port {
+    app: App,
+    bridge: Bridge,
+    probe: Probe,
+    slot: Option<Slot>,
+    agent: Option<Agent<Capability>>,
+    vector: Option<Vector>,
+    place: Place,
+    /// When to check what the recorder holds, at the latest.
+    check_at: Option<Instant>,
+}
+
+impl Port {
+    /// Takes a bridge over; `None` if there is nothing about it to watch.
+    pub fn new(app: &App, bridge: &Bridge, place: Place, probe: Probe) -> Option<Self> {
+        let slot = Slot::new(bridge).unwrap_or_else(|error| {
+            log::error!("slot: {error}: NICs cannot be plugged there");
+            None
+        });
+        let agent = agent(bridge);
+        let vector = match (&slot, &agent) {
+            (None, None) => return None,
+            (None, Some(_)) => bridge
+                .enable_interrupt()
+                .inspect_err(|error| log::warn!("agent: {error}: looking every so often"))
+                .ok(),
+            (Some(_), _) => None,
+        };
+        let mut port = Self {
+            app: app.clone(),
+            bridge: bridge.clone(),
+            probe,
+            slot,
+            agent,
+            vector,
+            place,
+            check_at: None,
+        };
+        if let Some(agent) = &mut port.agent {
+            // Every driver there is receives through the DMA layer, which marks. With `marking=never` this is a lie,
+            // and meant to be one: it is there to show what happens then.
+            agent.promise(true, true);
+        }
+        Some(port)
+    }
+
+    /// Watches the port, for ever.
+    pub async fn watch(mut self) -> ! {
+        let interrupt = match (&self.slot, &self.vector) {
+            (Some(slot), _) => Some(slot.interrupt()),
+            (None, vector) => vector.as_ref().map(|vector| vector.interrupt.clone()),
+        };
+        loop {
+            self.serve().await;
+            if let Some(vector) = &self.vector {
+                vector.interrupt.unmask();
+            }
+            let logging = self.agent.as_ref().is_some_and(Agent::logging);
+            let timer = Timer::after(if logging { LOGGING } else { IDLE });
+            match &interrupt {
+                Some(interrupt) => drop(select(interrupt.wait(), timer).await),
+                None => timer.await,
+            }
+        }
+    }
+
+    /// Deals with everything that has happened.
+    async fn serve(&mut self) {
+        self.poll_agent();
+        while let Some(event) = self.slot.as_mut().and_then(Slot::poll) {
+            match event {
+                SlotEvent::EjectRequested | SlotEvent::Removed => self.let_go().await,
+                SlotEvent::Inserted => self.take_in().await,
+            }
+            // Powering a slot takes a while; logging may have begun meanwhile.
+            self.poll_agent();
+        }
+        if self.check_at.is_some_and(|at| self.place.holds_nic || Instant::now() >= at) {
+            self.check_at = None;
+            self.app.request_check();
+        }
+    }
+
+    fn poll_agent(&mut self) {
+        let Some(agent) = &mut self.agent else { return };
+        let mut marker = PoolMarker(self.app.pool());
+        loop {
+            match agent.poll(&mut marker) {
+                Event::None => break,
+                Event::LoggingStarted { epoch, caught_up } => {
+                    unikernel::println!("agent: logging on epoch={epoch} caught-up={caught_up}");
+                }
+                Event::LoggingStopped { epoch } => {
+                    unikernel::println!("agent: logging off epoch={epoch}");
+                    self.app.request_check();
+                }
+                Event::Moved { epoch } => {
+                    unikernel::println!("agent: moved epoch={epoch}");
+                    self.app.update_migration(|migration| migration.moves += 1);
+                    self.check_at = Some(Instant::now() + NIC_PATIENCE);
+                }
+            }
+        }
+        let (logging, epoch) = (agent.logging(), agent.epoch());
+        self.app.update_migration(|migration| {
+            migration.capability = true;
+            migration.logging = logging;
+            migration.epoch = epoch;
+        });
+    }
+
+    /// Gives the slot's card up.
+    async fn let_go(&mut self) {
+        if core::mem::take(&mut self.place.holds_nic) {
+            if let Some(mut nic) = self.app.stack().detach() {
+                nic.stop();
+            }
+            unikernel::println!("nic: detached");
+        }
+        if let Some(slot) = &mut self.slot {
+            slot.power_off().await;
+        }
+    }
+
+    /// Takes the slot's card into use.
+    async fn take_in(&mut self) {
+        let Some(slot) = &mut self.slot else { return };
+        if let Err(error) = slot.power_on().await {
+            log::error!("slot: {error}");
+            return;
+        }
+        for device in self.bridge.attach() {
+            if !drivers::is_nic(&device) {
+                log::info!("slot: {} is not a NIC, left alone", device.address());
+            } else if self.app.stack().with_nic(|_| ()).is_some() {
+                log::warn!("slot: {} is a second NIC, left alone", device.address());
+            } else {
+                self.start(device);
+            }
+        }
+    }
+
+    fn start(&mut self, device: Device) {
+        match (self.probe)(device, self.app.pool()) {
+            Ok(nic) => {
+                let family = nic.family();
+                self.place.holds_nic = true;
+                if !self.place.covered {
+                    mark_always(self.app.pool());
+                }
+                self.app.stack().attach(nic);
+                unikernel::println!("nic: attached {family}");
+            }
+            Err(error) => log::error!("nic: {error}"),
+        }
+    }
+}
+
+/// Marks everything from now on, and says so once: there is no capability above the NIC.
+pub fn mark_always(pool: &Pool) {
+    if pool.policy() == Policy::Auto && !pool.is_marking() {
+        unikernel::println!("agent: no capability above the NIC, marking always");
+        pool.mark_always();
+    }
+}
+
+/// Whether a bridge tells when the hypervisor logs.
+pub fn has_capability(bridge: &Bridge) -> bool {
+    agent(bridge).is_some()
+}
+
+/// The agent of a bridge, if it has a capability to rely on.
+fn agent(bridge: &Bridge) -> Option<Agent<Capability>> {
+    bridge.function().vendor_capabilities().find_map(|capability| {
+        match Agent::probe(Capability(capability)) {
+            Ok(agent) => Some(agent),
+            // Red Hat's bridges have other capabilities as well.
+            Err(Unusable::OtherKind) => None,
+            Err(why) => {
+                log::warn!("agent: {}: {why}: as if there were none", bridge.address());
+                None
+            }
+        }
+    })
+}
+
+/// Configuration space as the agent wants it. What lies outside the capability reads as all ones.
+struct Capability(VendorCapability);
+
+impl Registers for Capability {
+    fn read8(&self, offset: u8) -> u8 {
+        self.0.read8(offset).unwrap_or(u8::MAX)
+    }
+
+    fn read16(&self, offset: u8) -> u16 {
+        self.0.read16(offset).unwrap_or(u16::MAX)
+    }
+
+    fn read32(&self, offset: u8) -> u32 {
+        self.0.read32(offset).unwrap_or(u32::MAX)
+    }
+
+    fn write16(&mut self, offset: u8, value: u16) {
+        // Refused outside the capability, which is all there is to do about it.
+        let _ = self.0.write16(offset, value);
+    }
+
+    fn write32(&mut self, offset: u8, value: u32) {
+        let _ = self.0.write32(offset, value);
+    }
+}
+
+/// The DMA layer as the agent drives it.
+struct PoolMarker(&'static Pool);
+
+impl Marker for PoolMarker {
+    fn start(&mut self) {
+        self.0.start_marking();
+    }
+
+    fn catch_up(&mut self) -> u64 {
+        self.0.catch_up()
+    }
+
+    fn stop(&mut self) {
+        self.0.stop_marking();
+    }
+
+    fn marked(&self) -> u64 {
+        self.0.pages_marked()
+    }
+}
