@@ -12,7 +12,7 @@ use crate::{
     cli::Demo,
     lab_parts,
     migrate::{self, REPORT},
-    rehearsal::{self, Script},
+    rehearsal::{self, Kind, Script},
 };
 
 pub(crate) fn main(options: &Demo) -> Result<ExitCode> {
@@ -22,6 +22,7 @@ pub(crate) fn main(options: &Demo) -> Result<ExitCode> {
         nic: migrate::model(options.nic),
         strategy: Strategy::Warm,
         marking: "auto".into(),
+        traffic: Kind::Udp,
         rate: None,
         measure: Duration::from_secs(options.seconds.into()),
         cancel_at: None,

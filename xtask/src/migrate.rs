@@ -17,7 +17,8 @@ use lab::{
 use crate::{
     cli::{self, CancelAt, Guest, LabKind, LabNic, Marking, Migrate, Strategy, Traffic},
     lab_parts,
-    rehearsal::{self, Script},
+    rehearsal::{self, Kind, Script},
+    tools::{self, Tool},
 };
 
 /// Where the report goes that nobody named a place for.
@@ -26,6 +27,9 @@ pub(crate) const REPORT: &str = "report";
 pub(crate) fn main(options: &Migrate) -> Result<ExitCode> {
     let directory = options.report.clone().unwrap_or_else(|| PathBuf::from(REPORT));
     let script = script(options, &directory)?;
+    if script.traffic == Kind::Tcp {
+        tools::require("TCP traffic", &[Tool::program("iperf3", "iperf3")])?;
+    }
     let parts = lab_parts::prepare(&options.host)?;
     let result = rehearsal::run(&script, &parts)?;
     let page = publish(&result, &directory, options.json.as_deref())?;
@@ -73,9 +77,6 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
     if options.guest == Guest::Linux {
         bail!("`--guest linux` is not available yet; `--guest godwit` is");
     }
-    if options.traffic == Traffic::Tcp {
-        bail!("`--traffic tcp` is not available yet; `--traffic udp` is");
-    }
     if options.strategy == Strategy::Failover {
         bail!("`--strategy failover` is not available yet; `warm` and `cold` are");
     }
@@ -98,6 +99,10 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
             Marking::Never => "never",
         }
         .into(),
+        traffic: match options.traffic {
+            Traffic::Udp => Kind::Udp,
+            Traffic::Tcp => Kind::Tcp,
+        },
         rate,
         measure: Duration::from_secs(options.seconds.into()),
         cancel_at: options.cancel_at.map(|at| match at {

@@ -5,18 +5,19 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use lab::{
     host::{Setup, VirtualHost},
-    migration::{CancelAt, Plan, Session, Strategy},
+    migration::{self, CancelAt, Plan, Record, Session, Strategy},
     nested::NestedLab,
     parts::{Accelerator, NicModel},
     result::{self, Facts, Migration, Saturated, Setting, Traffic},
     segment::{Segment, UnknownUnicast},
-    source::{self, Rate, Station, UdpSource},
+    source::{self, Meter, Rate, Slirp, Station, TcpSource, UdpSource},
 };
 
 use crate::{lab_parts::LabParts, progress::Step};
@@ -49,11 +50,24 @@ const WARMUP: Duration = Duration::from_secs(8);
 /// What the migration may send in the warm-up, in bytes a second.
 const BANDWIDTH: u64 = 24 << 20;
 
+/// The guest's iperf3 server.
+const IPERF3_PORT: u16 = 5201;
+
+/// What to drive at the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Our own datagrams, numbered.
+    Udp,
+    /// Stock iperf3.
+    Tcp,
+}
+
 /// What to rehearse.
 #[derive(Debug, Clone)]
 pub(crate) struct Script {
     pub(crate) nic: NicModel,
     pub(crate) strategy: Strategy,
+    pub(crate) traffic: Kind,
     /// The guest's policy: `auto`, `always` or `never`.
     pub(crate) marking: String,
     /// In bits a second; measured when not given.
@@ -75,15 +89,23 @@ pub(crate) fn run(script: &Script, parts: &LabParts) -> Result<Migration> {
         .with_context(|| format!("cannot create {}", script.logs.display()))?;
     // Not in the logs' directory: a socket's path has at most 107 characters.
     let sockets = tempfile::Builder::new().prefix("godwit-segment-").tempdir()?;
-    let segment = Segment::start(None)?;
-    let nics = ["source", "destination"].map(|name| sockets.path().join(name));
-    for nic in &nics {
-        segment.listen(&nic.display().to_string(), nic, UnknownUnicast::Flood)?;
+    let segment = Arc::new(Segment::start(None)?);
+    let nics = ["nic-source", "nic-destination"].map(|name| sockets.path().join(name));
+    for (name, path) in ["nic-source", "nic-destination"].iter().zip(&nics) {
+        segment.listen(name, path, UnknownUnicast::Flood)?;
     }
     let mut lab = boot_lab(script, parts, [&nics[0], &nics[1]])?;
-    let (_, sender, receiver) = segment.local("traffic");
-    let config = source::Config { from: SOURCE, to: GUEST, ip_length: IP_LENGTH };
-    let traffic = UdpSource::start(sender, receiver, config)?;
+    let load = match script.traffic {
+        Kind::Udp => {
+            let (_, sender, receiver) = segment.local("traffic");
+            let config = source::Config { from: SOURCE, to: GUEST, ip_length: IP_LENGTH };
+            Load::Udp(UdpSource::start(sender, receiver, config)?)
+        }
+        Kind::Tcp => {
+            let slirp = Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, IPERF3_PORT)?;
+            Load::Tcp { slirp, segment: segment.clone(), logs: script.logs.clone() }
+        }
+    };
 
     let append = format!("ip={}/24 gw=10.0.2.2 marking={}", GUEST.ip, script.marking);
     let mut narrator = Narrator::default();
@@ -92,11 +114,10 @@ pub(crate) fn run(script: &Script, parts: &LabParts) -> Result<Migration> {
 
     let mut saturated = None;
     if script.rate.is_none() || script.saturated_warmup {
-        let before = measure_saturated(&traffic)?;
-        saturated = Some(Saturated { before, warmup: None });
+        session.say("Measuring what the guest takes when flooded");
+        saturated = Some(Saturated { before: load.saturate()?, warmup: None });
     }
     if let (Some(saturated), true) = (&mut saturated, script.saturated_warmup) {
-        traffic.begin(Rate::Saturating);
         let plan = Plan {
             before: SETTLE,
             warmup: SETTLE + SATURATION,
@@ -104,43 +125,103 @@ pub(crate) fn run(script: &Script, parts: &LabParts) -> Result<Migration> {
             cancel_at: Some(CancelAt::Warmup),
             ..plan(script)
         };
-        let record = session.migrate(&plan, &traffic)?;
+        let (record, meter) = load.carry(None, |traffic| session.migrate(&plan, traffic))?;
         let until = record.timeline.cancelled.unwrap_or(record.timeline.end);
-        let received = traffic.trace().received(record.timeline.start, until);
-        saturated.warmup = Some(received.bits_per_s);
+        saturated.warmup = Some(meter.received(record.timeline.start, until).bits_per_s);
     }
-    let rate = script.rate.unwrap_or_else(|| {
-        let measured = saturated.map_or(0.0, |saturated| saturated.before);
-        (measured * SHARE) as u64
-    });
+    let measured = saturated.map_or(0.0, |saturated| saturated.before);
+    let rate = script.rate.unwrap_or((measured * SHARE) as u64);
 
-    let migrate = |session: &mut Session<'_>, plan: &Plan| {
-        traffic.begin(Rate::Paced(rate));
-        std::thread::sleep(SETTLE);
-        let record = session.migrate(plan, &traffic)?;
-        let setting = Setting {
-            marking: script.marking.clone(),
-            nic: script.nic.name().into(),
-            lab: "nested".into(),
-            guest: "godwit".into(),
-            traffic: Traffic {
-                kind: "udp".into(),
-                paced_bits_per_s: Some(rate as f64),
-                ip_length: Some(IP_LENGTH),
-            },
-            saturated,
-            facts: facts(parts),
-        };
-        Ok::<_, anyhow::Error>(result::build(&record, &traffic.trace(), setting))
+    let setting = Setting {
+        marking: script.marking.clone(),
+        nic: script.nic.name().into(),
+        lab: "nested".into(),
+        guest: "godwit".into(),
+        traffic: Traffic {
+            kind: load.name().into(),
+            paced_bits_per_s: Some(rate as f64),
+            ip_length: matches!(load, Load::Udp(_)).then_some(IP_LENGTH),
+        },
+        saturated,
+        facts: facts(parts),
     };
-    let mut result = migrate(&mut session, &plan(script))?;
+    let mut migrate = |plan: &Plan| {
+        let (record, meter) = load.carry(Some(rate), |traffic| session.migrate(plan, traffic))?;
+        Ok::<_, anyhow::Error>(result::build(&record, &*meter, setting.clone()))
+    };
+    let mut result = migrate(&plan(script))?;
     if script.cancel_at.is_some() {
         let again = Plan { cancel_at: None, ..plan(script) };
-        result.second = Some(Box::new(migrate(&mut session, &again)?));
+        result.second = Some(Box::new(migrate(&again)?));
     }
     drop(session);
     narrator.finish();
     Ok(result)
+}
+
+/// What drives traffic at the guest.
+enum Load {
+    Udp(UdpSource),
+    Tcp { slirp: Slirp, segment: Arc<Segment>, logs: PathBuf },
+}
+
+impl Load {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Udp(_) => "udp",
+            Self::Tcp { .. } => "tcp",
+        }
+    }
+
+    /// Carries out `migrate` under traffic of `rate` bits a second, or all that the guest takes.
+    fn carry(
+        &self,
+        rate: Option<u64>,
+        migrate: impl FnOnce(&dyn migration::Traffic) -> Result<Record>,
+    ) -> Result<(Record, Box<dyn Meter>)> {
+        match self {
+            Self::Udp(source) => {
+                source.begin(rate.map_or(Rate::Saturating, Rate::Paced));
+                std::thread::sleep(SETTLE);
+                let record = migrate(source)?;
+                source.set_rate(Rate::Idle);
+                Ok((record, Box::new(source.trace())))
+            }
+            Self::Tcp { slirp, segment, logs } => {
+                let source = TcpSource::start(slirp.address(), rate, segment.clone(), logs)?;
+                std::thread::sleep(SETTLE);
+                let record = migrate(&source)?;
+                Ok((record, Box::new(source.finish()?)))
+            }
+        }
+    }
+
+    /// Bits a second the guest receives when it is flooded.
+    fn saturate(&self) -> Result<f64> {
+        let pause = || {
+            std::thread::sleep(SETTLE);
+            let from = Instant::now();
+            std::thread::sleep(SATURATION);
+            (from, Instant::now())
+        };
+        let rate = match self {
+            Self::Udp(source) => {
+                source.begin(Rate::Saturating);
+                let (from, to) = pause();
+                source.set_rate(Rate::Idle);
+                source.trace().received(from, to).bits_per_s
+            }
+            Self::Tcp { slirp, segment, logs } => {
+                let source = TcpSource::start(slirp.address(), None, segment.clone(), logs)?;
+                let (from, to) = pause();
+                source.finish()?.received(from, to).bits_per_s
+            }
+        };
+        if rate <= 0.0 {
+            bail!("the guest is up, but nothing the traffic source sends arrives");
+        }
+        Ok(rate)
+    }
 }
 
 fn plan(script: &Script) -> Plan {
@@ -171,23 +252,6 @@ fn boot_lab(script: &Script, parts: &LabParts, segment: [&Path; 2]) -> Result<Ne
     lab.set_capability(script.capability);
     step.finish(format_args!("{} NICs bound to vfio-pci", nics.len()));
     Ok(lab)
-}
-
-/// Bits a second the guest receives when it is flooded.
-fn measure_saturated(traffic: &UdpSource) -> Result<f64> {
-    let step = Step::new("Measuring what the guest takes when flooded");
-    traffic.begin(Rate::Saturating);
-    std::thread::sleep(SETTLE);
-    let from = Instant::now();
-    std::thread::sleep(SATURATION);
-    let to = Instant::now();
-    traffic.set_rate(Rate::Idle);
-    let rate = traffic.trace().received(from, to).bits_per_s;
-    if rate <= 0.0 {
-        anyhow::bail!("the guest is up, but reports no datagram of the traffic source");
-    }
-    step.finish(format_args!("{:.1} Mbit/s", rate / 1e6));
-    Ok(rate)
 }
 
 fn facts(parts: &LabParts) -> Facts {

@@ -75,6 +75,11 @@ impl<'a> Session<'a> {
         Ok(Self { lab, append: append.into(), source, destination_console, say })
     }
 
+    /// Tells whoever listens to progress what is being done now.
+    pub fn say(&mut self, what: &str) {
+        (self.say)(what);
+    }
+
     /// Migrates as planned. A migration that QEMU or the guest refuse or fail is a record; an error means that the lab does
     /// not work, or that the guest does not keep to its part afterwards.
     pub fn migrate(&mut self, plan: &Plan, traffic: &dyn Traffic) -> Result<Record> {

@@ -4,10 +4,14 @@
 mod frames;
 mod meter;
 mod pace;
+mod slirp;
+mod tcp;
 mod trace;
 
 pub use frames::Station;
 pub use meter::{DmaCounts, Meter};
+pub use slirp::Slirp;
+pub use tcp::{TcpSource, TcpTrace};
 pub use trace::{Gap, Received, Trace};
 
 use crate::segment::{Receiver, Sender, WhenFull};
