@@ -57,7 +57,7 @@ extern "C" fn start(start_info: u32) -> ! {
     let swiotlb = command_line.value("swiotlb", DEFAULT_POOL);
 
     // SAFETY: here and only here, with the map that the loader gave.
-    let pool = unsafe { memory::init(&info.memory, swiotlb, DEFAULT_POOL) };
+    let pool = unsafe { memory::init(info.memory, swiotlb, DEFAULT_POOL) };
     let dma = Box::leak(Box::new(Pool::new(pool, marking)));
 
     let tables = acpi::read(info.rsdp, &memory::physical).unwrap_or_else(|error| {

@@ -15,7 +15,7 @@ use core::ptr::NonNull;
 use critical_section::Mutex;
 use x86_64::structures::paging::PageTable;
 
-use super::map::{Kind, Region, carve};
+use super::map::{Kind, MemoryMap, carve};
 use super::{PAGE, heap};
 use crate::arch::paging::{AddressSpace, DEVICE, EXECUTE, READ, READ_WRITE};
 use crate::cmdline::Size;
@@ -39,7 +39,8 @@ unsafe extern "C" {
     static stack_bottom: u8;
 }
 
-static SPACE: Mutex<RefCell<Option<AddressSpace>>> = Mutex::new(RefCell::new(None));
+/// The address space in use, and the map it was made from.
+static SPACE: Mutex<RefCell<Option<(AddressSpace, MemoryMap)>>> = Mutex::new(RefCell::new(None));
 
 /// Carves up memory, switches to the final address space and starts the heap. Returns the memory
 /// of the DMA pool: `pool` bytes, or `default` if that cannot be, which is said on the console.
@@ -49,7 +50,7 @@ static SPACE: Mutex<RefCell<Option<AddressSpace>>> = Mutex::new(RefCell::new(Non
 ///
 /// # Safety
 /// Called once, on the boot tables; `map` is the loader's.
-pub(crate) unsafe fn init(map: &[Region], pool: Size, default: Size) -> PoolMemory {
+pub(crate) unsafe fn init(map: MemoryMap, pool: Size, default: Size) -> PoolMemory {
     let address = |symbol: *const u8| symbol as u64;
     let image = address(&raw const image_start)..address(&raw const image_end);
     let (text, rodata) = (address(&raw const text_end), address(&raw const rodata_end));
@@ -58,9 +59,9 @@ pub(crate) unsafe fn init(map: &[Region], pool: Size, default: Size) -> PoolMemo
     let ram = || map.iter().filter(|region| region.kind != Kind::Reserved);
     let top = ram().map(|region| region.end.min(MEMORY_MAX)).max().unwrap_or(0);
     let tables_len = TABLES_BASE + (top >> 30) * PAGE;
-    let layout = carve(map, image.clone(), tables_len, pool.0).unwrap_or_else(|error| {
+    let layout = carve(&map, image.clone(), tables_len, pool.0).unwrap_or_else(|error| {
         crate::println!("command line: swiotlb={pool}: {error}; taking the default");
-        carve(map, image.clone(), tables_len, default.0).unwrap_or_else(|error| panic!("{error}"))
+        carve(&map, image.clone(), tables_len, default.0).unwrap_or_else(|error| panic!("{error}"))
     });
 
     let mut next_table = layout.tables.start;
@@ -97,7 +98,7 @@ pub(crate) unsafe fn init(map: &[Region], pool: Size, default: Size) -> PoolMemo
     unsafe { space.activate() };
     // SAFETY: `carve` gave this range to the heap, and it is mapped by now.
     unsafe { heap::init(layout.heap.clone()) };
-    critical_section::with(|section| SPACE.replace(section, Some(space)));
+    critical_section::with(|section| SPACE.replace(section, Some((space, map))));
     log::debug!(
         "memory: pool {:#x?}, heap {:#x?}, {} KiB of page tables, {} KiB unused",
         layout.pool,
@@ -115,7 +116,7 @@ pub(crate) unsafe fn init(map: &[Region], pool: Size, default: Size) -> PoolMemo
 /// Makes device registers at a physical address accessible at that same address, uncached.
 ///
 /// Everything below 4 GiB is already; this is for windows above. False if the range is empty,
-/// starts at 0 or wraps around.
+/// starts at 0, wraps around or touches RAM: then something else is wrong with the device.
 #[must_use]
 pub fn map_device(address: u64, len: u64) -> bool {
     let Some(end) = address.checked_add(len).filter(|&end| end <= MEMORY_MAX) else {
@@ -125,15 +126,18 @@ pub fn map_device(address: u64, len: u64) -> bool {
     if len == 0 || range.start == 0 {
         return false;
     }
-    if range.end > FOUR_GIB {
-        critical_section::with(|section| {
-            if let Some(space) = SPACE.borrow_ref_mut(section).as_mut() {
-                let mut frames = || Box::leak(Box::new(PageTable::new()));
-                space.map(range, DEVICE, &mut frames);
-            }
+    critical_section::with(|section| {
+        let mut space = SPACE.borrow_ref_mut(section);
+        let Some((space, map)) = space.as_mut() else { return false };
+        let is_ram = map.iter().any(|region| {
+            region.kind != Kind::Reserved && region.start < range.end && range.start < region.end
         });
-    }
-    true
+        if !is_ram && range.end > FOUR_GIB {
+            let mut frames = || Box::leak(Box::new(PageTable::new()));
+            space.map(range, DEVICE, &mut frames);
+        }
+        !is_ram
+    })
 }
 
 /// Bytes of physical memory that firmware or the loader filled in, at their identity mapping.
