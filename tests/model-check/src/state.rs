@@ -1,0 +1,270 @@
+use stateright::{Model, Property};
+
+use crate::{guest, hypervisor};
+
+/// How many pages the guest has, a buffer in each.
+pub(crate) const PAGES: usize = 2;
+
+/// What the argument rests on, left out. [`Mistake::None`] leaves out nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mistake {
+    /// The protocol as it is specified.
+    None,
+    /// Nothing is ever marked (`marking=never`).
+    NoMarking,
+    /// The agent turns marking on and acknowledges.
+    NoCatchUp,
+    /// The agent acknowledges, then catches up.
+    AckBeforeCatchUp,
+    /// The agent catches up, then turns marking on.
+    CatchUpBeforeFlag,
+    /// Catch-up covers what was received, not what a device may be writing.
+    CatchUpReceivedOnly,
+    /// The agent's flag may still be in its store buffer while it catches up.
+    NoFence,
+    /// The receive path marks a buffer before its done bit is set.
+    MarkBeforeDone,
+    /// The receive path looks at the flag before it looks at the done bit.
+    FlagBeforeDone,
+    /// The agent reads STATUS, then EPOCH.
+    StatusBeforeEpoch,
+    /// The hypervisor does not wait for the acknowledgement.
+    NoGate,
+    /// It takes any acknowledgement for one.
+    AnyAck,
+    /// It does not wait for the device to be gone.
+    DeviceStays,
+    /// It stops the machine without reading the log once more.
+    NoLastRead,
+}
+
+/// Where a buffer is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Buffer {
+    /// In the pool.
+    #[default]
+    Free,
+    /// In the ring, the device not told yet.
+    Posted,
+    /// The device may write it.
+    Armed,
+    /// It has; the done bit is set.
+    Done,
+    /// The receive path has it under way.
+    UnderWay,
+    /// An application has it.
+    Held,
+}
+
+/// What the pool's books say of a buffer, for catch-up to read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Noted {
+    /// `Use::Free`.
+    #[default]
+    Free,
+    /// `Use::FromDevice`.
+    FromDevice,
+    /// `Use::Received`.
+    Received,
+}
+
+/// A page, in which there is one buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Page {
+    /// The buffer, as it is.
+    pub(crate) buffer: Buffer,
+    /// The buffer, as memory has it in the books.
+    pub(crate) noted: Noted,
+    /// The hypervisor's log has it.
+    pub(crate) dirty: bool,
+    /// It is to be sent in this pass.
+    pub(crate) to_send: bool,
+    /// The destination has what memory has.
+    pub(crate) current: bool,
+    /// It was marked too early ([`Mistake::MarkBeforeDone`]).
+    pub(crate) marked_early: bool,
+}
+
+/// What the processor that receives is doing: one buffer at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Receiver {
+    /// Between two buffers.
+    #[default]
+    Idle,
+    /// It has looked at the flag already ([`Mistake::FlagBeforeDone`]).
+    Looked(bool),
+    /// It has seen the done bit of this page's buffer.
+    SeenDone(usize),
+    /// And has looked at the flag: to be marked, or not.
+    Knows(usize, bool),
+    /// Ready to be handed on.
+    Marked(usize),
+}
+
+/// What the agent is doing, in the order of `Agent::poll`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Agent {
+    /// Between two polls.
+    #[default]
+    Idle,
+    /// It has read STATUS first ([`Mistake::StatusBeforeEpoch`]).
+    ReadStatus(bool),
+    /// It has read a new EPOCH.
+    ReadEpoch(u8),
+    /// And STATUS; the flag is next.
+    ReadBoth(u8, bool),
+    /// It catches up, at this page.
+    CatchesUp(u8, usize),
+    /// The flag comes after ([`Mistake::CatchUpBeforeFlag`]).
+    FlagLast(u8),
+    /// The acknowledgement is next.
+    Acknowledges(u8),
+    /// It catches up after it has acknowledged ([`Mistake::AckBeforeCatchUp`]).
+    CatchesUpLate(usize),
+}
+
+/// The receiving processor's store buffer: changes to the books in the order they were made, which
+/// other processors do not see yet. Real ones hold more; here it is enough that one store is in it
+/// while the next is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Stores([Option<(usize, Noted)>; 2]);
+
+impl Stores {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0[0].is_none()
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.0[1].is_none()
+    }
+
+    pub(crate) fn push(&mut self, page: usize, noted: Noted) {
+        let at = usize::from(self.0[0].is_some());
+        self.0[at] = Some((page, noted));
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<(usize, Noted)> {
+        let first = self.0[0].take();
+        self.0.swap(0, 1);
+        first
+    }
+}
+
+/// Everything there is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct State {
+    /// Guest memory, and what the hypervisor knows of it.
+    pub(crate) pages: [Page; PAGES],
+    // The receiving processor.
+    pub(crate) receiver: Receiver,
+    /// Its store buffer.
+    pub(crate) receiver_stores: Stores,
+    // The agent's processor.
+    pub(crate) agent: Agent,
+    /// Its store buffer: the flag that other processors do not see yet.
+    pub(crate) agent_stores: Option<bool>,
+    /// The last EPOCH it acted on, and whether LOGGING was set then.
+    pub(crate) agent_epoch: u8,
+    pub(crate) agent_logging: bool,
+    /// The flag, as memory has it.
+    pub(crate) flag: bool,
+    // The capability.
+    pub(crate) epoch: u8,
+    pub(crate) status: bool,
+    pub(crate) ack: u8,
+    // The hypervisor.
+    pub(crate) log: bool,
+    pub(crate) announced: bool,
+    pub(crate) migrations: u8,
+    /// It has asked for the device; the device is gone.
+    pub(crate) asked: bool,
+    pub(crate) gone: bool,
+    // What happened, for the properties.
+    pub(crate) lost: bool,
+    pub(crate) moved: u8,
+    pub(crate) cancelled: bool,
+    /// A buffer was received unmarked while the log was on.
+    pub(crate) unmarked: bool,
+    /// And was held at a switchover.
+    pub(crate) caught_up: bool,
+}
+
+/// One small step of somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "each is described where it is carried out")]
+pub enum Action {
+    // Hypervisor and device.
+    LogOn,
+    Announce,
+    Send(usize),
+    ReadLog,
+    Ask,
+    SwitchOver,
+    Cancel,
+    GiveBack,
+    Write(usize),
+    // Receiving processor.
+    Post(usize),
+    Doorbell,
+    ReceiverStoreDrains,
+    LookEarly,
+    MarkEarly(usize),
+    SeeDone(usize),
+    Look,
+    Mark,
+    HandOn,
+    Drop(usize),
+    Stop,
+    // Agent's processor.
+    Poll,
+    ReadOther,
+    SetFlag,
+    AgentStoreDrains,
+    CatchUp,
+    Acknowledge,
+}
+
+/// The protocol, with one mistake or none.
+#[derive(Clone, Copy, Debug)]
+pub struct Migration {
+    /// What is left out.
+    pub mistake: Mistake,
+    /// How many migrations are tried, cancelled ones included.
+    pub migrations: u8,
+}
+
+impl Model for Migration {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State { epoch: 1, ack: 1, agent_epoch: 1, ..State::default() }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if !state.lost {
+            hypervisor::actions(self, state, actions);
+            guest::receiver_actions(self, state, actions);
+            guest::agent_actions(self, state, actions);
+        }
+    }
+
+    fn next_state(&self, state: &State, action: Action) -> Option<State> {
+        let mut next = state.clone();
+        hypervisor::apply(self, &mut next, action);
+        guest::apply_receiver(self, &mut next, action);
+        guest::apply_agent(self, &mut next, action);
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("nothing is lost", |_, state: &State| !state.lost),
+            Property::sometimes("moved twice", |_, state: &State| state.moved == 2),
+            Property::sometimes("moved after a cancelled try", |_, state: &State| {
+                state.cancelled && state.moved == 1
+            }),
+            Property::sometimes("catch-up was needed", |_, state: &State| state.caught_up),
+        ]
+    }
+}
