@@ -96,7 +96,9 @@ impl Port {
             let logging = self.agent.as_ref().is_some_and(Agent::logging);
             let timer = Timer::after(if logging { LOGGING } else { IDLE });
             match &interrupt {
-                Some(interrupt) => drop(select(interrupt.wait(), timer).await),
+                Some(interrupt) => {
+                    select(interrupt.wait(), timer).await;
+                }
                 None => timer.await,
             }
         }

@@ -106,6 +106,7 @@ impl Inner {
 
         let mut sent = 0;
         while sent < SEND_BUDGET
+            && self.finish_fragments(now)
             && self.interface.poll_egress(now, &mut self.device, &mut self.sockets)
                 == PollResult::SocketStateChanged
         {
@@ -120,6 +121,20 @@ impl Inner {
             self.sleep_until(now)
         };
         (next, changed)
+    }
+
+    /// Sends what is left of a fragmented datagram. Returns whether there is room for another.
+    ///
+    /// smoltcp 0.14 sends one fragment at each `poll_egress` and then has the sockets go on, which overwrites the
+    /// buffer that the other fragments come from. Polling no sockets sends the fragments alone.
+    fn finish_fragments(&mut self, now: Instant) -> bool {
+        while self.interface.poll_at(now, &self.no_sockets).is_some() {
+            if !self.device.transmit_ready() {
+                return false;
+            }
+            self.interface.poll_egress(now, &mut self.device, &mut self.no_sockets);
+        }
+        true
     }
 
     fn sleep_until(&mut self, now: Instant) -> Next {

@@ -52,6 +52,8 @@ pub(super) struct Inner {
     /// The NIC's. One handle for as long as the NIC stays: a handle remembers what it has seen.
     pub(super) interrupt: Option<Rc<Interrupt>>,
     pub(super) sockets: SocketSet<'static>,
+    /// Always empty; see `Inner::finish_fragments`.
+    pub(super) no_sockets: SocketSet<'static>,
     pub(super) address: Address,
     /// Connections whose owner has dropped them and that still have to say goodbye.
     pub(super) closing: Vec<SocketHandle>,
@@ -87,6 +89,7 @@ impl Stack {
                     device,
                     interrupt: None,
                     sockets,
+                    no_sockets: SocketSet::new(Vec::new()),
                     address,
                     closing: Vec::new(),
                     link: Link::default(),

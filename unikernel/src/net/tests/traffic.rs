@@ -206,8 +206,8 @@ fn dropped_connections_leave_nothing_behind() {
 fn udp_datagrams_arrive_whole_even_when_fragmented() {
     let (a, b) = pair();
     let mut world = World::new(&[&a, &b]);
-    let from = UdpSocket::bind(&a.stack, 1000, 8, 64 * 1024);
-    let to = UdpSocket::bind(&b.stack, 2000, 8, 64 * 1024);
+    let from = UdpSocket::bind(&a.stack, 1000, 8, 69_000);
+    let to = UdpSocket::bind(&b.stack, 2000, 8, 100_000);
     for len in [0, 1, 1472, 8000] {
         let data = pattern(len);
         let mut got = Vec::new();
@@ -220,6 +220,17 @@ fn udp_datagrams_arrive_whole_even_when_fragmented() {
         assert!(got == [data]);
     }
     assert!(!world.run(LIMIT, from.send(endpoint(2, 2000), &vec![0; 70_000])));
+
+    // One right behind the other.
+    let data = [pattern(8000), pattern(60_000)];
+    for data in &data {
+        world.run(LIMIT, from.send(endpoint(2, 2000), data));
+    }
+    let mut got = Vec::new();
+    while got.len() < data.len() {
+        world.run(LIMIT, to.receive_each(|_, payload| got.push(payload.to_vec())));
+    }
+    assert!(got == data);
 }
 
 #[test]
