@@ -2,11 +2,11 @@
 
 use crate::intel::{Checked, Completion, ReceiveFormat, TransmitChecksum, TransmitFormat};
 
-/// Extended receive descriptors (7.1.5). Legacy ones would do for what the driver uses now; these
+/// Extended receive descriptors. Legacy ones would do for what the driver uses now; these
 /// carry the same in one quadword, tell whether UDP was looked at, and are what RSS needs.
 pub(super) enum Extended {}
 
-/// Extended status and errors, in the low half of the second quadword (7.1.5.2); the length is in
+/// Extended status and errors, in the low half of the second quadword; the length is in
 /// bits 32 to 47.
 mod receive {
     pub(super) const DONE: u64 = 1 << 0;
@@ -40,7 +40,7 @@ impl ReceiveFormat for Extended {
     }
 }
 
-/// TCP/IP context and data descriptors (7.2.6, 7.2.7), without segmentation.
+/// TCP/IP context and data descriptors, without segmentation.
 pub(super) enum Offloading {}
 
 /// In the second quadword of both.

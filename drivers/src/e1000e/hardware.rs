@@ -7,9 +7,9 @@ use unikernel::mmio::Mmio;
 use unikernel::nic::Link;
 use unikernel::pci::{Error as PciError, PciAddress};
 
-/// Master requests end within 100 ms after they were blocked (5.2.5.1).
+/// Master requests end within 100 ms after CTRL.GIO_MASTER_DISABLE was set, or something is wrong.
 const QUIESCE_US: u64 = 100_000;
-/// A reset and the reading of the NVM that follows take a few milliseconds (4.4, 6.1.1.3).
+/// A reset and the reading of the NVM that follows take a few milliseconds.
 const RESET_US: u64 = 50_000;
 /// The semaphore and a word of NVM.
 const NVM_US: u64 = 10_000;
@@ -45,13 +45,13 @@ impl Hardware {
         self.registers.read32(status::OFFSET) == u32::MAX
     }
 
-    /// Software reset (4.4.1), from any state. DMA ends first, as the datasheet asks.
+    /// Software reset (CTRL.RST), from any state. DMA ends first, as the datasheet asks.
     pub(super) fn reset(&self) -> Result<(), ()> {
         if self.is_gone() {
             return Err(());
         }
         self.end_dma();
-        // Firmware must not be in the middle of talking to the PHY (10.2.2.9). It gives way in time,
+        // Firmware must not be in the middle of talking to the PHY. It gives way in time,
         // or is not there.
         let owner = extcnf_ctrl::MDIO_SW_OWNERSHIP;
         wait_for(NVM_US, || {
@@ -59,7 +59,7 @@ impl Hardware {
             self.registers.read32(extcnf_ctrl::OFFSET) & owner != 0
         });
         self.set(ctrl::OFFSET, ctrl::RST);
-        // Nothing may be read for a microsecond (10.2.2.1).
+        // Nothing may be read for a microsecond after RST.
         wait_for(1, || false);
         let is_done = || {
             let ctrl = self.registers.read32(ctrl::OFFSET);
@@ -91,7 +91,7 @@ impl Hardware {
         })
     }
 
-    /// The station address: what the device loaded, else what its NVM says (10.2.5.15, 6.1.1.1).
+    /// The station address: what the device loaded, else what its NVM says in words 0 to 2.
     pub(super) fn mac(&self) -> Result<[u8; 6], [u8; 6]> {
         let low = self.registers.read32(receive::RAL0).to_le_bytes();
         let high = self.registers.read32(receive::RAH0);
@@ -123,7 +123,7 @@ impl Hardware {
         done.then_some((value >> eerd::DATA_SHIFT) as u16)
     }
 
-    /// Lets the MAC follow the PHY, which negotiates by itself (4.6.3.2).
+    /// Lets the MAC follow the PHY, which negotiates by itself.
     pub(super) fn enable_link(&self) {
         let forced = ctrl::FORCE_SPEED | ctrl::FORCE_DUPLEX;
         let off = forced | ctrl::PHY_RST | ctrl::VME | ctrl::RESERVED_29 | ctrl::GIO_MASTER_DISABLE;
@@ -144,7 +144,7 @@ impl Hardware {
         Link { up: true, speed, full_duplex: status & status::FD != 0 }
     }
 
-    /// Receive initialisation (4.6.5): unicast to the station address and broadcasts.
+    /// Receive initialisation (datasheet chapter 4): unicast to the station address and broadcasts.
     pub(super) fn enable_receive(&self, ring: u64, bytes: usize, tail: usize) {
         let r = &self.registers;
         for word in 0..receive::MTA_WORDS {
@@ -165,11 +165,11 @@ impl Hardware {
         r.write32(receive::RDT, 0);
         let accept = receive::RCTL_BAM | receive::RCTL_SECRC;
         r.write32(receive::RCTL, receive::RCTL_EN | accept);
-        // The tail comes after the enable (4.6.5.1).
+        // The tail comes after the enable.
         r.write32(receive::RDT, tail as u32);
     }
 
-    /// Transmit initialisation (4.6.6).
+    /// Transmit initialisation (datasheet chapter 4).
     pub(super) fn enable_transmit(&self, ring: u64, bytes: usize) {
         let r = &self.registers;
         r.write32(transmit::TDBAL, ring as u32);
@@ -215,7 +215,7 @@ impl Hardware {
     }
 
     /// Reads and acknowledges what was raised; all must be masked. Reading clears, with MSI-X only
-    /// writing does (10.2.4.1).
+    /// writing does.
     pub(super) fn take_causes(&self) -> Causes {
         let causes = self.registers.read32(interrupt::ICR);
         if self.uses_msi_x {

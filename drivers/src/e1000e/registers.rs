@@ -1,12 +1,10 @@
-//! Registers of the 82574L (Intel 82574 GbE Controller Family Datasheet, revision 3.4, chapter 10).
-//! Offsets in BAR 0; section numbers are the datasheet's.
-
-#![allow(dead_code, reason = "a register's neighbours explain it")]
+//! Registers of the 82574L: offsets in BAR 0 and bits, by the names that chapter 10 of the Intel 82574
+//! GbE Controller Family Datasheet (revision 3.4) describes them under.
 
 /// The part of BAR 0 that the driver uses.
 pub(super) const SIZE: usize = 0x5c00;
 
-/// Device control (10.2.2.1).
+/// Device control, CTRL.
 pub(super) mod ctrl {
     pub(crate) const OFFSET: usize = 0x0000;
     /// Full duplex, where autonegotiation does not decide.
@@ -25,7 +23,7 @@ pub(super) mod ctrl {
     pub(crate) const PHY_RST: u32 = 1 << 31;
 }
 
-/// Device status (10.2.2.2).
+/// Device status, STATUS.
 pub(super) mod status {
     pub(crate) const OFFSET: usize = 0x0008;
     pub(crate) const FD: u32 = 1 << 0;
@@ -36,14 +34,14 @@ pub(super) mod status {
     pub(crate) const GIO_MASTER_ENABLE: u32 = 1 << 19;
 }
 
-/// NVM control (10.2.3.1).
+/// NVM control, EECD.
 pub(super) mod eecd {
     pub(crate) const OFFSET: usize = 0x0010;
     /// The device has read its configuration from NVM after a reset.
     pub(crate) const AUTO_RD: u32 = 1 << 9;
 }
 
-/// NVM read (10.2.3.2).
+/// NVM read, EERD.
 pub(super) mod eerd {
     pub(crate) const OFFSET: usize = 0x0014;
     pub(crate) const START: u32 = 1 << 0;
@@ -52,7 +50,7 @@ pub(super) mod eerd {
     pub(crate) const DATA_SHIFT: u32 = 16;
 }
 
-/// Extended device control (10.2.2.3).
+/// Extended device control, CTRL_EXT.
 pub(super) mod ctrl_ext {
     pub(crate) const OFFSET: usize = 0x0018;
     /// Auto-mask on an MSI-X message, and on a read of ICR. Neither is used.
@@ -60,13 +58,13 @@ pub(super) mod ctrl_ext {
     pub(crate) const IAME: u32 = 1 << 27;
 }
 
-/// Extended configuration control (10.2.2.9): the semaphore for the management data interface.
+/// Extended configuration control, EXTCNF_CTRL: the semaphore for the management data interface.
 pub(super) mod extcnf_ctrl {
     pub(crate) const OFFSET: usize = 0x0f00;
     pub(crate) const MDIO_SW_OWNERSHIP: u32 = 1 << 5;
 }
 
-/// Interrupts (10.2.4).
+/// Interrupts.
 pub(super) mod interrupt {
     /// Cause: cleared by reading while all are masked, and by writing ones.
     pub(crate) const ICR: usize = 0x00c0;
@@ -96,7 +94,7 @@ pub(super) mod interrupt {
     pub(crate) const IVAR_ALL_IN_0: u32 = 1 << 3 | 1 << 11 | 1 << 19;
 }
 
-/// Receive (10.2.5).
+/// Receive.
 pub(super) mod receive {
     pub(crate) const RCTL: usize = 0x0100;
     pub(crate) const RCTL_EN: u32 = 1 << 1;
@@ -137,7 +135,7 @@ pub(super) mod receive {
     pub(crate) const RAH_AV: u32 = 1 << 31;
 }
 
-/// Transmit (10.2.6).
+/// Transmit.
 pub(super) mod transmit {
     pub(crate) const TCTL: usize = 0x0400;
     pub(crate) const TCTL_EN: u32 = 1 << 1;
@@ -162,7 +160,7 @@ pub(super) mod transmit {
     pub(crate) const TXDCTL_RESERVED_22: u32 = 1 << 22;
 }
 
-/// Descriptor control of either direction (10.2.5.8, 10.2.6.9): thresholds count descriptors.
+/// Descriptor control of either direction, RXDCTL and TXDCTL: thresholds count descriptors.
 pub(super) mod dctl {
     pub(crate) const GRANULARITY_DESCRIPTORS: u32 = 1 << 24;
     pub(crate) const PREFETCH_SHIFT: u32 = 0;
@@ -170,7 +168,7 @@ pub(super) mod dctl {
     pub(crate) const WRITE_BACK_SHIFT: u32 = 16;
 }
 
-/// Statistics (10.2.7): cleared by reading.
+/// Statistics, cleared by reading.
 pub(super) mod statistics {
     /// CRC errors, the first of four adjacent counts of damaged frames.
     pub(crate) const CRCERRS: usize = 0x4000;
