@@ -28,15 +28,25 @@ pub(crate) fn has_gib_pages() -> bool {
 
 /// KVM's paravirtual clock with its current MSR numbers (`KVM_FEATURE_CLOCKSOURCE2`).
 pub(crate) fn has_kvmclock() -> bool {
+    kvm_features() & 1 << 3 != 0
+}
+
+/// KVM's end of interrupt through memory (`KVM_FEATURE_PV_EOI`).
+pub(crate) fn has_pv_eoi() -> bool {
+    kvm_features() & 1 << 6 != 0
+}
+
+/// What KVM offers; 0 on another hypervisor or none.
+fn kvm_features() -> u32 {
     if leaf(1).ecx & 1 << 31 == 0 {
-        return false;
+        return 0;
     }
-    HYPERVISOR_LEAVES.iter().any(|&base| {
+    let base = HYPERVISOR_LEAVES.into_iter().find(|&base| {
         let signature = __cpuid(base);
-        let is_kvm = [signature.ebx, signature.ecx, signature.edx].map(u32::to_le_bytes)
-            == [*b"KVMK", *b"VMKV", *b"M\0\0\0"];
-        is_kvm && __cpuid(base + 1).eax & 1 << 3 != 0
-    })
+        [signature.ebx, signature.ecx, signature.edx].map(u32::to_le_bytes)
+            == [*b"KVMK", *b"VMKV", *b"M\0\0\0"]
+    });
+    base.map_or(0, |base| __cpuid(base + 1).eax)
 }
 
 /// The time stamp counter.

@@ -8,6 +8,7 @@ use x86_64::registers::model_specific::Msr;
 
 use super::cpu;
 use super::interrupts::{SPURIOUS, TIMER};
+use super::pv_eoi;
 
 const IA32_APIC_BASE: Msr = Msr::new(0x1b);
 const APIC_BASE_ENABLE: u64 = 1 << 11;
@@ -81,6 +82,7 @@ pub(crate) fn init() {
     write(LVT_LINT0, DELIVERY_EXTINT);
     write(LVT_LINT1, DELIVERY_NMI);
     write(LVT_TIMER, MASKED | u32::from(TIMER));
+    pv_eoi::init(cpu::has_pv_eoi());
 }
 
 /// This processor's APIC identifier.
@@ -90,7 +92,9 @@ pub(super) fn id() -> u32 {
 
 /// Ends the interrupt being serviced.
 pub(super) fn end_of_interrupt() {
-    write(EOI, 0);
+    if !pv_eoi::is_ended() {
+        write(EOI, 0);
+    }
 }
 
 /// Puts the timer in TSC-deadline mode.

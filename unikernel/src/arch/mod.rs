@@ -7,6 +7,7 @@ pub(crate) mod interrupts;
 pub(crate) mod lapic;
 pub(crate) mod paging;
 mod pic;
+mod pv_eoi;
 mod segments;
 pub(crate) mod serial;
 
