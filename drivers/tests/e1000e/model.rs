@@ -242,16 +242,16 @@ impl State {
         }
     }
 
-    /// Interrupts when a cause is newly raised and not masked.
+    /// Interrupts at every event that is not masked, also when its cause was raised before: QEMU's
+    /// model does not, but hardware may.
     fn raise(&mut self, causes: u32) {
-        let before = self.get(ICR) & self.get(IMS);
-        let now = self.get(ICR) | causes;
-        self.registers.insert(ICR, now);
-        self.signal(before);
+        let raised = self.get(ICR) | causes;
+        self.registers.insert(ICR, raised);
+        self.signal(causes);
     }
 
-    fn signal(&mut self, before: u32) {
-        if self.get(ICR) & self.get(IMS) & !before != 0
+    fn signal(&mut self, causes: u32) {
+        if causes & self.get(IMS) != 0
             && let Some(interrupt) = &self.interrupt
         {
             interrupt.trigger();
@@ -272,7 +272,8 @@ impl Registers for Model {
             EECD => u32::from(!state.faults.stays_in_reset) << 9,
             ICR => {
                 let causes = state.get(ICR);
-                if state.get(IMS) == 0 {
+                let by_message = state.causes.0 == 1 << 20;
+                if state.get(IMS) == 0 && !by_message {
                     state.registers.insert(ICR, 0);
                 }
                 causes
@@ -287,6 +288,9 @@ impl Registers for Model {
         let mut state = self.state.lock().unwrap();
         match offset {
             CTRL if value & CTRL_RST != 0 => {
+                let receives = state.get(RCTL) & 2 != 0;
+                let blocked = state.get(CTRL) & CTRL_MASTER_DISABLE != 0;
+                assert!(blocked && !receives, "reset in the middle of DMA");
                 state.reset();
                 let pending = if state.faults.stays_in_reset { CTRL_RST } else { 0 };
                 state.registers.insert(CTRL, pending);
@@ -296,10 +300,10 @@ impl Registers for Model {
                 state.registers.insert(ICR, left);
             }
             IMS => {
-                let before = state.get(ICR) & state.get(IMS);
                 let mask = state.get(IMS) | value;
                 state.registers.insert(IMS, mask);
-                state.signal(before);
+                let raised = state.get(ICR);
+                state.signal(raised);
             }
             IMC => {
                 let mask = state.get(IMS) & !value;

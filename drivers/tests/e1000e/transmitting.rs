@@ -70,34 +70,65 @@ fn completions_do_not_interrupt_unless_somebody_waits_for_room() {
     assert!(!interrupt.take());
 }
 
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// An IPv4 packet with garbage for a checksum.
+fn packet(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let header = if protocol == TCP { 20 } else { 8 };
+    let len = header + payload.len();
+    let mut frame = vec![0xde; 14 + 20 + header];
+    frame[12..24].copy_from_slice(&[8, 0, 0x45, 0, 0, 20 + len as u8, 0, 0, 0, 0, 64, protocol]);
+    frame[24..34].copy_from_slice(&[0, 0, 10, 0, 2, 15, 10, 0, 2, 2]);
+    if protocol == UDP {
+        frame[38..40].copy_from_slice(&(len as u16).to_be_bytes());
+    }
+    frame.extend(payload);
+    frame
+}
+
+/// What a receiver does: RFC 1071 over pseudo header and packet.
+fn has_right_checksum(frame: &[u8]) -> bool {
+    let pseudo: u32 = 0x0a00 + 0x020f + 0x0a00 + 0x0202;
+    let pseudo = pseudo + u32::from(frame[23]) + (frame.len() as u32 - 34);
+    let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+    let sum = pseudo + frame[34..].chunks(2).map(word).sum::<u32>();
+    (sum & 0xffff) + (sum >> 16) == 0xffff
+}
+
 #[test]
 fn transport_checksums_are_filled_in_by_the_device() {
     let mut rig = Rig::new();
-    let datagram = |payload: &[u8]| {
-        let len = payload.len() as u8;
-        let mut frame = vec![0; 12];
-        frame.extend([8, 0, 0x45, 0, 0, 28 + len, 0, 0, 0, 0, 64, 17, 0, 0]);
-        frame.extend([10, 0, 2, 15, 10, 0, 2, 2]);
-        frame.extend([0x14, 0x51, 0x14, 0x51, 0, 8 + len, 0xde, 0xad]);
-        frame.extend(payload);
-        frame
-    };
-    // Between frames of another kind: the context is the device's until it changes.
+    // Between frames of another kind, which leave the device's context as it is.
     for payload in [&b"odd"[..], b"even", &[0xff; 100]] {
-        rig.queue(&datagram(payload));
-        rig.queue(&frame(1, 60));
+        for protocol in [TCP, UDP, UDP] {
+            rig.queue(&packet(protocol, payload));
+            rig.queue(&frame(1, 60));
+        }
     }
     rig.nic.flush();
     let sent = rig.model.take_sent();
-    assert_eq!(sent.len(), 6);
-    for frame in sent.iter().step_by(2) {
-        // The receiving side verifies it in software.
-        let pseudo: u32 = 0x0a00 + 0x020f + 0x0a00 + 0x0202 + 17 + (frame.len() as u32 - 34);
-        let words =
-            frame[34..].chunks(2).map(|w| u32::from(w[0]) << 8 | *w.get(1).unwrap_or(&0) as u32);
-        let sum = pseudo + words.sum::<u32>();
-        assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
+    assert_eq!(sent.len(), 18);
+    assert!(sent.iter().step_by(2).all(|frame| has_right_checksum(frame)));
+    assert!(sent.iter().skip(1).step_by(2).all(|sent| *sent == frame(1, 60)));
+}
+
+#[test]
+fn a_ring_full_of_frames_with_contexts_is_sent_whole() {
+    let mut rig = Rig::new();
+    rig.model.set_faults(Faults { stalls_transmit: true, ..Faults::default() });
+    let mut queued = 0;
+    while rig.nic.transmit_ready() {
+        // Each needs a context of its own.
+        rig.queue(&packet(if queued % 2 == 0 { TCP } else { UDP }, &[queued as u8]));
+        queued += 1;
     }
+    assert_eq!(queued, (RING - 1) / 2);
+    rig.nic.flush();
+    rig.model.transmit();
+    let sent = rig.model.take_sent();
+    assert_eq!(sent.len(), queued);
+    assert!(sent.iter().all(|frame| has_right_checksum(frame)));
 }
 
 #[test]

@@ -103,11 +103,12 @@ impl Machine {
         card.config.allow(at + SLOT_CONTROL, &0x17ffu16.to_le_bytes());
         card.config.set16(at + SLOT_CONTROL, POWERED_OFF | 0xc0);
         card.config.clears(at + SLOT_STATUS, EVENTS);
+        card.config.write(COMMAND, Width::Word, COMMAND_DECODE);
         Port(self.put(None, device << 3, card, Some(at)))
     }
 
     /// A card that was in the slot when the machine was switched on: powered, its BARs assigned from
-    /// `base` upwards.
+    /// `base` upwards and decoded.
     pub fn cold_plug(&self, port: Port, mut card: Card, base: u32) {
         let mut next = base;
         for &(index, size, _) in &card.bars {
@@ -115,6 +116,7 @@ impl Machine {
             card.config.write(0x10 + 4 * u16::from(index), Width::Dword, next);
             next += size as u32;
         }
+        card.config.write(COMMAND, Width::Word, COMMAND_DECODE);
         self.put(Some(port.0), 0, card, None);
         self.with_slot(port, |config, at| {
             config.set16(at + SLOT_CONTROL, 0x100 | 0xc0);
