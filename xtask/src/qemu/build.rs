@@ -139,8 +139,8 @@ fn apply(patch: &Path, source: &Path, version: &str) -> Result<()> {
     )
     .with_context(|| {
         format!(
-            "the patch {} does not apply to QEMU {version}; remove that tarball from the download \
-             cache if another {version} is to be tried, or bring the patch up to date",
+            "the patch {} does not apply to QEMU {version}; put another release of that series \
+             into the download cache, or bring the patch up to date",
             patch.display()
         )
     })?;
