@@ -61,6 +61,9 @@ pub(crate) struct Test {
     /// Leave the nested lab out
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Only tests whose name contains this
+    #[arg(value_name = "FILTER")]
+    pub(crate) filter: Option<String>,
     #[command(flatten)]
     pub(crate) host: Host,
 }

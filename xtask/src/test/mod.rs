@@ -13,7 +13,7 @@ use suite::Suite;
 use crate::cli::Test;
 
 pub(crate) fn main(options: &Test) -> Result<ExitCode> {
-    let mut suite = Suite::new()?;
+    let mut suite = Suite::new(options.filter.clone())?;
     host::add(&mut suite);
     guest::add(&mut suite);
     if !options.quick {
