@@ -92,6 +92,15 @@ fn long_runs_are_contiguous_aligned_and_bounded() {
 }
 
 #[test]
+fn slots_skipped_for_alignment_are_not_lost() {
+    let pool = pool(16 * PAGE_SIZE, Policy::Auto);
+    let _first = pool.receive_stream().unwrap();
+    let _aligned = pool.receive_stream_of(16384).unwrap();
+    let rest: Vec<_> = std::iter::from_fn(|| pool.receive_stream()).collect();
+    assert_eq!(rest.len(), 32 - 1 - 8);
+}
+
+#[test]
 fn a_ring_that_left_finds_its_memory_again_in_an_exhausted_pool() {
     let pool = small();
     let ring: Coherent<u64> = pool.coherent(2048, 128).unwrap();

@@ -35,7 +35,9 @@ fn device(pool: &'static Pool, stop: &AtomicBool, ring: Receiver<u64>, done: Sen
         serial += 1;
         let frame: Vec<u8> = serial.to_le_bytes().into_iter().cycle().take(SLOT_SIZE).collect();
         pool.device().write(address, &frame);
-        done.send(()).unwrap();
+        if done.send(()).is_err() {
+            return;
+        }
     }
 }
 
@@ -89,9 +91,13 @@ fn migrate(policy: Policy) -> usize {
             acknowledged.store(1, Ordering::Release);
         });
 
-        while received() < 100 {
-            pause();
-        }
+        // A guest that has failed says so when it is joined; nobody waits for it until then.
+        let wait_for = |count: u64| {
+            while received() < count && !guest.is_finished() {
+                pause();
+            }
+        };
+        wait_for(100);
         log.start();
         logging.store(true, Ordering::Relaxed);
         let mut destination = Vec::new();
@@ -104,17 +110,14 @@ fn migrate(policy: Policy) -> usize {
         for _ in 0..PASSES {
             copy(&mut destination);
             // Enough for every held frame to be another one than the last pass saw.
-            let enough = received() + 2 * HELD as u64;
-            while received() < enough {
-                pause();
-            }
+            wait_for(received() + 2 * HELD as u64);
         }
         while acknowledged.load(Ordering::Acquire) == 0 {
             pause();
         }
         stop.store(true, Ordering::Relaxed);
-        device.join().unwrap();
         let held = guest.join().unwrap();
+        device.join().unwrap();
         copy(&mut destination);
         assert_eq!(held.len(), HELD);
         let stale = |(start, buffer): &&(usize, RxBuffer)| {
