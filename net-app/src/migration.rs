@@ -9,13 +9,15 @@ use alloc::boxed::Box;
 
 use embassy_futures::select::select;
 use embassy_time::{Duration, Instant, Timer};
-use migrate_agent::{Agent, Event, Marker, Registers, Unusable};
+use migrate_agent::{Agent, Event, Marker, Registers, Unusable, registers};
 use unikernel::dma::{Policy, Pool};
 use unikernel::nic::Nic;
 use unikernel::pci::{Bridge, Device, Slot, SlotEvent, Vector, VendorCapability};
 
 use crate::app::App;
 
+/// Offset of the vendor's id in configuration space.
+const VENDOR_ID: u16 = 0;
 /// How often a port is looked at without an interrupt: one may be lost.
 const IDLE: Duration = Duration::from_secs(1);
 /// The same while the hypervisor logs: this is how lazily MARKED is kept.
@@ -211,6 +213,10 @@ pub fn has_capability(bridge: &Bridge) -> bool {
 
 /// The agent of a bridge, if it has a capability to rely on.
 fn agent(bridge: &Bridge) -> Option<Agent<Capability>> {
+    // What another vendor's vendor-specific capabilities mean is that vendor's business.
+    if bridge.function().read16(VENDOR_ID) != registers::VENDOR {
+        return None;
+    }
     bridge.function().vendor_capabilities().find_map(|capability| {
         match Agent::probe(Capability(capability)) {
             Ok(agent) => Some(agent),
