@@ -32,18 +32,6 @@ pub(crate) fn run(command: &mut Command) -> Result<Output> {
     Ok(output)
 }
 
-/// Runs to the end with this terminal's output.
-pub(crate) fn run_visibly(command: &mut Command) -> Result<()> {
-    let status = command
-        .stdin(Stdio::null())
-        .status()
-        .with_context(|| format!("cannot start {}", display(command)))?;
-    if !status.success() {
-        bail!("{} failed ({status})", display(command));
-    }
-    Ok(())
-}
-
 /// Whether it could be started and ended well.
 pub(crate) fn succeeds(command: &mut Command) -> io::Result<bool> {
     let output = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -26,8 +26,6 @@ enum Probe {
     Library(&'static str),
     /// A Python module.
     PythonModule(&'static str),
-    /// A file.
-    File(&'static str),
 }
 
 impl Tool {
@@ -43,10 +41,6 @@ impl Tool {
         Self { probe: Probe::PythonModule(name), package }
     }
 
-    pub(crate) const fn file(path: &'static str, package: &'static str) -> Self {
-        Self { probe: Probe::File(path), package }
-    }
-
     /// Whether this machine has it.
     pub(crate) fn present(&self) -> bool {
         let succeeds = |program, arguments: &[&str]| {
@@ -56,7 +50,6 @@ impl Tool {
             Probe::Program(name) => find_program(name).is_some(),
             Probe::Library(name) => succeeds("pkg-config", &["--exists", name]),
             Probe::PythonModule(name) => succeeds(PYTHON, &["-c", &format!("import {name}")]),
-            Probe::File(path) => std::path::Path::new(path).exists(),
         }
     }
 }
@@ -67,7 +60,6 @@ impl fmt::Display for Tool {
             Probe::Program(name) => f.write_str(name),
             Probe::Library(name) => write!(f, "the library {name}"),
             Probe::PythonModule(name) => write!(f, "Python's {name}"),
-            Probe::File(path) => f.write_str(path),
         }
     }
 }
@@ -156,7 +148,6 @@ mod tests {
     fn presence_is_told_by_each_kind_of_probe() {
         assert!(Tool::program("sh", "dash").present());
         assert!(!Tool::program("no-such-program", "none").present());
-        assert!(Tool::file("/proc/self/exe", "none").present());
         assert!(!Tool::library("no-such-library", "none").present());
         assert!(!Tool::python_module("no_such_module", "none").present());
     }
@@ -164,7 +155,7 @@ mod tests {
     #[test]
     fn packages_are_asked_for_once() {
         let one = Tool::program("a", "alpha");
-        let other = Tool::file("/b", "alpha");
+        let other = Tool::library("b", "alpha");
         assert_eq!(install_line(&[&one, &other]), "apt-get install --no-install-recommends alpha");
     }
 }

@@ -109,19 +109,16 @@ impl VirtualHost {
     /// # Errors
     /// The host failed, and at what; or it ended or fell silent, with its console's last lines.
     pub fn wait_ready(&mut self, timeout: Duration) -> Result<Vec<Nic>> {
-        let deadline = Instant::now() + timeout;
-        loop {
-            match self.next_report(deadline.saturating_duration_since(Instant::now()))? {
-                Some(Report::Ready { nics }) => return Ok(nics),
-                Some(Report::Failed { what, why }) => bail!("the lab's host cannot {what}: {why}"),
-                Some(other) => bail!("the lab's host said {other:?} before it was ready"),
-                None => bail!(
-                    "the lab's host did not come up within {} s; the end of {}:\n{}",
-                    timeout.as_secs(),
-                    self.console_log.display(),
-                    self.console_tail()
-                ),
-            }
+        match self.next_report(timeout)? {
+            Some(Report::Ready { nics }) => Ok(nics),
+            Some(Report::Failed { what, why }) => bail!("the lab's host cannot {what}: {why}"),
+            Some(other) => bail!("the lab's host said {other:?} before it was ready"),
+            None => bail!(
+                "the lab's host did not come up within {} s; the end of {}:\n{}",
+                timeout.as_secs(),
+                self.console_log.display(),
+                self.console_tail()
+            ),
         }
     }
 
@@ -190,31 +187,38 @@ fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<Stri
         Accelerator::Kvm => ("kvm", "host"),
     };
     let mut line = setup.qemu.command_line();
-    let mut add = |text: &str| line.extend(text.split(' ').map(str::to_owned));
-    add("-nodefaults -no-user-config -display none -no-reboot");
+    // An option and its value: the value may have blanks, in a path.
+    let mut add = |option: &str, value: String| line.extend([option.to_owned(), value]);
     // VFIO interrupts through the emulated IOMMU need the irqchip split.
-    add(&format!("-M q35,kernel-irqchip=split -accel {accelerator} -cpu {cpu} -smp 2"));
-    add(&format!("-m {} -device intel-iommu", setup.memory_mib));
-    add("-device virtio-serial-pci,max_ports=8");
+    add("-machine", "q35,kernel-irqchip=split".into());
+    add("-accel", accelerator.into());
+    add("-cpu", cpu.into());
+    add("-smp", "2".into());
+    add("-m", setup.memory_mib.to_string());
+    add("-device", "intel-iommu".into());
+    add("-device", "virtio-serial-pci,max_ports=8".into());
     for (index, port) in ports.iter().enumerate() {
         let path = escape(&sockets.join(port));
-        add(&format!("-chardev socket,id=c{index},path={path} -device"));
-        add(&format!("virtserialport,chardev=c{index},name={port},nr={}", index + 1));
+        add("-chardev", format!("socket,id=c{index},path={path}"));
+        let number = index + 1;
+        add("-device", format!("virtserialport,chardev=c{index},name={port},nr={number}"));
     }
     for (index, segment) in setup.segment.iter().enumerate() {
         let path = escape(segment);
-        add(&format!("-device pcie-root-port,id=port{index},chassis={index},slot={index}"));
-        add(&format!("-netdev stream,id=net{index},server=off,addr.type=unix,addr.path={path}"));
         let model = setup.nic.name();
-        add(&format!("-device {model},netdev=net{index},bus=port{index},mac={MAC},romfile="));
+        add("-device", format!("pcie-root-port,id=port{index},chassis={index},slot={index}"));
+        add("-netdev", format!("stream,id=net{index},server=off,addr.type=unix,addr.path={path}"));
+        add("-device", format!("{model},netdev=net{index},bus=port{index},mac={MAC},romfile="));
     }
-    add(&format!("-serial file:{}", setup.console_log.display()));
-    line.extend(["-kernel".into(), setup.kernel.display().to_string()]);
-    line.extend(["-initrd".into(), setup.initramfs.display().to_string()]);
+    add("-serial", format!("file:{}", setup.console_log.display()));
+    add("-display", "none".into());
+    add("-kernel", setup.kernel.display().to_string());
+    add("-initrd", setup.initramfs.display().to_string());
     // iommu=nopt: DMA is translated, as it is under a VFIO host. The rest makes emulation faster.
     let append = "console=ttyS0 quiet loglevel=4 panic=-1 intel_iommu=on iommu=nopt \
                   mitigations=off nokaslr tsc=reliable no_timer_check random.trust_cpu=on";
-    line.extend(["-append".into(), append.into()]);
+    add("-append", append.into());
+    line.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned));
     line
 }
 

@@ -71,6 +71,10 @@ impl Suite {
         }
         println!("logs: {}", self.logs.display());
         println!("{} passed, {} failed", self.passed, self.failed.len());
-        if self.failed.is_empty() && self.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if self.failed.is_empty() && self.passed > 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 }
