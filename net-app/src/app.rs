@@ -115,6 +115,11 @@ impl App {
         self.0.check.signal(());
     }
 
+    #[cfg(test)]
+    pub(crate) fn check_is_requested(&self) -> bool {
+        self.0.check.signaled()
+    }
+
     /// Checks integrity whenever that is requested, for ever.
     pub async fn check_on_request(&self) -> ! {
         loop {

@@ -173,7 +173,7 @@ fn half_open_handshakes_do_not_fill_the_backlog() {
         world.run(LIMIT, select(client, core::future::poll_fn(|_| core::task::Poll::Ready(()))));
     }
     let wait = select(listener.accept(), async {
-        for _ in 0..40_000 {
+        for _ in 0..24_000 {
             embassy_futures::yield_now().await;
         }
     });

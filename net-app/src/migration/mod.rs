@@ -276,3 +276,6 @@ impl Marker for PoolMarker {
         self.0.pages_marked()
     }
 }
+
+#[cfg(test)]
+mod tests;
