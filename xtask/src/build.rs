@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::{command, paths, progress::Step, tools};
 
 const GUEST: &str = "x86_64-unknown-none";
+const FIRMWARE: &str = "x86_64-unknown-uefi";
 const STATIC: &str = "x86_64-unknown-linux-musl";
 
 /// What is built for, besides this machine.
@@ -24,6 +25,12 @@ pub(crate) fn guest() -> Result<PathBuf> {
 /// Where it is once it was built.
 pub(crate) fn guest_path() -> PathBuf {
     program_path("net-app", GUEST)
+}
+
+/// Builds what firmware starts from a disk: the path of the UEFI application.
+pub(crate) fn loader() -> Result<PathBuf> {
+    let program = program("uefi-loader", FIRMWARE, "Building the disk's loader")?;
+    Ok(program.with_extension("efi"))
 }
 
 /// Builds PID 1 of the lab's host, statically linked.

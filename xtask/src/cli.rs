@@ -141,6 +141,9 @@ pub(crate) struct Image {
     /// Copy the image here
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// The guest's command line, for a disk: an ELF file gets its own from the loader
+    #[arg(long, value_name = "LINE", default_value = "")]
+    pub(crate) append: String,
 }
 
 #[derive(Debug, Args)]

@@ -1,8 +1,8 @@
 //! `cargo xtask image`.
 
-use std::{fs, process::ExitCode};
+use std::{fs, path::Path, process::ExitCode};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     build,
@@ -10,19 +10,31 @@ use crate::{
 };
 
 pub(crate) fn main(options: &Image) -> Result<ExitCode> {
-    let built = match options.format {
-        ImageFormat::Elf => build::guest()?,
-        ImageFormat::Disk => bail!(
-            "`--format disk` is not available yet; `--format elf` makes a kernel for QEMU's -kernel"
-        ),
-    };
-    let path = match &options.out {
-        None => built,
-        Some(out) => {
-            fs::copy(&built, out).with_context(|| format!("cannot write {}", out.display()))?;
-            out.clone()
+    let kernel = build::guest()?;
+    let path = match options.format {
+        ImageFormat::Elf => {
+            ensure!(options.append.is_empty(), "--append is for `--format disk`");
+            match &options.out {
+                None => kernel,
+                Some(out) => {
+                    fs::copy(&kernel, out).with_context(|| cannot_write(out))?;
+                    out.clone()
+                }
+            }
+        }
+        ImageFormat::Disk => {
+            let loader = build::loader()?;
+            let read = |path: &Path| fs::read(path).with_context(|| path.display().to_string());
+            let disk = images::disk(&read(&loader)?, &read(&kernel)?, &options.append)?;
+            let out = options.out.clone().unwrap_or_else(|| kernel.with_extension("disk"));
+            fs::write(&out, disk).with_context(|| cannot_write(&out))?;
+            out
         }
     };
     println!("{}", path.display());
     Ok(ExitCode::SUCCESS)
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write {}", path.display())
 }

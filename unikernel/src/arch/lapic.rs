@@ -73,7 +73,8 @@ pub(crate) fn init() {
     unsafe { apic_base.write(base | mode) };
     BASE.store(base & 0x000f_ffff_ffff_f000, Ordering::Relaxed);
     // Firmware may have chosen x2APIC mode, which cannot be left by clearing its bit.
-    X2APIC.store(x2apic || base & APIC_BASE_X2APIC != 0, Ordering::Relaxed);
+    let x2apic = x2apic || base & APIC_BASE_X2APIC != 0;
+    X2APIC.store(x2apic, Ordering::Relaxed);
     let id = read(ID);
     APIC_ID.store(if x2apic { id } else { id >> 24 }, Ordering::Relaxed);
 

@@ -1,0 +1,120 @@
+//! Makes bootable disks of the unikernel's image.
+//!
+//! A disk is a GUID partition table with one EFI system partition: the loader under the name
+//! every UEFI firmware looks for, the kernel and its command line beside it.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::io::{Cursor, Seek, SeekFrom, Write};
+
+use anyhow::{Context, Result};
+use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions};
+use gpt::disk::LogicalBlockSize;
+use gpt::mbr::ProtectiveMBR;
+use gpt::partition_types::EFI;
+
+const SECTOR: u64 = 512;
+/// Where partitions start by custom, so that they are aligned on any disk.
+const ALIGNMENT: u64 = 1 << 20;
+/// The table's second copy at the end of the disk.
+const TAIL: u64 = 34 * SECTOR;
+/// Room for the file system's own structures: of each cluster, four bytes in each of two tables.
+const SLACK: u64 = 2 << 20;
+const CLUSTER: u32 = 512;
+/// The specification wants FAT32 on a hard disk (UEFI 2.10, section 13.3), which begins at 65525
+/// clusters.
+const LEAST: u64 = 36 << 20;
+
+/// A disk image, bootable by UEFI.
+///
+/// `loader` is the UEFI application, `kernel` a PVH ELF file, `command_line` what it is given.
+///
+/// # Errors
+/// The contents do not fit a disk.
+pub fn disk(loader: &[u8], kernel: &[u8], command_line: &str) -> Result<Vec<u8>> {
+    let contents = (loader.len() + kernel.len() + command_line.len()) as u64 + SLACK;
+    let volume = (contents + contents / 32).next_multiple_of(ALIGNMENT).max(LEAST);
+    let mut disk = vec![0; (ALIGNMENT + volume + TAIL) as usize];
+    partition(&mut disk, volume)?;
+    let volume = &mut disk[ALIGNMENT as usize..(ALIGNMENT + volume) as usize];
+    fill(
+        volume,
+        &[
+            ("EFI/BOOT/BOOTX64.EFI", loader),
+            ("godwit/kernel.elf", kernel),
+            ("godwit/cmdline", command_line.as_bytes()),
+        ],
+    )?;
+    Ok(disk)
+}
+
+/// Writes the partition table, with one partition of `volume` bytes.
+fn partition(disk: &mut [u8], volume: u64) -> Result<()> {
+    let sectors = u32::try_from(disk.len() as u64 / SECTOR - 1).context("the disk is too large")?;
+    let mut device = Box::new(Cursor::new(&mut *disk));
+    ProtectiveMBR::with_lb_size(sectors).overwrite_lba0(&mut device)?;
+    let mut table = gpt::GptConfig::new()
+        .writable(true)
+        .logical_block_size(LogicalBlockSize::Lb512)
+        .create_from_device(device, None)?;
+    table.update_partitions(BTreeMap::new())?;
+    table.add_partition("godwit", volume, EFI, 0, Some(ALIGNMENT / SECTOR))?;
+    table.write()?;
+    Ok(())
+}
+
+/// Formats a volume and writes files, given by path, to it.
+fn fill(volume: &mut [u8], files: &[(&str, &[u8])]) -> Result<()> {
+    let mut device = Cursor::new(&mut *volume);
+    let options = FormatVolumeOptions::new()
+        .fat_type(FatType::Fat32)
+        .bytes_per_cluster(CLUSTER)
+        .volume_label(*b"GODWIT     ");
+    fatfs::format_volume(&mut device, options)?;
+    device.seek(SeekFrom::Start(0))?;
+    let file_system = FileSystem::new(device, FsOptions::new())?;
+    let root = file_system.root_dir();
+    for (path, contents) in files {
+        for (at, _) in path.match_indices('/') {
+            root.create_dir(&path[..at])?;
+        }
+        root.create_file(path)?.write_all(contents)?;
+    }
+    drop(root);
+    file_system.unmount()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    /// Reads a file from a disk by way of its partition table.
+    fn read(disk: &mut Vec<u8>, path: &str) -> Result<Vec<u8>> {
+        let table = gpt::GptConfig::new().open_from_device(Box::new(Cursor::new(&mut *disk)))?;
+        let partition = table.partitions().get(&1).context("no partition")?;
+        assert_eq!(partition.part_type_guid, EFI);
+        let range = partition.first_lba * SECTOR..(partition.last_lba + 1) * SECTOR;
+        drop(table);
+        let volume = Cursor::new(&mut disk[range.start as usize..range.end as usize]);
+        let file_system = FileSystem::new(volume, FsOptions::new())?;
+        assert_eq!(file_system.fat_type(), FatType::Fat32);
+        let mut contents = Vec::new();
+        file_system.root_dir().open_file(path)?.read_to_end(&mut contents)?;
+        Ok(contents)
+    }
+
+    #[test]
+    fn a_disk_holds_what_was_put_on_it() {
+        // The second one makes the volume larger than the least there is.
+        for len in [1 << 20, 50 << 20] {
+            let kernel: Vec<u8> = (0..len).map(|i: u32| (i * 7) as u8).collect();
+            let mut disk = disk(b"loader", &kernel, "ip=dhcp log=debug").unwrap();
+            assert_eq!(read(&mut disk, "EFI/BOOT/BOOTX64.EFI").unwrap(), b"loader");
+            assert!(read(&mut disk, "godwit/kernel.elf").unwrap() == kernel);
+            assert_eq!(read(&mut disk, "godwit/cmdline").unwrap(), b"ip=dhcp log=debug");
+            assert!(read(&mut disk, "godwit/other").is_err());
+        }
+    }
+}
