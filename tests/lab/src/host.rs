@@ -205,8 +205,11 @@ fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<Stri
     }
     for (index, segment) in setup.segment.iter().enumerate() {
         let path = escape(segment);
+        // The speed of an 82574L. Above 5 GT/s Linux waits a second after a reset for a link that
+        // QEMU never reports up.
+        let port = format!("id=port{index},chassis={index},slot={index},x-speed=2_5");
         let model = setup.nic.name();
-        add("-device", format!("pcie-root-port,id=port{index},chassis={index},slot={index}"));
+        add("-device", format!("pcie-root-port,{port}"));
         add("-netdev", format!("stream,id=net{index},server=off,addr.type=unix,addr.path={path}"));
         add("-device", format!("{model},netdev=net{index},bus=port{index},mac={MAC},romfile="));
     }

@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
 /// Frames a port holds at most.
-pub(super) const CAPACITY: usize = 256;
+pub(super) const CAPACITY: usize = 1024;
 /// A frame older than this is dropped. A NIC that starts to receive must not be given what was meant for a time when it did
 /// not: a port is a wire with a little buffer, not a mailbox.
 pub(super) const LIFETIME: Duration = Duration::from_millis(100);
