@@ -5,12 +5,22 @@ use crate::{Registers, Unusable};
 pub trait Marker {
     /// From now on, mark what devices complete.
     fn start(&mut self);
-    /// Mark what they may have completed unmarked, and return the pages.
-    fn catch_up(&mut self) -> u64;
+    /// Mark what they may have completed unmarked: a slice of it, short enough for a NIC to wait,
+    /// from `from` on, which is 0 for the first.
+    fn catch_up(&mut self, from: u32) -> Slice;
     /// No need to mark any more. Balances [`Marker::start`].
     fn stop(&mut self);
     /// Pages marked since boot, caught-up ones included.
     fn marked(&self) -> u64;
+}
+
+/// What a call of [`Marker::catch_up`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// Pages marked.
+    pub pages: u64,
+    /// Where the next slice begins; `None` when all is marked.
+    pub next: Option<u32>,
 }
 
 /// What a poll found and has already acted on.
@@ -18,7 +28,10 @@ pub trait Marker {
 pub enum Event {
     /// Nothing new.
     None,
-    /// The hypervisor logs, or logs afresh; the guest marks.
+    /// The hypervisor logs, the guest marks and is catching up: to be polled again as soon as
+    /// others had their turn.
+    CatchingUp,
+    /// The hypervisor logs, or logs afresh; the guest marks and has caught up.
     LoggingStarted {
         /// The EPOCH acknowledged.
         epoch: u32,
@@ -37,6 +50,15 @@ pub enum Event {
     },
 }
 
+/// A catch-up under way.
+#[derive(Clone, Copy, Debug)]
+struct CatchUp {
+    /// The EPOCH to acknowledge at its end.
+    epoch: u32,
+    from: u32,
+    pages: u64,
+}
+
 /// The agent of one bridge.
 #[derive(Debug)]
 pub struct Agent<R> {
@@ -46,6 +68,8 @@ pub struct Agent<R> {
     /// The EPOCH acknowledged last, if any.
     epoch: Option<u32>,
     logging: bool,
+    /// The catch-up under way.
+    catch_up: Option<CatchUp>,
     /// [`Marker::marked`] when logging began.
     marked_before: u64,
     /// What MARKED has.
@@ -65,6 +89,7 @@ impl<R: Registers> Agent<R> {
             control: Control::empty(),
             epoch: None,
             logging: false,
+            catch_up: None,
             marked_before: 0,
             marked: 0,
         })
@@ -115,8 +140,10 @@ impl<R: Registers> Agent<R> {
         }
         let status = Status::from_bits_truncate(status);
         let event = if status.contains(Status::LOGGING) {
-            let caught_up = self.start(marker);
-            Event::LoggingStarted { epoch, caught_up }
+            match self.start(epoch, marker) {
+                Some(caught_up) => Event::LoggingStarted { epoch, caught_up },
+                None => return Event::CatchingUp,
+            }
         } else {
             self.stop(marker);
             match self.epoch {
@@ -131,18 +158,29 @@ impl<R: Registers> Agent<R> {
         event
     }
 
-    /// Also for a log that went off and on again between two polls. Marking was on all the while
-    /// then, and nothing can be missing from the new log; catching up all the same keeps the
-    /// meaning of ACK a single one.
-    fn start(&mut self, marker: &mut impl Marker) -> u64 {
+    /// One slice of catching up; the pages of all of them with the last. Also for a log that went
+    /// off and on again between two polls. Marking was on all the while then, and nothing can be
+    /// missing from the new log; catching up all the same keeps the meaning of ACK a single one.
+    fn start(&mut self, epoch: u32, marker: &mut impl Marker) -> Option<u64> {
         if !self.logging {
             marker.start();
             self.logging = true;
         }
-        self.marked_before = marker.marked();
-        let caught_up = marker.catch_up();
+        let mut at = match self.catch_up.take() {
+            Some(at) if at.epoch == epoch => at,
+            _ => {
+                self.marked_before = marker.marked();
+                CatchUp { epoch, from: 0, pages: 0 }
+            }
+        };
+        let slice = marker.catch_up(at.from);
+        at.pages += slice.pages;
+        if let Some(from) = slice.next {
+            self.catch_up = Some(CatchUp { from, ..at });
+            return None;
+        }
         self.report(marker);
-        caught_up
+        Some(at.pages)
     }
 
     fn stop(&mut self, marker: &mut impl Marker) {
@@ -150,6 +188,7 @@ impl<R: Registers> Agent<R> {
             self.report(marker);
             marker.stop();
             self.logging = false;
+            self.catch_up = None;
         }
     }
 

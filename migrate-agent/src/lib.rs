@@ -19,7 +19,7 @@
 mod agent;
 pub mod registers;
 
-pub use agent::{Agent, Event, Marker};
+pub use agent::{Agent, Event, Marker, Slice};
 pub use registers::{Registers, Unusable};
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use core::cell::{Cell, RefCell};
 
 use crate::registers::*;
-use crate::{Agent, Event, Marker, Registers, Unusable};
+use crate::{Agent, Event, Marker, Registers, Slice, Unusable};
 
 /// A bridge's capability, and a journal of what the guest did and in which order.
 struct Bridge {
@@ -115,11 +115,13 @@ struct Layer<'a> {
     holders: u32,
     marked: u64,
     in_use: u64,
+    /// Slices it takes to catch up.
+    slices: u32,
 }
 
 impl<'a> Layer<'a> {
     fn new(bridge: &'a Bridge) -> Self {
-        Self { bridge, holders: 0, marked: 0, in_use: 7 }
+        Self { bridge, holders: 0, marked: 0, in_use: 7, slices: 1 }
     }
 }
 
@@ -128,11 +130,13 @@ impl Marker for Layer<'_> {
         self.holders += 1;
         self.bridge.note(Start);
     }
-    fn catch_up(&mut self) -> u64 {
+    fn catch_up(&mut self, from: u32) -> Slice {
         assert_ne!(self.holders, 0, "catching up before marking is on");
+        assert!(from < self.slices, "nothing is left there");
         self.marked += self.in_use;
         self.bridge.note(CatchUp);
-        self.in_use
+        let next = Some(from + 1).filter(|&next| next < self.slices);
+        Slice { pages: self.in_use, next }
     }
     fn stop(&mut self) {
         self.holders = self.holders.checked_sub(1).expect("stop without start");
@@ -218,6 +222,49 @@ fn a_cancelled_migration_and_a_second_one_count_from_zero() {
     layer.marked += 3;
     agent.poll(&mut layer);
     assert_eq!(bridge.journal(), [Marked(10)]);
+}
+
+#[test]
+fn catching_up_is_acknowledged_at_its_end() {
+    let bridge = Bridge::new();
+    let (mut agent, mut layer) = booted(&bridge);
+    layer.slices = 3;
+    bridge.change(LOGGING);
+    assert_eq!(agent.poll(&mut layer), Event::CatchingUp);
+    assert_eq!(agent.poll(&mut layer), Event::CatchingUp);
+    assert_eq!(bridge.journal(), [Start, CatchUp, CatchUp]);
+    assert_eq!(agent.poll(&mut layer), Event::LoggingStarted { epoch: 2, caught_up: 21 });
+    assert_eq!(bridge.journal(), [CatchUp, Marked(21), Ack(2)]);
+    assert_eq!(agent.poll(&mut layer), Event::None);
+}
+
+#[test]
+fn a_log_that_goes_off_ends_the_catch_up() {
+    let bridge = Bridge::new();
+    let (mut agent, mut layer) = booted(&bridge);
+    layer.slices = 2;
+    bridge.change(LOGGING);
+    assert_eq!(agent.poll(&mut layer), Event::CatchingUp);
+    bridge.change(OFF);
+    assert_eq!(agent.poll(&mut layer), Event::LoggingStopped { epoch: 3 });
+    assert_eq!(layer.holders, 0);
+    bridge.change(LOGGING);
+    assert_eq!(agent.poll(&mut layer), Event::CatchingUp);
+    assert_eq!(agent.poll(&mut layer), Event::LoggingStarted { epoch: 4, caught_up: 14 });
+}
+
+#[test]
+fn a_new_log_is_caught_up_from_the_beginning() {
+    let bridge = Bridge::new();
+    let (mut agent, mut layer) = booted(&bridge);
+    layer.slices = 2;
+    bridge.change(LOGGING);
+    assert_eq!(agent.poll(&mut layer), Event::CatchingUp);
+    bridge.change(OFF);
+    bridge.change(LOGGING);
+    assert_eq!(agent.poll(&mut layer), Event::CatchingUp);
+    assert_eq!(agent.poll(&mut layer), Event::LoggingStarted { epoch: 4, caught_up: 14 });
+    assert_eq!(layer.holders, 1);
 }
 
 #[test]

@@ -7,9 +7,9 @@
 
 use alloc::boxed::Box;
 
-use embassy_futures::select::select;
+use embassy_futures::{select::select, yield_now};
 use embassy_time::{Duration, Instant, Timer};
-use migrate_agent::{Agent, Event, Marker, Registers, Unusable, registers};
+use migrate_agent::{Agent, Event, Marker, Registers, Slice, Unusable, registers};
 use unikernel::dma::{Policy, Pool};
 use unikernel::nic::Nic;
 use unikernel::pci::{Bridge, Device, Slot, SlotEvent, Vector, VendorCapability};
@@ -108,14 +108,14 @@ impl Port {
 
     /// Deals with everything that has happened.
     async fn serve(&mut self) {
-        self.poll_agent();
+        self.poll_agent().await;
         while let Some(event) = self.slot.as_mut().and_then(Slot::poll) {
             match event {
                 SlotEvent::EjectRequested | SlotEvent::Removed => self.let_go().await,
                 SlotEvent::Inserted => self.take_in().await,
             }
             // Powering a slot takes a while; logging may have begun meanwhile.
-            self.poll_agent();
+            self.poll_agent().await;
         }
         if self.check_at.is_some_and(|at| self.place.holds_nic || Instant::now() >= at) {
             self.check_at = None;
@@ -123,12 +123,14 @@ impl Port {
         }
     }
 
-    fn poll_agent(&mut self) {
+    async fn poll_agent(&mut self) {
         let Some(agent) = &mut self.agent else { return };
         let mut marker = PoolMarker(self.app.pool());
         loop {
             match agent.poll(&mut marker) {
                 Event::None => break,
+                // The NIC has its turn between two slices.
+                Event::CatchingUp => yield_now().await,
                 Event::LoggingStarted { epoch, caught_up } => {
                     unikernel::println!("agent: logging on epoch={epoch} caught-up={caught_up}");
                 }
@@ -264,8 +266,9 @@ impl Marker for PoolMarker {
         self.0.start_marking();
     }
 
-    fn catch_up(&mut self) -> u64 {
-        self.0.catch_up()
+    fn catch_up(&mut self, from: u32) -> Slice {
+        let slice = self.0.catch_up(from);
+        Slice { pages: slice.pages, next: slice.next }
     }
 
     fn stop(&mut self) {

@@ -42,7 +42,7 @@ pub use coherent::Coherent;
 pub use error::Error;
 pub use marking::Policy;
 pub use memory::PoolMemory;
-pub use pool::{Pool, Statistics};
+pub use pool::{Pool, Slice, Statistics};
 pub use slots::SLOT_SIZE;
 pub use stream::{Bidirectional, DeviceWrites, Direction, FromDevice, Stream, Synced, ToDevice};
 

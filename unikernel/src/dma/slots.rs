@@ -115,8 +115,12 @@ impl Slots {
 
     /// Every run used so far as (first slot, order, use), in ascending order; free ones too.
     pub(crate) fn runs(&self) -> impl Iterator<Item = (u32, u8, Use)> {
+        self.runs_from(0)
+    }
+
+    /// The same from a run's first slot on, which it stays for ever.
+    pub(crate) fn runs_from(&self, mut slot: u32) -> impl Iterator<Item = (u32, u8, Use)> {
         let end = self.frontier.load(Ordering::Relaxed);
-        let mut slot = 0;
         core::iter::from_fn(move || {
             (slot < end).then(|| {
                 let (order, purpose) = self.get(slot);

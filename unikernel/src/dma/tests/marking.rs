@@ -3,6 +3,7 @@
 use std::vec;
 use std::vec::Vec;
 
+use super::catch_up;
 use crate::dma::fake::{DEVICE_BASE, pool};
 use crate::dma::{
     Bidirectional, Coherent, FromDevice, PAGE_SIZE, Policy, Pool, SLOT_SIZE, ToDevice,
@@ -26,7 +27,7 @@ fn nothing_is_marked_while_nobody_logs() {
     for _ in 0..100 {
         assert!(!pool.receive_stream().unwrap().receive(SLOT_SIZE).unwrap().logged());
     }
-    assert_eq!(pool.catch_up(), 0, "not without start_marking");
+    assert_eq!(catch_up(pool), 0, "not without start_marking");
     assert_eq!(pool.page_log().take(), [], "receiving writes nothing, in particular no books");
     let statistics = pool.statistics();
     assert_eq!((statistics.pages_marked, statistics.buffers_received), (0, 100));
@@ -149,13 +150,32 @@ fn catch_up_marks_each_page_in_use_once() {
 
     pool.page_log().start();
     pool.start_marking();
-    assert_eq!(pool.catch_up(), pages.len() as u64);
+    assert_eq!(catch_up(pool), pages.len() as u64);
     assert_eq!(pool.page_log().take(), pages);
     assert_eq!(pool.statistics().pages_caught_up, pages.len() as u64);
     assert_eq!(pool.statistics().pages_marked, 0, "counted apart");
     assert_eq!(pool.pages_marked(), pages.len() as u64);
     drop((received, posted, jumbo, alone, ring));
-    assert_eq!(pool.catch_up(), 0, "nothing is in use");
+    assert_eq!(catch_up(pool), 0, "nothing is in use");
+}
+
+#[test]
+fn slices_of_catch_up_are_short_and_leave_nothing_out() {
+    let pool = pool(256 * PAGE_SIZE, Policy::Auto);
+    let held: Vec<_> = (0..301).map(|_| pool.receive_stream().unwrap()).collect();
+    let mut pages: Vec<_> = held.iter().map(|stream| page(stream.device_address())).collect();
+    pages.dedup();
+    pool.page_log().start();
+    pool.start_marking();
+    let (mut from, mut slices) = (Some(0), Vec::new());
+    while let Some(at) = from {
+        let slice = pool.catch_up(at);
+        slices.push(slice.pages);
+        from = slice.next;
+    }
+    assert_eq!(pool.page_log().take(), pages);
+    assert_eq!(slices.iter().sum::<u64>(), pages.len() as u64, "each page in one slice");
+    assert!(slices.len() > 4 && slices.iter().all(|&pages| pages <= 16), "{slices:?}");
 }
 
 #[test]
@@ -187,7 +207,7 @@ fn never_knows_of_the_log_and_marks_nothing() {
     let pool = logging(Policy::Never);
     pool.mark_always();
     assert!(pool.receive_stream().unwrap().receive(1).unwrap().logged());
-    assert_eq!(pool.catch_up(), 0);
+    assert_eq!(catch_up(pool), 0);
     assert_eq!(pool.page_log().take(), []);
     assert_eq!(pool.pages_marked(), 0);
 }

@@ -7,6 +7,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 use zerocopy::IntoBytes;
 
+use super::catch_up;
 use crate::dma::fake::{DEVICE_BASE, pool};
 use crate::dma::{Coherent, FromDevice, PAGE_SIZE, Policy, Pool, RxBuffer, SLOT_SIZE, Stream};
 
@@ -202,7 +203,7 @@ impl World {
             (false, true) => {
                 self.pool.start_marking();
                 if self.mistake != Mistake::NoCatchUp {
-                    self.pool.catch_up();
+                    catch_up(self.pool);
                 }
             }
             (true, false) => self.pool.stop_marking(),

@@ -8,6 +8,7 @@ use std::thread::{scope, sleep};
 use std::time::Duration;
 use std::vec::Vec;
 
+use super::catch_up;
 use crate::dma::fake::{DEVICE_BASE, pool};
 use crate::dma::{FromDevice, PAGE_SIZE, Policy, Pool, RxBuffer, SLOT_SIZE, Stream};
 
@@ -87,7 +88,7 @@ fn migrate(policy: Policy) -> usize {
                 pause();
             }
             pool.start_marking();
-            pool.catch_up();
+            catch_up(pool);
             acknowledged.store(1, Ordering::Release);
         });
 
