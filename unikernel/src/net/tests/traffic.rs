@@ -196,6 +196,9 @@ fn dropped_connections_leave_nothing_behind() {
         world.run(LIMIT, client.write_with(|room| (room.len(), ()))).expect("room");
         drop((server, listener));
         world.idle(Duration::from_secs(1));
+        // The client has been told, though it goes on living.
+        assert_eq!(sockets(&b), before.1);
+        assert_eq!(world.run(LIMIT, client.write_with(|_| (0, ()))), Err(TcpError::Closed));
         drop(client);
         world.idle(Duration::from_secs(30));
     }
