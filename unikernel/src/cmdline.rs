@@ -194,10 +194,10 @@ mod tests {
 
     #[test]
     fn keys_match_whole_and_values_keep_their_equals_signs() {
-        let line = CommandLine::new("ipx=1 ip=a=b quiet");
+        let line = CommandLine::new("ipx=1 ip=a=b i=2 quiet");
         assert_eq!(line.parse::<std::string::String>("ip"), Ok(Some("a=b".into())));
         assert_eq!(line.parse::<std::string::String>("quiet"), Ok(Some("".into())));
-        assert_eq!(line.unknown().collect::<Vec<_>>(), ["ipx=1"]);
+        assert_eq!(line.unknown().collect::<Vec<_>>(), ["ipx=1", "i=2"]);
     }
 
     #[test]

@@ -213,6 +213,17 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_that_only_fits_above_4_gib_is_refused() {
+        for map in [
+            [usable(MIB, 64 * MIB), usable(4 * GIB, 20 * GIB)],
+            [usable(MIB, 64 * MIB), usable(4 * GIB - 32 * MIB, 20 * GIB)],
+        ] {
+            let pool = 64 * MIB;
+            assert_eq!(carve(&map, IMAGE, MIB, pool), Err(CarveError::Pool(pool)));
+        }
+    }
+
+    #[test]
     fn overlapping_and_unaligned_regions_never_hand_out_a_byte_twice() {
         let map = [
             usable(MIB, 64 * MIB),
