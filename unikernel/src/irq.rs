@@ -146,9 +146,18 @@ impl Interrupt {
 
     /// Waits until [`take`](Self::take) would say yes, and takes it.
     pub async fn wait(&self) {
+        // A line that several functions share goes down only when all are serviced, and is raised
+        // again at once by the unmasking of those that have been. The others' tasks get their turn
+        // first; else one task would service its own function for ever.
+        let mut has_yielded = self.index >= LINES;
         poll_fn(|context| {
             // Register first: an interrupt between the look and the registration would be lost.
             self.source().register(context.waker());
+            if !has_yielded {
+                has_yielded = true;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if self.take() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
@@ -275,6 +284,19 @@ mod tests {
         assert!(!a.take() && !b.take());
         assert_eq!(legacy(2).unwrap_err(), Error::NoSuchLine(2));
         assert_eq!(legacy(255).unwrap_err(), Error::NoSuchLine(255));
+    }
+
+    #[test]
+    fn waiting_for_a_line_lets_others_run_first() {
+        let line = legacy(9).unwrap();
+        line.trigger();
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = count.clone().into();
+        let mut context = Context::from_waker(&waker);
+        let mut wait = pin!(line.wait());
+        assert!(wait.as_mut().poll(&mut context).is_pending());
+        assert_eq!(count.0.load(Ordering::Relaxed), 1, "comes back by itself");
+        assert!(wait.as_mut().poll(&mut context).is_ready());
     }
 
     #[test]
