@@ -2,7 +2,8 @@
 
 use super::bar::{self, Bar, Window};
 use super::registers::{
-    COMMAND, HEADER_LAYOUT, HEADER_MULTI_FUNCTION, HEADER_TYPE, VENDOR_ID, bridge, express, id,
+    COMMAND, HEADER_LAYOUT, HEADER_MULTI_FUNCTION, HEADER_TYPE, INTERRUPT_LINE, INTERRUPT_PIN,
+    VENDOR_ID, bridge, express, id,
 };
 use super::{Device, Error, Function, PciAddress};
 use crate::mmio::Mmio;
@@ -105,19 +106,42 @@ impl Bridge {
         on_bus(&self.function, segment, *self.buses.start(), devices)
     }
 
-    /// The endpoints directly below, their BARs assigned inside the bridge's windows: what to call
-    /// when a card has been plugged in. A function that cannot be used is left out and logged.
+    /// The endpoints directly below, their BARs assigned inside the bridge's windows and their INTx
+    /// pins routed: what to call when a card has been plugged in. A function that cannot be used is
+    /// left out and logged.
     pub fn attach(&self) -> Vec<Device> {
         let mut taken = Vec::new();
         let windows = self.windows();
         self.functions()
             .filter(|function| function.read8(HEADER_TYPE) & HEADER_LAYOUT == 0)
+            .inspect(|function| self.route_pin(function))
             .filter_map(|function| {
                 Device::plugged(function, &windows, &mut taken)
                     .inspect_err(|error| log::error!("pci: {error}"))
                     .ok()
             })
             .collect()
+    }
+}
+
+impl Bridge {
+    /// Does for a plugged function what firmware does at boot: notes which line its INTx pin ends up
+    /// on. Known only where the pin shares a wire with the bridge's own (2.2.8.1, table of the
+    /// mapping across bridges); elsewhere it takes an ACPI interpreter to know, and the line counts
+    /// as not connected.
+    fn route_pin(&self, function: &Function) {
+        const NOT_CONNECTED: u8 = 0xff;
+        let pin = function.read8(INTERRUPT_PIN);
+        if pin == 0 {
+            return;
+        }
+        let wire = (pin.wrapping_sub(1).wrapping_add(function.address().device())) % 4 + 1;
+        let line = if wire == self.function.read8(INTERRUPT_PIN) {
+            self.function.read8(INTERRUPT_LINE)
+        } else {
+            NOT_CONNECTED
+        };
+        function.write8(INTERRUPT_LINE, line);
     }
 }
 

@@ -29,6 +29,9 @@ const PRESENT: u16 = 1 << 6;
 const LINK_ACTIVE: u16 = 1 << 13;
 const EVENTS: u16 = 0x11f;
 
+/// The line that firmware routed every port's INTA to.
+pub const PORT_LINE: u8 = 10;
+
 struct Function {
     parent: Option<usize>,
     devfn: u8,
@@ -37,6 +40,8 @@ struct Function {
     slot: Option<u16>,
     /// Root ports complete commands and bring up links unless a test says otherwise.
     healthy: bool,
+    /// A card stays in its slot when it is powered off: it takes a hand to pull it.
+    physical: bool,
 }
 
 #[derive(Default)]
@@ -81,6 +86,7 @@ impl Machine {
         let mut card = Card::new(0x1b36, 0x000c, 0x0604)
             .bar(0, 0x1000, 0, Memory::new(0x1000))
             .msi_x(0, 1)
+            .pin(PORT_LINE)
             .poke(0x0e, 1);
         // The BAR lives just below the window.
         let own = (memory.start - 0x10_0000).to_le_bytes();
@@ -150,6 +156,12 @@ impl Machine {
         state.functions[port.0].as_mut().expect("a port").healthy = false;
     }
 
+    /// Makes the slot one of real hardware, where power off leaves the card in place.
+    pub fn make_physical(&self, port: Port) {
+        let mut state = self.0.lock().unwrap();
+        state.functions[port.0].as_mut().expect("a port").physical = true;
+    }
+
     /// Removes the port itself and all below it, as pulling a switch does.
     pub fn remove(&self, port: Port) {
         let mut state = self.0.lock().unwrap();
@@ -169,7 +181,14 @@ impl Machine {
 
     fn put(&self, parent: Option<usize>, devfn: u8, card: Card, slot: Option<u16>) -> usize {
         let mut state = self.0.lock().unwrap();
-        state.functions.push(Some(Function { parent, devfn, card, slot, healthy: true }));
+        state.functions.push(Some(Function {
+            parent,
+            devfn,
+            card,
+            slot,
+            healthy: true,
+            physical: false,
+        }));
         state.functions.len() - 1
     }
 
@@ -284,9 +303,9 @@ impl HostBridge for Machine {
         }
         // QEMU: pcie_cap_slot_write_config.
         let after = config.read(at + SLOT_CONTROL, Width::Word) as u16;
-        let healthy = target.healthy;
+        let (healthy, physical) = (target.healthy, target.physical);
         let off = |control: u16| control & POWERED_OFF == POWERED_OFF;
-        if off(after) && !off(before) && state.child(index).is_some() {
+        if off(after) && !off(before) && !physical && state.child(index).is_some() {
             state.unplug(index);
         }
         let config = &mut state.functions[index].as_mut().unwrap().card.config;

@@ -1,6 +1,7 @@
 use super::super::{Device, Error, PciAddress, Signalling, Space};
 use super::*;
 use crate::irq;
+use crate::pci::fake::PORT_LINE;
 
 fn attach_one(machine: &Machine, port: Port, card: Card) -> Vec<Device> {
     let mut slot = slot(machine);
@@ -199,6 +200,22 @@ fn interrupts_fall_back_from_msi_x_to_msi_to_the_pin() {
 
     assert!(matches!(set_up(plain()), Err(Error::NoInterrupt(_))));
     assert!(matches!(set_up(plain().pin(255)), Err(Error::NoInterrupt(_))));
+}
+
+#[test]
+fn a_plugged_card_shares_the_line_of_its_port_or_has_none() {
+    let signalling = |pin: u8| {
+        let (machine, port) = machine_with_port();
+        let card = Card::new(0x8086, 0x100e, 0x0200).bar(0, 0x2_0000, 0, Memory::new(0x2_0000));
+        // As it comes out of reset: firmware has not seen it.
+        let device = attach_one(&machine, port, card.pin(0).poke(0x3d, pin)).remove(0);
+        device.enable_interrupt()
+    };
+    let vector = signalling(1).unwrap();
+    assert_eq!(vector.signalling, Signalling::Pin);
+    irq::legacy(PORT_LINE).unwrap().trigger();
+    assert!(vector.interrupt.take());
+    assert!(matches!(signalling(2), Err(Error::NoInterrupt(_))));
 }
 
 #[test]

@@ -125,6 +125,36 @@ fn a_handle_waits_for_what_comes_after_the_last_poll() {
 }
 
 #[test]
+fn an_ejected_card_that_stays_in_its_slot_is_left_alone_until_the_button_is_pressed() {
+    let (machine, port) = machine_with_port();
+    machine.make_physical(port);
+    machine.cold_plug(port, nic(), 0xfe80_0000);
+    let mut slot = slot(&machine);
+    machine.press(port);
+    assert_eq!(slot.poll(), Some(SlotEvent::EjectRequested));
+    block_on(slot.power_off());
+    assert!(machine.is_populated(port));
+    assert_eq!(slot.poll(), None);
+    machine.press(port);
+    assert_eq!(slot.poll(), Some(SlotEvent::Inserted));
+}
+
+#[test]
+fn a_swapped_card_is_announced_after_the_power_cycle() {
+    let (machine, port) = machine_with_port();
+    machine.make_physical(port);
+    machine.cold_plug(port, nic(), 0xfe80_0000);
+    let mut slot = slot(&machine);
+    machine.pull(port);
+    machine.hot_plug(port, nic());
+    assert_eq!(slot.poll(), Some(SlotEvent::Removed));
+    block_on(slot.power_off());
+    assert_eq!(slot.poll(), Some(SlotEvent::Inserted));
+    block_on(slot.power_on()).unwrap();
+    assert_eq!(slot.bridge().attach().len(), 1);
+}
+
+#[test]
 fn a_second_press_changes_nothing() {
     let (machine, port) = machine_with_port();
     machine.cold_plug(port, nic(), 0xfe80_0000);
