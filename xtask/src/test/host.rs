@@ -2,7 +2,8 @@
 
 use std::{
     fs::{self, File},
-    process::Stdio,
+    path::Path,
+    process::{Command, ExitStatus, Stdio},
     thread,
     time::Duration,
 };
@@ -24,32 +25,46 @@ pub(super) fn cargo_test(
     environment: &[(&str, String)],
 ) {
     suite.test(name, |log| {
-        let mut step = Step::new(format!("Running the {name}"));
-        let out = File::create(log)?;
-        let mut cargo = build::cargo()
+        let mut cargo = build::cargo();
+        cargo
             .arg("test")
             .args(arguments)
             .envs(environment.iter().map(|(key, value)| (key, value)))
-            .current_dir(paths::checkout())
-            .stdin(Stdio::null())
-            .stdout(out.try_clone()?)
-            .stderr(out)
-            .spawn()
-            .context("cannot start cargo")?;
-        let status = loop {
-            if let Some(status) = cargo.try_wait()? {
-                break status;
-            }
-            step.message(format_args!("{} passed", count(&fs::read_to_string(log)?).0));
-            thread::sleep(Duration::from_millis(200));
-        };
+            .current_dir(paths::checkout());
+        let status = logged(&mut cargo, log, &format!("Running the {name}"), |text| {
+            format!("{} passed", count(text).0)
+        })?;
         let text = fs::read_to_string(log)?;
         let (passed, failures) = count(&text);
-        drop(step);
         ensure!(status.success(), "{}", describe(&failures, &text));
         ensure!(passed > 0, "cargo test ran no test");
         Ok(format!("{passed} of them"))
     });
+}
+
+/// Runs a command with its output in `log`, and shows how far it has come by what is there.
+pub(super) fn logged(
+    command: &mut Command,
+    log: &Path,
+    title: &str,
+    so_far: impl Fn(&str) -> String,
+) -> Result<ExitStatus> {
+    let mut step = Step::new(title);
+    let out = File::create(log).with_context(|| log.display().to_string())?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(out.try_clone()?)
+        .stderr(out)
+        .spawn()
+        .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        let text = fs::read(log)?;
+        step.message(so_far(&String::from_utf8_lossy(&text)));
+        thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// How many tests passed, and the names of those that did not.

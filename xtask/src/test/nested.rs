@@ -1,11 +1,6 @@
 //! Migrations in the nested lab, by the commands people run.
 
-use std::{
-    env, fs,
-    fs::File,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{env, fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use lab::{
@@ -13,13 +8,21 @@ use lab::{
     result::{Migration, PhaseName},
 };
 
-use super::suite::Suite;
-use crate::cli;
+use super::{host::logged, suite::Suite};
+use crate::{cli, lab_parts};
 
 /// Frames received while the hypervisor was logging, for a check to count.
 const FRAMES: u64 = 1_000;
 
 pub(super) fn add(suite: &mut Suite, host: &cli::Host) {
+    // What takes minutes when it is not in the cache, with its own progress shown.
+    let parts = |_: &Path| {
+        let parts = lab_parts::prepare(host)?;
+        Ok(format!("{}, {}", parts.qemu.binary.display(), parts.kernel.image.display()))
+    };
+    if !suite.test("the parts of the lab", parts) {
+        return;
+    }
     suite.test("demo", |log| demo(log, host));
     for marking in ["auto", "always"] {
         suite.test(&format!("migrate --marking {marking}"), |log| {
@@ -81,14 +84,14 @@ fn migrate(log: &Path, host: &cli::Host, arguments: &[&str]) -> Result<Migration
 
 /// Runs this very tool, and returns what it said.
 fn command(log: &Path, host: &cli::Host, arguments: &[&str]) -> Result<String> {
-    let out = File::create(log)?;
     let mut tool = Command::new(env::current_exe()?);
     tool.args(arguments);
     if let Some(kernel) = &host.host_kernel {
         tool.arg("--host-kernel").arg(kernel);
     }
+    let title = format!("Running {}", arguments[0]);
     let status =
-        tool.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).status().context("xtask")?;
+        logged(&mut tool, log, &title, |text| text.lines().last().unwrap_or_default().to_owned())?;
     ensure!(status.success(), "`cargo xtask {}` failed ({status})", arguments.join(" "));
     Ok(fs::read_to_string(log)?)
 }
