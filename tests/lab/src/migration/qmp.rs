@@ -229,6 +229,8 @@ command!(
     MigrateSetParameters = "migrate-set-parameters" -> Empty {
         /// Bytes a second.
         max_bandwidth: u64,
+        /// Bytes a second to reckon with in the switchover, to which the limit does not apply.
+        avail_switchover_bandwidth: u64,
         /// Milliseconds.
         downtime_limit: u64,
     }
@@ -364,7 +366,12 @@ mod tests {
         assert_eq!(info.ram.unwrap().transferred, 7);
         let event = qmp.wait_event("NEVER_HEARD_OF", Duration::ZERO).unwrap().unwrap();
         assert_eq!(event.data["x"], 1);
-        qmp.execute(&MigrateSetParameters { max_bandwidth: 1 << 20, downtime_limit: 300 }).unwrap();
+        qmp.execute(&MigrateSetParameters {
+            max_bandwidth: 1 << 20,
+            avail_switchover_bandwidth: 1 << 24,
+            downtime_limit: 300,
+        })
+        .unwrap();
         let heard = served.join().unwrap();
         assert_eq!(heard[0], "{\"arguments\":{},\"execute\":\"qmp_capabilities\"}");
         let sent: Value = serde_json::from_str(&heard[2]).unwrap();
