@@ -15,6 +15,9 @@ use crate::{
     rehearsal::{self, Kind, Script},
 };
 
+/// How long traffic is measured before and after the migration to compare with.
+const BASELINE: Duration = Duration::from_secs(3);
+
 pub(crate) fn main(options: &Demo) -> Result<ExitCode> {
     let parts = lab_parts::prepare(&options.host)?;
     let directory = Path::new(REPORT);
@@ -27,12 +30,23 @@ pub(crate) fn main(options: &Demo) -> Result<ExitCode> {
         measure: Duration::from_secs(options.seconds.into()),
         cancel_at: None,
         saturated_warmup: true,
-        capability: true,
         logs: directory.join("logs"),
     };
-    let result = rehearsal::run(&script, &parts)?;
+    let mut result = rehearsal::run(&script, &parts)?;
+    eprintln!("The same with the NIC taken away at the start, to compare:");
+    let cold = Script {
+        strategy: Strategy::Cold,
+        rate: result.traffic.paced_bits_per_s.map(|rate| rate as u64),
+        measure: BASELINE,
+        saturated_warmup: false,
+        logs: script.logs.join("cold"),
+        ..script
+    };
+    let baseline = rehearsal::run(&cold, &parts);
+    result.baseline = baseline.as_ref().ok().map(Migration::as_baseline);
     let page = migrate::publish(&result, directory, options.json.as_deref())?;
-    let complaints = complaints(&result);
+    let mut complaints = complaints(&result);
+    complaints.extend(baseline.err().map(|error| format!("the baseline: {error:#}")));
     for complaint in &complaints {
         eprintln!("error: {complaint}");
     }

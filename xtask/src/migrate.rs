@@ -110,7 +110,6 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
             CancelAt::Detach => migration::CancelAt::Detach,
         }),
         saturated_warmup: false,
-        capability: true,
         logs: directory.join("logs"),
     })
 }

@@ -78,9 +78,7 @@ pub(crate) struct Script {
     pub(crate) cancel_at: Option<CancelAt>,
     /// Also measure a saturated warm-up, in a migration that is cancelled.
     pub(crate) saturated_warmup: bool,
-    /// Whether QEMU's ports have the capability.
-    pub(crate) capability: bool,
-    /// Logs and, if wanted, the frames on the segment.
+    /// Where logs go.
     pub(crate) logs: PathBuf,
 }
 
@@ -249,8 +247,7 @@ fn boot_lab(script: &Script, parts: &LabParts, segment: [&Path; 2]) -> Result<Ne
         console_log: &script.logs.join("host.log"),
     })?;
     let nics = host.wait_ready(HOST_BOOT)?;
-    let mut lab = NestedLab::new(host, &nics, &script.logs.join("qemu.log"))?;
-    lab.set_capability(script.capability);
+    let lab = NestedLab::new(host, &nics, &script.logs.join("qemu.log"))?;
     step.finish(format_args!("{} NICs bound to vfio-pci", nics.len()));
     Ok(lab)
 }

@@ -35,11 +35,6 @@ impl NestedLab {
         Ok(Self { host, profile, running: HashSet::new(), log, said: Vec::new() })
     }
 
-    /// Whether the machines' root ports have the migration capability.
-    pub fn set_capability(&mut self, capability: bool) {
-        self.profile.capability = capability;
-    }
-
     /// Takes in reports until one that `wanted` accepts.
     fn wait(&mut self, what: &str, wanted: impl Fn(&Report) -> bool) -> Result<Report> {
         let deadline = Instant::now() + PATIENCE;

@@ -5,6 +5,7 @@ use super::machine::{Lab, Machine, PORT};
 use super::qmp::{self, Capability, DeviceDel, Migrate, MigrateCancel, Qmp};
 use super::record::{CancelAt, Check, Outcome, Plan, Record, Strategy, Timeline};
 use crate::init::Channel;
+use crate::source::DmaCounts;
 use anyhow::{Result, bail};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -152,7 +153,7 @@ impl<'a> Session<'a> {
         (self.say)("Measuring after the migration");
         std::thread::sleep(plan.after);
         timeline.end = Instant::now();
-        let check = Self::check(console, mark, &timeline)?;
+        let (check, dma) = Self::check(console, mark, &timeline)?.unzip();
         let first = |console: &Console, mark, wanted: fn(&Said) -> bool| {
             Some(console.find(mark, wanted)?.at)
         };
@@ -162,11 +163,24 @@ impl<'a> Session<'a> {
         if outcome == Outcome::Completed {
             self.lab.stop(Machine::Source)?;
         }
-        Ok(Record { plan: plan.clone(), outcome, error, timeline, info, port, check })
+        Ok(Record {
+            plan: plan.clone(),
+            outcome,
+            error,
+            timeline,
+            info,
+            port,
+            check,
+            dma: dma.flatten(),
+        })
     }
 
     /// The guest's first check since the migration was over.
-    fn check(console: &Console, mark: usize, timeline: &Timeline) -> Result<Option<Check>> {
+    fn check(
+        console: &Console,
+        mark: usize,
+        timeline: &Timeline,
+    ) -> Result<Option<(Check, Option<DmaCounts>)>> {
         if timeline.over.is_none() {
             return Ok(None);
         }
@@ -185,18 +199,25 @@ fn explain(error: anyhow::Error, lab: &mut dyn Lab) -> anyhow::Error {
     }
 }
 
-/// The check that ends with `end`, among `lines`.
-fn read_check(lines: &[Line], end: &Line) -> Option<Check> {
+/// The check that ends with `end`, and the DMA layer's counts with it, among `lines`.
+fn read_check(lines: &[Line], end: &Line) -> Option<(Check, Option<DmaCounts>)> {
     let Some(Said::Checked { checked, stale }) = end.said else { return None };
-    let while_logging = lines
-        .iter()
-        .take_while(|line| line.at <= end.at)
-        .filter_map(|line| match line.said {
-            Some(Said::WhileLogging(count)) => Some(count),
-            _ => None,
-        })
-        .last();
-    Some(Check { checked, stale, while_logging })
+    let mut check = Check { checked, stale, while_logging: None };
+    let mut dma = None;
+    for line in lines.iter().take_while(|line| line.at <= end.at) {
+        match line.said {
+            Some(Said::WhileLogging(count)) => check.while_logging = Some(count),
+            Some(Said::Dma { marked, caught_up, received }) => {
+                dma = Some(DmaCounts {
+                    pages_marked: marked,
+                    pages_caught_up: caught_up,
+                    buffers_received: received,
+                });
+            }
+            _ => {}
+        }
+    }
+    Some((check, dma))
 }
 
 fn wait_for_traffic(traffic: &dyn Traffic, moment: Instant) -> Result<()> {

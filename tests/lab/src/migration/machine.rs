@@ -65,14 +65,10 @@ pub struct Profile {
     pub kernel: String,
     /// Where the destination listens for the migration.
     pub uri: String,
-    /// Whether QEMU has the migration capability for root ports.
-    pub capability: bool,
-    /// The NIC of each machine.
+    /// The source's NIC.
     pub source_nic: Device,
-    /// See above.
+    /// The destination's NIC.
     pub destination_nic: Device,
-    /// More arguments, such as backends of the NICs.
-    pub more: Vec<String>,
 }
 
 impl Profile {
@@ -85,16 +81,13 @@ impl Profile {
             memory_mib: 256,
             kernel: GUEST_IMAGE.into(),
             uri: "unix:/run/migration".into(),
-            capability: true,
             source_nic: nic(nics[0]),
             destination_nic: nic(nics[1]),
-            more: Vec::new(),
         }
     }
 
     /// QEMU's arguments for `machine` with the guest's command line `append`.
     pub fn arguments(&self, machine: Machine, append: &str) -> Vec<String> {
-        let capability = if self.capability { ",x-migration-capability=on" } else { "" };
         let mut arguments: Vec<String> = [
             "-nodefaults -no-user-config -display none -no-reboot",
             &format!(
@@ -106,13 +99,12 @@ impl Profile {
             // Write-protects memory in pieces of 256 KiB as they are sent, not all of it at once: after that, the guest's
             // first write to each page traps, and so many traps in a row would be felt as a dip in throughput.
             "-global migration.x-clear-bitmap-shift=6",
-            &format!("-device pcie-root-port,id={PORT},slot=1,chassis=1{capability}"),
+            &format!("-device pcie-root-port,id={PORT},slot=1,chassis=1,x-migration-capability=on"),
         ]
         .iter()
         .flat_map(|part| part.split(' '))
         .map(str::to_owned)
         .collect();
-        arguments.extend(self.more.iter().cloned());
         let nic = match machine {
             Machine::Source => &self.source_nic,
             Machine::Destination => &self.destination_nic,

@@ -1,6 +1,7 @@
 //! What happened in a migration, and when.
 
 use super::qmp::MigrationInfo;
+use crate::source::DmaCounts;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::time::{Duration, Instant};
@@ -110,4 +111,6 @@ pub struct Record {
     pub port: Map<String, Value>,
     /// The check of what was received up to the migration.
     pub check: Option<Check>,
+    /// The DMA layer's counts at that check, since the guest booted.
+    pub dma: Option<DmaCounts>,
 }

@@ -86,6 +86,10 @@ fn run(result: &Migration) -> Result<Run> {
             Some(share >= 0.95),
         );
     }
+    if let Some(baseline) = result.baseline {
+        let share = 100.0 * baseline.warmup_bits_per_s / baseline.before_bits_per_s.max(1.0);
+        tile("with the NIC taken away at the start (cold)", format!("{share:.1}%"), None);
+    }
     tile("service gap", duration(result.service_gap_ms), None);
     if let Some(ms) = result.migration.downtime_ms {
         tile("downtime", duration(ms as f64), None);

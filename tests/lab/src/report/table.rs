@@ -88,6 +88,17 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
         "service gap",
         format!("{} (downtime {downtime})", duration(result.service_gap_ms)),
     ));
+    if let Some(baseline) = result.baseline {
+        lines.push((
+            "cold baseline",
+            format!(
+                "{} Mbit/s ({:.1}% of before) in its warm-up, service gap {}",
+                megabits(baseline.warmup_bits_per_s),
+                100.0 * baseline.warmup_bits_per_s / baseline.before_bits_per_s.max(1.0),
+                duration(baseline.service_gap_ms)
+            ),
+        ));
+    }
     lines.push(("integrity", integrity(result)));
     lines.push((
         "marking",
@@ -102,10 +113,11 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
     lines.push((
         "migration",
         format!(
-            "{}, {:.1} MiB in {} passes; logging {}, acknowledged after {}, detach {}, attach {}",
+            "{}, {:.1} MiB in {} passes, at most {:.0} MiB/s in warm-up; logging {}, acknowledged after {}, detach {}, attach {}",
             figures.total_ms.map_or("-".into(), |ms| duration(ms as f64)),
             figures.ram_bytes as f64 / f64::from(1 << 20),
             figures.passes,
+            figures.warmup_bandwidth as f64 / f64::from(1 << 20),
             ms(figures.logging_ms),
             ms(figures.ack_ms),
             ms(figures.detach_ms),

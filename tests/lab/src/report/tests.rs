@@ -1,6 +1,8 @@
 use super::*;
 use crate::migration::{Outcome, Strategy};
-use crate::result::{Dma, Event, Facts, Figures, Integrity, Phase, PhaseName, Saturated, Traffic};
+use crate::result::{
+    Baseline, Dma, Event, Facts, Figures, Integrity, Phase, PhaseName, Saturated, Traffic,
+};
 
 /// A migration as it should be.
 fn result() -> Migration {
@@ -38,6 +40,7 @@ fn result() -> Migration {
             downtime_ms: Some(140),
             ram_bytes: 123 << 20,
             passes: 9,
+            warmup_bandwidth: 2 << 20,
             logging_ms: Some(8290.0),
             ack_ms: Some(3.5),
             detach_ms: Some(41.0),
@@ -69,6 +72,12 @@ fn result() -> Migration {
                 )
             })
             .collect(),
+        baseline: Some(Baseline {
+            strategy: Strategy::Cold,
+            before_bits_per_s: 75e6,
+            warmup_bits_per_s: 1e6,
+            service_gap_ms: 5400.0,
+        }),
         second: None,
     }
 }
@@ -76,12 +85,18 @@ fn result() -> Migration {
 #[test]
 fn the_table_says_what_matters() {
     let text = table(&result());
-    for expected in
-        ["warm-up", "98.5%", "0 stale of 4,096 frames", "741 ms", "131.0 Mbit/s", "65,432"]
-    {
+    for expected in [
+        "warm-up",
+        "98.5%",
+        "0 stale of 4,096 frames",
+        "741 ms",
+        "131.0 Mbit/s",
+        "65,432",
+        "1.00 Mbit/s (1.3% of before)",
+    ] {
         assert!(text.contains(expected), "{expected} in\n{text}");
     }
-    assert!(text.lines().all(|line| line.len() < 130), "{text}");
+    assert!(text.lines().all(|line| line.len() < 160), "{text}");
 }
 
 #[test]

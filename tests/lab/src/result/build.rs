@@ -45,7 +45,8 @@ pub fn build(record: &Record, meter: &dyn Meter, setting: Setting) -> Migration 
             }
         })
         .collect();
-    let dma = meter.dma(timeline.start, timeline.end).unwrap_or_default();
+    // A guest without a probe stream says it on its console, for all the time since it booted.
+    let dma = meter.dma(timeline.start, timeline.end).or(record.dma).unwrap_or_default();
     let idle = meter.dma(timeline.begin, timeline.start).unwrap_or_default();
     let check = record.check;
     Migration {
@@ -81,6 +82,7 @@ pub fn build(record: &Record, meter: &dyn Meter, setting: Setting) -> Migration 
             .into_iter()
             .map(|(at, rate)| (ms(at).round() as u64, rate.round()))
             .collect(),
+        baseline: None,
         second: None,
     }
 }
@@ -130,6 +132,7 @@ fn figures(record: &Record) -> Figures {
         downtime_ms: record.info.downtime,
         ram_bytes: ram.transferred,
         passes: ram.dirty_sync_count,
+        warmup_bandwidth: record.plan.bandwidth,
         logging_ms: port("logging-ms"),
         ack_ms: port("ack-ms"),
         detach_ms: port("detach-ms").or_else(|| match record.plan.strategy {
@@ -239,7 +242,7 @@ mod tests {
         port.insert("ack-ms".into(), 12.into());
         port.insert("detach-ms".into(), (-1).into());
         let outcome = Outcome::Completed;
-        let record = Record { plan, outcome, error: None, timeline, info, port, check };
+        let record = Record { plan, outcome, error: None, timeline, info, port, check, dma: None };
         (record, Even { gap: Some(Gap { start: at(2990), end: at(3600), lost: 610 }) })
     }
 

@@ -55,6 +55,9 @@ pub struct Migration {
     pub facts: Facts,
     /// Start of each tenth of a second, and bits a second received in it at the IP layer.
     pub samples: Vec<(u64, f64)>,
+    /// The same with the cold strategy, to compare with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
     /// The migration of the same guest that followed a cancelled one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub second: Option<Box<Migration>>,
@@ -127,6 +130,8 @@ pub struct Figures {
     pub ram_bytes: u64,
     /// Passes over memory.
     pub passes: u64,
+    /// Bytes a second that it was limited to in the warm-up.
+    pub warmup_bandwidth: u64,
     /// How long the hypervisor was logging.
     pub logging_ms: Option<f64>,
     /// From logging to the guest's acknowledgement.
@@ -171,6 +176,19 @@ pub struct Saturated {
     pub warmup: Option<f64>,
 }
 
+/// A migration to compare with.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// When its NIC left the guest.
+    pub strategy: Strategy,
+    /// Bits a second before it.
+    pub before_bits_per_s: f64,
+    /// Bits a second in its warm-up.
+    pub warmup_bits_per_s: f64,
+    /// The longest time without new datagrams.
+    pub service_gap_ms: f64,
+}
+
 /// A moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
@@ -190,5 +208,16 @@ impl Migration {
     pub fn relative(&self, name: PhaseName) -> Option<f64> {
         let before = self.phase(PhaseName::Before)?.rx_bits_per_s;
         (before > 0.0).then_some(self.phase(name)?.rx_bits_per_s / before)
+    }
+
+    /// What another migration is compared with, of this one.
+    pub fn as_baseline(&self) -> Baseline {
+        let rate = |name| self.phase(name).map_or(0.0, |phase| phase.rx_bits_per_s);
+        Baseline {
+            strategy: self.strategy,
+            before_bits_per_s: rate(PhaseName::Before),
+            warmup_bits_per_s: rate(PhaseName::Warmup),
+            service_gap_ms: self.service_gap_ms,
+        }
     }
 }

@@ -111,7 +111,7 @@ impl World {
     }
 
     fn check(&mut self, machine: Machine) {
-        self.guest_says(machine, "recorder: while-logging 1200\nrecorder: checked 4000 stale 0\n");
+        self.guest_says(machine, "dma: marked 7 caught-up 8 received 9\nrecorder: while-logging 1200\nrecorder: checked 4000 stale 0\n");
     }
 
     fn event(&mut self, machine: Machine, name: &str, data: Value) {
@@ -244,6 +244,7 @@ fn warm_is_held_then_let_go() {
     assert!(timeline.logging_on.unwrap() < timeline.detached.unwrap());
     let check = record.check.unwrap();
     assert_eq!((check.checked, check.stale, check.while_logging), (4000, 0, Some(1200)));
+    assert_eq!(record.dma.unwrap().pages_caught_up, 8);
     assert_eq!(record.port["phase"], "detached");
     assert_eq!(world.lock().unwrap().stopped, [Machine::Source]);
 }
