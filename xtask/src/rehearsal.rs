@@ -45,8 +45,8 @@ const SATURATION: Duration = Duration::from_secs(4);
 /// Paced traffic takes this share of what the guest takes when saturated. More than half; the
 /// rest is for the migration, which the same processors emulate.
 const SHARE: f64 = 0.52;
-/// How long QEMU is kept in the warm-up.
-const WARMUP: Duration = Duration::from_secs(12);
+/// How long QEMU is kept in the warm-up: as long as a guest that uses some gigabytes would take.
+const WARMUP: Duration = Duration::from_secs(20);
 /// What the migration may send in the warm-up, in bytes a second. Each page sent costs the guest a
 /// trap when it is next written to, and traps are a hundred times dearer under emulation.
 const BANDWIDTH: u64 = 2 << 20;
