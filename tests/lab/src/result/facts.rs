@@ -23,6 +23,9 @@ pub struct Facts {
     /// What carries out the lab host's instructions: `tcg` or `kvm`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub lab_accelerator: String,
+    /// How often the lab was started over because its host crashed under emulation.
+    #[serde(default)]
+    pub lab_restarts: u32,
     /// The command that was run.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub command: String,
