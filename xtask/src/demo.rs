@@ -19,10 +19,11 @@ use crate::{
 const BASELINE: Duration = Duration::from_secs(3);
 
 pub(crate) fn main(options: &Demo) -> Result<ExitCode> {
+    let nic = migrate::model(options.nic)?;
     let parts = lab_parts::prepare(&options.host)?;
     let directory = Path::new(REPORT);
     let script = Script {
-        nic: migrate::model(options.nic),
+        nic,
         strategy: Strategy::Warm,
         marking: "auto".into(),
         traffic: Kind::Udp,

@@ -15,7 +15,7 @@ use lab::{
 };
 
 use crate::{
-    cli::{self, CancelAt, Guest, LabKind, LabNic, Marking, Migrate, Strategy, Traffic},
+    cli::{CancelAt, Guest, LabKind, LabNic, Marking, Migrate, Strategy, Traffic},
     lab_parts,
     rehearsal::{self, Kind, Script},
     tools::{self, Tool},
@@ -88,7 +88,7 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
         bail!("`--rate` is in Mbit/s and more than 0");
     }
     Ok(Script {
-        nic: model(options.nic),
+        nic: model(options.nic)?,
         strategy: match options.strategy {
             Strategy::Cold => migration::Strategy::Cold,
             _ => migration::Strategy::Warm,
@@ -114,9 +114,10 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
     })
 }
 
-pub(crate) fn model(nic: cli::LabNic) -> NicModel {
+/// The model of the lab's NICs, if the guest has a driver for it.
+pub(crate) fn model(nic: LabNic) -> Result<NicModel> {
     match nic {
-        LabNic::E1000e => NicModel::E1000e,
-        LabNic::Igb => NicModel::Igb,
+        LabNic::E1000e => Ok(NicModel::E1000e),
+        LabNic::Igb => bail!("`--nic igb` is not available yet; `--nic e1000e` is"),
     }
 }
