@@ -72,10 +72,6 @@ impl NestedLab {
 }
 
 impl Lab for NestedLab {
-    fn name(&self) -> &'static str {
-        "nested"
-    }
-
     fn profile(&self) -> &Profile {
         &self.profile
     }

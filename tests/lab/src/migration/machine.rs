@@ -33,9 +33,6 @@ impl fmt::Display for Machine {
 
 /// A place where two machines can run.
 pub trait Lab {
-    /// Its name on the command line.
-    fn name(&self) -> &'static str;
-
     /// What QEMU is told there.
     fn profile(&self) -> &Profile;
 

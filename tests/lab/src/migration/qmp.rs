@@ -199,10 +199,6 @@ command!(
     Quit = "quit" -> Empty {}
 );
 command!(
-    /// Whether the machine runs.
-    QueryStatus = "query-status" -> Status {}
-);
-command!(
     /// Starts a migration.
     Migrate = "migrate" -> Empty {
         /// Where to, as `-incoming` takes it.
@@ -274,15 +270,6 @@ impl Command for QomList {
 pub struct Property {
     /// Its name.
     pub name: String,
-}
-
-/// Whether a machine runs, and why not.
-#[derive(Debug, Deserialize)]
-pub struct Status {
-    /// It does.
-    pub running: bool,
-    /// `running`, `inmigrate`, `postmigrate`, …
-    pub status: String,
 }
 
 /// A capability and its new state.

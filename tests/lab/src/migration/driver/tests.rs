@@ -166,10 +166,6 @@ impl FakeLab {
 }
 
 impl Lab for FakeLab {
-    fn name(&self) -> &'static str {
-        "fake"
-    }
-
     fn profile(&self) -> &Profile {
         &self.profile
     }
