@@ -99,7 +99,8 @@ pub(crate) fn run(script: &Script, parts: &LabParts) -> Result<Migration> {
                 return Ok(result);
             }
             Err(error) => {
-                let Some(panic) = host_panic(&script.logs) else { return Err(error) };
+                let silent = error.downcast_ref::<HostSilent>().map(ToString::to_string);
+                let Some(panic) = host_panic(&script.logs).or(silent) else { return Err(error) };
                 if restarts == RESTARTS {
                     return Err(error.context(format!("the lab's host crashed: {panic}")));
                 }
@@ -118,6 +119,16 @@ fn host_panic(logs: &Path) -> Option<String> {
     let text = String::from_utf8_lossy(&log);
     let line = text.lines().find_map(|line| line.split_once("Kernel panic - "))?.1;
     Some(line.trim().to_owned())
+}
+
+/// The lab's host does not answer any more, so what failed in it says nothing.
+#[derive(Debug)]
+struct HostSilent;
+
+impl std::fmt::Display for HostSilent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("it does not answer any more")
+    }
 }
 
 fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
@@ -143,10 +154,21 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
         }
     };
 
+    perform(script, parts, &mut lab, &load)
+        .map_err(|error| if lab.answers() { error } else { error.context(HostSilent) })
+}
+
+/// What is done once everything is there.
+fn perform(
+    script: &Script,
+    parts: &LabParts,
+    lab: &mut NestedLab,
+    load: &Load,
+) -> Result<Migration> {
     let append = format!("ip={}/24 gw=10.0.2.2 marking={}", GUEST.ip, script.marking);
     let mut narrator = Narrator::default();
     let mut say = |what: &str| narrator.say(what);
-    let mut session = Session::boot(&mut lab, &append, &script.logs, &mut say)?;
+    let mut session = Session::boot(lab, &append, &script.logs, &mut say)?;
 
     let mut saturated = None;
     if script.rate.is_none() || script.saturated_warmup {
