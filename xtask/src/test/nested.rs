@@ -28,6 +28,8 @@ pub(super) fn add(suite: &mut Suite, host: &cli::Host) {
         suite.test(&format!("migrate --marking {marking}"), |log| {
             let migration = migrate(log, host, &["--marking", marking])?;
             completed(&migration)?;
+            let idle = migration.dma.pages_marked_before;
+            ensure!((idle > 0) == (marking == "always"), "{idle} pages marked while nobody logged");
             fresh(&migration)
         });
     }
