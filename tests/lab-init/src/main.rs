@@ -4,6 +4,7 @@
 mod control;
 mod host;
 mod machines;
+mod processors;
 
 use anyhow::{Context, Result};
 use lab_init::Report;
@@ -28,8 +29,13 @@ fn run() -> Result<()> {
     }
     host::link_channels().context("virtio-serial ports")?;
     let (requests, reports) = control::open().context("control port")?;
-    match modules.and_then(|()| host::assign_nics()) {
-        Ok(nics) => reports.send(&Report::Ready { nics }),
+    // For as long as the host lives.
+    let _settled;
+    match modules.and_then(|()| Ok((processors::settle_kvm()?, host::assign_nics()?))) {
+        Ok((machine, nics)) => {
+            _settled = machine;
+            reports.send(&Report::Ready { nics });
+        }
         Err(error) => {
             reports.failed("bring up KVM and VFIO", &error);
             return Err(error);

@@ -217,9 +217,10 @@ fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<Stri
     add("-display", "none".into());
     add("-kernel", setup.kernel.display().to_string());
     add("-initrd", setup.initramfs.display().to_string());
-    // iommu=nopt: DMA is translated, as it is under a VFIO host. The rest makes emulation faster.
+    // iommu=nopt: DMA is translated, as it is under a VFIO host. maxcpus=1: `lab-init` starts the
+    // other processor (see `processors` there). The rest makes emulation faster.
     let append = "console=ttyS0 quiet loglevel=4 panic=-1 intel_iommu=on iommu=nopt \
-                  mitigations=off nokaslr tsc=reliable no_timer_check random.trust_cpu=on";
+                  mitigations=off maxcpus=1 nokaslr tsc=reliable no_timer_check random.trust_cpu=on";
     add("-append", append.into());
     line.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned));
     line
