@@ -1,20 +1,47 @@
 //! The machine the unikernel runs on outside the lab: QEMU's command line, by parts.
 
-use std::{fs, net, path::Path};
+use std::{fs, net, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::parts::{Accelerator, Qemu};
 
 use crate::{
     cli::{Forward, Net, RunNic},
-    qemu, tools,
+    command, qemu, tools,
 };
 
 /// The distribution's QEMU when there is one, else the patched one.
 pub(crate) fn qemu() -> Result<Qemu> {
-    match tools::find_program("qemu-system-x86_64") {
-        Some(binary) => Ok(Qemu { binary, data: Vec::new() }),
-        None => qemu::get(),
+    distribution_qemu().map_or_else(qemu::get, Ok)
+}
+
+/// The distribution's QEMU when it has this NIC (igb came with 8.0), else the patched one.
+pub(crate) fn qemu_with(nic: &RunNic) -> Result<Qemu> {
+    let Some(model) = model(nic) else { return qemu() };
+    match distribution_qemu() {
+        Some(qemu) if has_model(&qemu, model)? => Ok(qemu),
+        _ => qemu::get(),
+    }
+}
+
+fn distribution_qemu() -> Option<Qemu> {
+    let binary = tools::find_program("qemu-system-x86_64")?;
+    Some(Qemu { binary, data: Vec::new() })
+}
+
+fn has_model(qemu: &Qemu, model: &str) -> Result<bool> {
+    let output = command::run(Command::new(&qemu.binary).args(["-device", "help"]))?;
+    Ok(String::from_utf8_lossy(&output.stdout).contains(&format!("name \"{model}\",")))
+}
+
+/// QEMU's model of a NIC; `None` for one that QEMU does not emulate.
+fn model(nic: &RunNic) -> Option<&'static str> {
+    match nic {
+        RunNic::E1000 => Some("e1000"),
+        RunNic::E1000e => Some("e1000e"),
+        RunNic::Igb => Some("igb"),
+        RunNic::Virtio => Some("virtio-net-pci"),
+        RunNic::Ixgbe | RunNic::Vfio(_) => None,
     }
 }
 
@@ -40,21 +67,28 @@ pub(crate) fn command_line(
     line
 }
 
-/// The options of a NIC and what it is connected to.
+/// The options of a NIC and what it is connected to. Whether the guest can drive it, the guest says.
 pub(crate) fn nic(nic: &RunNic, net: &Net, forwards: &[Forward]) -> Result<Vec<String>> {
-    let mut line = vec!["-device".into(), "pcie-root-port,id=rp0,slot=1".into()];
+    let port = "pcie-root-port,id=rp0,slot=1";
     if let RunNic::Vfio(bdf) = nic {
         ensure!(forwards.is_empty(), "--forward needs an emulated NIC, not {nic}");
         check_vfio(bdf)?;
-        line.extend(["-device".into(), format!("vfio-pci,host={bdf},bus=rp0")]);
-        return Ok(line);
+        let function = format!("vfio-pci,host={bdf},bus=rp0");
+        return Ok(["-device", port, "-device", &function].map(str::to_owned).into());
     }
-    let model = match nic {
-        RunNic::E1000e => "e1000e,bus=rp0",
-        other => bail!("this unikernel has no driver for {other} yet; --nic e1000e works"),
+    let Some(model) = model(nic) else {
+        bail!("QEMU has no model of an {nic}; --nic e1000, e1000e, igb and virtio are emulated");
+    };
+    let mut line = Vec::new();
+    let bus = if *nic == RunNic::E1000 {
+        // A conventional PCI function: it has no place behind a root port.
+        "pcie.0"
+    } else {
+        line.extend(["-device", port].map(str::to_owned));
+        "rp0"
     };
     // No boot ROM: the guest needs none, and not every QEMU has it.
-    line.extend(["-device".into(), format!("{model},netdev=net0,romfile=")]);
+    line.extend(["-device".into(), format!("{model},bus={bus},netdev=net0,romfile=")]);
     line.extend(["-netdev".into(), backend(net, forwards)?]);
     Ok(line)
 }
@@ -157,6 +191,23 @@ mod tests {
         let text = backend(&Net::User, &[Forward { host: port, guest: 7 }]).unwrap();
         assert!(text.contains(&format!("hostfwd=tcp:127.0.0.1:{port}-:7")), "{text}");
         assert!(text.contains(&format!("hostfwd=udp:127.0.0.1:{port}-:7")), "{text}");
+    }
+
+    #[test]
+    fn each_emulated_nic_is_where_its_bus_allows() {
+        for (nic, device) in [
+            (RunNic::E1000, "e1000,bus=pcie.0,"),
+            (RunNic::E1000e, "e1000e,bus=rp0,"),
+            (RunNic::Igb, "igb,bus=rp0,"),
+            (RunNic::Virtio, "virtio-net-pci,bus=rp0,"),
+        ] {
+            let line = super::nic(&nic, &Net::User, &[]).unwrap();
+            assert!(line.iter().any(|option| option.starts_with(device)), "{line:?}");
+            let ports = line.iter().filter(|option| option.contains("root-port")).count();
+            assert_eq!(ports, usize::from(nic != RunNic::E1000), "{line:?}");
+        }
+        let error = super::nic(&RunNic::Ixgbe, &Net::User, &[]).unwrap_err().to_string();
+        assert!(error.contains("ixgbe"), "{error}");
     }
 
     #[test]

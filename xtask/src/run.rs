@@ -18,7 +18,7 @@ pub(crate) fn main(options: &Run) -> Result<ExitCode> {
     // First what can be wrong with the request: building takes a while.
     let nic = machine::nic(&options.nic, &options.net, &options.forward)?;
     let image = build::guest()?;
-    let qemu = machine::qemu()?;
+    let qemu = machine::qemu_with(&options.nic)?;
     let accelerator = accel::choose(options.accel, &qemu, &image)?;
     let append = options.append.as_deref().unwrap_or_default();
     let mut line = machine::command_line(&qemu, accelerator, options.mem, &image, append);

@@ -125,12 +125,16 @@ struct Guest {
 }
 
 impl Guest {
-    /// Boots it with an e1000e behind a root port.
+    /// Boots it with an e1000e.
     fn boot(console: &Path, append: &str, forwards: &[Forward]) -> Result<Self> {
-        let qemu = machine::qemu()?;
+        Self::boot_with(&RunNic::E1000e, console, append, forwards)
+    }
+
+    fn boot_with(nic: &RunNic, console: &Path, append: &str, forwards: &[Forward]) -> Result<Self> {
+        let qemu = machine::qemu_with(nic)?;
         let image = build::guest_path();
         let mut line = machine::command_line(&qemu, Accelerator::Tcg, 128, &image, append);
-        line.extend(machine::nic(&RunNic::E1000e, &Net::User, forwards)?);
+        line.extend(machine::nic(nic, &Net::User, forwards)?);
         line.extend(["-serial".into(), format!("file:{}", console.display())]);
         let qemu = Guard::spawn(
             Guard::command(&line[0]).args(&line[1..]).stdin(Stdio::null()).stdout(Stdio::null()),
