@@ -4,6 +4,7 @@ use super::registers::{COMMAND, INTERRUPT_LINE, INTERRUPT_PIN, express, id, msi,
 use super::{Bridge, Device, Error, Function};
 use crate::irq::{self, Interrupt, MsiMessage};
 use crate::mmio::Mmio;
+use core::ops::Range;
 use pci_types::CommandRegister;
 
 /// How a function raises its interrupt.
@@ -24,12 +25,20 @@ pub struct Vector {
     pub interrupt: Interrupt,
     /// How it is raised.
     pub signalling: Signalling,
+    /// MSI-X table entries that raise it, from the first on; 1 with MSI and INTx.
+    pub entries: u16,
 }
 
 impl Device {
     /// Gives the function one interrupt, by MSI-X (entry 0) if it can, else MSI, else INTx.
     pub fn enable_interrupt(&self) -> Result<Vector, Error> {
-        enable(self.function(), 0, |bar| self.bar(bar))
+        self.enable_interrupts(1)
+    }
+
+    /// The same with up to `entries` MSI-X table entries, for a function whose queues have one each and
+    /// are moderated and masked on their own. All raise the same interrupt: one processor serves them.
+    pub fn enable_interrupts(&self, entries: u16) -> Result<Vector, Error> {
+        enable(self.function(), 0..entries, |bar| self.bar(bar))
     }
 
     /// Takes the interrupt away again: the function raises none.
@@ -48,13 +57,13 @@ impl Bridge {
             let capabilities = self.function().read16(capability.offset + express::CAPABILITIES);
             capabilities >> express::MESSAGE_SHIFT & express::MESSAGE_MASK
         });
-        enable(self.function(), entry, |bar| self.bar(bar))
+        enable(self.function(), entry..entry + 1, |bar| self.bar(bar))
     }
 }
 
 fn enable(
     function: &Function,
-    entry: u16,
+    entries: Range<u16>,
     bar: impl Fn(u8) -> Result<Mmio, Error>,
 ) -> Result<Vector, Error> {
     disable(function);
@@ -68,14 +77,16 @@ fn enable(
         })?;
         let message = interrupt.message();
         if let Some(capability) = msi_x {
-            match enable_msi_x(function, capability.offset, entry, bar, message) {
-                Some(()) => return Ok(Vector { interrupt, signalling: Signalling::MsiX }),
+            match enable_msi_x(function, capability.offset, entries, bar, message) {
+                Some(entries) => {
+                    return Ok(Vector { interrupt, signalling: Signalling::MsiX, entries });
+                }
                 None => log::warn!("pci: {function:?}: MSI-X table out of place, not used"),
             }
         }
         if let Some(capability) = msi {
             enable_msi(function, capability.offset, message);
-            return Ok(Vector { interrupt, signalling: Signalling::Msi });
+            return Ok(Vector { interrupt, signalling: Signalling::Msi, entries: 1 });
         }
     }
     if function.read8(INTERRUPT_PIN) == 0 {
@@ -87,24 +98,25 @@ fn enable(
         none
     })?;
     function.update16(COMMAND, CommandRegister::INTERRUPT_DISABLE.bits(), 0);
-    Ok(Vector { interrupt, signalling: Signalling::Pin })
+    Ok(Vector { interrupt, signalling: Signalling::Pin, entries: 1 })
 }
 
-/// Fills and unmasks one table entry. The table is where the device says; `None` when that is not
-/// inside one of its BARs or has no such entry.
+/// Fills and unmasks table entries, and returns how many of them there are. The table is where the
+/// device says; `None` when that is not inside one of its BARs or has no such entry.
 fn enable_msi_x(
     function: &Function,
     offset: u16,
-    entry: u16,
+    entries: Range<u16>,
     bar: impl Fn(u8) -> Result<Mmio, Error>,
     message: MsiMessage,
-) -> Option<()> {
+) -> Option<u16> {
     let size = (function.read16(offset + msix::CONTROL) & msix::CONTROL_TABLE_SIZE) + 1;
     let place = function.read32(offset + msix::TABLE);
     let table = bar((place & msix::TABLE_BAR) as u8).ok()?;
     let table =
         table.window((place & !msix::TABLE_BAR) as usize, usize::from(size) * msix::ENTRY)?;
-    if entry >= size {
+    let entries = entries.start..entries.end.min(size);
+    if entries.is_empty() {
         return None;
     }
     // Masked as a whole while entries hold what a previous owner left (7.7.2.2).
@@ -114,13 +126,15 @@ fn enable_msi_x(
         let at = usize::from(other) * msix::ENTRY;
         table.write32(at + msix::ENTRY_CONTROL, msix::ENTRY_MASKED);
     }
-    let at = usize::from(entry) * msix::ENTRY;
-    table.write32(at + msix::ENTRY_ADDRESS, message.address as u32);
-    table.write32(at + msix::ENTRY_ADDRESS_UPPER, (message.address >> 32) as u32);
-    table.write32(at + msix::ENTRY_DATA, message.data);
-    table.write32(at + msix::ENTRY_CONTROL, 0);
+    for entry in entries.clone() {
+        let at = usize::from(entry) * msix::ENTRY;
+        table.write32(at + msix::ENTRY_ADDRESS, message.address as u32);
+        table.write32(at + msix::ENTRY_ADDRESS_UPPER, (message.address >> 32) as u32);
+        table.write32(at + msix::ENTRY_DATA, message.data);
+        table.write32(at + msix::ENTRY_CONTROL, 0);
+    }
     function.update16(control, msix::CONTROL_FUNCTION_MASK, 0);
-    Some(())
+    Some(entries.end - entries.start)
 }
 
 fn enable_msi(function: &Function, offset: u16, message: MsiMessage) {

@@ -203,6 +203,25 @@ fn interrupts_fall_back_from_msi_x_to_msi_to_the_pin() {
 }
 
 #[test]
+fn several_msi_x_entries_raise_one_interrupt() {
+    for (has, wants, gets) in [(5, 3, 3), (2, 3, 2), (1, 1, 1)] {
+        let card = Card::new(0x8086, 0x10d3, 0x0200).bar(3, 0x4000, 0, Memory::new(0x4000));
+        let (machine, port) = machine_with_port();
+        machine.cold_plug(port, card.msi_x(3, has), 0xfe80_0000);
+        let device = machine.root().enumerate().devices.remove(0);
+        let vector = device.enable_interrupts(wants).unwrap();
+        assert_eq!((vector.signalling, vector.entries), (Signalling::MsiX, gets));
+        let table = device.bar(3).unwrap();
+        for entry in 0..usize::from(has) {
+            let is_used = entry < usize::from(gets);
+            assert_eq!(table.read32(16 * entry + 12) & 1 == 0, is_used, "masked or not");
+            let data = if is_used { vector.interrupt.message().data } else { 0 };
+            assert_eq!(table.read32(16 * entry + 8), data);
+        }
+    }
+}
+
+#[test]
 fn a_plugged_card_shares_the_line_of_its_port_or_has_none() {
     let signalling = |pin: u8| {
         let (machine, port) = machine_with_port();
