@@ -15,6 +15,7 @@ mod intel;
 pub use error::Error;
 
 use alloc::boxed::Box;
+use intel::Driver;
 use unikernel::dma::Pool;
 use unikernel::nic::Nic;
 use unikernel::pci::Device;
@@ -30,7 +31,7 @@ pub fn is_nic(device: &Device) -> bool {
 /// Resets `device` and starts its driver, with rings and buffers from `pool`.
 pub fn probe(device: Device, pool: &'static Pool) -> Result<Box<dyn Nic>, Error> {
     match device.ids() {
-        e1000e::INTEL_82574L => Ok(Box::new(e1000e::E1000e::start(device, pool)?)),
+        e1000e::INTEL_82574L => Ok(Box::new(Driver::<e1000e::Hardware>::start(device, pool)?)),
         (vendor, id) => Err(Error::Unknown { address: device.address(), vendor, id }),
     }
 }

@@ -132,6 +132,16 @@ impl Mmio {
         self.write(offset, Width::Dword, value);
     }
 
+    /// Sets bits of 32.
+    pub fn set32(&self, offset: usize, bits: u32) {
+        self.write32(offset, self.read32(offset) | bits);
+    }
+
+    /// Clears bits of 32.
+    pub fn clear32(&self, offset: usize, bits: u32) {
+        self.write32(offset, self.read32(offset) & !bits);
+    }
+
     #[inline]
     pub(crate) fn read(&self, offset: usize, width: Width) -> u32 {
         self.check(offset, width);

@@ -1,12 +1,16 @@
 //! What the Intel families have in common: rings of two-quadword descriptors, refilled and reported
-//! in batches, and the checksums their offloads leave to software. A family's descriptor layout
-//! comes in as a [`ReceiveFormat`] or [`TransmitFormat`].
+//! in batches, the checksums their offloads leave to software, and the [`Driver`] around them. A family's
+//! descriptor layout comes in as a [`ReceiveFormat`] or [`TransmitFormat`], its registers as
+//! [`Hardware`].
 
 mod checksum;
+mod driver;
+pub(crate) mod gigabit;
 mod receive;
 mod transmit;
 
 pub(crate) use checksum::{Checked, TransmitChecksum};
+pub(crate) use driver::{Driver, Hardware};
 pub(crate) use receive::{Completion, ReceiveFormat, ReceiveRing};
 pub(crate) use transmit::{TransmitFormat, TransmitRing};
 

@@ -1,0 +1,271 @@
+//! The gigabit controllers with the registers of the 8254x: e1000 and e1000e.
+//!
+//! One receive and one transmit queue. "The manual" is Intel's PCI/PCI-X Family of Gigabit Ethernet
+//! Controllers Software Developer's Manual (317453); what a family does differently is a [`Mac`].
+
+mod offloading;
+pub(crate) mod registers;
+
+use super::{Hardware, ReceiveFormat, wait_for};
+use crate::Error;
+use core::marker::PhantomData;
+use offloading::Offloading;
+use registers::statistics::ERRORS;
+use registers::*;
+use unikernel::mmio::Mmio;
+use unikernel::nic::Link;
+use unikernel::pci::{Error as PciError, PciAddress, Signalling};
+
+/// Reading a word of NVM.
+const NVM_US: u64 = 10_000;
+
+/// Time between interrupts in units of 256 ns: 51 µs, or 20,000 a second. QEMU's model takes no less
+/// than 128 µs.
+pub(crate) const THROTTLE: u32 = 200;
+
+/// Descriptors fetched ahead, and how many must be there to make it worthwhile.
+const PREFETCH: u32 = 31 << dctl::PREFETCH_SHIFT | 4 << dctl::HOST_SHIFT;
+
+/// What a family does differently.
+pub(crate) trait Mac: 'static {
+    /// Its receive descriptors.
+    type Receive: ReceiveFormat;
+
+    /// Its name, for people.
+    const FAMILY: &'static str;
+    /// In EERD: the word has been read.
+    const NVM_DONE: u32;
+    /// Where EERD has the word's number.
+    const NVM_ADDRESS_SHIFT: u32;
+
+    /// Ends all DMA, with both directions disabled already. `false` if it does not end in time.
+    fn end_mastering(registers: &Mmio) -> bool;
+
+    /// Resets the device. `false` if it stays in reset.
+    fn reset(registers: &Mmio) -> bool;
+
+    /// Has the device write back the receive descriptors of the family.
+    fn prepare_receive(registers: &Mmio);
+
+    /// Sets up throttling, and has the device raise its interrupt in this way.
+    fn route_interrupts(registers: &Mmio, signalling: Signalling) -> Causes;
+}
+
+/// Bits of ICR, IMS and IMC.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Causes {
+    /// Frames came, or the link changed.
+    pub(crate) receive: u32,
+    /// Frames left.
+    pub(crate) transmit: u32,
+    /// Reading ICR clears what it reads, else writing does.
+    pub(crate) cleared_by_reading: bool,
+}
+
+impl Causes {
+    /// Those of an 8254x (13.4.17), throttled (13.4.18).
+    pub(crate) fn of_8254x(device: &Mmio) -> Self {
+        use registers::interrupt::*;
+        device.write32(ITR, THROTTLE);
+        Self { receive: RXT0 | RXO | LSC, transmit: TXDW, cleared_by_reading: true }
+    }
+}
+
+/// The registers of one device.
+pub(crate) struct Gigabit<M> {
+    registers: Mmio,
+    causes: Causes,
+    /// Counts that are there although they were read.
+    kept: [u32; ERRORS.len()],
+    mac: PhantomData<M>,
+}
+
+impl<M: Mac> Hardware for Gigabit<M> {
+    const FAMILY: &'static str = M::FAMILY;
+    type Receive = M::Receive;
+    type Transmit = Offloading;
+
+    fn new(registers: Mmio, address: PciAddress) -> Result<Self, Error> {
+        if registers.len() < SIZE {
+            return Err(PciError::NoBar(address, 0).into());
+        }
+        let (causes, kept) = (Causes::default(), [0; ERRORS.len()]);
+        Ok(Self { registers, causes, kept, mac: PhantomData })
+    }
+
+    fn is_gone(&self) -> bool {
+        self.registers.read32(status::OFFSET) == u32::MAX
+    }
+
+    /// Software reset (CTRL.RST), from any state. DMA ends first, as the datasheet asks.
+    fn reset(&mut self) -> Result<(), ()> {
+        if self.is_gone() {
+            return Err(());
+        }
+        self.end_dma();
+        if !M::reset(&self.registers) || self.is_gone() {
+            return Err(());
+        }
+        self.mask_interrupts();
+        self.registers.read32(interrupt::ICR);
+        Ok(())
+    }
+
+    fn quiesce(&mut self) -> bool {
+        let ended = self.end_dma();
+        ended & self.reset().is_ok()
+    }
+
+    fn mac(&mut self) -> Result<[u8; 6], [u8; 6]> {
+        let low = self.registers.read32(receive::RAL0).to_le_bytes();
+        let high = self.registers.read32(receive::RAH0);
+        let loaded = [low[0], low[1], low[2], low[3], high as u8, (high >> 8) as u8];
+        if high & receive::RAH_AV != 0 && is_station_address(loaded) {
+            return Ok(loaded);
+        }
+        let mut mac = [0; 6];
+        for (word, bytes) in mac.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            *bytes = self.nvm(word as u32).ok_or(loaded)?.to_le_bytes();
+        }
+        if !is_station_address(mac) {
+            return Err(mac);
+        }
+        let [a, b, c, d, e, f] = mac;
+        self.registers.write32(receive::RAL0, u32::from_le_bytes([a, b, c, d]));
+        let high = u32::from(u16::from_le_bytes([e, f])) | receive::RAH_AV;
+        self.registers.write32(receive::RAH0, high);
+        Ok(mac)
+    }
+
+    fn enable_link(&mut self) {
+        let forced = ctrl::FORCE_SPEED | ctrl::FORCE_DUPLEX;
+        let off = forced | ctrl::PHY_RST | ctrl::VME | ctrl::RESERVED_29;
+        self.registers.clear32(ctrl::OFFSET, off);
+        self.registers.set32(ctrl::OFFSET, ctrl::SLU | ctrl::FD);
+    }
+
+    fn link(&self) -> Link {
+        let status = self.registers.read32(status::OFFSET);
+        if status == u32::MAX || status & status::LU == 0 {
+            return Link::default();
+        }
+        let speed = match status >> status::SPEED_SHIFT & status::SPEED_MASK {
+            0 => 10,
+            1 => 100,
+            _ => 1000,
+        };
+        Link { up: true, speed, full_duplex: status & status::FD != 0 }
+    }
+
+    /// Receive initialisation (manual, 14.4; 82574 datasheet, chapter 4): unicast to the station address and broadcasts.
+    fn enable_receive(&mut self, ring: u64, bytes: usize, tail: usize) {
+        let r = &self.registers;
+        for word in 0..receive::MTA_WORDS {
+            r.write32(receive::MTA + 4 * word, 0);
+        }
+        r.write32(receive::RDTR, 0);
+        r.write32(receive::RADV, 0);
+        // Each completion is written back at once.
+        let write_back = 1 << dctl::WRITE_BACK_SHIFT;
+        r.write32(receive::RXDCTL, dctl::GRANULARITY_DESCRIPTORS | write_back | PREFETCH);
+        r.write32(receive::RXCSUM, receive::RXCSUM_IPOFL | receive::RXCSUM_TUOFL);
+        M::prepare_receive(r);
+        r.write32(receive::RDBAL, ring as u32);
+        r.write32(receive::RDBAH, (ring >> 32) as u32);
+        r.write32(receive::RDLEN, bytes as u32);
+        r.write32(receive::RDH, 0);
+        r.write32(receive::RDT, 0);
+        let accept = receive::RCTL_BAM | receive::RCTL_SECRC;
+        r.write32(receive::RCTL, receive::RCTL_EN | accept);
+        // The tail comes after the enable.
+        r.write32(receive::RDT, tail as u32);
+    }
+
+    /// Transmit initialisation (manual, 14.5; 82574 datasheet, chapter 4).
+    fn enable_transmit(&mut self, ring: u64, bytes: usize) {
+        let r = &self.registers;
+        r.write32(transmit::TDBAL, ring as u32);
+        r.write32(transmit::TDBAH, (ring >> 32) as u32);
+        r.write32(transmit::TDLEN, bytes as u32);
+        r.write32(transmit::TDH, 0);
+        r.write32(transmit::TDT, 0);
+        r.write32(transmit::TIDV, 0);
+        r.write32(transmit::TADV, 0);
+        // A write-back threshold of 0: descriptors that ask for a report get it at once.
+        let control = dctl::GRANULARITY_DESCRIPTORS | transmit::TXDCTL_RESERVED_22 | PREFETCH;
+        r.write32(transmit::TXDCTL, control);
+        r.write32(transmit::TIPG, transmit::TIPG_COPPER);
+        let kept = r.read32(transmit::TCTL) & !transmit::TCTL_COLLISION_MASK;
+        let enable = transmit::TCTL_EN | transmit::TCTL_PSP | transmit::TCTL_COLLISION;
+        r.write32(transmit::TCTL, kept | enable);
+    }
+
+    fn route_interrupts(&mut self, signalling: Signalling) {
+        self.causes = M::route_interrupts(&self.registers, signalling);
+    }
+
+    fn mask_interrupts(&self) {
+        self.registers.write32(interrupt::IMC, u32::MAX);
+    }
+
+    fn unmask_interrupts(&self, with_transmit: bool) {
+        let transmit = if with_transmit { self.causes.transmit } else { 0 };
+        self.registers.write32(interrupt::IMS, self.causes.receive | transmit);
+    }
+
+    /// Reading ICR clears it, unless MSI-X is on: then only writing does.
+    fn take_causes(&self) -> bool {
+        let causes = self.registers.read32(interrupt::ICR);
+        if !self.causes.cleared_by_reading {
+            self.registers.write32(interrupt::ICR, causes);
+        }
+        causes & interrupt::LSC != 0
+    }
+
+    fn set_receive_tail(&self, tail: usize) {
+        self.registers.write32(receive::RDT, tail as u32);
+    }
+
+    fn set_transmit_tail(&self, tail: usize) {
+        self.registers.write32(transmit::TDT, tail as u32);
+    }
+
+    /// Frames missed, and frames damaged on the way, since the last call.
+    ///
+    /// Reading a count clears it (13.7). QEMU's e1000 keeps it, which a second reading tells.
+    fn take_errors(&mut self) -> (u64, u64) {
+        let mut new = [0; ERRORS.len()];
+        for ((register, kept), new) in ERRORS.into_iter().zip(&mut self.kept).zip(&mut new) {
+            let count = self.registers.read32(register);
+            let again = if count == 0 { 0 } else { self.registers.read32(register) };
+            *new =
+                u64::from(if again < count { count + again } else { again.saturating_sub(*kept) });
+            *kept = if again < count { 0 } else { again };
+        }
+        (new[0], new[1..].iter().sum())
+    }
+}
+
+impl<M: Mac> Gigabit<M> {
+    fn end_dma(&self) -> bool {
+        self.mask_interrupts();
+        self.registers.clear32(receive::RCTL, receive::RCTL_EN);
+        self.registers.clear32(transmit::TCTL, transmit::TCTL_EN);
+        M::end_mastering(&self.registers)
+    }
+
+    fn nvm(&self, word: u32) -> Option<u16> {
+        self.registers.write32(eerd::OFFSET, word << M::NVM_ADDRESS_SHIFT | eerd::START);
+        let mut value = 0;
+        let done = wait_for(NVM_US, || {
+            value = self.registers.read32(eerd::OFFSET);
+            value & M::NVM_DONE != 0
+        });
+        done.then_some((value >> eerd::DATA_SHIFT) as u16)
+    }
+}
+
+/// Neither all zeroes nor a group address.
+fn is_station_address(mac: [u8; 6]) -> bool {
+    mac != [0; 6] && mac[0] & 1 == 0
+}

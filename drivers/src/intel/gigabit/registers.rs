@@ -1,0 +1,127 @@
+//! Registers that all of them have: offsets in BAR 0 and bits, by the names that chapter 13 of the
+//! manual describes them under; the 82574 datasheet has the same in its chapter 10.
+
+/// The part of BAR 0 that the driver uses.
+pub(crate) const SIZE: usize = 0x5c00;
+
+/// Device control, CTRL.
+pub(crate) mod ctrl {
+    pub(crate) const OFFSET: usize = 0x0000;
+    /// Full duplex, where autonegotiation does not decide.
+    pub(crate) const FD: u32 = 1 << 0;
+    /// Set link up: the MAC follows the PHY.
+    pub(crate) const SLU: u32 = 1 << 6;
+    pub(crate) const FORCE_SPEED: u32 = 1 << 11;
+    pub(crate) const FORCE_DUPLEX: u32 = 1 << 12;
+    /// Device reset; clears itself.
+    pub(crate) const RST: u32 = 1 << 26;
+    /// Reserved, to be written as 0.
+    pub(crate) const RESERVED_29: u32 = 1 << 29;
+    pub(crate) const VME: u32 = 1 << 30;
+    pub(crate) const PHY_RST: u32 = 1 << 31;
+}
+
+/// Device status, STATUS.
+pub(crate) mod status {
+    pub(crate) const OFFSET: usize = 0x0008;
+    pub(crate) const FD: u32 = 1 << 0;
+    pub(crate) const LU: u32 = 1 << 1;
+    pub(crate) const SPEED_SHIFT: u32 = 6;
+    pub(crate) const SPEED_MASK: u32 = 0b11;
+}
+
+/// NVM read, EERD.
+pub(crate) mod eerd {
+    pub(crate) const OFFSET: usize = 0x0014;
+    pub(crate) const START: u32 = 1 << 0;
+    pub(crate) const DATA_SHIFT: u32 = 16;
+}
+
+/// Interrupts.
+pub(crate) mod interrupt {
+    /// Cause: cleared by reading while all are masked, and by writing ones.
+    pub(crate) const ICR: usize = 0x00c0;
+    /// Throttling, in units of 256 ns between interrupts.
+    pub(crate) const ITR: usize = 0x00c4;
+    /// Mask set.
+    pub(crate) const IMS: usize = 0x00d0;
+    /// Mask clear.
+    pub(crate) const IMC: usize = 0x00d8;
+    pub(crate) const TXDW: u32 = 1 << 0;
+    pub(crate) const LSC: u32 = 1 << 2;
+    pub(crate) const RXO: u32 = 1 << 6;
+    pub(crate) const RXT0: u32 = 1 << 7;
+}
+
+/// Receive.
+pub(crate) mod receive {
+    pub(crate) const RCTL: usize = 0x0100;
+    pub(crate) const RCTL_EN: u32 = 1 << 1;
+    /// Accept broadcasts.
+    pub(crate) const RCTL_BAM: u32 = 1 << 15;
+    /// Strip the frame check sequence. Buffers of 2048 bytes are what the size field's 0 means.
+    pub(crate) const RCTL_SECRC: u32 = 1 << 26;
+
+    pub(crate) const RDBAL: usize = 0x2800;
+    pub(crate) const RDBAH: usize = 0x2804;
+    pub(crate) const RDLEN: usize = 0x2808;
+    pub(crate) const RDH: usize = 0x2810;
+    pub(crate) const RDT: usize = 0x2818;
+    /// Interrupt delays, which throttling replaces.
+    pub(crate) const RDTR: usize = 0x2820;
+    pub(crate) const RXDCTL: usize = 0x2828;
+    pub(crate) const RADV: usize = 0x282c;
+
+    pub(crate) const RXCSUM: usize = 0x5000;
+    pub(crate) const RXCSUM_IPOFL: u32 = 1 << 8;
+    pub(crate) const RXCSUM_TUOFL: u32 = 1 << 9;
+
+    /// Multicast table array: 128 words.
+    pub(crate) const MTA: usize = 0x5200;
+    pub(crate) const MTA_WORDS: usize = 128;
+    /// Station address, low and high half.
+    pub(crate) const RAL0: usize = 0x5400;
+    pub(crate) const RAH0: usize = 0x5404;
+    /// In RAH: the address is valid.
+    pub(crate) const RAH_AV: u32 = 1 << 31;
+}
+
+/// Transmit.
+pub(crate) mod transmit {
+    pub(crate) const TCTL: usize = 0x0400;
+    pub(crate) const TCTL_EN: u32 = 1 << 1;
+    /// Pad short frames.
+    pub(crate) const TCTL_PSP: u32 = 1 << 3;
+    /// Collision threshold 15 and distance 63, for half duplex.
+    pub(crate) const TCTL_COLLISION: u32 = 0xf << 4 | 0x3f << 12;
+    pub(crate) const TCTL_COLLISION_MASK: u32 = 0xff << 4 | 0x3ff << 12;
+    /// Inter-packet gap; the value is the datasheet's for copper.
+    pub(crate) const TIPG: usize = 0x0410;
+    pub(crate) const TIPG_COPPER: u32 = 8 | 8 << 10 | 6 << 20;
+
+    pub(crate) const TDBAL: usize = 0x3800;
+    pub(crate) const TDBAH: usize = 0x3804;
+    pub(crate) const TDLEN: usize = 0x3808;
+    pub(crate) const TDH: usize = 0x3810;
+    pub(crate) const TDT: usize = 0x3818;
+    pub(crate) const TIDV: usize = 0x3820;
+    pub(crate) const TXDCTL: usize = 0x3828;
+    pub(crate) const TADV: usize = 0x382c;
+    /// Reserved, to be written as 1.
+    pub(crate) const TXDCTL_RESERVED_22: u32 = 1 << 22;
+}
+
+/// Descriptor control of either direction, RXDCTL and TXDCTL: thresholds count descriptors.
+pub(crate) mod dctl {
+    pub(crate) const GRANULARITY_DESCRIPTORS: u32 = 1 << 24;
+    pub(crate) const PREFETCH_SHIFT: u32 = 0;
+    pub(crate) const HOST_SHIFT: u32 = 8;
+    pub(crate) const WRITE_BACK_SHIFT: u32 = 16;
+}
+
+/// Statistics, cleared by reading.
+pub(crate) mod statistics {
+    /// MPC, frames missed for want of a descriptor or FIFO space; then of damaged frames CRCERRS, ALGNERRC,
+    /// SYMERRS, RXERRC and RLEC.
+    pub(crate) const ERRORS: [usize; 6] = [0x4010, 0x4000, 0x4004, 0x4008, 0x400c, 0x4040];
+}
