@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 use core::ops::Range;
 
 use super::pool::Run;
-use super::slots::Use;
+use super::stream::use_of;
 use super::{DeviceWrites, Direction, Error, Pool, ToDevice};
 
 /// Memory outside the pool, mapped for a device by way of a copy inside.
@@ -34,8 +34,7 @@ impl Pool {
     ) -> Result<Mapping<M, D>, Error> {
         self.check_mask(mask)?;
         let len = memory.as_ref().len();
-        let purpose = if D::DEVICE_WRITES { Use::FromDevice } else { Use::ToDevice };
-        let run = self.run_of(len, purpose)?;
+        let run = self.run_of(len, use_of::<D>())?;
         let mut mapping = Mapping { run, memory, len, direction: PhantomData };
         if D::DEVICE_READS {
             mapping.copy_out(0..len)?;

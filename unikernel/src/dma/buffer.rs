@@ -24,7 +24,8 @@ impl RxBuffer {
         Self { run, start: 0, len: len as u32, logged }
     }
 
-    /// Whether the hypervisor was logging when it was received, as far as the guest knew.
+    /// Whether the hypervisor was logging when it was received, as far as the guest knew, and could
+    /// not see it arrive: with marking on, it was marked.
     pub fn logged(&self) -> bool {
         self.logged
     }

@@ -83,7 +83,8 @@ impl Device {
     /// # Panics
     /// If some of it was not.
     pub fn write(&self, address: u64, data: &[u8]) {
-        let offset = self.check(address, data.len(), &[Use::FromDevice, Use::Coherent]);
+        let offset =
+            self.check(address, data.len(), &[Use::FromDevice, Use::FromHypervisor, Use::Coherent]);
         self.pool.memory.device_write(offset, data);
     }
 
@@ -92,7 +93,7 @@ impl Device {
     /// # Panics
     /// If some of it was not.
     pub fn read(&self, address: u64, data: &mut [u8]) {
-        let readable = [Use::ToDevice, Use::FromDevice, Use::Coherent];
+        let readable = [Use::ToDevice, Use::FromDevice, Use::FromHypervisor, Use::Coherent];
         let offset = self.check(address, data.len(), &readable);
         self.pool.memory.device_read(offset, data);
     }

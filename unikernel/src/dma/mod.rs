@@ -44,7 +44,9 @@ pub use marking::Policy;
 pub use memory::PoolMemory;
 pub use pool::{Pool, Slice, Statistics};
 pub use slots::SLOT_SIZE;
-pub use stream::{Bidirectional, DeviceWrites, Direction, FromDevice, Stream, Synced, ToDevice};
+pub use stream::{
+    Bidirectional, DeviceWrites, Direction, FromDevice, FromHypervisor, Stream, Synced, ToDevice,
+};
 
 /// The unit in which a hypervisor logs, in bytes.
 pub const PAGE_SIZE: usize = 4096;

@@ -5,7 +5,9 @@ use core::sync::atomic::{AtomicU64, Ordering, fence};
 use super::fake::PageLog;
 use super::marking::Marking;
 use super::slots::{MAX_ORDER, SLOT_SIZE, Slots, Use};
-use super::{Coherent, Error, FromDevice, PAGE_SIZE, Policy, PoolMemory, Stream, TxBuffer};
+use super::{
+    Coherent, Error, FromDevice, FromHypervisor, PAGE_SIZE, Policy, PoolMemory, Stream, TxBuffer,
+};
 
 /// All the memory devices can see, and who has it.
 ///
@@ -86,6 +88,12 @@ impl Pool {
         Some(Stream::new(self.run(0, Use::FromDevice)?))
     }
 
+    /// One slot for a device whose writes the hypervisor's log sees. `None` when the pool is exhausted.
+    #[inline]
+    pub fn hypervisor_stream(&'static self) -> Option<Stream<FromHypervisor>> {
+        Some(Stream::new(self.run(0, Use::FromHypervisor)?))
+    }
+
     /// Contiguous memory for a device to write to, for frames longer than a slot.
     ///
     /// # Errors
@@ -143,7 +151,7 @@ impl Pool {
         self.marking.pin();
     }
 
-    /// Marks the pages in use, of which a device may have written any, a slice at a time: from
+    /// Marks the pages in use, of which a device may have written any unseen, a slice at a time: from
     /// `from`, 0 for the first slice, on. A first write to a logged page costs a fault, and a NIC
     /// is to be served in between. To be called after [`Pool::start_marking`] until [`Slice::next`]
     /// is `None`, and before acknowledging.
@@ -156,7 +164,7 @@ impl Pool {
         // under a flag that is on (docs/marking-argument.md).
         fence(Ordering::SeqCst);
         let mut last = None;
-        for (slot, order, _) in self.slots.runs_from(from).filter(|run| run.2 != Use::Free) {
+        for (slot, order, _) in self.slots.runs_from(from).filter(|run| run.2.is_caught_up()) {
             let start = slot as usize * SLOT_SIZE;
             // Runs that share a page go into one slice: one mark is enough for them.
             if slice.pages >= SLICE_PAGES && last != Some(start / PAGE_SIZE) {

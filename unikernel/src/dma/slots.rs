@@ -37,6 +37,10 @@ pub(crate) enum Use {
     Received = 4,
     /// A ring: a device may be writing parts of it at any time.
     Coherent = 5,
+    /// As [`Use::FromDevice`], for a device whose writes the hypervisor's log sees.
+    FromHypervisor = 6,
+    /// As [`Use::Received`], from such a device.
+    ReceivedLogged = 7,
 }
 
 impl Use {
@@ -47,8 +51,15 @@ impl Use {
             2 => Self::ToDevice,
             3 => Self::FromDevice,
             4 => Self::Received,
+            6 => Self::FromHypervisor,
+            7 => Self::ReceivedLogged,
             _ => Self::Coherent,
         }
+    }
+
+    /// Whether what it contains may be known to the guest and not to the hypervisor's log.
+    pub(crate) fn is_caught_up(self) -> bool {
+        !matches!(self, Self::Free | Self::FromHypervisor | Self::ReceivedLogged)
     }
 }
 

@@ -12,10 +12,13 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// Which way data flows. Implemented by [`FromDevice`], [`ToDevice`] and [`Bidirectional`] only.
+/// Which way data flows. Implemented by [`FromDevice`], [`FromHypervisor`], [`ToDevice`] and
+/// [`Bidirectional`] only.
 pub trait Direction: sealed::Sealed + 'static {
     /// Whether the device writes: only then is there something to mark.
     const DEVICE_WRITES: bool;
+    /// Whether the hypervisor's log sees what the device writes, so that nothing is to be marked.
+    const LOGGED: bool = false;
     /// Whether the device reads: only then is what the CPU wrote for it.
     const DEVICE_READS: bool;
 }
@@ -26,6 +29,9 @@ pub trait DeviceWrites: Direction {}
 /// The device writes, the CPU reads.
 #[derive(Debug)]
 pub enum FromDevice {}
+/// The hypervisor writes in a device's name, as for virtio, and its log sees it; the CPU reads.
+#[derive(Debug)]
+pub enum FromHypervisor {}
 /// The CPU writes, the device reads.
 #[derive(Debug)]
 pub enum ToDevice {}
@@ -34,11 +40,17 @@ pub enum ToDevice {}
 pub enum Bidirectional {}
 
 impl sealed::Sealed for FromDevice {}
+impl sealed::Sealed for FromHypervisor {}
 impl sealed::Sealed for ToDevice {}
 impl sealed::Sealed for Bidirectional {}
 
 impl Direction for FromDevice {
     const DEVICE_WRITES: bool = true;
+    const DEVICE_READS: bool = false;
+}
+impl Direction for FromHypervisor {
+    const DEVICE_WRITES: bool = true;
+    const LOGGED: bool = true;
     const DEVICE_READS: bool = false;
 }
 impl Direction for ToDevice {
@@ -52,6 +64,15 @@ impl Direction for Bidirectional {
 
 impl DeviceWrites for FromDevice {}
 impl DeviceWrites for Bidirectional {}
+
+/// What a run is used for while a device has it.
+pub(super) fn use_of<D: Direction>() -> Use {
+    match (D::DEVICE_WRITES, D::LOGGED) {
+        (true, true) => Use::FromHypervisor,
+        (true, false) => Use::FromDevice,
+        (false, _) => Use::ToDevice,
+    }
+}
 
 /// A buffer in a device's hands. There is no way to its bytes but through [`Stream::receive`],
 /// [`Stream::unmap`] and [`Stream::sync_for_cpu`], each of which says that the device is done:
@@ -85,7 +106,7 @@ impl<D: Direction> Stream<D> {
     pub(super) fn new(run: Run) -> Self {
         // What the CPU wrote comes before the descriptor that hands it over.
         fence(Ordering::Release);
-        run.becomes(if D::DEVICE_WRITES { Use::FromDevice } else { Use::ToDevice });
+        run.becomes(use_of::<D>());
         Self { run, direction: PhantomData }
     }
 
@@ -101,14 +122,16 @@ impl<D: Direction> Stream<D> {
         self.run.capacity()
     }
 
-    /// Lends a range to the CPU, marked if the device writes, while the rest stays the device's.
+    /// Lends a range to the CPU, marked if the device writes unseen, while the rest stays the device's.
     /// It goes back to the device when the result is dropped.
     ///
     /// # Errors
     /// [`Error::OutOfRange`] if the range is not inside the buffer.
     pub fn sync_for_cpu(&mut self, range: Range<usize>) -> Result<Synced<'_, D>, Error> {
         let range = self.run.range(range)?;
-        if D::DEVICE_WRITES {
+        if D::LOGGED {
+            fence(Ordering::Acquire);
+        } else if D::DEVICE_WRITES {
             self.run.pool.completed(range.clone());
         }
         Ok(Synced { stream: self, range })
@@ -131,6 +154,23 @@ impl Stream<FromDevice> {
         self.run.becomes(Use::Received);
         pool.count_received();
         Ok(RxBuffer::new(self.run, len, logged))
+    }
+}
+
+impl Stream<FromHypervisor> {
+    /// The device has written `len` bytes and is done: the buffer becomes the CPU's. Never marked,
+    /// and never [`logged`](RxBuffer::logged).
+    ///
+    /// # Errors
+    /// As [`Stream::<FromDevice>::receive`].
+    #[inline]
+    pub fn receive(self, len: usize) -> Result<RxBuffer, Error> {
+        self.run.range(0..len)?;
+        // What the device wrote is read after what said so, as in `Pool::completed`.
+        fence(Ordering::Acquire);
+        self.run.becomes(Use::ReceivedLogged);
+        self.run.pool.count_received();
+        Ok(RxBuffer::new(self.run, len, false))
     }
 }
 

@@ -78,6 +78,26 @@ fn a_partial_sync_marks_its_pages_only() {
 }
 
 #[test]
+fn what_the_hypervisor_wrote_itself_is_not_marked() {
+    let pool = logging(Policy::Always);
+    let stream = pool.hypervisor_stream().unwrap();
+    pool.device().write(stream.device_address(), b"frame");
+    let (posted, buffer) = (pool.hypervisor_stream().unwrap(), stream.receive(5).unwrap());
+    assert_eq!(&*buffer, b"frame");
+    assert!(!buffer.logged());
+    assert_eq!(catch_up(pool), 0);
+    assert_eq!(pool.page_log().take(), []);
+    let statistics = pool.statistics();
+    assert_eq!((statistics.pages_marked, statistics.buffers_received), (0, 1));
+    assert!(posted.receive(SLOT_SIZE + 1).is_err());
+    drop(buffer);
+    // The same slot in a real device's hands is like any other.
+    let stream = pool.receive_stream().unwrap();
+    assert_eq!(catch_up(pool), 1);
+    drop(stream);
+}
+
+#[test]
 fn what_the_device_only_reads_is_not_marked() {
     let pool = logging(Policy::Auto);
     let mut stream = pool.transmit_buffer().unwrap().into_stream(64).unwrap();
