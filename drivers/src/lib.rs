@@ -11,6 +11,7 @@ extern crate alloc;
 pub mod e1000e;
 mod error;
 mod intel;
+pub mod ixgbe;
 
 pub use error::Error;
 
@@ -32,6 +33,8 @@ pub fn is_nic(device: &Device) -> bool {
 pub fn probe(device: Device, pool: &'static Pool) -> Result<Box<dyn Nic>, Error> {
     match device.ids() {
         e1000e::INTEL_82574L => Ok(Box::new(Driver::<e1000e::Hardware>::start(device, pool)?)),
+        ixgbe::INTEL_82599 => Ok(Box::new(Driver::<ixgbe::Hardware82599>::start(device, pool)?)),
+        ixgbe::INTEL_X540 => Ok(Box::new(Driver::<ixgbe::HardwareX540>::start(device, pool)?)),
         (vendor, id) => Err(Error::Unknown { address: device.address(), vendor, id }),
     }
 }

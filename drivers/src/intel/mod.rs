@@ -3,12 +3,14 @@
 //! descriptor layout comes in as a [`ReceiveFormat`] or [`TransmitFormat`], its registers as
 //! [`Hardware`].
 
+mod advanced;
 mod checksum;
 mod driver;
 pub(crate) mod gigabit;
 mod receive;
 mod transmit;
 
+pub(crate) use advanced::{AdvancedReceive, AdvancedTransmit, ReceiveErrors};
 pub(crate) use checksum::{Checked, TransmitChecksum};
 pub(crate) use driver::{Driver, Hardware};
 pub(crate) use receive::{Completion, ReceiveFormat, ReceiveRing};
@@ -34,4 +36,9 @@ pub(crate) fn wait_for(microseconds: u64, mut condition: impl FnMut() -> bool) -
         }
         core::hint::spin_loop();
     }
+}
+
+/// Neither all zeroes nor a group address.
+pub(crate) fn is_station_address(mac: [u8; 6]) -> bool {
+    mac != [0; 6] && mac[0] & 1 == 0
 }

@@ -6,7 +6,7 @@
 mod offloading;
 pub(crate) mod registers;
 
-use super::{Hardware, ReceiveFormat, wait_for};
+use super::{Hardware, ReceiveFormat, is_station_address, wait_for};
 use crate::Error;
 use core::marker::PhantomData;
 use offloading::Offloading;
@@ -263,9 +263,4 @@ impl<M: Mac> Gigabit<M> {
         });
         done.then_some((value >> eerd::DATA_SHIFT) as u16)
     }
-}
-
-/// Neither all zeroes nor a group address.
-fn is_station_address(mac: [u8; 6]) -> bool {
-    mac != [0; 6] && mac[0] & 1 == 0
 }

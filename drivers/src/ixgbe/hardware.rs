@@ -1,0 +1,366 @@
+//! What the driver does to registers.
+
+use super::registers::*;
+use crate::Error;
+use crate::intel::{
+    AdvancedReceive, AdvancedTransmit, Hardware, ReceiveErrors, is_station_address, wait_for,
+};
+use core::marker::PhantomData;
+use unikernel::mmio::Mmio;
+use unikernel::nic::Link;
+use unikernel::pci::{Error as PciError, PciAddress, Signalling};
+
+/// Master requests end within this after CTRL.PCIe Master Disable was set, or something is wrong
+/// (5.2.5.3.2).
+const QUIESCE_US: u64 = 100_000;
+/// A reset, and the reading of the EEPROM that follows.
+const RESET_US: u64 = 50_000;
+/// How long the device is to be left alone after a reset (4.6.3.2).
+const SETTLE_US: u64 = 10_000;
+/// A word of EEPROM.
+const EEPROM_US: u64 = 10_000;
+/// The semaphores. Firmware gives way in time, or is not there (10.5.4).
+const SEMAPHORE_US: u64 = 10_000;
+/// A queue or a data path comes on, or goes off.
+const SWITCH_US: u64 = 10_000;
+
+/// Time between the interrupts of one vector, in units of 2 µs: 50 µs, or 20,000 a second.
+const THROTTLE: u32 = 25;
+
+/// Packet buffer of transmit, all of it for one traffic class (4.6.11.3.4).
+const TRANSMIT_BUFFER_KIB: u32 = 160;
+/// Longest frame without jumbo frames, with check sequence.
+const MAX_FRAME: u32 = 1518;
+
+/// What a device does differently.
+pub(crate) trait Mac: 'static {
+    /// Packet buffer of receive.
+    const RECEIVE_BUFFER_KIB: u32;
+    /// The MAC sets the link up, not a PHY on its own.
+    const SETS_UP_LINK: bool;
+}
+
+/// Errors of a receive write-back (7.1.6.2): the MAC's, and those of checksums.
+pub(crate) enum Errors {}
+
+impl ReceiveErrors for Errors {
+    const FRAME: u64 = 1 << 29;
+    const TRANSPORT: u64 = 1 << 30;
+    const IP: u64 = 1 << 31;
+}
+
+/// The registers of one device.
+pub(crate) struct Ixgbe<M> {
+    registers: Mmio,
+    mac: PhantomData<M>,
+}
+
+impl<M: Mac> Hardware for Ixgbe<M> {
+    const FAMILY: &'static str = "ixgbe";
+    type Receive = AdvancedReceive<Errors>;
+    type Transmit = AdvancedTransmit;
+
+    fn new(registers: Mmio, address: PciAddress) -> Result<Self, Error> {
+        if registers.len() < SIZE {
+            return Err(PciError::NoBar(address, 0).into());
+        }
+        Ok(Self { registers, mac: PhantomData })
+    }
+
+    fn is_gone(&self) -> bool {
+        self.registers.read32(status::OFFSET) == u32::MAX
+    }
+
+    /// Software reset, from any state (4.6.3): DMA ends first, and the device is ready afterwards.
+    fn reset(&mut self) -> Result<(), ()> {
+        if self.is_gone() {
+            return Err(());
+        }
+        self.quiesce();
+        wait_for(SETTLE_US, || false);
+        let is_ready = wait_for(RESET_US, || {
+            self.registers.read32(eeprom::EEC) & eeprom::EEC_AUTO_RD != 0
+                && self.registers.read32(receive::RDRXCTL) & receive::RDRXCTL_DMA_INIT_DONE != 0
+        });
+        if !is_ready || self.is_in_reset() || self.is_gone() {
+            return Err(());
+        }
+        self.mask_interrupts();
+        self.registers.read32(interrupt::EICR);
+        Ok(())
+    }
+
+    fn quiesce(&mut self) -> bool {
+        let ended = self.end_dma();
+        let is_reset = self.assert_reset();
+        // What is still under way is stopped by a second reset (5.2.5.3.2).
+        let ended = ended || { self.assert_reset() && self.end_dma() };
+        ended && is_reset
+    }
+
+    fn mac(&mut self) -> Result<[u8; 6], [u8; 6]> {
+        let low = self.registers.read32(receive::RAL0).to_le_bytes();
+        let high = self.registers.read32(receive::RAH0);
+        let loaded = [low[0], low[1], low[2], low[3], high as u8, (high >> 8) as u8];
+        if high & receive::RAH_AV != 0 && is_station_address(loaded) {
+            return Ok(loaded);
+        }
+        let mac = self.mac_in_eeprom().ok_or(loaded)?;
+        if !is_station_address(mac) {
+            return Err(mac);
+        }
+        let [a, b, c, d, e, f] = mac;
+        self.registers.write32(receive::RAL0, u32::from_le_bytes([a, b, c, d]));
+        let high = u32::from(u16::from_le_bytes([e, f])) | receive::RAH_AV;
+        self.registers.write32(receive::RAH0, high);
+        Ok(mac)
+    }
+
+    fn enable_link(&mut self) {
+        let r = &self.registers;
+        let ordered = ctrl_ext::NO_SNOOP_DISABLE | ctrl_ext::RELAXED_ORDERING_DISABLE;
+        r.set32(ctrl_ext::OFFSET, ordered | ctrl_ext::DRV_LOAD);
+        if !M::SETS_UP_LINK {
+            return;
+        }
+        r.clear32(esdp::OFFSET, esdp::SDP3_DATA);
+        // Firmware may be managing the link, and must not be in the middle of it.
+        let is_held = self.acquire(semaphore::SW_MAC_CSR);
+        r.set32(mac::AUTOC, mac::AUTOC_RESTART);
+        if is_held {
+            self.release(semaphore::SW_MAC_CSR);
+        }
+    }
+
+    fn link(&self) -> Link {
+        let links = self.registers.read32(mac::LINKS);
+        if links == u32::MAX || links & mac::LINKS_UP == 0 {
+            return Link::default();
+        }
+        let speed = match links >> mac::LINKS_SPEED_SHIFT & mac::LINKS_SPEED_MASK {
+            0 | 1 => 100,
+            2 => 1000,
+            _ => 10_000,
+        };
+        Link { up: true, speed, full_duplex: true }
+    }
+
+    /// Receive initialisation (4.6.7).
+    fn enable_receive(&mut self, ring: u64, bytes: usize, tail: usize) {
+        self.set_filters();
+        self.set_receive_path();
+        self.enable_receive_queue(0, ring, bytes);
+        self.start_receive();
+        // The tail comes after the enable.
+        self.set_receive_tail(tail);
+    }
+
+    /// Transmit initialisation (4.6.8).
+    fn enable_transmit(&mut self, ring: u64, bytes: usize) {
+        let r = &self.registers;
+        for buffer in 0..8 {
+            let kib = if buffer == 0 { TRANSMIT_BUFFER_KIB } else { 0 };
+            r.write32(transmit::TXPBSIZE + 4 * buffer, kib << 10);
+            let threshold = kib.saturating_sub(MAX_FRAME.div_ceil(1024));
+            r.write32(transmit::TXPBTHRESH + 4 * buffer, threshold);
+        }
+        r.write32(transmit::DTXMXSZRQ, transmit::DTXMXSZRQ_MOST);
+        r.write32(transmit::TDBAL, ring as u32);
+        r.write32(transmit::TDBAH, (ring >> 32) as u32);
+        r.write32(transmit::TDLEN, bytes as u32);
+        r.write32(transmit::TDWBAL, 0);
+        r.write32(transmit::TDH, 0);
+        r.write32(transmit::TDT, 0);
+        r.set32(transmit::DMATXCTL, transmit::DMATXCTL_TE);
+        r.write32(transmit::TXDCTL, transmit::TXDCTL_PREFETCH | QUEUE_ENABLE);
+        wait_for(SWITCH_US, || r.read32(transmit::TXDCTL) & QUEUE_ENABLE != 0);
+    }
+
+    /// Throttling, and which vector a cause uses (7.3.4). Causes are masked and acknowledged by the
+    /// driver, the same way for MSI-X, MSI and the pin.
+    fn route_interrupts(&mut self, signalling: Signalling) {
+        let r = &self.registers;
+        let uses_msi_x = signalling == Signalling::MsiX;
+        let modes = interrupt::GPIE_MULTIPLE_MSIX | interrupt::GPIE_PBA_SUPPORT;
+        r.write32(interrupt::GPIE, if uses_msi_x { modes } else { 0 });
+        r.write32(interrupt::EIAC, 0);
+        r.write32(interrupt::EIAM, 0);
+        let valid = interrupt::IVAR_VALID;
+        r.write32(interrupt::IVAR, valid | valid << 8);
+        r.write32(interrupt::IVAR_MISC, valid << 8);
+        r.write32(interrupt::EITR, THROTTLE << interrupt::EITR_INTERVAL_SHIFT);
+    }
+
+    fn mask_interrupts(&self) {
+        let r = &self.registers;
+        r.write32(interrupt::EIMC, u32::MAX);
+    }
+
+    fn unmask_interrupts(&self, _with_transmit: bool) {
+        self.registers.write32(interrupt::EIMS, 1 | interrupt::LSC | interrupt::OTHER);
+    }
+
+    fn take_causes(&self) -> bool {
+        self.registers.read32(interrupt::EICR) & interrupt::LSC != 0
+    }
+
+    fn set_receive_tail(&self, tail: usize) {
+        self.registers.write32(receive::RDT, tail as u32);
+    }
+
+    fn set_transmit_tail(&self, tail: usize) {
+        self.registers.write32(transmit::TDT, tail as u32);
+    }
+
+    fn take_errors(&mut self) -> (u64, u64) {
+        let read = |register| u64::from(self.registers.read32(register));
+        let buffers = 0..statistics::PACKET_BUFFERS;
+        let missed = buffers.map(|n| read(statistics::MPC + 4 * n)).sum::<u64>();
+        let damaged = statistics::DAMAGED.into_iter().map(read).sum();
+        (missed + read(statistics::QPRDC0), damaged)
+    }
+}
+
+impl<M: Mac> Ixgbe<M> {
+    /// Stops both directions, then the bus (5.2.5.3.2). `false` if it does not end in time.
+    fn end_dma(&self) -> bool {
+        let r = &self.registers;
+        self.mask_interrupts();
+        self.halt_receive();
+        r.clear32(receive::RXCTRL, receive::RXCTRL_RXEN);
+        r.clear32(transmit::DMATXCTL, transmit::DMATXCTL_TE);
+        r.set32(ctrl::OFFSET, ctrl::PCIE_MASTER_DISABLE);
+        wait_for(QUIESCE_US, || r.read32(status::OFFSET) & status::PCIE_MASTER_ENABLE == 0)
+    }
+
+    /// Resets the device (4.2.1). `false` if it stays there.
+    fn assert_reset(&self) -> bool {
+        // Management firmware may be using a link that is up.
+        let link = if self.link().up { 0 } else { ctrl::LRST };
+        self.registers.set32(ctrl::OFFSET, ctrl::RST | link);
+        // Nothing may be read for a microsecond after RST.
+        wait_for(1, || false);
+        wait_for(RESET_US, || !self.is_in_reset())
+    }
+
+    fn is_in_reset(&self) -> bool {
+        self.registers.read32(ctrl::OFFSET) & (ctrl::RST | ctrl::LRST) != 0
+    }
+
+    /// The address in words 1 to 3 of the port's LAN core section.
+    fn mac_in_eeprom(&self) -> Option<[u8; 6]> {
+        let port = self.registers.read32(status::OFFSET) >> status::LAN_ID_SHIFT;
+        let pointer = eeprom::LAN_CORE.get((port & status::LAN_ID_MASK) as usize)?;
+        let section = match self.eeprom(*pointer)? {
+            0 | u16::MAX => return None,
+            section => u32::from(section) + eeprom::LAN_CORE_ADDRESS,
+        };
+        let mut mac = [0; 6];
+        for (word, bytes) in mac.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            *bytes = self.eeprom(section + word as u32)?.to_le_bytes();
+        }
+        Some(mac)
+    }
+
+    fn eeprom(&self, word: u32) -> Option<u16> {
+        let command = word << eeprom::EERD_ADDRESS_SHIFT | eeprom::EERD_START;
+        self.registers.write32(eeprom::EERD, command);
+        let mut value = 0;
+        let done = wait_for(EEPROM_US, || {
+            value = self.registers.read32(eeprom::EERD);
+            value & eeprom::EERD_DONE != 0
+        });
+        done.then_some((value >> eeprom::EERD_DATA_SHIFT) as u16)
+    }
+
+    /// Takes what the bits of SW_FW_SYNC stand for (10.5.4).
+    fn acquire(&self, bits: u32) -> bool {
+        wait_for(SEMAPHORE_US, || {
+            self.with_sync(|sync| {
+                let is_free = sync & (bits | bits << semaphore::FW_SHIFT) == 0;
+                is_free.then_some(sync | bits)
+            })
+        })
+    }
+
+    fn release(&self, bits: u32) {
+        wait_for(SEMAPHORE_US, || self.with_sync(|sync| Some(sync & !bits)));
+    }
+
+    /// Changes SW_FW_SYNC while nobody else does. `false` if somebody did, or `change` did not want to.
+    fn with_sync(&self, change: impl FnOnce(u32) -> Option<u32>) -> bool {
+        use semaphore::*;
+        let r = &self.registers;
+        if r.read32(SWSM) & SWSM_SMBI != 0 {
+            return false;
+        }
+        r.set32(SWSM, SWSM_SWESMBI);
+        let new =
+            (r.read32(SWSM) & SWSM_SWESMBI != 0).then(|| change(r.read32(SW_FW_SYNC))).flatten();
+        if let Some(new) = new {
+            r.write32(SW_FW_SYNC, new);
+        }
+        r.clear32(SWSM, SWSM_SMBI | SWSM_SWESMBI);
+        new.is_some()
+    }
+
+    /// Unicast to the station address, and broadcasts.
+    fn set_filters(&self) {
+        let r = &self.registers;
+        for word in 0..receive::MTA_WORDS {
+            r.write32(receive::MTA + 4 * word, 0);
+        }
+        for word in 0..receive::VFTA_WORDS {
+            r.write32(receive::VFTA + 4 * word, 0);
+        }
+        r.write32(receive::VLNCTRL, receive::VLNCTRL_VET);
+        r.write32(receive::MCSTCTRL, receive::MCSTCTRL_MFE);
+        r.write32(receive::FCTRL, receive::FCTRL_BAM);
+    }
+
+    fn set_receive_path(&self) {
+        let r = &self.registers;
+        for buffer in 0..8 {
+            let kib = if buffer == 0 { M::RECEIVE_BUFFER_KIB } else { 0 };
+            r.write32(receive::RXPBSIZE + 4 * buffer, kib << 10);
+        }
+        r.clear32(mac::HLREG0, mac::HLREG0_JUMBOEN | mac::HLREG0_LPBK);
+        let both = mac::HLREG0_TXCRCEN | mac::HLREG0_RXCRCSTRP | mac::HLREG0_TXPADEN;
+        r.set32(mac::HLREG0, both);
+        r.write32(mac::MAXFRS, MAX_FRAME << mac::MAXFRS_SHIFT);
+        r.clear32(receive::RDRXCTL, receive::RDRXCTL_RSC_FIRST_SIZE);
+        let reserved = receive::RDRXCTL_RESERVED_25_26;
+        r.set32(receive::RDRXCTL, receive::RDRXCTL_CRC_STRIP | reserved);
+        r.set32(receive::RFCTL, receive::RFCTL_RSC_DIS);
+        r.set32(receive::RXCSUM, receive::RXCSUM_PCSD);
+    }
+
+    fn enable_receive_queue(&self, queue: usize, ring: u64, bytes: usize) {
+        let r = &self.registers;
+        let at = queue * receive::QUEUE;
+        r.write32(receive::RDBAL + at, ring as u32);
+        r.write32(receive::RDBAH + at, (ring >> 32) as u32);
+        r.write32(receive::RDLEN + at, bytes as u32);
+        let size = 2048 >> receive::SRRCTL_SIZE_SHIFT;
+        let format = receive::SRRCTL_ONE_BUFFER | receive::SRRCTL_DROP_EN;
+        r.write32(receive::SRRCTL + at, size | format);
+        r.write32(receive::RDH + at, 0);
+        r.write32(receive::RDT + at, 0);
+        r.write32(receive::RXDCTL + at, QUEUE_ENABLE);
+        wait_for(SWITCH_US, || r.read32(receive::RXDCTL + at) & QUEUE_ENABLE != 0);
+    }
+
+    /// Lets frames in, once every queue is set up.
+    fn start_receive(&self) {
+        let r = &self.registers;
+        self.halt_receive();
+        r.set32(receive::RXCTRL, receive::RXCTRL_RXEN);
+        r.clear32(receive::SECRXCTRL, receive::SECRXCTRL_RX_DIS);
+    }
+
+    fn halt_receive(&self) {
+        let r = &self.registers;
+        r.set32(receive::SECRXCTRL, receive::SECRXCTRL_RX_DIS);
+        wait_for(SWITCH_US, || r.read32(receive::SECRXSTAT) & receive::SECRXSTAT_READY != 0);
+    }
+}
