@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+pub mod e1000;
 pub mod e1000e;
 mod error;
 mod intel;
@@ -32,6 +33,9 @@ pub fn is_nic(device: &Device) -> bool {
 /// Resets `device` and starts its driver, with rings and buffers from `pool`.
 pub fn probe(device: Device, pool: &'static Pool) -> Result<Box<dyn Nic>, Error> {
     match device.ids() {
+        e1000::INTEL_82540EM | e1000::INTEL_82545EM => {
+            Ok(Box::new(Driver::<e1000::Hardware>::start(device, pool)?))
+        }
         e1000e::INTEL_82574L => Ok(Box::new(Driver::<e1000e::Hardware>::start(device, pool)?)),
         ixgbe::INTEL_82599 => Ok(Box::new(Driver::<ixgbe::Hardware82599>::start(device, pool)?)),
         ixgbe::INTEL_X540 => Ok(Box::new(Driver::<ixgbe::HardwareX540>::start(device, pool)?)),

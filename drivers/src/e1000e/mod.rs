@@ -36,6 +36,7 @@ impl Mac for Intel82574 {
     const FAMILY: &'static str = "e1000e";
     const NVM_DONE: u32 = eerd::DONE;
     const NVM_ADDRESS_SHIFT: u32 = eerd::ADDRESS_SHIFT;
+    const TXDCTL: u32 = txdctl::RESERVED_22;
 
     fn end_mastering(registers: &Mmio) -> bool {
         registers.set32(common::ctrl::OFFSET, ctrl::GIO_MASTER_DISABLE);

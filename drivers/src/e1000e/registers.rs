@@ -67,3 +67,9 @@ pub(super) mod receive {
     /// Extended descriptors.
     pub(crate) const RFCTL_EXTEN: u32 = 1 << 15;
 }
+
+/// Transmit descriptor control, TXDCTL.
+pub(super) mod txdctl {
+    /// Reserved, to be written as 1.
+    pub(crate) const RESERVED_22: u32 = 1 << 22;
+}

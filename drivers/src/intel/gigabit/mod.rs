@@ -37,6 +37,8 @@ pub(crate) trait Mac: 'static {
     const NVM_DONE: u32;
     /// Where EERD has the word's number.
     const NVM_ADDRESS_SHIFT: u32;
+    /// What TXDCTL needs beside thresholds.
+    const TXDCTL: u32;
 
     /// Ends all DMA, with both directions disabled already. `false` if it does not end in time.
     fn end_mastering(registers: &Mmio) -> bool;
@@ -103,17 +105,12 @@ impl<M: Mac> Hardware for Gigabit<M> {
             return Err(());
         }
         self.end_dma();
-        if !M::reset(&self.registers) || self.is_gone() {
-            return Err(());
-        }
-        self.mask_interrupts();
-        self.registers.read32(interrupt::ICR);
-        Ok(())
+        if self.restart() { Ok(()) } else { Err(()) }
     }
 
     fn quiesce(&mut self) -> bool {
         let ended = self.end_dma();
-        ended & self.reset().is_ok()
+        ended & self.restart()
     }
 
     fn mac(&mut self) -> Result<[u8; 6], [u8; 6]> {
@@ -192,7 +189,7 @@ impl<M: Mac> Hardware for Gigabit<M> {
         r.write32(transmit::TIDV, 0);
         r.write32(transmit::TADV, 0);
         // A write-back threshold of 0: descriptors that ask for a report get it at once.
-        let control = dctl::GRANULARITY_DESCRIPTORS | transmit::TXDCTL_RESERVED_22 | PREFETCH;
+        let control = dctl::GRANULARITY_DESCRIPTORS | M::TXDCTL | PREFETCH;
         r.write32(transmit::TXDCTL, control);
         r.write32(transmit::TIPG, transmit::TIPG_COPPER);
         let kept = r.read32(transmit::TCTL) & !transmit::TCTL_COLLISION_MASK;
@@ -252,6 +249,14 @@ impl<M: Mac> Gigabit<M> {
         self.registers.clear32(receive::RCTL, receive::RCTL_EN);
         self.registers.clear32(transmit::TCTL, transmit::TCTL_EN);
         M::end_mastering(&self.registers)
+    }
+
+    /// Resets the device once its DMA has ended.
+    fn restart(&self) -> bool {
+        let has_reset = M::reset(&self.registers) && !self.is_gone();
+        self.mask_interrupts();
+        self.registers.read32(interrupt::ICR);
+        has_reset
     }
 
     fn nvm(&self, word: u32) -> Option<u16> {

@@ -107,8 +107,6 @@ pub(crate) mod transmit {
     pub(crate) const TIDV: usize = 0x3820;
     pub(crate) const TXDCTL: usize = 0x3828;
     pub(crate) const TADV: usize = 0x382c;
-    /// Reserved, to be written as 1.
-    pub(crate) const TXDCTL_RESERVED_22: u32 = 1 << 22;
 }
 
 /// Descriptor control of either direction, RXDCTL and TXDCTL: thresholds count descriptors.

@@ -1,6 +1,8 @@
-//! A model of the 82574L, from its datasheet, that misbehaves on request. Its DMA goes through the
+//! A model of the 82574L or the 82540EM, from their datasheets, that misbehaves on request. Its DMA goes through the
 //! pool's device view, which panics at an access to memory that is not the device's.
 
+use super::Kind;
+use crate::KIND;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use unikernel::dma::fake::Device;
@@ -28,7 +30,7 @@ pub(crate) const TDBAH: usize = 0x3804;
 pub(crate) const TDLEN: usize = 0x3808;
 pub(crate) const TDH: usize = 0x3810;
 pub(crate) const TDT: usize = 0x3818;
-pub(crate) const MPC: usize = 0x4010;
+const MPC: usize = 0x4010;
 pub(crate) const RFCTL: usize = 0x5008;
 pub(crate) const RAL0: usize = 0x5400;
 pub(crate) const RAH0: usize = 0x5404;
@@ -53,6 +55,8 @@ pub(crate) struct Faults {
     pub(crate) keeps_mastering: bool,
     /// Loads no station address into its registers.
     pub(crate) no_mac: bool,
+    /// Does not clear counts that are read.
+    pub(crate) keeps_counts: bool,
     /// Leaves transmit descriptors alone until told to go on.
     pub(crate) stalls_transmit: bool,
 }
@@ -116,7 +120,9 @@ impl Model {
     }
 
     pub(crate) fn count_missed(&self, frames: u32) {
-        self.state.lock().unwrap().registers.insert(MPC, frames);
+        let mut state = self.state.lock().unwrap();
+        let missed = state.get(MPC) + frames;
+        state.registers.insert(MPC, missed);
     }
 
     pub(crate) fn set_link(&self, up: bool) {
@@ -152,18 +158,23 @@ impl Model {
         if !ready || head == tail || !self.masters_bus() {
             return false;
         }
-        assert_ne!(state.get(RFCTL) & 1 << 15, 0, "the model has extended descriptors only");
+        let extended = state.get(RFCTL) & 1 << 15 != 0;
+        assert_eq!(extended, KIND == Kind::E1000e, "the format of the family");
         let base = u64::from(state.get(RDBAL)) | u64::from(state.get(RDBAH)) << 32;
         let at = base + 16 * u64::from(head);
         let mut descriptor = [0; 16];
         self.memory.read(at, &mut descriptor);
-        assert_eq!(descriptor[8] & 1, 0, "descriptor {head} still has its done bit");
+        let (word, done) = receive_status(len, status);
+        let before = u64::from_le_bytes(descriptor[8..].try_into().unwrap());
+        assert_eq!(before & done, 0, "descriptor {head} still has its done bit");
         let buffer = u64::from_le_bytes(descriptor[..8].try_into().unwrap());
         self.memory.write(buffer, &data[..data.len().min(2048)]);
-        // The address is overwritten, and the done bit comes last.
-        let word = u64::from(len) << 32 | u64::from(status);
-        self.memory.write(at, &[0xee; 8]);
-        self.memory.write(at + 8, &(word & !1).to_le_bytes());
+        if extended {
+            // The address is overwritten.
+            self.memory.write(at, &[0xee; 8]);
+        }
+        // The done bit comes last.
+        self.memory.write(at + 8, &(word & !done).to_le_bytes());
         self.memory.write(at + 8, &word.to_le_bytes());
         let next = (head + 1) % (state.get(RDLEN) / 16);
         state.registers.insert(RDH, next);
@@ -176,8 +187,7 @@ impl Model {
     pub(crate) fn scribble(&self, descriptor: u32, len: u16, status: u32) {
         let state = self.state.lock().unwrap();
         let at = u64::from(state.get(RDBAL)) + 16 * u64::from(descriptor) + 8;
-        let word = u64::from(len) << 32 | u64::from(status);
-        self.memory.write(at, &word.to_le_bytes());
+        self.memory.write(at, &receive_status(len, status).0.to_le_bytes());
     }
 
     /// Sends what is queued.
@@ -212,6 +222,20 @@ impl Model {
             }
             let next = (head + 1) % (state.get(TDLEN) / 16);
             state.registers.insert(TDH, next);
+        }
+    }
+}
+
+/// The second quadword of a receive descriptor, and its done bit. `status` is as extended descriptors have it:
+/// bits of status in the low byte, of errors in the high one.
+fn receive_status(len: u16, status: u32) -> (u64, u64) {
+    match KIND {
+        Kind::E1000e => (u64::from(len) << 32 | u64::from(status), 1),
+        Kind::E1000 => {
+            // One bit says that TCP or UDP was looked at.
+            let status = status | (status & 1 << 4) << 1;
+            let (status, errors) = (u64::from(status & 0xff), u64::from(status >> 24));
+            (u64::from(len) | status << 32 | errors << 40, 1 << 32)
         }
     }
 }
@@ -269,7 +293,7 @@ impl Registers for Model {
                 let masters = !disabled || state.faults.keeps_mastering;
                 0b1000_0001 | u32::from(state.link) << 1 | u32::from(masters) << 19
             }
-            EECD => u32::from(!state.faults.stays_in_reset) << 9,
+            EECD if KIND == Kind::E1000e => u32::from(!state.faults.stays_in_reset) << 9,
             ICR => {
                 let causes = state.get(ICR);
                 let by_message = state.causes.0 == 1 << 20;
@@ -278,7 +302,10 @@ impl Registers for Model {
                 }
                 causes
             }
-            0x4000..0x4100 => state.registers.insert(offset, 0).unwrap_or(0),
+            // QEMU's e1000 keeps what its datasheet says is cleared.
+            0x4000..0x4100 if !state.faults.keeps_counts => {
+                state.registers.insert(offset, 0).unwrap_or(0)
+            }
             _ => state.get(offset),
         }
     }
@@ -290,7 +317,8 @@ impl Registers for Model {
             CTRL if value & CTRL_RST != 0 => {
                 let receives = state.get(RCTL) & 2 != 0;
                 let blocked = state.get(CTRL) & CTRL_MASTER_DISABLE != 0;
-                assert!(blocked && !receives, "reset in the middle of DMA");
+                let has_ended = !receives && (blocked || KIND == Kind::E1000);
+                assert!(has_ended, "reset in the middle of DMA");
                 state.reset();
                 let pending = if state.faults.stays_in_reset { CTRL_RST } else { 0 };
                 state.registers.insert(CTRL, pending);
@@ -310,8 +338,9 @@ impl Registers for Model {
                 state.registers.insert(IMS, mask);
             }
             EERD => {
-                let word = state.nvm.get(value as usize >> 2).copied().unwrap_or(0);
-                state.registers.insert(EERD, u32::from(word) << 16 | 0b10);
+                let (shift, done) = if KIND == Kind::E1000e { (2, 1 << 1) } else { (8, 1 << 4) };
+                let word = state.nvm.get(value as usize >> shift).copied().unwrap_or(0);
+                state.registers.insert(EERD, u32::from(word) << 16 | done);
             }
             TDT => {
                 state.registers.insert(TDT, value);

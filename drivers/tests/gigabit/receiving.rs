@@ -4,7 +4,7 @@ use unikernel::dma::RxBuffer;
 
 #[test]
 fn a_frame_arrives_by_interrupt_of_any_kind() {
-    for offers in [Offers::MsiX, Offers::Msi, Offers::Pin] {
+    for &offers in KIND.offers() {
         let mut rig = Rig::with(8 << 20, Policy::Never, offers);
         for number in 0..3 {
             assert!(rig.nic.receive().is_none());
@@ -111,7 +111,7 @@ fn kept_frames_stay_what_they_were() {
 fn an_exhausted_pool_costs_frames_but_no_buffers() {
     // Room for the driver and 100 frames.
     let slots = TAKEN as usize + 100;
-    let mut rig = Rig::with(slots.next_multiple_of(2) * 2048, Policy::Never, Offers::MsiX);
+    let mut rig = Rig::with(slots.next_multiple_of(2) * 2048, Policy::Never, KIND.offers()[0]);
     let mut kept = Vec::new();
     for number in 0..2 * RING {
         assert!(rig.model.receive(&frame(number, 60)), "the device is never short of buffers");
@@ -156,7 +156,7 @@ fn wrong_checksums_are_dropped_whether_the_device_looked_or_not() {
 
 #[test]
 fn what_the_device_wrote_is_marked() {
-    let mut rig = Rig::with(8 << 20, Policy::Always, Offers::MsiX);
+    let mut rig = Rig::with(8 << 20, Policy::Always, KIND.offers()[0]);
     rig.model.receive(&frame(0, 60));
     rig.pool.page_log().start();
     let frame = rig.nic.receive().unwrap();

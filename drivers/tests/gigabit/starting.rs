@@ -6,7 +6,7 @@ use unikernel::nic::Link;
 fn probe(faults: Faults, set_up: impl FnOnce(&Model)) -> (Result<Box<dyn Nic>, Error>, u32) {
     let pool = fake::pool(8 << 20, Policy::Never);
     let before = pool.statistics().slots_free;
-    let (_machine, _port, model, device) = plug(pool, faults, Offers::MsiX);
+    let (_machine, _port, model, device) = plug(pool, faults, KIND.offers()[0]);
     set_up(&model);
     let nic = drivers::probe(device, pool);
     (nic, before - pool.statistics().slots_free)
@@ -45,7 +45,7 @@ fn a_device_that_stays_in_reset_is_an_error() {
 #[test]
 fn a_pool_too_small_names_the_remedy_and_keeps_its_memory() {
     let pool = fake::pool(512 << 10, Policy::Never);
-    let (_machine, _port, _model, device) = plug(pool, Faults::default(), Offers::MsiX);
+    let (_machine, _port, _model, device) = plug(pool, Faults::default(), KIND.offers()[0]);
     let error = drivers::probe(device, pool).err().unwrap();
     assert!(error.to_string().contains("swiotlb="), "{error}");
     assert_eq!(pool.statistics().slots_free, pool.statistics().slots);
