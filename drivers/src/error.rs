@@ -35,8 +35,8 @@ impl fmt::Display for Error {
         match self {
             Error::Unknown { address, vendor, id } => write!(
                 f,
-                "{address}: no driver for {vendor:04x}:{id:04x}; there are drivers for Intel's 82540EM and \
-                 82545EM (8086:100e and 100f, QEMU's e1000) and 82574L (8086:10d3, e1000e)"
+                "{address}: no driver for {vendor:04x}:{id:04x}; there are drivers for Intel's 82540EM \
+                 and 82545EM (e1000), 82574L (e1000e), 82576 and I350 (igb), 82599 and X540 (ixgbe)"
             ),
             Error::Pci(error) => error.fmt(f),
             Error::Dma(address, error) => write!(f, "{address}: {error}"),

@@ -11,6 +11,7 @@ extern crate alloc;
 pub mod e1000;
 pub mod e1000e;
 mod error;
+pub mod igb;
 mod intel;
 pub mod ixgbe;
 
@@ -39,6 +40,8 @@ pub fn probe(device: Device, pool: &'static Pool) -> Result<Box<dyn Nic>, Error>
         e1000e::INTEL_82574L => Ok(Box::new(Driver::<e1000e::Hardware>::start(device, pool)?)),
         ixgbe::INTEL_82599 => Ok(Box::new(Driver::<ixgbe::Hardware82599>::start(device, pool)?)),
         ixgbe::INTEL_X540 => Ok(Box::new(Driver::<ixgbe::HardwareX540>::start(device, pool)?)),
+        igb::INTEL_82576 => Ok(Box::new(Driver::<igb::Hardware82576>::start(device, pool)?)),
+        igb::INTEL_I350 => Ok(Box::new(Driver::<igb::HardwareI350>::start(device, pool)?)),
         (vendor, id) => Err(Error::Unknown { address: device.address(), vendor, id }),
     }
 }

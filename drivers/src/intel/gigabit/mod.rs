@@ -96,7 +96,7 @@ impl<M: Mac> Hardware for Gigabit<M> {
     }
 
     fn is_gone(&self) -> bool {
-        self.registers.read32(status::OFFSET) == u32::MAX
+        is_gone(&self.registers)
     }
 
     /// Software reset (CTRL.RST), from any state. DMA ends first, as the datasheet asks.
@@ -114,12 +114,10 @@ impl<M: Mac> Hardware for Gigabit<M> {
     }
 
     fn mac(&mut self) -> Result<[u8; 6], [u8; 6]> {
-        let low = self.registers.read32(receive::RAL0).to_le_bytes();
-        let high = self.registers.read32(receive::RAH0);
-        let loaded = [low[0], low[1], low[2], low[3], high as u8, (high >> 8) as u8];
-        if high & receive::RAH_AV != 0 && is_station_address(loaded) {
-            return Ok(loaded);
-        }
+        let loaded = match station_address(&self.registers) {
+            Ok(loaded) => return Ok(loaded),
+            Err(loaded) => loaded,
+        };
         let mut mac = [0; 6];
         for (word, bytes) in mac.as_chunks_mut::<2>().0.iter_mut().enumerate() {
             *bytes = self.nvm(word as u32).ok_or(loaded)?.to_le_bytes();
@@ -142,16 +140,7 @@ impl<M: Mac> Hardware for Gigabit<M> {
     }
 
     fn link(&self) -> Link {
-        let status = self.registers.read32(status::OFFSET);
-        if status == u32::MAX || status & status::LU == 0 {
-            return Link::default();
-        }
-        let speed = match status >> status::SPEED_SHIFT & status::SPEED_MASK {
-            0 => 10,
-            1 => 100,
-            _ => 1000,
-        };
-        Link { up: true, speed, full_duplex: status & status::FD != 0 }
+        link(&self.registers)
     }
 
     /// Receive initialisation (manual, 14.4; 82574 datasheet, chapter 4): unicast to the station address and broadcasts.
@@ -268,4 +257,32 @@ impl<M: Mac> Gigabit<M> {
         });
         done.then_some((value >> eerd::DATA_SHIFT) as u16)
     }
+}
+
+/// The device does not answer: STATUS is never all ones.
+pub(crate) fn is_gone(registers: &Mmio) -> bool {
+    registers.read32(status::OFFSET) == u32::MAX
+}
+
+/// The link as STATUS has it.
+pub(crate) fn link(registers: &Mmio) -> Link {
+    let status = registers.read32(status::OFFSET);
+    if status == u32::MAX || status & status::LU == 0 {
+        return Link::default();
+    }
+    let speed = match status >> status::SPEED_SHIFT & status::SPEED_MASK {
+        0 => 10,
+        1 => 100,
+        _ => 1000,
+    };
+    Link { up: true, speed, full_duplex: status & status::FD != 0 }
+}
+
+/// The station address that the device loaded by itself. The error is what is there instead.
+pub(crate) fn station_address(registers: &Mmio) -> Result<[u8; 6], [u8; 6]> {
+    let low = registers.read32(receive::RAL0).to_le_bytes();
+    let high = registers.read32(receive::RAH0);
+    let loaded = [low[0], low[1], low[2], low[3], high as u8, (high >> 8) as u8];
+    let is_valid = high & receive::RAH_AV != 0 && is_station_address(loaded);
+    if is_valid { Ok(loaded) } else { Err(loaded) }
 }

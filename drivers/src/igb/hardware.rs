@@ -1,0 +1,231 @@
+//! What the driver does to registers.
+
+use super::registers::*;
+use super::{Controller, Receive, phy};
+use crate::Error;
+use crate::intel::gigabit::{self, registers as common};
+use crate::intel::{AdvancedTransmit, Hardware, wait_for};
+use core::marker::PhantomData;
+use unikernel::mmio::Mmio;
+use unikernel::nic::Link;
+use unikernel::pci::{Error as PciError, PciAddress, Signalling};
+
+/// Master requests end within 100 ms after CTRL.GIO_MASTER_DISABLE was set, or something is wrong.
+const QUIESCE_US: u64 = 100_000;
+/// A device that was reset is not to be looked at for a millisecond (4.2.1.6.1).
+const SETTLE_US: u64 = 1_000;
+/// A reset.
+const RESET_US: u64 = 50_000;
+/// The reading of the NVM that follows it.
+const NVM_US: u64 = 10_000;
+/// A queue is enabled, or has let go of its descriptors.
+const QUEUE_US: u64 = 10_000;
+
+/// Time between interrupts in microseconds: 20,000 a second.
+const THROTTLE_US: u32 = 51;
+
+/// Descriptors fetched ahead, and how many must be there to make it worthwhile. Each is written back by
+/// itself.
+const THRESHOLDS: u32 =
+    8 << dctl::PREFETCH_SHIFT | 4 << dctl::HOST_SHIFT | 1 << dctl::WRITE_BACK_SHIFT;
+
+/// The registers of one device.
+pub(crate) struct Igb<C> {
+    registers: Mmio,
+    uses_msi_x: bool,
+    controller: PhantomData<C>,
+}
+
+/// Entries of the MSI-X table, and so bits of EICR.
+mod entry {
+    pub(super) const ALL: u32 = 0;
+}
+
+impl<C: Controller> Hardware for Igb<C> {
+    const FAMILY: &'static str = "igb";
+    type Receive = Receive;
+    type Transmit = AdvancedTransmit;
+
+    fn new(registers: Mmio, address: PciAddress) -> Result<Self, Error> {
+        if registers.len() < SIZE {
+            return Err(PciError::NoBar(address, 0).into());
+        }
+        Ok(Self { registers, uses_msi_x: false, controller: PhantomData })
+    }
+
+    fn is_gone(&self) -> bool {
+        gigabit::is_gone(&self.registers)
+    }
+
+    /// Software reset of the port (CTRL.RST), from any state. DMA ends first, as the datasheet asks.
+    fn reset(&mut self) -> Result<(), ()> {
+        if self.is_gone() {
+            return Err(());
+        }
+        self.end_dma();
+        let r = &self.registers;
+        r.set32(common::ctrl::OFFSET, common::ctrl::RST);
+        wait_for(SETTLE_US, || false);
+        let is_done =
+            wait_for(RESET_US, || r.read32(common::ctrl::OFFSET) & common::ctrl::RST == 0);
+        if !is_done || self.is_gone() {
+            return Err(());
+        }
+        // A device without NVM never has read it, nor has QEMU's model.
+        wait_for(NVM_US, || r.read32(eec::OFFSET) & eec::AUTO_RD != 0);
+        r.clear32(common::ctrl::OFFSET, CTRL_GIO_MASTER_DISABLE);
+        self.uses_msi_x = false;
+        self.mask_interrupts();
+        self.take_causes();
+        Ok(())
+    }
+
+    fn quiesce(&mut self) -> bool {
+        let ended = self.end_dma();
+        ended & self.reset().is_ok()
+    }
+
+    /// What the device loaded from NVM. The words of a port's own address are not where those of other
+    /// ports are, so the registers are all there is to ask.
+    fn mac(&mut self) -> Result<[u8; 6], [u8; 6]> {
+        gigabit::station_address(&self.registers)
+    }
+
+    fn enable_link(&mut self) {
+        let r = &self.registers;
+        let forced = common::ctrl::FORCE_SPEED | common::ctrl::FORCE_DUPLEX;
+        r.clear32(common::ctrl::OFFSET, forced | common::ctrl::PHY_RST | common::ctrl::VME);
+        r.set32(common::ctrl::OFFSET, common::ctrl::SLU | common::ctrl::FD);
+        r.set32(ctrl_ext::OFFSET, ctrl_ext::DRV_LOAD);
+        // A reset of the MAC leaves the PHY as it is; QEMU's takes the link down until it negotiates.
+        let is_copper = r.read32(ctrl_ext::OFFSET) & ctrl_ext::LINK_MODE == 0;
+        if is_copper && !phy::negotiate(r) {
+            log::warn!("igb: the PHY does not answer; its link is what it makes of it");
+        }
+    }
+
+    fn link(&self) -> Link {
+        gigabit::link(&self.registers)
+    }
+
+    /// Receive initialisation (4.5.9): unicast to the station address and broadcasts.
+    fn enable_receive(&mut self, ring: u64, bytes: usize, tail: usize) {
+        let r = &self.registers;
+        for word in 0..common::receive::MTA_WORDS {
+            r.write32(common::receive::MTA + 4 * word, 0);
+        }
+        let checksums = common::receive::RXCSUM_IPOFL | common::receive::RXCSUM_TUOFL;
+        r.write32(common::receive::RXCSUM, checksums);
+        let accept = common::receive::RCTL_BAM | common::receive::RCTL_SECRC;
+        r.write32(common::receive::RCTL, common::receive::RCTL_EN | accept);
+        r.write32(receive::RDBAL, ring as u32);
+        r.write32(receive::RDBAH, (ring >> 32) as u32);
+        r.write32(receive::RDLEN, bytes as u32);
+        r.write32(receive::SRRCTL, receive::SRRCTL_PACKET_2_KIB | receive::SRRCTL_ONE_BUFFER);
+        r.write32(receive::RDH, 0);
+        r.write32(receive::RDT, 0);
+        self.enable_queue(receive::RXDCTL);
+        // The tail comes after the enable.
+        self.set_receive_tail(tail);
+    }
+
+    /// Transmit initialisation (4.5.10).
+    fn enable_transmit(&mut self, ring: u64, bytes: usize) {
+        let r = &self.registers;
+        let kept = r.read32(common::transmit::TCTL);
+        r.write32(
+            common::transmit::TCTL,
+            kept | common::transmit::TCTL_EN | common::transmit::TCTL_PSP,
+        );
+        r.write32(transmit::TDBAL, ring as u32);
+        r.write32(transmit::TDBAH, (ring >> 32) as u32);
+        r.write32(transmit::TDLEN, bytes as u32);
+        r.write32(transmit::TDH, 0);
+        r.write32(transmit::TDT, 0);
+        // Completions are reported in the descriptors.
+        r.write32(transmit::TDWBAL, 0);
+        self.enable_queue(transmit::TXDCTL);
+    }
+
+    /// Causes are masked and acknowledged by the driver: automatic clearing and masking would save
+    /// nothing, since several queues share one interrupt.
+    fn route_interrupts(&mut self, signalling: Signalling) {
+        use common::interrupt::{IMS, LSC};
+        use interrupt::*;
+        let r = &self.registers;
+        self.uses_msi_x = signalling == Signalling::MsiX;
+        r.write32(EITR, THROTTLE_US << EITR_INTERVAL_SHIFT);
+        if !self.uses_msi_x {
+            r.write32(GPIE, 0);
+            return;
+        }
+        r.write32(GPIE, GPIE_MULTIPLE_MSIX | GPIE_NSICR | GPIE_PBA);
+        let allocation = IVAR_VALID | entry::ALL;
+        let (word, byte) = C::interrupt_allocation(0);
+        r.write32(IVAR + 4 * word, (allocation | allocation << 8) << (8 * byte));
+        r.write32(IVAR_MISC, allocation << IVAR_MISC_OTHER_SHIFT);
+        r.write32(IMS, LSC);
+    }
+
+    fn mask_interrupts(&self) {
+        // What is behind EIMC with MSI-X, is behind IMC otherwise, and after a reset who knows.
+        if !self.uses_msi_x {
+            self.registers.write32(common::interrupt::IMC, u32::MAX);
+        }
+        self.registers.write32(interrupt::EIMC, u32::MAX);
+    }
+
+    fn unmask_interrupts(&self, with_transmit: bool) {
+        use common::interrupt::{IMS, LSC, RXO, TXDW};
+        use interrupt::*;
+        if self.uses_msi_x {
+            self.registers.write32(EIMS, 1 << entry::ALL);
+        } else {
+            let transmit = if with_transmit { TXDW } else { 0 };
+            self.registers.write32(IMS, RXDW | RXO | LSC | transmit);
+        }
+    }
+
+    /// The queues' causes first: a change of the link that comes in between is in ICR and has raised
+    /// its bit of EICR again.
+    fn take_causes(&self) -> bool {
+        if self.uses_msi_x {
+            self.registers.write32(interrupt::EICR, u32::MAX);
+        }
+        self.registers.read32(common::interrupt::ICR) & common::interrupt::LSC != 0
+    }
+
+    fn set_receive_tail(&self, tail: usize) {
+        self.registers.write32(receive::RDT, tail as u32);
+    }
+
+    fn set_transmit_tail(&self, tail: usize) {
+        self.registers.write32(transmit::TDT, tail as u32);
+    }
+
+    fn take_errors(&mut self) -> (u64, u64) {
+        let read = |register| u64::from(self.registers.read32(register));
+        let [missed, damaged @ ..] = common::statistics::ERRORS;
+        (read(missed) + read(receive::RQDPC), damaged.into_iter().map(read).sum())
+    }
+}
+
+impl<C> Igb<C> {
+    fn end_dma(&self) -> bool {
+        let r = &self.registers;
+        r.write32(common::interrupt::IMC, u32::MAX);
+        r.write32(interrupt::EIMC, u32::MAX);
+        r.clear32(common::receive::RCTL, common::receive::RCTL_EN);
+        r.clear32(common::transmit::TCTL, common::transmit::TCTL_EN);
+        r.set32(common::ctrl::OFFSET, CTRL_GIO_MASTER_DISABLE);
+        wait_for(QUIESCE_US, || r.read32(common::status::OFFSET) & STATUS_GIO_MASTER_ENABLE == 0)
+    }
+
+    /// Enables the queue that `control` is the RXDCTL or TXDCTL of.
+    fn enable_queue(&self, control: usize) {
+        self.registers.write32(control, THRESHOLDS | dctl::ENABLE);
+        if !wait_for(QUEUE_US, || self.registers.read32(control) & dctl::ENABLE != 0) {
+            log::warn!("igb: the queue at {control:#x} is not enabled in time");
+        }
+    }
+}
