@@ -22,6 +22,12 @@ pub enum Error {
     Reset(PciAddress),
     /// The device has no station address that a NIC can have.
     NoAddress(PciAddress, [u8; 6]),
+    /// A virtio device without the modern interface, or with one that makes no sense.
+    NotModern(PciAddress),
+    /// A virtio device in hardware, whose DMA no log sees.
+    HardwareVirtio(PciAddress),
+    /// A virtio device that does not accept what it offered.
+    Negotiation(PciAddress),
 }
 
 impl From<pci::Error> for Error {
@@ -43,6 +49,18 @@ impl fmt::Display for Error {
             Error::Reset(address) => write!(f, "{address}: the device does not come out of reset"),
             Error::NoAddress(address, mac) => {
                 write!(f, "{address}: {mac:02x?} is no station address: give the NIC one (mac=)")
+            }
+            Error::NotModern(address) => write!(
+                f,
+                "{address}: no usable virtio 1.0 interface: give the device disable-modern=off"
+            ),
+            Error::HardwareVirtio(address) => write!(
+                f,
+                "{address}: a virtio device in hardware (VIRTIO_F_ORDER_PLATFORM): its driver would have \
+                 to mark what it receives, and this one does not"
+            ),
+            Error::Negotiation(address) => {
+                write!(f, "{address}: the virtio device refuses what it offered")
             }
         }
     }

@@ -14,6 +14,7 @@ mod error;
 pub mod igb;
 mod intel;
 pub mod ixgbe;
+pub mod virtio;
 
 pub use error::Error;
 
@@ -42,6 +43,7 @@ pub fn probe(device: Device, pool: &'static Pool) -> Result<Box<dyn Nic>, Error>
         ixgbe::INTEL_X540 => Ok(Box::new(Driver::<ixgbe::HardwareX540>::start(device, pool)?)),
         igb::INTEL_82576 => Ok(Box::new(Driver::<igb::Hardware82576>::start(device, pool)?)),
         igb::INTEL_I350 => Ok(Box::new(Driver::<igb::HardwareI350>::start(device, pool)?)),
+        ids if virtio::is_ours(ids) => Ok(Box::new(virtio::Virtio::start(device, pool)?)),
         (vendor, id) => Err(Error::Unknown { address: device.address(), vendor, id }),
     }
 }

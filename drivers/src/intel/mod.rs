@@ -11,7 +11,7 @@ mod receive;
 mod transmit;
 
 pub(crate) use advanced::{AdvancedReceive, AdvancedTransmit, ReceiveErrors};
-pub(crate) use checksum::{Checked, TransmitChecksum};
+pub(crate) use checksum::{Checked, TransmitChecksum, is_good};
 pub(crate) use driver::{Driver, Hardware};
 pub(crate) use receive::{Completion, ReceiveFormat, ReceiveRing};
 pub(crate) use transmit::{TransmitFormat, TransmitRing};

@@ -1,0 +1,126 @@
+use super::*;
+use drivers::Error;
+use model::*;
+use unikernel::nic::Checksums;
+use unikernel::pci::PciAddress;
+
+/// Starts a driver that must fail, and everything it took must be back.
+fn failure(traits: Traits, structures: &[(u8, u32, u32)]) -> (Error, Arc<Model>) {
+    let pool = fake::pool(4 << 20, Policy::Never);
+    let (machine, _, model, device) = plug(pool, traits, structures, true);
+    let error = drivers::probe(device, pool).map(|_| ()).unwrap_err();
+    assert_eq!(pool.statistics().slots_free, pool.statistics().slots);
+    assert!(!machine.is_bus_master(address()), "it cannot reach memory");
+    (error, model)
+}
+
+fn address() -> PciAddress {
+    PciAddress::new(0, 1, 0, 0)
+}
+
+#[test]
+fn only_what_is_offered_and_of_use_is_accepted() {
+    let rig = Rig::new();
+    let accepted = CSUM | GUEST_CSUM | MAC_BIT | STATUS | EVENT_IDX | VERSION_1 | ACCESS_PLATFORM;
+    assert_eq!(rig.model.accepted(), accepted);
+    assert_eq!(rig.model.status(), 0x0f);
+    assert_eq!((rig.nic.family(), rig.nic.mac()), ("virtio", MAC));
+    assert_eq!(rig.taken(), TAKEN);
+
+    let traits = Traits { offered: MAC_BIT | VERSION_1 | STANDBY, ..Traits::default() };
+    let rig = Rig::with(traits);
+    assert_eq!(rig.model.accepted(), traits.offered);
+    let capabilities = rig.nic.capabilities();
+    assert_eq!(capabilities.transmit_checksums, Checksums::default());
+    assert!(rig.nic.link().up, "always up without a status");
+}
+
+#[test]
+fn queues_are_as_long_as_the_device_allows() {
+    for (offered, used) in [(2, 2), (64, 64), (100, 64), (256, 256), (1024, 256), (32768, 256)] {
+        let mut rig = Rig::with(Traits { queue_size: offered, ..Traits::default() });
+        assert_eq!(rig.model.queue_size(RECEIVE), used);
+        assert_eq!(rig.model.queue_size(TRANSMIT), used);
+        assert_eq!(rig.model.posted(), used);
+        assert!(rig.model.receive(&frame(1, 60)));
+        assert_eq!(*rig.nic.receive().unwrap(), frame(1, 60));
+        rig.queue(&frame(2, 60));
+        rig.nic.flush();
+        assert_eq!(rig.model.take_sent(), [plain(frame(2, 60))]);
+    }
+}
+
+#[test]
+fn a_smaller_mtu_is_respected() {
+    let offered = USUAL | MTU;
+    let mut rig = Rig::with(Traits { offered, mtu: 1300, ..Traits::default() });
+    assert_eq!(rig.nic.capabilities().max_frame, 1314);
+    rig.model.receive(&frame(0, 1315));
+    assert!(rig.nic.receive().is_none());
+    rig.queue(&frame(0, 1315));
+    assert_eq!(rig.nic.statistics().transmit_dropped, 1);
+}
+
+#[test]
+fn what_cannot_be_driven_is_refused_by_name() {
+    let without = |bit: u64| Traits { offered: USUAL & !bit, ..Traits::default() };
+    let whole = Model::structures();
+    assert_eq!(failure(without(VERSION_1), &whole).0, Error::NotModern(address()));
+    assert_eq!(failure(without(MAC_BIT), &whole).0, Error::NoAddress(address(), MAC));
+    let group = Traits { mac: [1; 6], ..Traits::default() };
+    assert_eq!(failure(group, &whole).0, Error::NoAddress(address(), [1; 6]));
+    let hardware = Traits { offered: USUAL | ORDER_PLATFORM, ..Traits::default() };
+    assert_eq!(failure(hardware, &whole).0, Error::HardwareVirtio(address()));
+    let stuck = Traits { stays_in_reset: true, ..Traits::default() };
+    assert_eq!(failure(stuck, &whole).0, Error::Reset(address()));
+    for traits in [
+        Traits { refuses_features: true, ..Traits::default() },
+        Traits { refuses_vector: true, ..Traits::default() },
+        Traits { notify_off: 1, ..Traits::default() },
+        Traits { notify_off: u16::MAX - 1, ..Traits::default() },
+    ] {
+        assert_eq!(failure(traits, &whole).0, Error::Negotiation(address()));
+    }
+}
+
+#[test]
+fn structures_out_of_place_are_none() {
+    for missing in 1..=4 {
+        let some: Vec<_> = Model::structures().into_iter().filter(|s| s.0 != missing).collect();
+        assert_eq!(failure(Traits::default(), &some).0, Error::NotModern(address()));
+        for (offset, length) in [(BAR as u32 - 4, 8), (2, 0x38), (!3, 0x38), (0, 0)] {
+            let mut bent = some.clone();
+            bent.push((missing, offset, length));
+            // Long enough for what is asked of some, but never inside and aligned.
+            assert_eq!(failure(Traits::default(), &bent).0, Error::NotModern(address()));
+        }
+    }
+}
+
+#[test]
+fn the_link_is_followed_by_message_and_by_pin() {
+    for msi_x in [true, false] {
+        let mut rig = Rig::start(4 << 20, Policy::Never, Traits::default(), msi_x);
+        let interrupt = rig.nic.interrupt();
+        assert!(rig.nic.link().up && rig.nic.arm());
+        for up in [false, true, false] {
+            rig.model.set_link(up);
+            assert!(interrupt.take());
+            assert!(rig.nic.arm());
+            assert_eq!(rig.nic.link().up, up);
+        }
+    }
+}
+
+#[test]
+fn a_link_change_beside_traffic_is_seen_when_the_traffic_ends() {
+    let mut rig = Rig::new();
+    assert!(rig.nic.arm());
+    rig.model.receive(&frame(0, 60));
+    rig.model.set_link(false);
+    assert!(rig.nic.receive().is_some());
+    rig.nic.flush();
+    assert!(rig.nic.arm());
+    assert!(rig.nic.arm());
+    assert!(!rig.nic.link().up);
+}
