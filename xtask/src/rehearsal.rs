@@ -34,7 +34,7 @@ const SOURCE: Station = Station {
 };
 /// Payload of 1,400 bytes, and the headers of IPv4 and UDP.
 const IP_LENGTH: usize = 1400 + 28;
-/// Memory of the virtual host: two guests of 256 MiB, their QEMUs, and page tables for all of it.
+/// Memory of the virtual host: two guests, their QEMUs, page tables for all of it, the initramfs.
 const HOST_MEMORY_MIB: u32 = 4096;
 /// The emulated host boots in about ten seconds on a quiet machine.
 const HOST_BOOT: Duration = Duration::from_secs(120);
@@ -50,6 +50,10 @@ const WARMUP: Duration = Duration::from_secs(20);
 /// What the migration may send in the warm-up, in bytes a second. Each page sent costs the guest a
 /// trap when it is next written to, and traps are a hundred times dearer under emulation.
 const BANDWIDTH: u64 = 2 << 20;
+
+/// What the guest's flight recorder keeps: 2,048 frames, in 1,024 pages that catch-up has to mark
+/// as soon as the hypervisor logs. Half of its default, for each costs a trap.
+const RECORDER: &str = "4M";
 
 /// The console of the lab's host, in the logs.
 const HOST_LOG: &str = "host.log";
@@ -165,7 +169,8 @@ fn perform(
     lab: &mut NestedLab,
     load: &Load,
 ) -> Result<Migration> {
-    let append = format!("ip={}/24 gw=10.0.2.2 marking={}", GUEST.ip, script.marking);
+    let append =
+        format!("ip={}/24 gw=10.0.2.2 marking={} recorder={RECORDER}", GUEST.ip, script.marking);
     let mut narrator = Narrator::default();
     let mut say = |what: &str| narrator.say(what);
     let mut session = Session::boot(lab, &append, &script.logs, &mut say)?;

@@ -25,8 +25,6 @@ const POLL: Duration = Duration::from_millis(20);
 const HELD: u64 = 0;
 /// Milliseconds of downtime afterwards, QEMU's default.
 const RELEASED: u64 = 300;
-/// Bytes a second afterwards: no limit that matters.
-const UNLIMITED: u64 = 10 << 30;
 /// Bytes a second for QEMU to reckon with when it decides about the switchover. What it sent in the warm-up was limited, and
 /// says nothing; the emulated host was seen to do this.
 const IN_SWITCHOVER: u64 = 64 << 20;
@@ -267,7 +265,7 @@ impl Run<'_> {
     fn carry_out(&mut self, uri: &str) -> Result<(Outcome, qmp::MigrationInfo, Option<String>)> {
         self.timeline.start = Instant::now();
         let mut held = self.plan.strategy == Strategy::Warm;
-        self.limit(self.plan.bandwidth, if held { HELD } else { RELEASED })?;
+        self.limit(if held { HELD } else { RELEASED })?;
         if self.plan.strategy == Strategy::Cold {
             (self.say)("Taking the NIC away");
             self.unplug()?;
@@ -305,7 +303,8 @@ impl Run<'_> {
                     self.cancel()?;
                 } else {
                     (self.say)("Migrating: detach and switchover");
-                    self.limit(UNLIMITED, RELEASED)?;
+                    // Not the bandwidth: the switchover is not bound by it, and the guest still has its NIC.
+                    self.limit(RELEASED)?;
                 }
             }
             if self.plan.cancel_at == Some(CancelAt::Detach) && !held && self.detaching()? {
@@ -323,9 +322,9 @@ impl Run<'_> {
         }
     }
 
-    fn limit(&mut self, max_bandwidth: u64, downtime_limit: u64) -> Result<()> {
+    fn limit(&mut self, downtime_limit: u64) -> Result<()> {
         self.source.monitor.execute(&qmp::MigrateSetParameters {
-            max_bandwidth,
+            max_bandwidth: self.plan.bandwidth,
             avail_switchover_bandwidth: IN_SWITCHOVER,
             downtime_limit,
         })?;

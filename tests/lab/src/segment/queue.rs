@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
-/// Frames a port holds at most.
-pub(super) const CAPACITY: usize = 1024;
+/// Frames a port holds at most: 3 MiB, a port's share of what switches have, and enough to bridge the moments in which a
+/// busy machine does not run the NIC's emulation.
+pub(super) const CAPACITY: usize = 2048;
 /// A frame older than this is dropped. A NIC that starts to receive must not be given what was meant for a time when it did
 /// not: a port is a wire with a little buffer, not a mailbox.
 pub(super) const LIFETIME: Duration = Duration::from_millis(100);
