@@ -15,7 +15,7 @@ use lab::{
     migration::{self, CancelAt, Plan, Record, Session, Strategy},
     nested::NestedLab,
     parts::{Accelerator, NicModel},
-    result::{self, Facts, Migration, Saturated, Setting, Traffic},
+    result::{self, Facts, Migration, ProcessorTime, Saturated, Setting, Traffic},
     segment::{Segment, UnknownUnicast},
     source::{self, Meter, Rate, Slirp, Station, TcpSource, UdpSource},
 };
@@ -97,9 +97,13 @@ pub(crate) struct Script {
 pub(crate) fn run(script: &Script, parts: &LabParts) -> Result<Migration> {
     let mut restarts = 0;
     loop {
+        let started = ProcessorTime::now();
         match rehearse(script, parts) {
             Ok(mut result) => {
                 result.facts.lab_restarts = restarts;
+                result.facts.taken_by_others = started
+                    .zip(ProcessorTime::now())
+                    .map(|(started, ended)| ended.others_since(started));
                 return Ok(result);
             }
             Err(error) => {

@@ -29,6 +29,7 @@ pub(super) fn add(suite: &mut Suite, host: &cli::Host) {
             let migration = migrate(log, host, &["--marking", marking])?;
             completed(&migration)?;
             let idle = migration.dma.pages_marked_before;
+            let idle = idle.context("the guest reported nothing before the migration")?;
             ensure!((idle > 0) == (marking == "always"), "{idle} pages marked while nobody logged");
             fresh(&migration)
         });

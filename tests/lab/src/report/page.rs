@@ -50,6 +50,7 @@ pub(super) fn html(result: &Migration) -> Result<String> {
         runs.push(run(second)?);
     }
     let facts = &result.facts;
+    let share = |part: f64| format!("{:.1}% of the processors' time", part * 100.0);
     let machine = [
         ("processor", format!("{} × {}", facts.processors, facts.processor)),
         ("memory", format!("{} MiB", thousands(facts.memory_mib))),
@@ -57,6 +58,7 @@ pub(super) fn html(result: &Migration) -> Result<String> {
         ("QEMU", facts.qemu.clone()),
         ("lab's host kernel", facts.host_kernel.clone()),
         ("lab's accelerator", facts.lab_accelerator.clone()),
+        ("taken by others", facts.taken_by_others.map_or("unknown".into(), share)),
         ("command", facts.command.clone()),
     ];
     let machine: Vec<_> = machine.into_iter().filter(|(_, value)| !value.is_empty()).collect();

@@ -107,9 +107,15 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
             thousands(result.dma.pages_marked),
             thousands(result.dma.pages_caught_up),
             thousands(result.dma.buffers_received),
-            thousands(result.dma.pages_marked_before)
+            result.dma.pages_marked_before.map_or("unknown".into(), thousands)
         ),
     ));
+    if let Some(others) = result.facts.taken_by_others {
+        lines.push((
+            "this machine",
+            format!("{:.1}% of its processors' time went to others", others * 100.0),
+        ));
+    }
     lines.push((
         "migration",
         format!(

@@ -50,7 +50,7 @@ fn result() -> Migration {
             pages_marked: 51_000,
             pages_caught_up: 4100,
             buffers_received: 180_000,
-            pages_marked_before: 0,
+            pages_marked_before: Some(0),
         },
         integrity: Integrity { buffers_checked: 4096, stale: 0, while_logging: Some(4096) },
         service_gap_ms: 741.0,

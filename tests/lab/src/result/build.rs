@@ -47,7 +47,7 @@ pub fn build(record: &Record, meter: &dyn Meter, setting: Setting) -> Migration 
         .collect();
     // A guest without a probe stream says it on its console, for all the time since it booted.
     let dma = meter.dma(timeline.start, timeline.end).or(record.dma).unwrap_or_default();
-    let idle = meter.dma(timeline.begin, timeline.start).unwrap_or_default();
+    let idle = meter.dma(timeline.begin, timeline.start);
     let check = record.check;
     Migration {
         strategy: record.plan.strategy,
@@ -65,7 +65,7 @@ pub fn build(record: &Record, meter: &dyn Meter, setting: Setting) -> Migration 
             pages_marked: dma.pages_marked,
             pages_caught_up: dma.pages_caught_up,
             buffers_received: dma.buffers_received,
-            pages_marked_before: idle.pages_marked,
+            pages_marked_before: idle.map(|idle| idle.pages_marked),
         },
         integrity: Integrity {
             buffers_checked: check.map_or(0, |check| check.checked),
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(result.service_gap_ms, 610.0);
         assert_eq!((result.migration.ack_ms, result.migration.detach_ms), (Some(12.0), None));
         assert_eq!(result.migration.attach_ms, Some(300.0));
-        assert_eq!((result.dma.pages_marked, result.dma.pages_marked_before), (4000, 1000));
+        assert_eq!((result.dma.pages_marked, result.dma.pages_marked_before), (4000, Some(1000)));
         assert_eq!(result.samples.len(), 50);
     }
 

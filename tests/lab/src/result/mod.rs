@@ -4,7 +4,7 @@ mod build;
 mod facts;
 
 pub use build::{Setting, build};
-pub use facts::Facts;
+pub use facts::{Facts, ProcessorTime};
 
 use crate::migration::{CancelAt, Outcome, Strategy};
 use serde::{Deserialize, Serialize};
@@ -151,8 +151,8 @@ pub struct Dma {
     pub pages_caught_up: u64,
     /// Buffers received.
     pub buffers_received: u64,
-    /// Pages marked before the migration began, while nobody logged.
-    pub pages_marked_before: u64,
+    /// Pages marked before the migration began, while nobody logged; `null` where the guest reported nothing then.
+    pub pages_marked_before: Option<u64>,
 }
 
 /// The flight recorder's check of what was received up to the switchover.

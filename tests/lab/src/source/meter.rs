@@ -52,9 +52,13 @@ impl Meter for Trace {
     fn dma(&self, from: Instant, to: Instant) -> Option<DmaCounts> {
         let until = |moment: Instant| {
             let later = self.reports.partition_point(|(at, _)| *at <= moment);
-            Some(&self.reports.get(later.saturating_sub(1))?.1)
+            Some(&self.reports.get(later.checked_sub(1)?)?.1)
         };
         let (start, end) = (until(from)?, until(to)?);
+        // One report twice would make 0 of everything.
+        if start.guest_ms == end.guest_ms {
+            return None;
+        }
         Some(DmaCounts {
             pages_marked: end.pages_marked.get().saturating_sub(start.pages_marked.get()),
             pages_caught_up: end.pages_caught_up.get().saturating_sub(start.pages_caught_up.get()),
@@ -63,5 +67,29 @@ impl Meter for Trace {
                 .get()
                 .saturating_sub(start.buffers_received.get()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use godwit_probe::Report;
+
+    #[test]
+    fn what_the_dma_layer_did_is_known_only_between_two_reports() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let report = |ms: u64| Report {
+            guest_ms: ms.into(),
+            pages_marked: (7 * ms).into(),
+            ..Report::default()
+        };
+        let reports = [100, 200, 300].map(|ms| (at(ms), report(ms))).to_vec();
+        let trace = Trace { reports, ..Trace::default() };
+        let marked = |from, to| trace.dma(at(from), at(to)).map(|counts| counts.pages_marked);
+        assert_eq!(marked(150, 350), Some(1400));
+        assert_eq!(marked(50, 350), None);
+        assert_eq!(marked(310, 350), None);
+        assert_eq!(Trace::default().dma(at(0), at(1000)), None);
     }
 }
