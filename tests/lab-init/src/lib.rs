@@ -81,6 +81,8 @@ pub enum Report {
     Ready {
         /// NICs bound to vfio-pci, in the order of their addresses.
         nics: Vec<Nic>,
+        /// Processors that run.
+        processors: usize,
     },
     /// A machine runs.
     Spawned {

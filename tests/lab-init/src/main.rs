@@ -34,7 +34,7 @@ fn run() -> Result<()> {
     match modules.and_then(|()| Ok((processors::settle_kvm()?, host::assign_nics()?))) {
         Ok((machine, nics)) => {
             _settled = machine;
-            reports.send(&Report::Ready { nics });
+            reports.send(&Report::Ready { nics, processors: processors::count() });
         }
         Err(error) => {
             reports.failed("bring up KVM and VFIO", &error);

@@ -35,3 +35,8 @@ pub(crate) fn settle_kvm() -> Result<Machine> {
     }
     Ok(Machine { _vcpu: vcpu, _vm: vm })
 }
+
+/// How many processors run.
+pub(crate) fn count() -> usize {
+    std::thread::available_parallelism().map_or(0, usize::from)
+}

@@ -27,6 +27,9 @@ pub const MACHINES: [&str; 2] = ["source", "destination"];
 /// The MAC address of both NICs: the guest takes the second for the first.
 pub const MAC: &str = "52:54:00:67:6f:01";
 
+/// Processors of the host: one for a guest, one for everything else.
+const PROCESSORS: usize = 2;
+
 /// What the host is made of.
 #[derive(Debug)]
 pub struct Setup<'a> {
@@ -110,7 +113,10 @@ impl VirtualHost {
     /// The host failed, and at what; or it ended or fell silent, with its console's last lines.
     pub fn wait_ready(&mut self, timeout: Duration) -> Result<Vec<Nic>> {
         match self.next_report(timeout)? {
-            Some(Report::Ready { nics }) => Ok(nics),
+            Some(Report::Ready { nics, processors: PROCESSORS }) => Ok(nics),
+            Some(Report::Ready { processors, .. }) => {
+                bail!("the lab's host runs on {processors} of its {PROCESSORS} processors")
+            }
             Some(Report::Failed { what, why }) => bail!("the lab's host cannot {what}: {why}"),
             Some(other) => bail!("the lab's host said {other:?} before it was ready"),
             None => bail!(
@@ -193,7 +199,7 @@ fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<Stri
     add("-machine", "q35,kernel-irqchip=split".into());
     add("-accel", accelerator.into());
     add("-cpu", cpu.into());
-    add("-smp", "2".into());
+    add("-smp", PROCESSORS.to_string());
     add("-m", setup.memory_mib.to_string());
     add("-device", "intel-iommu".into());
     add("-device", "virtio-serial-pci,max_ports=8".into());
