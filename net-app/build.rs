@@ -1,18 +1,8 @@
-//! Links the bootable image with the PVH linker script; host builds need nothing.
+//! Links the bootable image.
 
-use std::env;
-use std::path::Path;
+#[path = "../images/link.rs"]
+mod link;
 
 fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
-    if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
-        return;
-    }
-    let manifest = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
-    let script = Path::new(&manifest).with_file_name("images").join("pvh.ld");
-    println!("cargo:rerun-if-changed={}", script.display());
-    println!("cargo:rustc-link-arg-bins=-T{}", script.display());
-    // The image runs where it is linked: nothing relocates it.
-    println!("cargo:rustc-link-arg-bins=--no-pie");
-    println!("cargo:rustc-link-arg-bins=-zmax-page-size=4096");
+    link::bootable("bins");
 }
