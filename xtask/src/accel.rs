@@ -14,10 +14,13 @@ use lab::{
     process::Guard,
 };
 
-use crate::{cli::Accel, machine};
+use crate::{
+    cli::{Accel, Net, RunNic},
+    machine,
+};
 
-/// A guest under a KVM that works has said its first words long before.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// A guest under a KVM that works is ready long before, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What `--accel` comes to on this machine. One line says so when `auto` finds KVM unusable.
 pub(crate) fn choose(accel: Accel, qemu: &Qemu, image: &Path) -> Result<Accelerator> {
@@ -50,6 +53,8 @@ pub(crate) fn kvm_trouble(qemu: &Qemu, image: &Path) -> Result<Option<String>> {
     let console_path = scratch.path().join("console");
     let said_path = scratch.path().join("qemu");
     let mut line = machine::command_line(qemu, Accelerator::Kvm, 128, image, "ip=10.0.2.15/24");
+    // Without an address to answer at it would never say that it is ready.
+    line.extend(machine::nic(&RunNic::E1000e, &Net::User, &[])?);
     line.extend(["-serial".into(), format!("file:{}", console_path.display())]);
     let said = File::create(&said_path)?;
     let mut guest = Guard::spawn(
@@ -63,7 +68,7 @@ pub(crate) fn kvm_trouble(qemu: &Qemu, image: &Path) -> Result<Option<String>> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let console = fs::read_to_string(&console_path).unwrap_or_default();
-        if console.lines().any(|line| line.starts_with("godwit:")) {
+        if console.contains("godwit: ready") {
             return Ok(None);
         }
         if let Some(status) = guest.try_wait()? {
@@ -75,7 +80,7 @@ pub(crate) fn kvm_trouble(qemu: &Qemu, image: &Path) -> Result<Option<String>> {
         }
         if Instant::now() > deadline {
             let seconds = PATIENCE.as_secs();
-            return Ok(Some(format!("a guest said nothing within {seconds} s")));
+            return Ok(Some(format!("a guest was not ready within {seconds} s")));
         }
         thread::sleep(Duration::from_millis(20));
     }
