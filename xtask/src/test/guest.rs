@@ -17,6 +17,7 @@ use lab::{
 };
 
 use super::{
+    errors,
     host::{cargo_test, silently},
     suite::Suite,
 };
@@ -60,6 +61,7 @@ pub(super) fn add(suite: &mut Suite) {
             Ok(())
         })())
     });
+    errors::add_kvm(suite, &qemu);
     suite.test("without a capability the guest marks always and says so once", |log| {
         let mut guest = Guest::boot(log, "", &[])?;
         guest.wait_for("godwit: ready")?;
@@ -86,6 +88,7 @@ pub(super) fn add(suite: &mut Suite) {
         ensure!(check.ends_with("stale 0"), "{check}");
         Ok(String::new())
     });
+    suite.test("a capture that tshark reads", capture);
 }
 
 /// The kernel's own, which boot an image of theirs.
@@ -118,9 +121,45 @@ fn iperf3(log: &Path, arguments: &[&str]) -> Result<String> {
     Ok(format!("{:.0} Mbit/s", rate / 1e6))
 }
 
+/// The README's line, step by step, and what somebody else's program makes of the file.
+fn capture(log: &Path) -> Result<String> {
+    let tools = [Tool::program("curl", "curl"), Tool::program("tshark", "tshark")];
+    tools::require("this test", &tools)?;
+    let forward = Forward { host: free_port()?, guest: HTTP_PORT };
+    let mut guest = Guest::boot(log, "", &[forward])?;
+    guest.wait_for("godwit: ready")?;
+    // Odd lengths, so that blocks need padding.
+    let payloads: Vec<Vec<u8>> = [1, 501, 1399].map(|len| vec![len as u8; len]).into();
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    for payload in &payloads {
+        socket.send_to(payload, (Ipv4Addr::LOCALHOST, forward.host))?;
+    }
+    let file = log.with_extension("pcapng");
+    let url = format!("http://127.0.0.1:{}/capture.pcapng", forward.host);
+    let mut curl = Command::new("curl");
+    command::run(curl.args(["--silent", "--show-error", "--fail", &url, "--output"]).arg(&file))?;
+    let read = |filter: &str, field: &str| -> Result<Vec<String>> {
+        let mut tshark = Command::new("tshark");
+        tshark.arg("-r").arg(&file).args(["-Y", filter, "-T", "fields", "-e", field]);
+        tshark.args(["-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE"]);
+        tshark.args(["-o", "tcp.check_checksum:TRUE"]);
+        let output = command::run(&mut tshark)?;
+        Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect())
+    };
+    let hex = |payload: &Vec<u8>| payload.iter().map(|byte| format!("{byte:02x}")).collect();
+    let expected: Vec<String> = payloads.iter().map(hex).collect();
+    let captured = read(&format!("udp.dstport == {HTTP_PORT}"), "udp.payload")?;
+    ensure!(captured == expected, "{} of the datagrams sent are in it as sent", captured.len());
+    let wrong = "_ws.malformed || frame.time_delta < 0 || frame.cap_len != frame.len || \
+                 ip.checksum.status == 0 || udp.checksum.status == 0 || tcp.checksum.status == 0";
+    let wrong = read(wrong, "frame.number")?;
+    ensure!(wrong.is_empty(), "frames that tshark finds fault with: {}", wrong.join(", "));
+    Ok(format!("{} frames", read("frame", "frame.number")?.len()))
+}
+
 /// A running guest with its console in a file.
-struct Guest {
-    qemu: Guard,
+pub(super) struct Guest {
+    machine: Guard,
     console: PathBuf,
 }
 
@@ -136,23 +175,28 @@ impl Guest {
         let mut line = machine::command_line(&qemu, Accelerator::Tcg, 128, &image, append);
         line.extend(machine::nic(nic, &Net::User, forwards)?);
         line.extend(["-serial".into(), format!("file:{}", console.display())]);
-        let qemu = Guard::spawn(
+        Self::spawn(
             Guard::command(&line[0]).args(&line[1..]).stdin(Stdio::null()).stdout(Stdio::null()),
+            console,
         )
-        .context("cannot start QEMU")?;
-        Ok(Self { qemu, console: console.into() })
     }
 
-    fn console(&self) -> String {
+    /// Starts `command`, from [`Guard::command`], which runs one and writes its console to a file.
+    pub(super) fn spawn(command: &mut Command, console: &Path) -> Result<Self> {
+        let machine = Guard::spawn(command).context("cannot start the guest's machine")?;
+        Ok(Self { machine, console: console.into() })
+    }
+
+    pub(super) fn console(&self) -> String {
         let bytes = fs::read(&self.console).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Waits for a whole line of the console that contains `text`.
-    fn wait_for(&mut self, text: &str) -> Result<String> {
+    pub(super) fn wait_for(&mut self, text: &str) -> Result<String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let ended = self.qemu.try_wait()?;
+            let ended = self.machine.try_wait()?;
             let console = self.console();
             let whole = console.rfind('\n').map_or("", |end| &console[..end]);
             if let Some(line) = whole.lines().find(|line| line.contains(text)) {

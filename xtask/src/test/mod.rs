@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that CI runs.
 
+mod errors;
 mod guest;
 mod host;
 mod nested;
@@ -15,6 +16,7 @@ use crate::cli::Test;
 pub(crate) fn main(options: &Test) -> Result<ExitCode> {
     let mut suite = Suite::new(options.filter.clone())?;
     host::add(&mut suite);
+    errors::add(&mut suite);
     guest::add(&mut suite);
     if !options.quick {
         nested::add(&mut suite, &options.host);
