@@ -1,0 +1,353 @@
+//! The device: its registers, and what reading and writing them does (datasheet 8.2.3).
+
+use std::time::Instant;
+
+use crate::{
+    eeprom,
+    fault::Faults,
+    i2c::Cage,
+    interrupts::Interrupts,
+    link::{self, Link},
+    memory::{BadAddress, Memory},
+    receive::Receive,
+    registers as reg, statistics,
+    transmit::Transmit,
+    wire::Wire,
+};
+
+/// The registers as memory. What a register does beyond that is the device's affair.
+pub(crate) struct Registers(Vec<u32>);
+
+impl Registers {
+    pub(crate) fn new() -> Self {
+        Self(vec![0; reg::BAR0_SIZE as usize / 4])
+    }
+
+    pub(crate) fn get(&self, offset: u32) -> u32 {
+        self.0[offset as usize / 4]
+    }
+
+    pub(crate) fn set(&mut self, offset: u32, value: u32) {
+        self.0[offset as usize / 4] = value;
+    }
+
+    /// A 64-bit address in two registers.
+    pub(crate) fn address(&self, low: u32) -> u64 {
+        u64::from(self.get(low + 4)) << 32 | u64::from(self.get(low))
+    }
+
+    /// Adds to a counter, which sticks at its end (8.2.3.23).
+    pub(crate) fn count(&mut self, offset: u32, add: u32) {
+        self.set(offset, self.get(offset).saturating_add(add));
+    }
+
+    /// Adds to a counter of two registers, the low one first.
+    pub(crate) fn count_wide(&mut self, offset: u32, add: u64) {
+        let sum = self.address(offset).wrapping_add(add);
+        self.set(offset, sum as u32);
+        self.set(offset + 4, (sum >> 32) as u32);
+    }
+}
+
+/// When the engine has to look at the device again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// An interrupt waits for its interval.
+    pub(crate) at: Option<Instant>,
+    /// Frames wait for the peer to take them.
+    pub(crate) writable: bool,
+    /// Frames of the peer are welcome.
+    pub(crate) readable: bool,
+}
+
+impl Plan {
+    /// Whether somebody who acts on `self` would be late for `other`.
+    pub(crate) fn misses(&self, other: &Self) -> bool {
+        let late = match (self.at, other.at) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(planned), Some(due)) => due < planned,
+        };
+        late || other.writable && !self.writable || other.readable && !self.readable
+    }
+}
+
+/// An 82599 with one port.
+pub(crate) struct Device {
+    pub(crate) registers: Registers,
+    pub(crate) memory: Memory,
+    pub(crate) interrupts: Interrupts,
+    pub(crate) link: Link,
+    pub(crate) receive: Receive,
+    pub(crate) transmit: Transmit,
+    pub(crate) wire: Wire,
+    pub(crate) faults: Faults,
+    /// Bus Master Enable in the command register: without it there is no DMA and no message (PCI 3.0, 6.2.2).
+    pub(crate) bus_master: bool,
+    /// Fell silent on command.
+    pub(crate) dead: bool,
+    /// Accesses to memory that it was not given.
+    pub(crate) bad_addresses: u64,
+    /// What the engine acts on.
+    pub(crate) planned: Plan,
+    pub(crate) resets: u64,
+    mac: [u8; 6],
+    eeprom: Vec<u16>,
+    cage: Cage,
+}
+
+impl Device {
+    pub(crate) fn new(mac: [u8; 6]) -> Self {
+        let mut device = Self {
+            registers: Registers::new(),
+            memory: Memory::default(),
+            interrupts: Interrupts::new(),
+            link: Link::default(),
+            receive: Receive::default(),
+            transmit: Transmit::new(),
+            wire: Wire::default(),
+            faults: Faults::default(),
+            bus_master: false,
+            dead: false,
+            bad_addresses: 0,
+            planned: Plan::default(),
+            resets: 0,
+            mac,
+            eeprom: eeprom::contents(mac),
+            cage: Cage::new(),
+        };
+        device.reset();
+        device
+    }
+
+    /// Device reset (4.2.1): queues stop, registers get their defaults, the EEPROM is loaded. The link stays.
+    pub(crate) fn reset(&mut self) {
+        self.resets += 1;
+        self.registers = Registers::new();
+        self.interrupts.reset();
+        self.receive.reset();
+        self.transmit = Transmit::new();
+        let registers = &mut self.registers;
+        let size = eeprom::SIZE << reg::EEC_SIZE_SHIFT;
+        let eec = reg::EEC_PRESENT | reg::EEC_AUTO_READ_DONE | reg::EEC_ADDRESS_16_BITS | size;
+        let low = u32::from_le_bytes([self.mac[0], self.mac[1], self.mac[2], self.mac[3]]);
+        let high = u32::from(u16::from_le_bytes([self.mac[4], self.mac[5]]));
+        for (offset, value) in [
+            (reg::EEC, eec),
+            (reg::RAL0, low),
+            (reg::RAL0 + 4, reg::RAH_VALID | high),
+            (reg::AUTOC, link::AUTOC_DEFAULT),
+            (reg::AUTOC2, link::AUTOC2_DEFAULT),
+            (reg::RDRXCTL, reg::RDRXCTL_DMA_INIT_DONE),
+            (reg::SECRXSTAT, reg::SEC_READY),
+            (reg::SECTXSTAT, reg::SEC_READY),
+            // Bits 23:16 of the flow director's free space and others start as 0; the masks of TSO do not (8.2.3.9.3).
+            (reg::DTXTCPFLGL, 0x0FF6_0FF6),
+            (reg::DTXTCPFLGH, 0x0000_0F7F),
+            // Bits 31:16: the tag's type.
+            (reg::DMATXCTL, 0x8100_0000),
+            (reg::VLNCTRL, 0x8100),
+            // 1518 bytes in bits 31:16 (8.2.3.22.13).
+            (reg::MAXFRS, 1518 << 16),
+            // Check sequence added, stripped; short frames padded (8.2.3.22.8).
+            (reg::HLREG0, 1 | reg::HLREG0_CRC_STRIP | reg::HLREG0_PAD),
+        ] {
+            registers.set(offset, value);
+        }
+    }
+
+    /// Reads a register.
+    pub(crate) fn read(&mut self, offset: u32) -> u32 {
+        if self.dead {
+            return u32::MAX;
+        }
+        let offset = reg::canonical(offset);
+        if let Some(value) = self.interrupts.read(&self.registers, offset) {
+            return value;
+        }
+        let value = self.registers.get(offset);
+        match offset {
+            reg::STATUS => self.status(),
+            reg::ESDP => value | reg::ESDP_SDP2,
+            reg::I2CCTL => self.cage.read(),
+            reg::LINKS => self.link.links(),
+            reg::ANLP1 => self.link.negotiation(),
+            // The semaphore is taken by reading it free (8.2.3.4.11).
+            reg::SWSM => {
+                self.registers.set(offset, value | reg::SWSM_SMBI);
+                value
+            }
+            _ => {
+                if statistics::clears_on_read(offset) {
+                    self.registers.set(offset, 0);
+                }
+                value
+            }
+        }
+    }
+
+    fn status(&self) -> u32 {
+        let disabled = self.registers.get(reg::CTRL) & reg::CTRL_PCIE_MASTER_DISABLE != 0;
+        let master = if disabled { 0 } else { reg::STATUS_PCIE_MASTER_ENABLED };
+        master | if self.link.is_up() { reg::STATUS_LINK_UP } else { 0 }
+    }
+
+    /// Writes a register.
+    pub(crate) fn write(&mut self, offset: u32, value: u32) {
+        if self.dead {
+            return;
+        }
+        let offset = reg::canonical(offset);
+        if self.interrupts.write(offset, value) {
+            return;
+        }
+        let before = self.registers.get(offset);
+        let stored = match offset {
+            reg::STATUS | reg::LINKS | reg::ANLP1 | reg::SECRXSTAT | reg::SECTXSTAT => before,
+            reg::CTRL if value & (reg::CTRL_RST | reg::CTRL_LRST) != 0 => {
+                self.reset();
+                self.registers.get(offset)
+            }
+            reg::EERD if value & reg::EERD_START != 0 => {
+                let address = (value >> 2 & 0x3FFF) as usize;
+                let word = self.eeprom.get(address).copied().unwrap_or(0xFFFF);
+                u32::from(word) << 16 | value & 0xFFFC | reg::EERD_DONE
+            }
+            reg::EEC => {
+                let granted = if value & reg::EEC_REQUEST != 0 { reg::EEC_GRANT } else { 0 };
+                before & !(reg::EEC_REQUEST | reg::EEC_GRANT) | value & reg::EEC_REQUEST | granted
+            }
+            reg::I2CCTL => {
+                self.cage.write(value);
+                value
+            }
+            reg::AUTOC => {
+                self.link.configure(value);
+                value & !reg::AUTOC_RESTART
+            }
+            reg::RDRXCTL => value | reg::RDRXCTL_DMA_INIT_DONE,
+            // No PHY answers on the management wires: all ones, and done at once (8.2.3.22.10).
+            reg::MSCA => {
+                self.registers.set(reg::MSRWD, 0xFFFF_0000);
+                value & !reg::MSCA_COMMAND
+            }
+            // The flow director takes commands and has no filters: nothing ever matches.
+            reg::FDIRCTRL => value | reg::FDIRCTRL_INIT_DONE,
+            reg::FDIRCMD => value & !reg::FDIRCMD_COMMAND,
+            _ => value,
+        };
+        self.registers.set(offset, stored);
+        self.after_write(offset, before, stored);
+    }
+
+    /// Doorbells, and queues that start and stop.
+    fn after_write(&mut self, offset: u32, before: u32, value: u32) {
+        if let Some(register) = reg::rx_queue(offset) {
+            match register.register {
+                reg::TAIL => self.refilled(),
+                reg::DCTL if !before & value & reg::DCTL_ENABLE != 0 => {
+                    self.receive.check(&self.registers, register.queue);
+                }
+                _ => {}
+            }
+        } else if let Some(register) = reg::tx_queue(offset) {
+            match register.register {
+                reg::TAIL => self.send(register.queue),
+                reg::DCTL if value & reg::DCTL_ENABLE == 0 => self.transmit.stop(register.queue),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether the device may access memory.
+    pub(crate) fn is_master(&self) -> bool {
+        let disabled = self.registers.get(reg::CTRL) & reg::CTRL_PCIE_MASTER_DISABLE != 0;
+        self.bus_master && !disabled && !self.dead
+    }
+
+    /// Notes an access that went nowhere: hardware gets an unsupported request for it.
+    pub(crate) fn bad_address(&mut self, BadAddress(address): BadAddress) {
+        if self.bad_addresses == 0 {
+            log::warn!("DMA to {address:#x}, which is no memory of the guest");
+        }
+        self.bad_addresses += 1;
+    }
+
+    /// A peer came or went, or the cable was pulled or plugged.
+    pub(crate) fn change_link(&mut self, change: impl FnOnce(&mut Link) -> bool) {
+        if change(&mut self.link) {
+            self.interrupts.other(reg::CAUSE_LSC);
+        }
+    }
+
+    /// Does what is due, and says when to look again.
+    pub(crate) fn settle(&mut self, now: Instant) -> Plan {
+        self.wire.flush();
+        let at = match self.is_master() {
+            true => self.interrupts.run(&self.registers, now),
+            false => None,
+        };
+        let readable = !self.receive.is_paused(&self.registers);
+        Plan { at, writable: self.wire.is_waiting(), readable }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: [u8; 6] = [2, 0, 0, 3, 4, 5];
+
+    #[test]
+    fn the_address_comes_from_the_eeprom_at_every_reset() {
+        let mut device = Device::new(MAC);
+        device.write(reg::RAL0, 0);
+        device.write(reg::CTRL, reg::CTRL_RST);
+        assert_eq!(device.read(reg::CTRL), 0, "the bit clears itself");
+        assert_eq!(device.read(0x5400), 0x0300_0002);
+        assert_eq!(device.read(0x5404), reg::RAH_VALID | 0x0504);
+        device.write(reg::EERD, 0x09 << 2 | reg::EERD_START);
+        let core = device.read(reg::EERD);
+        assert_eq!(core & reg::EERD_DONE, reg::EERD_DONE);
+        device.write(reg::EERD, ((core >> 16) + 1) << 2 | reg::EERD_START);
+        assert_eq!(device.read(reg::EERD) >> 16, 0x0002);
+    }
+
+    #[test]
+    fn a_semaphore_is_taken_by_reading() {
+        let mut device = Device::new(MAC);
+        assert_eq!(device.read(reg::SWSM), 0);
+        assert_eq!(device.read(reg::SWSM), reg::SWSM_SMBI);
+        device.write(reg::SWSM, 0);
+        assert_eq!(device.read(reg::SWSM), 0);
+    }
+
+    #[test]
+    fn no_register_breaks_the_model() {
+        let mut device = Device::new(MAC);
+        device.bus_master = true;
+        for value in [0, u32::MAX, 0x8000_0001] {
+            for offset in (0..reg::BAR0_SIZE).step_by(4) {
+                device.write(offset, value);
+                device.read(offset);
+            }
+            device.settle(Instant::now());
+        }
+    }
+
+    #[test]
+    fn a_dead_device_reads_all_ones() {
+        let mut device = Device::new(MAC);
+        device.dead = true;
+        device.write(reg::CTRL, reg::CTRL_RST);
+        assert_eq!(device.read(reg::STATUS), u32::MAX);
+    }
+
+    #[test]
+    fn the_link_is_told() {
+        let mut device = Device::new(MAC);
+        device.change_link(|link| link.peer(true));
+        assert_eq!(device.read(reg::EICS), reg::CAUSE_LSC);
+        assert_ne!(device.read(reg::LINKS) & reg::LINKS_UP, 0);
+    }
+}
