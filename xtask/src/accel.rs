@@ -19,6 +19,7 @@ use crate::{
     machine,
 };
 
+const MEMORY_MIB: u32 = 128;
 /// A guest under a KVM that works is ready long before, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -52,9 +53,10 @@ pub(crate) fn kvm_trouble(qemu: &Qemu, image: &Path) -> Result<Option<String>> {
     let scratch = tempfile::tempdir()?;
     let console_path = scratch.path().join("console");
     let said_path = scratch.path().join("qemu");
-    let mut line = machine::command_line(qemu, Accelerator::Kvm, 128, image, "ip=10.0.2.15/24");
+    let mut line =
+        machine::command_line(qemu, Accelerator::Kvm, MEMORY_MIB, image, "ip=10.0.2.15/24");
     // Without an address to answer at it would never say that it is ready.
-    line.extend(machine::nic(&RunNic::E1000e, &Net::User, &[])?);
+    line.extend(machine::Nic::new(&RunNic::E1000e, &Net::User, &[], MEMORY_MIB)?.options);
     line.extend(["-serial".into(), format!("file:{}", console_path.display())]);
     let said = File::create(&said_path)?;
     let mut guest = Guard::spawn(

@@ -14,6 +14,9 @@ const GUEST: &str = "x86_64-unknown-none";
 const FIRMWARE: &str = "x86_64-unknown-uefi";
 const STATIC: &str = "x86_64-unknown-linux-musl";
 
+/// Package and program.
+const IXGBE_MODEL: &str = "ixgbe-model";
+
 /// What is built for, besides this machine.
 pub(crate) const TARGETS: [&str; 2] = [GUEST, STATIC];
 
@@ -36,6 +39,15 @@ pub(crate) fn loader() -> Result<PathBuf> {
 /// Builds PID 1 of the lab's host, statically linked.
 pub(crate) fn lab_init() -> Result<PathBuf> {
     program("lab-init", STATIC, "Building the lab's init")
+}
+
+/// Builds the model of the 82599, for this machine.
+pub(crate) fn ixgbe_model() -> Result<PathBuf> {
+    let step = Step::new("Building the model of the 82599");
+    let arguments = ["build", "--release", "--quiet", "--package", IXGBE_MODEL];
+    command::run(cargo().args(arguments).current_dir(paths::checkout()))?;
+    step.finish("done");
+    Ok(paths::target().join("release").join(IXGBE_MODEL))
 }
 
 fn program(package: &str, target: &str, title: &str) -> Result<PathBuf> {

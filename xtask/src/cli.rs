@@ -161,6 +161,8 @@ pub(crate) struct Bench {
 pub(crate) enum LabNic {
     E1000e,
     Igb,
+    /// With --lab local only
+    Ixgbe,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -9,7 +9,7 @@ use lab::{
 };
 
 use crate::{
-    cli::Demo,
+    cli::{Demo, LabKind},
     lab_parts,
     migrate::{self, REPORT},
     rehearsal::{self, Kind, Script},
@@ -19,7 +19,7 @@ use crate::{
 const BASELINE: Duration = Duration::from_secs(3);
 
 pub(crate) fn main(options: &Demo) -> Result<ExitCode> {
-    let nic = migrate::model(options.nic);
+    let nic = migrate::model(LabKind::Nested, options.nic)?;
     let parts = lab_parts::prepare(&options.host)?;
     let directory = Path::new(REPORT);
     let script = Script {

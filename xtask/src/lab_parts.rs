@@ -5,7 +5,7 @@ use std::{fs::File, path::PathBuf};
 use anyhow::{Context, Result};
 use lab::{
     initramfs,
-    parts::{HostKernel, Qemu},
+    parts::{HostKernel, NicModel, Qemu},
 };
 use tempfile::TempDir;
 
@@ -20,10 +20,26 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct LabParts {
     pub(crate) qemu: Qemu,
-    pub(crate) kernel: HostKernel,
-    /// With the guest's image in it.
-    pub(crate) initramfs: PathBuf,
-    _directory: TempDir,
+    pub(crate) place: Place,
+}
+
+/// Where the machines run.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// In the virtual host.
+    Nested {
+        kernel: HostKernel,
+        /// With the guest's image in it.
+        initramfs: PathBuf,
+        _directory: TempDir,
+    },
+    /// On this machine.
+    Local {
+        /// The guest's image.
+        guest: PathBuf,
+        /// The program that is an 82599, where one is needed.
+        model: Option<PathBuf>,
+    },
 }
 
 /// What packing the lab takes of the machine, besides what builds QEMU.
@@ -33,6 +49,14 @@ const TOOLS: &[Tool] = &[
     Tool::program("ldd", "libc-bin"),
     Tool::program("setpriv", "util-linux"),
 ];
+
+/// Builds the guest, the patched QEMU, and the NIC where that is a process of its own.
+pub(crate) fn prepare_local(nic: NicModel) -> Result<LabParts> {
+    tools::require("the lab", &[Tool::program("setpriv", "util-linux")])?;
+    let guest = build::guest()?;
+    let model = (nic == NicModel::Ixgbe).then(build::ixgbe_model).transpose()?;
+    Ok(LabParts { qemu: qemu::get()?, place: Place::Local { guest, model } })
+}
 
 /// Builds the guest, the patched QEMU and the lab's host.
 pub(crate) fn prepare(host: &cli::Host) -> Result<LabParts> {
@@ -49,5 +73,5 @@ pub(crate) fn prepare(host: &cli::Host) -> Result<LabParts> {
         .and_then(|()| initramfs::append_guest(&mut out, &guest))
         .with_context(|| initramfs.display().to_string())?;
     step.finish(format_args!("{} MiB", out.metadata()?.len() >> 20));
-    Ok(LabParts { qemu, kernel, initramfs, _directory: directory })
+    Ok(LabParts { qemu, place: Place::Nested { kernel, initramfs, _directory: directory } })
 }

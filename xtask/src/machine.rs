@@ -3,9 +3,18 @@
 use std::{fs, net, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail, ensure};
-use lab::parts::{Accelerator, Qemu};
+use lab::{
+    host::MAC,
+    local::Model,
+    parts::{Accelerator, Qemu},
+    process::Guard,
+    source::{Listens, cable, stream},
+};
+use serde_json::json;
+use tempfile::TempDir;
 
 use crate::{
+    build,
     cli::{Forward, Net, RunNic},
     command, qemu, tools,
 };
@@ -34,14 +43,15 @@ fn has_model(qemu: &Qemu, model: &str) -> Result<bool> {
     Ok(String::from_utf8_lossy(&output.stdout).contains(&format!("name \"{model}\",")))
 }
 
-/// QEMU's model of a NIC; `None` for one that QEMU does not emulate.
+/// QEMU's device for a NIC; `None` for a function of this machine.
 fn model(nic: &RunNic) -> Option<&'static str> {
     match nic {
         RunNic::E1000 => Some("e1000"),
         RunNic::E1000e => Some("e1000e"),
         RunNic::Igb => Some("igb"),
+        RunNic::Ixgbe => Some("vfio-user-pci"),
         RunNic::Virtio => Some("virtio-net-pci"),
-        RunNic::Ixgbe | RunNic::Vfio(_) => None,
+        RunNic::Vfio(_) => None,
     }
 }
 
@@ -67,36 +77,78 @@ pub(crate) fn command_line(
     line
 }
 
-/// The options of a NIC and what it is connected to. Whether the guest can drive it, the guest says.
-pub(crate) fn nic(nic: &RunNic, net: &Net, forwards: &[Forward]) -> Result<Vec<String>> {
-    let port = "pcie-root-port,id=rp0,slot=1";
-    if let RunNic::Vfio(bdf) = nic {
-        ensure!(forwards.is_empty(), "--forward needs an emulated NIC, not {nic}");
-        check_vfio(bdf)?;
-        let function = format!("vfio-pci,host={bdf},bus=rp0");
-        return Ok(["-device", port, "-device", &function].map(str::to_owned).into());
-    }
-    let Some(model) = model(nic) else {
-        bail!("QEMU has no model of an {nic}; --nic e1000, e1000e, igb and virtio are emulated");
-    };
-    let mut line = Vec::new();
-    let bus = if *nic == RunNic::E1000 {
-        // A conventional PCI function: it has no place behind a root port.
-        "pcie.0"
-    } else {
-        line.extend(["-device", port].map(str::to_owned));
-        "rp0"
-    };
-    // No boot ROM: the guest needs none, and not every QEMU has it.
-    line.extend(["-device".into(), format!("{model},bus={bus},netdev=net0,romfile=")]);
-    line.extend(["-netdev".into(), backend(net, forwards)?]);
-    Ok(line)
+/// A NIC and what it is connected to.
+pub(crate) struct Nic {
+    /// As QEMU's options.
+    pub(crate) options: Vec<String>,
+    /// What has to run as long as the machine does.
+    _processes: Option<(Model, Guard, TempDir)>,
 }
+
+impl Nic {
+    /// Gets it ready for a machine of so much memory. Whether the guest can drive it, the guest says.
+    pub(crate) fn new(
+        nic: &RunNic,
+        net: &Net,
+        forwards: &[Forward],
+        memory_mib: u32,
+    ) -> Result<Self> {
+        // A conventional PCI function has no place behind a root port.
+        let (port, bus) = match nic {
+            RunNic::E1000 => (&[][..], "pcie.0"),
+            _ => (&["-device", "pcie-root-port,id=rp0,slot=1"][..], "rp0"),
+        };
+        let mut options: Vec<String> = port.iter().map(|&option| option.into()).collect();
+        let mut processes = None;
+        match (nic, model(nic)) {
+            (RunNic::Vfio(bdf), _) => {
+                ensure!(forwards.is_empty(), "--forward needs an emulated NIC, not {nic}");
+                check_vfio(bdf)?;
+                options.extend(["-device".into(), format!("vfio-pci,host={bdf},bus={bus}")]);
+            }
+            (RunNic::Ixgbe, Some(device)) => {
+                let sockets = tempfile::Builder::new().prefix("godwit-run-").tempdir()?;
+                let vfio = sockets.path().join("vfio");
+                let (model, cable) = start_ixgbe(&vfio, &backend(net, forwards)?)?;
+                processes = Some((model, cable, sockets));
+                let device = json!({
+                    "driver": device, "bus": bus, "socket": { "type": "unix", "path": vfio }
+                });
+                options.extend(["-device".into(), device.to_string()]);
+                // The NIC maps the machine's memory.
+                let memory = format!("memory-backend-memfd,id=ram,size={memory_mib}M,share=on");
+                options.extend(["-object".into(), memory]);
+                options.extend(["-machine", "memory-backend=ram"].map(str::to_owned));
+            }
+            (_, device) => {
+                let device = device.with_context(|| format!("QEMU has no model of an {nic}"))?;
+                // No boot ROM: the guest needs none, and not every QEMU has it.
+                let device = format!("{device},bus={bus},netdev={NETDEV},romfile=");
+                options.extend(["-device".into(), device]);
+                options.extend(["-netdev".into(), backend(net, forwards)?]);
+            }
+        }
+        Ok(Self { options, _processes: processes })
+    }
+}
+
+/// Starts an 82599 that QEMU finds at `vfio`, and the QEMU that has the other end of its wire, with this netdev.
+fn start_ixgbe(vfio: &Path, netdev: &str) -> Result<(Model, Guard)> {
+    let program = build::ixgbe_model()?;
+    let qemu = qemu_with(&RunNic::Ixgbe)?;
+    let wire = vfio.with_extension("wire");
+    let cable = cable(&qemu, [NETDEV, "wire"], [netdev, &stream("wire", &wire, Listens::Qemu)])?;
+    let model = Model::start(&program, vfio, &wire, MAC, &vfio.with_extension("log"))?;
+    Ok((model, cable))
+}
+
+/// Id of what the NIC is connected to.
+const NETDEV: &str = "net0";
 
 fn backend(net: &Net, forwards: &[Forward]) -> Result<String> {
     match net {
         Net::User => {
-            let mut text = String::from("user,id=net0");
+            let mut text = format!("user,id={NETDEV}");
             for Forward { host, guest } in forwards {
                 check_port(*host)?;
                 for protocol in ["tcp", "udp"] {
@@ -112,7 +164,7 @@ fn backend(net: &Net, forwards: &[Forward]) -> Result<String> {
                 "there is no tap interface {interface}; make one with\n    sudo ip tuntap add \
                  {interface} mode tap user $USER && sudo ip link set {interface} up"
             );
-            Ok(format!("tap,id=net0,ifname={interface},script=no,downscript=no"))
+            Ok(format!("tap,id={NETDEV},ifname={interface},script=no,downscript=no"))
         }
     }
 }
@@ -201,13 +253,11 @@ mod tests {
             (RunNic::Igb, "igb,bus=rp0,"),
             (RunNic::Virtio, "virtio-net-pci,bus=rp0,"),
         ] {
-            let line = super::nic(&nic, &Net::User, &[]).unwrap();
+            let line = Nic::new(&nic, &Net::User, &[], 128).unwrap().options;
             assert!(line.iter().any(|option| option.starts_with(device)), "{line:?}");
             let ports = line.iter().filter(|option| option.contains("root-port")).count();
             assert_eq!(ports, usize::from(nic != RunNic::E1000), "{line:?}");
         }
-        let error = super::nic(&RunNic::Ixgbe, &Net::User, &[]).unwrap_err().to_string();
-        assert!(error.contains("ixgbe"), "{error}");
     }
 
     #[test]

@@ -30,7 +30,10 @@ pub(crate) fn main(options: &Migrate) -> Result<ExitCode> {
     if script.traffic == Kind::Tcp {
         tools::require("TCP traffic", &[Tool::program("iperf3", "iperf3")])?;
     }
-    let parts = lab_parts::prepare(&options.host)?;
+    let parts = match options.lab {
+        LabKind::Local => lab_parts::prepare_local(script.nic)?,
+        _ => lab_parts::prepare(&options.host)?,
+    };
     let result = rehearsal::run(&script, &parts)?;
     let page = publish(&result, &directory, options.json.as_deref())?;
     let expected =
@@ -69,10 +72,8 @@ pub(crate) fn publish(
 }
 
 fn script(options: &Migrate, directory: &Path) -> Result<Script> {
-    match options.lab {
-        LabKind::Nested => {}
-        LabKind::Local => bail!("`--lab local` is not available yet; `--lab nested` is"),
-        LabKind::Host => bail!("`--lab host` is not available yet; `--lab nested` is"),
+    if options.lab == LabKind::Host {
+        bail!("`--lab host` is not available yet; `--lab nested` and `local` are");
     }
     if options.guest == Guest::Linux {
         bail!("`--guest linux` is not available yet; `--guest godwit` is");
@@ -88,7 +89,7 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
         bail!("`--rate` is in Mbit/s and more than 0");
     }
     Ok(Script {
-        nic: model(options.nic),
+        nic: model(options.lab, options.nic)?,
         strategy: match options.strategy {
             Strategy::Cold => migration::Strategy::Cold,
             _ => migration::Strategy::Warm,
@@ -114,10 +115,14 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
     })
 }
 
-/// The model of the lab's NICs.
-pub(crate) fn model(nic: LabNic) -> NicModel {
-    match nic {
-        LabNic::E1000e => NicModel::E1000e,
-        LabNic::Igb => NicModel::Igb,
+/// The model of the lab's NICs, if that lab can have it.
+pub(crate) fn model(lab: LabKind, nic: LabNic) -> Result<NicModel> {
+    match (lab, nic) {
+        (_, LabNic::E1000e) => Ok(NicModel::E1000e),
+        (_, LabNic::Igb) => Ok(NicModel::Igb),
+        (LabKind::Local, LabNic::Ixgbe) => Ok(NicModel::Ixgbe),
+        (_, LabNic::Ixgbe) => bail!(
+            "`--nic ixgbe` goes with `--lab local`: QEMU, which is the other lab's host, has no model of one"
+        ),
     }
 }

@@ -11,8 +11,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use lab::{
-    host::{Setup, VirtualHost},
-    migration::{self, CancelAt, Plan, Record, Session, Strategy},
+    host::{MAC, Setup, VirtualHost},
+    local::{self, LocalLab},
+    migration::{self, CancelAt, Lab, Plan, Record, Session, Strategy},
     nested::NestedLab,
     parts::{Accelerator, NicModel},
     result::{self, Facts, Migration, ProcessorTime, Saturated, Setting, Traffic},
@@ -20,7 +21,10 @@ use lab::{
     source::{self, Meter, Rate, Slirp, Station, TcpSource, UdpSource},
 };
 
-use crate::{lab_parts::LabParts, progress::Step};
+use crate::{
+    lab_parts::{LabParts, Place},
+    progress::Step,
+};
 
 /// The guest in the lab.
 const GUEST: Station = Station {
@@ -45,11 +49,19 @@ const SATURATION: Duration = Duration::from_secs(4);
 /// Paced traffic takes this share of what the guest takes when saturated. More than half; the
 /// rest is for the migration, which the same processors emulate.
 const SHARE: f64 = 0.52;
-/// How long QEMU is kept in the warm-up: as long as a guest that uses some gigabytes would take.
-const WARMUP: Duration = Duration::from_secs(20);
-/// What the migration may send in the warm-up, in bytes a second. Each page sent costs the guest a
-/// trap when it is next written to, and traps are a hundred times dearer under emulation.
-const BANDWIDTH: u64 = 2 << 20;
+/// What depends on how dear emulation is there.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// How long QEMU is kept in the warm-up: as long as a guest that uses some gigabytes would take.
+    warmup: Duration,
+    /// What the migration may send in the warm-up, in bytes a second.
+    bandwidth: u64,
+}
+
+/// Each page sent costs the guest a trap when it is next written to, and traps are a hundred times dearer under emulation.
+const NESTED: Pace = Pace { warmup: Duration::from_secs(20), bandwidth: 2 << 20 };
+/// Here a trap costs next to nothing, but all share the machine's processors.
+const LOCAL: Pace = Pace { warmup: Duration::from_secs(8), bandwidth: 4 << 20 };
 
 /// What the guest's flight recorder keeps: 2,048 frames, in 1,024 pages that catch-up has to mark
 /// as soon as the hypervisor logs. Half of its default, for each costs a trap.
@@ -149,7 +161,7 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
     for (name, path) in ["nic-source", "nic-destination"].iter().zip(&nics) {
         segment.listen(name, path, UnknownUnicast::Flood)?;
     }
-    let mut lab = boot_lab(script, parts, [&nics[0], &nics[1]])?;
+    let mut lab = start_lab(script, parts, [&nics[0], &nics[1]])?;
     let load = match script.traffic {
         Kind::Udp => {
             let (_, sender, receiver) = segment.local("traffic");
@@ -162,17 +174,13 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
         }
     };
 
-    perform(script, parts, &mut lab, &load)
+    perform(script, parts, &mut *lab, &load)
         .map_err(|error| if lab.answers() { error } else { error.context(HostSilent) })
 }
 
 /// What is done once everything is there.
-fn perform(
-    script: &Script,
-    parts: &LabParts,
-    lab: &mut NestedLab,
-    load: &Load,
-) -> Result<Migration> {
+fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) -> Result<Migration> {
+    let plan = |script: &Script| plan(script, parts.pace());
     let append =
         format!("ip={}/24 gw=10.0.2.2 marking={} recorder={RECORDER}", GUEST.ip, script.marking);
     let mut narrator = Narrator::default();
@@ -202,7 +210,7 @@ fn perform(
     let setting = Setting {
         marking: script.marking.clone(),
         nic: script.nic.name().into(),
-        lab: "nested".into(),
+        lab: parts.name().into(),
         guest: "godwit".into(),
         traffic: Traffic {
             kind: load.name().into(),
@@ -291,23 +299,37 @@ impl Load {
     }
 }
 
-fn plan(script: &Script) -> Plan {
+fn plan(script: &Script, pace: Pace) -> Plan {
     Plan {
         strategy: script.strategy,
         before: script.measure,
-        warmup: WARMUP,
+        warmup: pace.warmup,
         after: script.measure,
-        bandwidth: BANDWIDTH,
+        bandwidth: pace.bandwidth,
         cancel_at: script.cancel_at,
     }
 }
 
-fn boot_lab(script: &Script, parts: &LabParts, segment: [&Path; 2]) -> Result<NestedLab> {
+fn start_lab(script: &Script, parts: &LabParts, segment: [&Path; 2]) -> Result<Box<dyn Lab>> {
+    let (kernel, initramfs) = match &parts.place {
+        Place::Nested { kernel, initramfs, .. } => (kernel, initramfs),
+        Place::Local { guest, model } => {
+            return Ok(Box::new(LocalLab::new(&local::Setup {
+                qemu: &parts.qemu,
+                model: model.as_deref(),
+                guest,
+                nic: script.nic,
+                mac: MAC,
+                segment,
+                logs: &script.logs,
+            })?));
+        }
+    };
     let step = Step::new("Booting the lab's host");
     let mut host = VirtualHost::start(&Setup {
         qemu: &parts.qemu,
-        kernel: &parts.kernel.image,
-        initramfs: &parts.initramfs,
+        kernel: &kernel.image,
+        initramfs,
         accelerator: Accelerator::Tcg,
         nic: script.nic,
         segment,
@@ -317,20 +339,39 @@ fn boot_lab(script: &Script, parts: &LabParts, segment: [&Path; 2]) -> Result<Ne
     let nics = host.wait_ready(HOST_BOOT)?;
     let lab = NestedLab::new(host, &nics, &script.logs.join("qemu.log"))?;
     step.finish(format_args!("{} NICs bound to vfio-pci", nics.len()));
-    Ok(lab)
+    Ok(Box::new(lab))
 }
 
 fn facts(parts: &LabParts) -> Facts {
     let version = Command::new(&parts.qemu.binary).arg("--version").output();
     let version = version.map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
     let first = version.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
-    let image = parts.kernel.image.file_name().unwrap_or_default().to_string_lossy();
+    let image = match &parts.place {
+        Place::Nested { kernel, .. } => kernel.image.file_name().unwrap_or_default(),
+        Place::Local { .. } => Default::default(),
+    };
     Facts {
         qemu: first.trim_start_matches("QEMU emulator version ").into(),
-        host_kernel: image.trim_start_matches("vmlinuz-").into(),
+        host_kernel: image.to_string_lossy().trim_start_matches("vmlinuz-").into(),
         lab_accelerator: "tcg".into(),
         command: std::env::args().skip(1).fold("cargo xtask".into(), |line, arg| line + " " + &arg),
         ..Facts::of_this_machine()
+    }
+}
+
+impl LabParts {
+    fn name(&self) -> &'static str {
+        match self.place {
+            Place::Nested { .. } => "nested",
+            Place::Local { .. } => "local",
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        match self.place {
+            Place::Nested { .. } => NESTED,
+            Place::Local { .. } => LOCAL,
+        }
     }
 }
 

@@ -16,13 +16,13 @@ const TIMED_OUT: u8 = 124;
 
 pub(crate) fn main(options: &Run) -> Result<ExitCode> {
     // First what can be wrong with the request: building takes a while.
-    let nic = machine::nic(&options.nic, &options.net, &options.forward)?;
+    let nic = machine::Nic::new(&options.nic, &options.net, &options.forward, options.mem)?;
     let image = build::guest()?;
     let qemu = machine::qemu_with(&options.nic)?;
     let accelerator = accel::choose(options.accel, &qemu, &image)?;
     let append = options.append.as_deref().unwrap_or_default();
     let mut line = machine::command_line(&qemu, accelerator, options.mem, &image, append);
-    line.extend(nic);
+    line.extend(nic.options.iter().cloned());
     line.extend(["-serial".into(), "stdio".into()]);
     // The console is for reading: with no terminal on its input QEMU cannot leave one in raw mode.
     let mut guest = Guard::spawn(Guard::command(&line[0]).args(&line[1..]).stdin(Stdio::null()))

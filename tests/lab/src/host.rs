@@ -17,8 +17,9 @@ use lab_init::{CONTROL_PORT, Channel, Nic, Report, Request};
 use tempfile::TempDir;
 
 use crate::{
-    parts::{Accelerator, NicModel, Qemu},
+    parts::{Accelerator, NicModel, Qemu, escape},
     process::Guard,
+    source::{Listens, stream},
 };
 
 /// The machines the host has channels for.
@@ -210,13 +211,12 @@ fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<Stri
         add("-device", format!("virtserialport,chardev=c{index},name={port},nr={number}"));
     }
     for (index, segment) in setup.segment.iter().enumerate() {
-        let path = escape(segment);
         // The speed of an 82574L. Above 5 GT/s Linux waits a second after a reset for a link that
         // QEMU never reports up.
         let port = format!("id=port{index},chassis={index},slot={index},x-speed=2_5");
         let model = setup.nic.name();
         add("-device", format!("pcie-root-port,{port}"));
-        add("-netdev", format!("stream,id=net{index},server=off,addr.type=unix,addr.path={path}"));
+        add("-netdev", stream(&format!("net{index}"), segment, Listens::Peer));
         add("-device", format!("{model},netdev=net{index},bus=port{index},mac={MAC},romfile="));
     }
     add("-serial", format!("file:{}", setup.console_log.display()));
@@ -230,11 +230,6 @@ fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<Stri
     add("-append", append.into());
     line.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned));
     line
-}
-
-/// A path in an option: QEMU takes a doubled comma for a comma.
-fn escape(path: &Path) -> String {
-    path.display().to_string().replace(',', ",,")
 }
 
 /// Waits for QEMU to connect, which it does before anything else, or to end.

@@ -3,6 +3,7 @@
 
 pub mod host;
 pub mod initramfs;
+pub mod local;
 pub mod migration;
 pub mod nested;
 pub mod parts;

@@ -35,25 +35,6 @@ impl NestedLab {
         Ok(Self { host, profile, running: HashSet::new(), log, said: Vec::new() })
     }
 
-    /// Whether the host still answers: asked for a machine that runs already, it has to refuse.
-    pub fn answers(&mut self) -> bool {
-        /// It answers in milliseconds.
-        const SHORT: Duration = Duration::from_secs(15);
-        if self.host.spawn(Machine::Source.name(), &[]).is_err() {
-            return false;
-        }
-        let deadline = Instant::now() + SHORT;
-        while let Ok(Some(report)) =
-            self.host.next_report(deadline.saturating_duration_since(Instant::now()))
-        {
-            if matches!(report, Report::Failed { .. } | Report::Spawned { .. }) {
-                return true;
-            }
-            self.note(&report);
-        }
-        false
-    }
-
     /// Takes in reports until one that `wanted` accepts.
     fn wait(&mut self, what: &str, wanted: impl Fn(&Report) -> bool) -> Result<Report> {
         let deadline = Instant::now() + PATIENCE;
@@ -130,5 +111,24 @@ impl Lab for NestedLab {
         }
         let last = self.said.len().saturating_sub(8);
         self.said[last..].join("\n")
+    }
+
+    /// Asked for a machine that runs already, the host has to refuse.
+    fn answers(&mut self) -> bool {
+        /// It answers in milliseconds.
+        const SHORT: Duration = Duration::from_secs(15);
+        if self.host.spawn(Machine::Source.name(), &[]).is_err() {
+            return false;
+        }
+        let deadline = Instant::now() + SHORT;
+        while let Ok(Some(report)) =
+            self.host.next_report(deadline.saturating_duration_since(Instant::now()))
+        {
+            if matches!(report, Report::Failed { .. } | Report::Spawned { .. }) {
+                return true;
+            }
+            self.note(&report);
+        }
+        false
     }
 }

@@ -1,6 +1,6 @@
 //! What the lab is put together from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -37,6 +37,11 @@ impl Qemu {
     }
 }
 
+/// A path in one of QEMU's options: there, a doubled comma stands for a comma.
+pub(crate) fn escape(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
 /// The kernel of the virtual host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostKernel {
@@ -55,13 +60,15 @@ pub enum Accelerator {
     Kvm,
 }
 
-/// The models of passthrough NICs that QEMU emulates for the virtual host.
+/// The models of the lab's NICs. QEMU emulates all but the 82599, which is a process of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NicModel {
     /// Intel 82574L.
     E1000e,
     /// Intel 82576.
     Igb,
+    /// Intel 82599.
+    Ixgbe,
 }
 
 impl NicModel {
@@ -71,6 +78,7 @@ impl NicModel {
         match self {
             Self::E1000e => "e1000e",
             Self::Igb => "igb",
+            Self::Ixgbe => "ixgbe",
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::{
 
 /// For a guest in software on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+const MEMORY_MIB: u32 = 128;
 const IPERF3_PORT: u16 = 5201;
 const HTTP_PORT: u16 = 80;
 
@@ -161,6 +162,7 @@ fn capture(log: &Path) -> Result<String> {
 pub(super) struct Guest {
     machine: Guard,
     console: PathBuf,
+    _nic: Option<machine::Nic>,
 }
 
 impl Guest {
@@ -172,19 +174,21 @@ impl Guest {
     fn boot_with(nic: &RunNic, console: &Path, append: &str, forwards: &[Forward]) -> Result<Self> {
         let qemu = machine::qemu_with(nic)?;
         let image = build::guest_path();
-        let mut line = machine::command_line(&qemu, Accelerator::Tcg, 128, &image, append);
-        line.extend(machine::nic(nic, &Net::User, forwards)?);
+        let nic = machine::Nic::new(nic, &Net::User, forwards, MEMORY_MIB)?;
+        let mut line = machine::command_line(&qemu, Accelerator::Tcg, MEMORY_MIB, &image, append);
+        line.extend(nic.options.iter().cloned());
         line.extend(["-serial".into(), format!("file:{}", console.display())]);
-        Self::spawn(
+        let guest = Self::spawn(
             Guard::command(&line[0]).args(&line[1..]).stdin(Stdio::null()).stdout(Stdio::null()),
             console,
-        )
+        )?;
+        Ok(Self { _nic: Some(nic), ..guest })
     }
 
     /// Starts `command`, from [`Guard::command`], which runs one and writes its console to a file.
     pub(super) fn spawn(command: &mut Command, console: &Path) -> Result<Self> {
         let machine = Guard::spawn(command).context("cannot start the guest's machine")?;
-        Ok(Self { machine, console: console.into() })
+        Ok(Self { machine, console: console.into(), _nic: None })
     }
 
     pub(super) fn console(&self) -> String {

@@ -1,7 +1,7 @@
 //! Carries out migrations.
 
 use super::console::{Console, Line, Said};
-use super::machine::{Lab, Machine, PORT};
+use super::machine::{Comparison, Lab, Machine, PORT};
 use super::qmp::{self, Capability, DeviceDel, Migrate, MigrateCancel, Qmp};
 use super::record::{CancelAt, Check, Outcome, Plan, Record, Strategy, Timeline};
 use crate::init::Channel;
@@ -111,6 +111,8 @@ impl<'a> Session<'a> {
             plan,
             source: &mut self.source,
             destination: &mut destination,
+            lab: &mut *self.lab,
+            comparison: None,
             source_mark,
             timeline: Timeline {
                 begin,
@@ -126,8 +128,8 @@ impl<'a> Session<'a> {
             },
             say: &mut *self.say,
         };
-        let (outcome, info, error) = run.carry_out(&self.lab.profile().uri)?;
-        let mut timeline = run.timeline;
+        let (outcome, info, error) = run.carry_out()?;
+        let (mut timeline, comparison) = (run.timeline, run.comparison);
         let port = port_figures(&mut self.source.monitor);
 
         let (console, mark) = match outcome {
@@ -169,6 +171,7 @@ impl<'a> Session<'a> {
             info,
             port,
             check,
+            comparison,
             dma: dma.flatten(),
         })
     }
@@ -256,13 +259,16 @@ struct Run<'r> {
     plan: &'r Plan,
     source: &'r mut Side,
     destination: &'r mut Qmp,
+    lab: &'r mut dyn Lab,
     source_mark: usize,
     timeline: Timeline,
+    comparison: Option<Comparison>,
     say: &'r mut dyn FnMut(&str),
 }
 
 impl Run<'_> {
-    fn carry_out(&mut self, uri: &str) -> Result<(Outcome, qmp::MigrationInfo, Option<String>)> {
+    fn carry_out(&mut self) -> Result<(Outcome, qmp::MigrationInfo, Option<String>)> {
+        let uri = self.lab.profile().uri.clone();
         self.timeline.start = Instant::now();
         let mut held = self.plan.strategy == Strategy::Warm;
         self.limit(if held { HELD } else { RELEASED })?;
@@ -271,7 +277,7 @@ impl Run<'_> {
             self.unplug()?;
         }
         (self.say)("Migrating: warm-up");
-        if let Err(error) = self.source.monitor.execute(&Migrate { uri: uri.into() }) {
+        if let Err(error) = self.source.monitor.execute(&Migrate { uri }) {
             let refusal = qmp::refusal(&error).map(|refused| refused.description.clone());
             let Some(reason) = refusal else { return Err(error) };
             return Ok((Outcome::Failed, qmp::MigrationInfo::default(), Some(reason)));
@@ -292,6 +298,9 @@ impl Run<'_> {
             if let Some(outcome) = over {
                 self.timeline.over = Some(Instant::now());
                 if outcome == Outcome::Completed {
+                    if self.lab.profile().compares {
+                        self.compare()?;
+                    }
                     self.wait_for_resumption()?;
                 }
                 let error = info.error_desc.clone().filter(|_| outcome == Outcome::Failed);
@@ -367,6 +376,20 @@ impl Run<'_> {
         let phase = self.source.monitor.execute(&property)?;
         let gone = self.source.console.find(self.source_mark, |said| *said == Said::NicDetached);
         Ok(gone.is_some() || phase.as_str().is_some_and(|phase| phase.starts_with("detach")))
+    }
+
+    /// Has the lab compare memory once the destination has all of it, and then lets the destination run.
+    fn compare(&mut self) -> Result<()> {
+        let deadline = Instant::now() + REACTION;
+        while self.destination.execute(&qmp::QueryStatus {})?.status == "inmigrate" {
+            if Instant::now() > deadline {
+                bail!("the destination did not load the guest within {} s", REACTION.as_secs());
+            }
+            std::thread::sleep(POLL / 10);
+        }
+        self.comparison = Some(self.lab.compare()?);
+        self.destination.execute(&qmp::Cont {})?;
+        Ok(())
     }
 
     fn wait_for_resumption(&mut self) -> Result<()> {

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 
 /// Memory of a machine in the nested lab. What a guest does not use, QEMU reads on both sides to see that it is zero, and
 /// emulated processors take a second for 256 MiB of that.
-const MEMORY_MIB: u32 = 64;
+pub(crate) const MEMORY_MIB: u32 = 64;
 
 /// One of the two machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,17 +51,33 @@ pub trait Lab {
 
     /// What the QEMUs said last, and how they ended: for errors.
     fn said(&mut self) -> String;
+
+    /// Whether the place itself still answers. If not, what fails in it says nothing about the guest.
+    fn answers(&mut self) -> bool {
+        true
+    }
+
+    /// Compares the memory of both machines, which are stopped, page by page of what the source's NIC wrote. Asked for
+    /// where [`Profile::compares`] says so.
+    fn compare(&mut self) -> Result<Comparison> {
+        anyhow::bail!("this lab does not know what its NICs write")
+    }
+}
+
+/// Memory just after the switchover, against what a NIC wrote on the source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// Pages the NIC wrote.
+    pub written: u64,
+    /// Those of them that are not on the destination as they are on the source.
+    pub stale: u64,
 }
 
 /// What differs between labs in QEMU's command line.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// `kvm` or `tcg`.
-    pub accelerator: String,
-    /// The model of the processor.
-    pub processor: String,
-    /// Memory, MiB.
-    pub memory_mib: u32,
+    /// Machine, accelerator, processor and memory, as options.
+    pub hardware: String,
     /// The guest's kernel, by its path in the lab.
     pub kernel: String,
     /// Where the destination listens for the migration.
@@ -70,20 +86,21 @@ pub struct Profile {
     pub source_nic: Device,
     /// The destination's NIC.
     pub destination_nic: Device,
+    /// The lab can tell what the NIC wrote: the destination waits for [`Lab::compare`] before it runs.
+    pub compares: bool,
 }
 
 impl Profile {
     /// The lab inside the virtual host: real KVM and real vfio-pci. `nics` are PCI addresses in that host.
     pub fn nested(nics: [&str; 2]) -> Self {
-        let nic = |address: &str| Device::new("vfio-pci", &[("host", address)]);
+        let nic = |address: &str| Device::new("vfio-pci", &[("host", address.into())]);
         Self {
-            accelerator: "kvm".into(),
-            processor: "host".into(),
-            memory_mib: MEMORY_MIB,
+            hardware: format!("-M q35 -accel kvm -cpu host -m {MEMORY_MIB}"),
             kernel: GUEST_IMAGE.into(),
             uri: "unix:/run/migration".into(),
             source_nic: nic(nics[0]),
             destination_nic: nic(nics[1]),
+            compares: false,
         }
     }
 
@@ -91,10 +108,7 @@ impl Profile {
     pub fn arguments(&self, machine: Machine, append: &str) -> Vec<String> {
         let mut arguments: Vec<String> = [
             "-nodefaults -no-user-config -display none -no-reboot",
-            &format!(
-                "-M q35 -accel {} -cpu {} -m {}",
-                self.accelerator, self.processor, self.memory_mib
-            ),
+            &self.hardware,
             // Native PCIe hot-plug: the guest, not ACPI, runs the slot.
             "-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
             // Write-protects memory in pieces of 256 KiB as they are sent, not all of it at once: after that, the guest's
@@ -110,9 +124,13 @@ impl Profile {
             Machine::Source => &self.source_nic,
             Machine::Destination => &self.destination_nic,
         };
+        arguments.extend(nic.backend.iter().cloned());
         arguments.extend(["-device".into(), nic.argument()]);
         if machine == Machine::Destination {
             arguments.extend(["-incoming".into(), self.uri.clone()]);
+            if self.compares {
+                arguments.push("-S".into());
+            }
         }
         arguments.extend(["-kernel".into(), self.kernel.clone(), "-append".into(), append.into()]);
         arguments
@@ -128,16 +146,23 @@ pub(super) const NIC: &str = "nic0";
 #[derive(Clone, Debug)]
 pub struct Device {
     properties: Map<String, Value>,
+    /// Options it refers to.
+    backend: Vec<String>,
 }
 
 impl Device {
     /// A device of `driver` with these properties.
-    pub fn new(driver: &str, properties: &[(&str, &str)]) -> Self {
-        let all = [("driver", driver), ("id", NIC), ("bus", PORT)];
+    pub fn new(driver: &str, properties: &[(&str, Value)]) -> Self {
+        let all = [("driver", driver.into()), ("id", NIC.into()), ("bus", PORT.into())];
         let properties = all.iter().chain(properties);
-        Self {
-            properties: properties.map(|(name, value)| ((*name).into(), (*value).into())).collect(),
-        }
+        let properties = properties.map(|(name, value)| ((*name).into(), value.clone())).collect();
+        Self { properties, backend: Vec::new() }
+    }
+
+    /// The same with options that it refers to.
+    #[must_use]
+    pub fn with_backend(self, options: &[&str]) -> Self {
+        Self { backend: options.iter().map(|&option| option.into()).collect(), ..self }
     }
 
     /// As `-device` takes it: JSON, which needs no escaping rules.

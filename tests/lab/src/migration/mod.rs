@@ -21,5 +21,6 @@ pub mod qmp;
 mod record;
 
 pub use driver::{Session, Traffic};
-pub use machine::{Device, Lab, Machine, Profile};
+pub(crate) use machine::MEMORY_MIB;
+pub use machine::{Comparison, Device, Lab, Machine, Profile};
 pub use record::{CancelAt, Check, Outcome, Plan, Record, Strategy, Timeline};

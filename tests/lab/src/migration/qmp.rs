@@ -232,12 +232,27 @@ command!(
     }
 );
 command!(
+    /// Whether the machine runs.
+    QueryStatus = "query-status" -> Status {}
+);
+command!(
+    /// Lets the machine run.
+    Cont = "cont" -> Empty {}
+);
+command!(
     /// Asks the guest to give a device back.
     DeviceDel = "device_del" -> Empty {
         /// Its id.
         id: String,
     }
 );
+
+/// Of a machine.
+#[derive(Debug, Deserialize)]
+pub struct Status {
+    /// `running`, `paused`, `inmigrate`, `postmigrate`, and others.
+    pub status: String,
+}
 
 /// Reads a property.
 #[derive(Debug, Serialize)]

@@ -1,5 +1,6 @@
 //! What happened in a migration, and when.
 
+use super::machine::Comparison;
 use super::qmp::MigrationInfo;
 use crate::source::DmaCounts;
 use serde::{Deserialize, Serialize};
@@ -111,6 +112,8 @@ pub struct Record {
     pub port: Map<String, Value>,
     /// The check of what was received up to the migration.
     pub check: Option<Check>,
+    /// The same from outside: the memory of both machines at the switchover, where the lab can tell.
+    pub comparison: Option<Comparison>,
     /// The DMA layer's counts at that check, since the guest booted.
     pub dma: Option<DmaCounts>,
 }

@@ -138,11 +138,15 @@ fn integrity(result: &Migration) -> String {
     let logged = integrity
         .while_logging
         .map(|count| format!(", {} of them received while logging was on", thousands(count)));
+    let pages = integrity.pages_stale.zip(integrity.pages_written).map(|(stale, written)| {
+        format!("; {} stale of {} pages the NIC wrote", thousands(stale), thousands(written))
+    });
     format!(
-        "{} stale of {} frames checked{}",
+        "{} stale of {} frames checked{}{}",
         thousands(integrity.stale),
         thousands(integrity.buffers_checked),
-        logged.unwrap_or_default()
+        logged.unwrap_or_default(),
+        pages.unwrap_or_default()
     )
 }
 

@@ -52,7 +52,11 @@ fn result() -> Migration {
             buffers_received: 180_000,
             pages_marked_before: Some(0),
         },
-        integrity: Integrity { buffers_checked: 4096, stale: 0, while_logging: Some(4096) },
+        integrity: Integrity {
+            buffers_checked: 4096,
+            while_logging: Some(4096),
+            ..Integrity::default()
+        },
         service_gap_ms: 741.0,
         saturated: Some(Saturated { before: 131e6, warmup: Some(118e6) }),
         events: vec![

@@ -71,6 +71,8 @@ pub fn build(record: &Record, meter: &dyn Meter, setting: Setting) -> Migration 
             buffers_checked: check.map_or(0, |check| check.checked),
             stale: check.map_or(0, |check| check.stale),
             while_logging: check.and_then(|check| check.while_logging),
+            pages_written: record.comparison.map(|comparison| comparison.written),
+            pages_stale: record.comparison.map(|comparison| comparison.stale),
         },
         service_gap_ms: meter.longest_gap().map_or(0.0, |gap| milliseconds(gap.length())),
         saturated: setting.saturated,
@@ -242,7 +244,8 @@ mod tests {
         port.insert("ack-ms".into(), 12.into());
         port.insert("detach-ms".into(), (-1).into());
         let outcome = Outcome::Completed;
-        let record = Record { plan, outcome, error: None, timeline, info, port, check, dma: None };
+        let (error, comparison, dma) = (None, None, None);
+        let record = Record { plan, outcome, error, timeline, info, port, check, comparison, dma };
         (record, Even { gap: Some(Gap { start: at(2990), end: at(3600), lost: 610 }) })
     }
 

@@ -164,6 +164,12 @@ pub struct Integrity {
     pub stale: u64,
     /// Those received while the hypervisor was logging.
     pub while_logging: Option<u64>,
+    /// Seen from outside: pages the source's NIC wrote in all. Only where the lab can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages_written: Option<u64>,
+    /// Those of them that were not on the destination, when it began to run, as they were on the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages_stale: Option<u64>,
 }
 
 /// Bits a second the guest receives, at the IP layer, when it is given as much as it takes.

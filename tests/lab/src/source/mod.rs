@@ -10,7 +10,7 @@ mod trace;
 
 pub use frames::Station;
 pub use meter::{DmaCounts, Meter};
-pub use slirp::Slirp;
+pub use slirp::{Listens, Slirp, cable, stream};
 pub use tcp::{TcpSource, TcpTrace};
 pub use trace::{Gap, Received, Trace};
 

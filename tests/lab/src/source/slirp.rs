@@ -1,6 +1,6 @@
 //! User-mode networking on the segment: how programs of this machine reach the guest.
 
-use crate::parts::Qemu;
+use crate::parts::{Qemu, escape};
 use crate::process::Guard;
 use crate::segment::{Segment, UnknownUnicast};
 use anyhow::{Context, Result};
@@ -29,29 +29,47 @@ impl Slirp {
         segment.listen("slirp", &socket, UnknownUnicast::Block)?;
         let forwarded = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let forward = format!("tcp:127.0.0.1:{}-{guest}:{port}", forwarded.port());
-        let line = qemu.command_line();
-        let child = Guard::spawn(
-            Guard::command(&line[0])
-                .args(&line[1..])
-                .args(["-M", "none", "-nodefaults", "-display", "none"])
-                .args(["-netdev", &format!("user,id=user,restrict=on,hostfwd={forward}")])
-                .arg("-netdev")
-                .arg(format!(
-                    "stream,id=port,server=off,addr.type=unix,addr.path={}",
-                    socket.display()
-                ))
-                // A hub with two ports: a cable between two netdevs.
-                .args(["-netdev", "hubport,id=hub1,hubid=0,netdev=user"])
-                .args(["-netdev", "hubport,id=hub2,hubid=0,netdev=port"])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null()),
-        );
-        Ok(Self { forwarded, _qemu: child.context("cannot start QEMU for its user-mode network")? })
+        let user = format!("user,id=user,restrict=on,hostfwd={forward}");
+        let stream = stream("port", &socket, Listens::Peer);
+        Ok(Self { forwarded, _qemu: cable(qemu, ["user", "port"], [&user, &stream])? })
     }
 
     /// Where the guest's port is found on this machine.
     pub fn address(&self) -> SocketAddr {
         self.forwarded
     }
+}
+
+/// Which end of a stream netdev listens on its socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listens {
+    /// QEMU does.
+    Qemu,
+    /// The other one does.
+    Peer,
+}
+
+/// A netdev of that id that carries frames over the unix socket `path`, as `-netdev` takes it.
+#[must_use]
+pub fn stream(id: &str, path: &Path, listens: Listens) -> String {
+    let server = if listens == Listens::Qemu { "on" } else { "off" };
+    let path = escape(path);
+    format!("stream,id={id},server={server},addr.type=unix,addr.path={path}")
+}
+
+/// A QEMU without a machine, as a cable between two netdevs of these ids. It dies with the calling thread.
+///
+/// # Errors
+/// QEMU cannot be started.
+pub fn cable(qemu: &Qemu, ids: [&str; 2], netdevs: [&str; 2]) -> Result<Guard> {
+    let line = qemu.command_line();
+    let mut command = Guard::command(&line[0]);
+    command.args(&line[1..]).args(["-M", "none", "-nodefaults", "-display", "none"]);
+    for (id, netdev) in ids.iter().zip(netdevs) {
+        // A hub with two ports.
+        command.args(["-netdev", netdev]);
+        command.args(["-netdev", &format!("hubport,id=hub-{id},hubid=0,netdev={id}")]);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Guard::spawn(&mut command).context("cannot start QEMU for its networks")
 }
