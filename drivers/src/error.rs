@@ -14,6 +14,15 @@ pub enum Error {
         /// Device id.
         id: u16,
     },
+    /// The family cannot do what a setting asks for.
+    Unsupported {
+        /// Where the device is.
+        address: PciAddress,
+        /// Its family.
+        family: &'static str,
+        /// The setting, as on the command line.
+        setting: &'static str,
+    },
     /// The function cannot be used.
     Pci(pci::Error),
     /// The pool has no room for the rings and their buffers.
@@ -44,6 +53,9 @@ impl fmt::Display for Error {
                 "{address}: no driver for {vendor:04x}:{id:04x}; there are drivers for Intel's 82540EM \
                  and 82545EM (e1000), 82574L (e1000e), 82576 and I350 (igb), 82599 and X540 (ixgbe)"
             ),
+            Error::Unsupported { address, family, setting } => {
+                write!(f, "{address}: {setting} is not for a {family} NIC: leave it out")
+            }
             Error::Pci(error) => error.fmt(f),
             Error::Dma(address, error) => write!(f, "{address}: {error}"),
             Error::Reset(address) => write!(f, "{address}: the device does not come out of reset"),

@@ -19,9 +19,9 @@ pub mod virtio;
 pub use error::Error;
 
 use alloc::boxed::Box;
-use intel::Driver;
+use intel::{Driver, Hardware};
 use unikernel::dma::Pool;
-use unikernel::nic::Nic;
+use unikernel::nic::{Nic, Settings};
 use unikernel::pci::Device;
 
 /// Base class and sub-class of Ethernet controllers (PCI Code and ID Assignment Specification, 1.3).
@@ -32,18 +32,30 @@ pub fn is_nic(device: &Device) -> bool {
     device.class() == ETHERNET
 }
 
-/// Resets `device` and starts its driver, with rings and buffers from `pool`.
-pub fn probe(device: Device, pool: &'static Pool) -> Result<Box<dyn Nic>, Error> {
+/// Resets `device` and starts its driver as `settings` say, with rings and buffers from `pool`.
+pub fn probe(
+    device: Device,
+    pool: &'static Pool,
+    settings: &Settings,
+) -> Result<Box<dyn Nic>, Error> {
     match device.ids() {
         e1000::INTEL_82540EM | e1000::INTEL_82545EM => {
-            Ok(Box::new(Driver::<e1000::Hardware>::start(device, pool)?))
+            start::<e1000::Hardware>(device, pool, settings)
         }
-        e1000e::INTEL_82574L => Ok(Box::new(Driver::<e1000e::Hardware>::start(device, pool)?)),
-        ixgbe::INTEL_82599 => Ok(Box::new(Driver::<ixgbe::Hardware82599>::start(device, pool)?)),
-        ixgbe::INTEL_X540 => Ok(Box::new(Driver::<ixgbe::HardwareX540>::start(device, pool)?)),
-        igb::INTEL_82576 => Ok(Box::new(Driver::<igb::Hardware82576>::start(device, pool)?)),
-        igb::INTEL_I350 => Ok(Box::new(Driver::<igb::HardwareI350>::start(device, pool)?)),
-        ids if virtio::is_ours(ids) => Ok(Box::new(virtio::Virtio::start(device, pool)?)),
+        e1000e::INTEL_82574L => start::<e1000e::Hardware>(device, pool, settings),
+        igb::INTEL_82576 => start::<igb::Hardware82576>(device, pool, settings),
+        igb::INTEL_I350 => start::<igb::HardwareI350>(device, pool, settings),
+        ixgbe::INTEL_82599 => start::<ixgbe::Hardware82599>(device, pool, settings),
+        ixgbe::INTEL_X540 => start::<ixgbe::HardwareX540>(device, pool, settings),
+        ids if virtio::is_ours(ids) => Ok(Box::new(virtio::Virtio::start(device, pool, settings)?)),
         (vendor, id) => Err(Error::Unknown { address: device.address(), vendor, id }),
     }
+}
+
+fn start<H: Hardware>(
+    device: Device,
+    pool: &'static Pool,
+    settings: &Settings,
+) -> Result<Box<dyn Nic>, Error> {
+    Ok(Box::new(Driver::<H>::start(device, pool, settings)?))
 }

@@ -9,6 +9,7 @@
 //!
 //! The tap device stands where a NIC would be: it reads and writes the pool through device addresses.
 
+use std::num::NonZeroU16;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +26,7 @@ use smoltcp::time::Instant;
 use unikernel::dma::{Policy, Pool, RxBuffer, TxBuffer, fake};
 use unikernel::irq::{self, Interrupt};
 use unikernel::net::{Addressing, Config, Stack};
-use unikernel::nic::{Capabilities, Checksums, Link, Nic, Statistics};
+use unikernel::nic::{Capabilities, Link, Nic, ResetError, Statistics};
 
 /// Small, because the fake device checks every access against all of it.
 const POOL: usize = 1 << 20;
@@ -126,8 +127,7 @@ impl Nic for Tap {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let none = Checksums::default();
-        Capabilities { max_frame: MAX_FRAME, receive_checksums: none, transmit_checksums: none }
+        Capabilities { max_frame: MAX_FRAME, ..Capabilities::default() }
     }
 
     fn receive(&mut self) -> Option<RxBuffer> {
@@ -145,7 +145,7 @@ impl Nic for Tap {
         true
     }
 
-    fn transmit(&mut self, frame: TxBuffer, len: usize) {
+    fn transmit(&mut self, frame: TxBuffer, len: usize, _: Option<NonZeroU16>) {
         let Ok(stream) = frame.into_stream(len) else { return };
         let Some(token) = self.device.transmit(Instant::ZERO) else { return };
         token.consume(len, |data| self.pool.device().read(stream.device_address(), data));
@@ -161,6 +161,12 @@ impl Nic for Tap {
 
     fn interrupt(&self) -> Interrupt {
         self.interrupt.clone()
+    }
+
+    fn accept_multicast(&mut self, _: &[[u8; 6]]) {}
+
+    fn reset(&mut self) -> Result<(), ResetError> {
+        Ok(())
     }
 
     fn gone(&self) -> bool {

@@ -13,6 +13,7 @@ use unikernel::Kernel;
 use unikernel::cmdline::{CommandLine, Size};
 use unikernel::dma::Pool;
 use unikernel::net::{Addressing, Config, Ipv4Address, Stack};
+use unikernel::nic::Settings;
 use unikernel::pci::{Device, Root, Topology};
 
 /// Ports that are watched.
@@ -24,6 +25,7 @@ unikernel::entry!(main);
 
 fn main(kernel: Kernel, spawner: Spawner) {
     let config = network(&kernel.command_line);
+    let settings = Settings::from_command_line(&kernel.command_line);
     let recorder = kernel.command_line.value("recorder", RECORDER);
     kernel.command_line.finish();
 
@@ -31,7 +33,7 @@ fn main(kernel: Kernel, spawner: Spawner) {
     let app = App::new(stack, kernel.dma, flight_recorder(recorder, kernel.dma));
     for range in &kernel.ecam {
         match Root::from_ecam(range) {
-            Ok(root) => bring_up(&app, root.enumerate(), spawner),
+            Ok(root) => bring_up(&app, root.enumerate(), settings, spawner),
             Err(error) => log::error!("pci: {error}"),
         }
     }
@@ -63,7 +65,7 @@ fn flight_recorder(size: Size, pool: &Pool) -> Recorder {
 }
 
 /// Starts the first NIC there is, and watches the ports.
-fn bring_up(app: &App, topology: Topology, spawner: Spawner) {
+fn bring_up(app: &App, topology: Topology, settings: Settings, spawner: Spawner) {
     let nics: Vec<Device> =
         topology.devices.iter().filter(|device| drivers::is_nic(device)).cloned().collect();
     let mut in_use = None;
@@ -73,7 +75,7 @@ fn bring_up(app: &App, topology: Topology, spawner: Spawner) {
             log::warn!("nic: {address} is a second NIC, left alone");
             continue;
         }
-        match drivers::probe(device, app.pool()) {
+        match drivers::probe(device, app.pool(), &settings) {
             Ok(nic) => {
                 app.stack().attach(nic);
                 in_use = Some(address);
@@ -93,7 +95,8 @@ fn bring_up(app: &App, topology: Topology, spawner: Spawner) {
             holds_nic: above.is_some_and(|above| above.address() == address),
             covered: migration::has_capability(bridge) || covered(address),
         };
-        let Some(port) = Port::new(app, bridge, place, drivers::probe) else { continue };
+        let port = Port::new(app, bridge, place, drivers::probe, settings);
+        let Some(port) = port else { continue };
         match watch(port) {
             Ok(task) => spawner.spawn(task),
             Err(_) => log::warn!("slot: {address}: not watched: there are more than {PORTS}"),

@@ -169,6 +169,32 @@ impl fmt::Display for BadLogLevel {
     }
 }
 
+/// `on` or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switch(pub bool);
+
+impl FromStr for Switch {
+    type Err = BadSwitch;
+
+    fn from_str(text: &str) -> Result<Self, BadSwitch> {
+        match text {
+            "on" => Ok(Self(true)),
+            "off" => Ok(Self(false)),
+            _ => Err(BadSwitch),
+        }
+    }
+}
+
+/// The text was no [`Switch`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct BadSwitch;
+
+impl fmt::Display for BadSwitch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected on or off")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,8 +15,15 @@
 //! Interrupts stay off from the first `receive` after a wake-up until `arm`, so under load the NIC is
 //! polled and raises none.
 
+mod settings;
+
+use core::fmt;
+use core::num::NonZeroU16;
+
 use crate::dma::{RxBuffer, TxBuffer};
 use crate::irq::Interrupt;
+
+pub use settings::{BadMtu, BadQueues, Mtu, Queues, Settings, VlanId};
 
 /// State of the physical link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,16 +47,25 @@ pub struct Checksums {
     pub udp: bool,
 }
 
-/// What a NIC can do for the stack.
+/// That a device cuts long TCP packets into segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segmentation {
+    /// Longest frame it takes for that in bytes, Ethernet header included.
+    pub max_frame: usize,
+}
+
+/// What a NIC can do for the stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Longest frame in bytes, Ethernet header included, frame check sequence not.
+    /// Longest frame in bytes, Ethernet header included, VLAN tag and frame check sequence not.
     pub max_frame: usize,
     /// Checksums verified on receive: frames that fail are dropped and counted, the stack need not
     /// look again.
     pub receive_checksums: Checksums,
     /// Checksums filled in on transmit, whatever the frame holds in their place.
     pub transmit_checksums: Checksums,
+    /// TCP segmentation, over IPv4 and IPv6. Needs `transmit_checksums.tcp`.
+    pub segmentation: Option<Segmentation>,
 }
 
 /// Counters since the driver started. Frames dropped for one reason are counted once.
@@ -65,7 +81,7 @@ pub struct Statistics {
     pub transmitted_bytes: u64,
     /// Frames from the stack that were dropped: there was no room, or they were too long.
     pub transmit_dropped: u64,
-    /// Frames the device had no descriptor for.
+    /// Frames the device had no descriptor or no room for.
     pub missed: u64,
     /// Frames dropped because the pool had no buffer to replace theirs.
     pub no_buffer: u64,
@@ -73,6 +89,8 @@ pub struct Statistics {
     pub bad_checksum: u64,
     /// Frames dropped as malformed, truncated, or longer than a buffer; also write-backs that make no sense.
     pub bad_frame: u64,
+    /// Frames dropped because they are not of the interface's VLAN.
+    pub other_vlan: u64,
     /// Interrupts taken.
     pub interrupts: u64,
 }
@@ -99,7 +117,10 @@ pub trait Nic {
 
     /// Queues the first `len` bytes of `frame`. Dropped when `transmit_ready` would have said no, or
     /// when `len` is longer than a frame may be.
-    fn transmit(&mut self, frame: TxBuffer, len: usize);
+    ///
+    /// With `segment`, a TCP packet that the device cuts into packets with that many bytes of payload
+    /// each, the last with what remains; only where [`Capabilities::segmentation`] says that it can.
+    fn transmit(&mut self, frame: TxBuffer, len: usize, segment: Option<NonZeroU16>);
 
     /// Tells the device of frames queued and buffers refilled since the last call. Once a batch.
     fn flush(&mut self);
@@ -109,6 +130,17 @@ pub trait Nic {
 
     /// The handle to wait on after `arm`.
     fn interrupt(&self) -> Interrupt;
+
+    /// Receives frames to these group addresses, and broadcasts, from now on; no longer those of an earlier call.
+    /// Others may arrive as well: filters may be coarse.
+    fn accept_multicast(&mut self, groups: &[[u8; 6]]);
+
+    /// Resets the device, whatever state it is in, and starts it again as it was: station address, filters, and the
+    /// rings with their buffers. Frames on the way are lost.
+    ///
+    /// # Errors
+    /// The device does not run, and every buffer is back in the pool.
+    fn reset(&mut self) -> Result<(), ResetError>;
 
     /// The device no longer answers: it was removed without warning. Nothing but `stop` makes sense then.
     fn gone(&self) -> bool;
@@ -120,3 +152,26 @@ pub trait Nic {
     /// Counters since the driver started.
     fn statistics(&mut self) -> Statistics;
 }
+
+/// Why a NIC could not be reset. It is stopped then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetError {
+    /// It was stopped before.
+    Stopped,
+    /// It does not answer any more.
+    Gone,
+    /// It does not come out of reset.
+    Stuck,
+}
+
+impl fmt::Display for ResetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stopped => "the NIC was stopped: plug it again",
+            Self::Gone => "the NIC does not answer: it was removed",
+            Self::Stuck => "the NIC does not come out of reset: plug it again",
+        })
+    }
+}
+
+impl core::error::Error for ResetError {}

@@ -12,6 +12,8 @@ mod receive {
     pub(super) const END_OF_PACKET: u64 = 1 << 33;
     /// The device did not look at checksums.
     pub(super) const IGNORE_CHECKSUM: u64 = 1 << 34;
+    /// The frame had a VLAN tag, which was taken out.
+    pub(super) const TAG_STRIPPED: u64 = 1 << 35;
     /// TCP or UDP.
     pub(super) const TRANSPORT_CHECKED: u64 = 1 << 37;
     pub(super) const IP_CHECKED: u64 = 1 << 38;
@@ -35,6 +37,7 @@ impl ReceiveFormat for Legacy {
                 transport: looked && has(TRANSPORT_CHECKED),
                 failed: looked && has(TRANSPORT_ERROR | IP_ERROR),
             },
+            tag: has(TAG_STRIPPED).then_some((word >> 48) as u16),
         })
     }
 }

@@ -7,12 +7,14 @@ use crate::intel::{Checked, Completion, ReceiveFormat};
 pub(crate) enum Extended {}
 
 /// Extended status and errors, in the low half of the second quadword; the length is in
-/// bits 32 to 47.
+/// bits 32 to 47, the VLAN tag in bits 48 to 63.
 mod receive {
     pub(super) const DONE: u64 = 1 << 0;
     pub(super) const END_OF_PACKET: u64 = 1 << 1;
     /// The device did not look at checksums.
     pub(super) const IGNORE_CHECKSUM: u64 = 1 << 2;
+    /// The frame had a VLAN tag, which was taken out.
+    pub(super) const TAG_STRIPPED: u64 = 1 << 3;
     pub(super) const UDP_CHECKED: u64 = 1 << 4;
     pub(super) const TCP_CHECKED: u64 = 1 << 5;
     pub(super) const IP_CHECKED: u64 = 1 << 6;
@@ -36,6 +38,7 @@ impl ReceiveFormat for Extended {
                 transport: looked && has(TCP_CHECKED | UDP_CHECKED),
                 failed: looked && has(TRANSPORT_ERROR | IP_ERROR),
             },
+            tag: has(TAG_STRIPPED).then_some((word >> 48) as u16),
         })
     }
 }

@@ -4,11 +4,11 @@ use super::registers::*;
 use super::{Controller, Receive, phy};
 use crate::Error;
 use crate::intel::gigabit::{self, registers as common};
-use crate::intel::{AdvancedTransmit, Hardware, wait_for};
+use crate::intel::{AdvancedTransmit, Descriptors, Hardware, Table, wait_for};
 use core::marker::PhantomData;
 use unikernel::mmio::Mmio;
-use unikernel::nic::Link;
-use unikernel::pci::{Error as PciError, PciAddress, Signalling};
+use unikernel::nic::{Link, Settings};
+use unikernel::pci::{Error as PciError, PciAddress, Signalling, Vector};
 
 /// Master requests end within 100 ms after CTRL.GIO_MASTER_DISABLE was set, or something is wrong.
 const QUIESCE_US: u64 = 100_000;
@@ -108,38 +108,44 @@ impl<C: Controller> Hardware for Igb<C> {
         gigabit::link(&self.registers)
     }
 
-    /// Receive initialisation (4.5.9): unicast to the station address and broadcasts.
-    fn enable_receive(&mut self, ring: u64, bytes: usize, tail: usize) {
+    /// Receive initialisation (4.5.9).
+    fn configure(&mut self, _settings: &Settings, _buffer: usize) {
         let r = &self.registers;
-        for word in 0..common::receive::MTA_WORDS {
-            r.write32(common::receive::MTA + 4 * word, 0);
-        }
         let checksums = common::receive::RXCSUM_IPOFL | common::receive::RXCSUM_TUOFL;
         r.write32(common::receive::RXCSUM, checksums);
         let accept = common::receive::RCTL_BAM | common::receive::RCTL_SECRC;
-        r.write32(common::receive::RCTL, common::receive::RCTL_EN | accept);
-        r.write32(receive::RDBAL, ring as u32);
-        r.write32(receive::RDBAH, (ring >> 32) as u32);
-        r.write32(receive::RDLEN, bytes as u32);
+        r.write32(common::receive::RCTL, accept);
+    }
+
+    fn set_multicast(&mut self, table: &Table) {
+        table.write(&self.registers, common::receive::MTA);
+    }
+
+    fn enable_receive(&mut self, queues: &[Descriptors]) {
+        let (r, ring) = (&self.registers, &queues[0]);
+        r.set32(common::receive::RCTL, common::receive::RCTL_EN);
+        r.write32(receive::RDBAL, ring.address as u32);
+        r.write32(receive::RDBAH, (ring.address >> 32) as u32);
+        r.write32(receive::RDLEN, ring.bytes as u32);
         r.write32(receive::SRRCTL, receive::SRRCTL_PACKET_2_KIB | receive::SRRCTL_ONE_BUFFER);
         r.write32(receive::RDH, 0);
         r.write32(receive::RDT, 0);
         self.enable_queue(receive::RXDCTL);
         // The tail comes after the enable.
-        self.set_receive_tail(tail);
+        self.set_receive_tail(0, ring.tail);
     }
 
     /// Transmit initialisation (4.5.10).
-    fn enable_transmit(&mut self, ring: u64, bytes: usize) {
+    fn enable_transmit(&mut self, ring: Descriptors) {
         let r = &self.registers;
         let kept = r.read32(common::transmit::TCTL);
         r.write32(
             common::transmit::TCTL,
             kept | common::transmit::TCTL_EN | common::transmit::TCTL_PSP,
         );
-        r.write32(transmit::TDBAL, ring as u32);
-        r.write32(transmit::TDBAH, (ring >> 32) as u32);
-        r.write32(transmit::TDLEN, bytes as u32);
+        r.write32(transmit::TDBAL, ring.address as u32);
+        r.write32(transmit::TDBAH, (ring.address >> 32) as u32);
+        r.write32(transmit::TDLEN, ring.bytes as u32);
         r.write32(transmit::TDH, 0);
         r.write32(transmit::TDT, 0);
         // Completions are reported in the descriptors.
@@ -149,11 +155,11 @@ impl<C: Controller> Hardware for Igb<C> {
 
     /// Causes are masked and acknowledged by the driver: automatic clearing and masking would save
     /// nothing, since several queues share one interrupt.
-    fn route_interrupts(&mut self, signalling: Signalling) {
+    fn route_interrupts(&mut self, vector: &Vector) {
         use common::interrupt::{IMS, LSC};
         use interrupt::*;
         let r = &self.registers;
-        self.uses_msi_x = signalling == Signalling::MsiX;
+        self.uses_msi_x = vector.signalling == Signalling::MsiX;
         r.write32(EITR, THROTTLE_US << EITR_INTERVAL_SHIFT);
         if !self.uses_msi_x {
             r.write32(GPIE, 0);
@@ -195,7 +201,7 @@ impl<C: Controller> Hardware for Igb<C> {
         self.registers.read32(common::interrupt::ICR) & common::interrupt::LSC != 0
     }
 
-    fn set_receive_tail(&self, tail: usize) {
+    fn set_receive_tail(&self, _: usize, tail: usize) {
         self.registers.write32(receive::RDT, tail as u32);
     }
 

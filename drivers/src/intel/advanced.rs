@@ -1,9 +1,9 @@
 //! Advanced descriptors, which 82576 and I350 (datasheets 7.1.5 and 7.2.2) and 82599 and X540 (7.1.6
 //! and 7.2.3) share but for the place of the receive errors.
 
-use super::checksum::{Checked, TransmitChecksum};
+use super::checksum::{Checked, Offload};
 use super::receive::{Completion, ReceiveFormat};
-use super::transmit::TransmitFormat;
+use super::transmit::{Piece, TransmitFormat};
 use core::marker::PhantomData;
 
 /// Where a family has the errors of a receive write-back, as bits of its second quadword.
@@ -19,10 +19,13 @@ pub(crate) trait ReceiveErrors {
 /// Receive descriptors with one buffer.
 pub(crate) struct AdvancedReceive<E>(PhantomData<E>);
 
-/// Extended status, in the low bits of the second quadword; the length is in bits 32 to 47.
+/// Extended status, in the low bits of the second quadword; the length is in bits 32 to 47, the VLAN tag in bits 48
+/// to 63.
 mod status {
     pub(super) const DONE: u64 = 1 << 0;
     pub(super) const END_OF_PACKET: u64 = 1 << 1;
+    /// The frame had a VLAN tag, which was taken out.
+    pub(super) const TAG_STRIPPED: u64 = 1 << 3;
     pub(super) const UDP_CHECKED: u64 = 1 << 4;
     pub(super) const TRANSPORT_CHECKED: u64 = 1 << 5;
     pub(super) const IP_CHECKED: u64 = 1 << 6;
@@ -41,6 +44,7 @@ impl<E: ReceiveErrors> ReceiveFormat for AdvancedReceive<E> {
             ends_frame: has(END_OF_PACKET),
             is_bad: has(E::FRAME),
             checked: Checked { ip: is_ip_good, transport: is_transport_good, failed: false },
+            tag: has(TAG_STRIPPED).then_some((word >> 48) as u16),
         })
     }
 }
@@ -59,43 +63,82 @@ mod command {
     /// Not a legacy descriptor.
     pub(super) const EXTENDED: u64 = 1 << 29;
     pub(super) const DONE: u64 = 1 << 32;
-    /// Of data: insert the transport checksum.
+    /// Of data: insert the tag that the context has.
+    pub(super) const INSERT_TAG: u64 = 1 << 30;
+    /// Of data: cut the packet.
+    pub(super) const SEGMENT: u64 = 1 << 31;
+    /// Of data: insert the checksum of the IPv4 header, and of the transport.
+    pub(super) const INSERT_IPV4: u64 = 1 << 40;
     pub(super) const INSERT_TRANSPORT: u64 = 1 << 41;
-    /// Of data: how long the packet is.
-    pub(super) const PAYLOAD_SHIFT: u32 = 46;
+    /// Of data: how long the packet is; the payload alone if it is to be cut.
+    pub(super) const LENGTH_SHIFT: u32 = 46;
     /// Of a context: the packet is IPv4, its payload TCP.
     pub(super) const CONTEXT_IPV4: u64 = 1 << 10;
     pub(super) const CONTEXT_TCP: u64 = 1 << 11;
+    /// Of a context: length of the TCP header, and of the segments.
+    pub(super) const TCP_HEADER_SHIFT: u32 = 40;
+    pub(super) const SEGMENT_SHIFT: u32 = 48;
 }
 
-/// Of a context's first quadword: length of the MAC header. That of the IP header is in the bits
-/// below.
+/// Of a context's first quadword: length of the MAC header, and the VLAN tag. That of the IP header is in the
+/// bits below.
 const MAC_LENGTH_SHIFT: u32 = 9;
+const TAG_SHIFT: u32 = 16;
 /// Ethernet's.
 const MAC_LENGTH: u64 = 14;
 
 impl TransmitFormat for AdvancedTransmit {
     const REPORT: u64 = command::REPORT_STATUS;
     const DONE: u64 = command::DONE;
+    const MAX_PIECE: usize = 16 << 10;
 
-    fn context(checksum: TransmitChecksum) -> [u64; 2] {
+    fn context(offload: &Offload) -> Option<[u64; 2]> {
         use command::*;
-        let ip = u64::from(checksum.start) - MAC_LENGTH;
+        if offload.checksum.is_none() && offload.vlan.is_none() {
+            return None;
+        }
+        let mut place = MAC_LENGTH << MAC_LENGTH_SHIFT;
         let mut command = TYPE_CONTEXT | EXTENDED;
-        if checksum.is_ipv4 {
-            command |= CONTEXT_IPV4;
+        if let Some(vlan) = offload.vlan {
+            place |= u64::from(vlan.get()) << TAG_SHIFT;
         }
-        if checksum.is_tcp {
-            command |= CONTEXT_TCP;
+        if let Some(checksum) = offload.checksum {
+            place |= u64::from(checksum.start) - MAC_LENGTH;
+            if checksum.is_ipv4 {
+                command |= CONTEXT_IPV4;
+            }
+            if checksum.is_tcp {
+                command |= CONTEXT_TCP;
+            }
+            if let Some(segments) = offload.segments {
+                let header = u64::from(segments.headers) - u64::from(checksum.start);
+                command |= header << TCP_HEADER_SHIFT;
+                command |= u64::from(segments.size.get()) << SEGMENT_SHIFT;
+            }
         }
-        [MAC_LENGTH << MAC_LENGTH_SHIFT | ip, command]
+        Some([place, command])
     }
 
-    fn data(address: u64, len: usize, has_checksum: bool) -> [u64; 2] {
+    fn data(piece: &Piece, offload: &Offload) -> [u64; 2] {
         use command::*;
-        let insert = if has_checksum { INSERT_TRANSPORT } else { 0 };
-        let command = TYPE_DATA | EXTENDED | END_OF_PACKET | INSERT_FCS;
-        let len = len as u64;
-        [address, len | command | insert | len << PAYLOAD_SHIFT]
+        let mut command = TYPE_DATA | EXTENDED | INSERT_FCS;
+        if piece.is_last {
+            command |= END_OF_PACKET;
+        }
+        if offload.vlan.is_some() {
+            command |= INSERT_TAG;
+        }
+        if offload.checksum.is_some() {
+            command |= INSERT_TRANSPORT;
+        }
+        let mut length = piece.frame as u64;
+        if let Some(segments) = offload.segments {
+            length = segments.payload.into();
+            command |= SEGMENT;
+            if offload.checksum.is_some_and(|checksum| checksum.is_ipv4) {
+                command |= INSERT_IPV4;
+            }
+        }
+        [piece.address, piece.len as u64 | command | length << LENGTH_SHIFT]
     }
 }

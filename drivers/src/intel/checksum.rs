@@ -1,6 +1,8 @@
 //! Where the checksum of a frame is, and whether it is right when the device did not say.
 
+use core::num::NonZeroU16;
 use core::ops::Range;
+use unikernel::nic::VlanId;
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
@@ -22,7 +24,18 @@ pub(crate) struct Checked {
     pub(crate) failed: bool,
 }
 
-/// Where a device is to fill in a TCP or UDP checksum. Offsets are in bytes from the frame's start.
+/// What a device is to do to a frame it sends. Offsets are in bytes from the frame's start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Offload {
+    /// Fill in a checksum.
+    pub(crate) checksum: Option<TransmitChecksum>,
+    /// Cut the packet, which has a checksum to fill in, into several.
+    pub(crate) segments: Option<Segments>,
+    /// Insert a tag of this VLAN.
+    pub(crate) vlan: Option<VlanId>,
+}
+
+/// Where a device is to fill in a TCP or UDP checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TransmitChecksum {
     /// The transport header, where summing starts.
@@ -33,6 +46,17 @@ pub(crate) struct TransmitChecksum {
     pub(crate) is_tcp: bool,
     /// Over IPv4, else IPv6.
     pub(crate) is_ipv4: bool,
+}
+
+/// How a device is to cut a TCP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Segments {
+    /// Length of the headers, which every segment gets: Ethernet, IP and TCP.
+    pub(crate) headers: u8,
+    /// Length of all the payload.
+    pub(crate) payload: u32,
+    /// Payload of each segment but the last.
+    pub(crate) size: NonZeroU16,
 }
 
 /// A TCP or UDP packet in a frame.
@@ -75,19 +99,53 @@ fn transport(frame: &[u8]) -> Option<Transport> {
     whole.then_some(Transport { is_ipv4, protocol, range: start..end, field, addresses })
 }
 
-impl TransmitChecksum {
-    /// Prepares `frame` for a device that fills in its checksum: what it starts from, the sum over
-    /// the pseudo header, takes the checksum's place. `None` for anything but TCP and UDP.
-    pub(crate) fn prepare(frame: &mut [u8]) -> Option<Self> {
-        let packet = transport(frame)?;
-        let sum = fold(pseudo_header(frame, &packet));
-        frame[packet.field..packet.field + 2].copy_from_slice(&sum.to_be_bytes());
-        Some(Self {
-            start: packet.range.start as u8,
-            field: packet.field as u8,
-            is_tcp: packet.protocol == TCP,
-            is_ipv4: packet.is_ipv4,
-        })
+impl Offload {
+    /// Prepares `frame` for a device that fills in its checksum and, with `segment`, cuts it: what the checksum
+    /// starts from, the sum over the pseudo header, takes its place. `None` if `frame` is to be cut and is no TCP
+    /// packet.
+    pub(crate) fn prepare(
+        frame: &mut [u8],
+        segment: Option<NonZeroU16>,
+        vlan: Option<VlanId>,
+    ) -> Option<Self> {
+        let packet = transport(frame);
+        let segments = match (segment, &packet) {
+            (None, _) => None,
+            (Some(size), Some(packet)) if packet.protocol == TCP => Some(packet.cut(frame, size)?),
+            (Some(_), _) => return None,
+        };
+        let checksum = packet.map(|packet| {
+            // The length differs from segment to segment: the device adds it.
+            let len = if segments.is_some() { 0 } else { packet.range.len() };
+            let sum = fold(pseudo_header(frame, &packet, len));
+            frame[packet.field..packet.field + 2].copy_from_slice(&sum.to_be_bytes());
+            packet.checksum()
+        });
+        Some(Self { checksum, segments, vlan })
+    }
+}
+
+impl Transport {
+    fn checksum(&self) -> TransmitChecksum {
+        TransmitChecksum {
+            start: self.range.start as u8,
+            field: self.field as u8,
+            is_tcp: self.protocol == TCP,
+            is_ipv4: self.is_ipv4,
+        }
+    }
+
+    /// Clears the fields of the network header that differ from segment to segment (8254x manual, 3.5.6).
+    fn cut(&self, frame: &mut [u8], size: NonZeroU16) -> Option<Segments> {
+        let header = usize::from(frame[self.range.start + 12] >> 4) * 4;
+        let headers = self.range.start + header;
+        let payload = self.range.end.checked_sub(headers)?;
+        let lengths = if self.is_ipv4 { NETWORK + 2 } else { NETWORK + 4 };
+        frame[lengths..lengths + 2].fill(0);
+        if self.is_ipv4 {
+            frame[NETWORK + 10..NETWORK + 12].fill(0);
+        }
+        Some(Segments { headers: u8::try_from(headers).ok()?, payload: payload as u32, size })
     }
 }
 
@@ -109,7 +167,8 @@ pub(crate) fn is_good(frame: &[u8], checked: Checked) -> bool {
 fn transport_is_good(frame: &[u8]) -> bool {
     let Some(packet) = transport(frame) else { return true };
     let unused = packet.is_ipv4 && packet.protocol == UDP && be16(frame, packet.field) == Some(0);
-    unused || fold(pseudo_header(frame, &packet) + sum(&frame[packet.range.clone()])) == 0xffff
+    let pseudo = pseudo_header(frame, &packet, packet.range.len());
+    unused || fold(pseudo + sum(&frame[packet.range.clone()])) == 0xffff
 }
 
 fn ipv4_header(frame: &[u8]) -> Option<Range<usize>> {
@@ -119,9 +178,8 @@ fn ipv4_header(frame: &[u8]) -> Option<Range<usize>> {
 }
 
 /// RFC 9293, 3.1; RFC 8200, 8.1.
-fn pseudo_header(frame: &[u8], packet: &Transport) -> u32 {
-    let len = packet.range.len() as u32;
-    sum(&frame[packet.addresses.clone()]) + u32::from(packet.protocol) + len
+fn pseudo_header(frame: &[u8], packet: &Transport, len: usize) -> u32 {
+    sum(&frame[packet.addresses.clone()]) + u32::from(packet.protocol) + len as u32
 }
 
 /// Sum of big-endian 16-bit words (RFC 1071), not folded. Cannot overflow for what fits a buffer.
@@ -167,7 +225,7 @@ mod tests {
 
     /// What the device does.
     fn finish(frame: &mut [u8]) {
-        let place = TransmitChecksum::prepare(frame).unwrap();
+        let place = Offload::prepare(frame, None, None).unwrap().checksum.unwrap();
         let end = transport(frame).unwrap().range.end;
         let sum = !fold(sum(&frame[place.start.into()..end]));
         let field = usize::from(place.field);
@@ -198,7 +256,7 @@ mod tests {
         frame[18..20].copy_from_slice(&25u16.to_be_bytes());
         frame[20] = TCP;
         frame[22..54].iter_mut().enumerate().for_each(|(i, byte)| *byte = i as u8);
-        let place = TransmitChecksum::prepare(&mut frame).unwrap();
+        let place = Offload::prepare(&mut frame, None, None).unwrap().checksum.unwrap();
         assert_eq!((place.start, place.field), (54, 70));
         assert!(place.is_tcp && !place.is_ipv4);
         finish(&mut frame);
@@ -223,7 +281,7 @@ mod tests {
         let mut arp = alloc::vec![0; 42];
         arp[12..14].copy_from_slice(&[0x08, 0x06]);
         assert!(is_good(&arp, NONE));
-        assert!(TransmitChecksum::prepare(&mut arp).is_none());
+        assert_eq!(Offload::prepare(&mut arp, None, None), Some(Offload::default()));
         for len in 0..14 {
             assert!(is_good(&alloc::vec![0; len], NONE));
         }
@@ -235,13 +293,13 @@ mod tests {
         for len in 0..frame.len() {
             let mut cut = frame[..len].to_vec();
             is_good(&cut, NONE);
-            assert!(TransmitChecksum::prepare(&mut cut).is_none());
+            assert_eq!(Offload::prepare(&mut cut, None, None).unwrap().checksum, None);
         }
         for (at, value) in [(14, 0x4f), (14, 0x40), (16, 0xff), (17, 0), (38, 0xff)] {
             let mut lying = frame.clone();
             lying[at] = value;
             is_good(&lying, NONE);
-            TransmitChecksum::prepare(&mut lying);
+            Offload::prepare(&mut lying, None, None);
         }
     }
 }

@@ -1,23 +1,30 @@
 //! The driver: what is the same for all families. What a family does to registers is its [`Hardware`].
 //!
-//! Receive buffers are used in place, one for each frame: 2048 bytes hold any frame the device lets
-//! through while long packets are off. Nothing per packet touches a register; a batch costs a tail
-//! write in each direction, and a wake-up four accesses more.
+//! Receive buffers are used in place, one for each frame: they hold any frame that the interface's MTU
+//! allows. Nothing per packet touches a register; a batch costs a tail write in each direction, and a
+//! wake-up four accesses more.
 
 use super::{
-    MAX_FRAME, ReceiveFormat, ReceiveRing, TransmitChecksum, TransmitFormat, TransmitRing,
+    Descriptors, Offload, ReceiveFormat, ReceiveRing, Table, TransmitFormat, TransmitRing,
+    buffer_size,
 };
 use crate::Error;
-use unikernel::dma::{Pool, RxBuffer, TxBuffer};
+use alloc::vec::Vec;
+use core::num::NonZeroU16;
+use unikernel::dma::{MAX_RUN, Pool, RxBuffer, TxBuffer};
 use unikernel::irq::Interrupt;
 use unikernel::mmio::Mmio;
-use unikernel::nic::{Capabilities, Checksums, Link, Nic, Statistics};
-use unikernel::pci::{Device, PciAddress, Signalling};
+use unikernel::nic::{
+    Capabilities, Checksums, Link, Nic, ResetError, Segmentation, Settings, Statistics,
+};
+use unikernel::pci::{Device, PciAddress, Vector};
 
 /// What the driver does to registers.
 pub(crate) trait Hardware: Sized + 'static {
     /// Name of the family, for people.
     const FAMILY: &'static str;
+    /// Most receive queues that it can spread flows over.
+    const QUEUES: usize = 1;
     /// Receive descriptors.
     type Receive: ReceiveFormat;
     /// Transmit descriptors.
@@ -39,20 +46,33 @@ pub(crate) trait Hardware: Sized + 'static {
     /// found instead.
     fn mac(&mut self) -> Result<[u8; 6], [u8; 6]>;
 
+    /// MSI-X table entries it can use for so many receive queues; it gets fewer, MSI or INTx where there are not as
+    /// many.
+    fn entries(_queues: usize) -> u16 {
+        1
+    }
+
     /// Lets the MAC follow the PHY, which negotiates by itself.
     fn enable_link(&mut self);
 
     /// The link as it is now; down when the device is gone.
     fn link(&self) -> Link;
 
-    /// Receives into `ring` from now on: frames to the station address, and broadcasts.
-    fn enable_receive(&mut self, ring: u64, bytes: usize, tail: usize);
+    /// After a reset, before there are rings: which frames to receive, beside those to the station address and
+    /// broadcasts, and what to do to them. Buffers have `buffer` bytes: a power of two from 2 KiB to 16 KiB.
+    fn configure(&mut self, settings: &Settings, buffer: usize);
 
-    /// Transmits from `ring` from now on.
-    fn enable_transmit(&mut self, ring: u64, bytes: usize);
+    /// Lets frames to multicast groups through: those in the table and no others.
+    fn set_multicast(&mut self, table: &Table);
+
+    /// Receives into the rings of the queues from now on.
+    fn enable_receive(&mut self, queues: &[Descriptors]);
+
+    /// Transmits from a ring from now on.
+    fn enable_transmit(&mut self, ring: Descriptors);
 
     /// Sets up throttling, and how the device raises its interrupt.
-    fn route_interrupts(&mut self, signalling: Signalling);
+    fn route_interrupts(&mut self, vector: &Vector);
 
     /// Raises no interrupt.
     fn mask_interrupts(&self);
@@ -64,8 +84,8 @@ pub(crate) trait Hardware: Sized + 'static {
     /// Acknowledges what was raised; all must be masked. Tells whether the link changed.
     fn take_causes(&self) -> bool;
 
-    /// Gives the device the receive descriptors before `tail`.
-    fn set_receive_tail(&self, tail: usize);
+    /// Gives the device the receive descriptors of a queue before `tail`.
+    fn set_receive_tail(&self, queue: usize, tail: usize);
 
     /// Gives the device the transmit descriptors before `tail`.
     fn set_transmit_tail(&self, tail: usize);
@@ -74,24 +94,51 @@ pub(crate) trait Hardware: Sized + 'static {
     fn take_errors(&mut self) -> (u64, u64);
 }
 
-/// Descriptors in each ring. At gigabit speed 512 full frames are 6 ms of traffic: what the driver
-/// may be late.
+/// Descriptors in a ring. At gigabit speed 512 full frames are 6 ms of traffic: what the driver may be late. Several
+/// receive queues share them.
 const DESCRIPTORS: usize = 512;
-/// Descriptors start on 16-byte boundaries and come in multiples of 128 bytes (RDLEN).
+/// Receive descriptors that a queue has in any case.
+const FEWEST: usize = 128;
+/// Memory that receive buffers may take unless that makes a ring too short.
+const BUFFERS: usize = 1 << 20;
+/// Descriptors start on 16-byte boundaries, on 128-byte ones with some, and come in multiples of 128 bytes (RDLEN).
 const RING_ALIGN: usize = 128;
 
 struct Rings<H: Hardware> {
-    receive: ReceiveRing<H::Receive>,
+    /// One for each queue.
+    receive: Vec<ReceiveRing<H::Receive>>,
     transmit: TransmitRing<H::Transmit>,
+}
+
+impl<H: Hardware> Rings<H> {
+    fn new(pool: &'static Pool, settings: &Settings) -> Result<Self, unikernel::dma::Error> {
+        let queues = settings.queues.get().min(H::QUEUES);
+        let count = (BUFFERS / buffer_size(settings)).min(DESCRIPTORS) / queues;
+        let count = (count.max(FEWEST) + 1).next_power_of_two() / 2;
+        let receive = || ReceiveRing::new(pool, count, RING_ALIGN, settings);
+        Ok(Self {
+            receive: (0..queues).map(|_| receive()).collect::<Result<_, _>>()?,
+            transmit: TransmitRing::new(pool, DESCRIPTORS, RING_ALIGN)?,
+        })
+    }
+
+    fn restart(&mut self) {
+        self.receive.iter_mut().for_each(ReceiveRing::restart);
+        self.transmit.restart();
+    }
 }
 
 /// The driver of one device.
 pub(crate) struct Driver<H: Hardware> {
     device: Device,
     hardware: H,
-    interrupt: Interrupt,
+    settings: Settings,
+    groups: Vec<[u8; 6]>,
+    vector: Vector,
     /// `None` once stopped.
     rings: Option<Rings<H>>,
+    /// The receive queue whose turn it is.
+    queue: usize,
     mac: [u8; 6],
     link: Link,
     /// The device's interrupts are on.
@@ -103,34 +150,50 @@ pub(crate) struct Driver<H: Hardware> {
 
 impl<H: Hardware> Driver<H> {
     /// Resets the device, whatever state it is in, and starts it.
-    pub(crate) fn start(device: Device, pool: &'static Pool) -> Result<Self, Error> {
+    pub(crate) fn start(
+        device: Device,
+        pool: &'static Pool,
+        settings: &Settings,
+    ) -> Result<Self, Error> {
         let address = device.address();
-        let dma = |error| Error::Dma(address, error);
         let mut hardware = H::new(device.bar(0)?, address)?;
         hardware.reset().map_err(|()| Error::Reset(address))?;
         let mac = hardware.mac().map_err(|mac| Error::NoAddress(address, mac))?;
 
-        let receive = ReceiveRing::new(pool, DESCRIPTORS, RING_ALIGN).map_err(dma)?;
-        let transmit = TransmitRing::new(pool, DESCRIPTORS, RING_ALIGN).map_err(dma)?;
-        let vector = device.enable_interrupt()?;
-        device.enable_bus_master();
-        hardware.enable_link();
-        hardware.enable_receive(receive.device_address(), receive.bytes(), receive.tail());
-        hardware.enable_transmit(transmit.device_address(), transmit.bytes());
-        hardware.route_interrupts(vector.signalling);
-        // What was counted before is nobody's.
-        hardware.take_errors();
-        Ok(Self {
-            link: hardware.link(),
+        let rings = Rings::new(pool, settings).map_err(|error| Error::Dma(address, error))?;
+        let vector = device.enable_interrupts(H::entries(rings.receive.len()))?;
+        let mut driver = Self {
             device,
             hardware,
-            interrupt: vector.interrupt,
-            rings: Some(Rings { receive, transmit }),
+            settings: *settings,
+            groups: Vec::new(),
+            vector,
+            rings: Some(rings),
+            queue: 0,
             mac,
+            link: Link::default(),
             armed: false,
             blocked: false,
             statistics: Statistics::default(),
-        })
+        };
+        driver.bring_up();
+        // What was counted before is nobody's.
+        driver.hardware.take_errors();
+        Ok(driver)
+    }
+
+    /// From a device that was reset, and rings that start over, to one that receives and transmits.
+    fn bring_up(&mut self) {
+        let Some(rings) = &self.rings else { return };
+        let queues: Vec<_> = rings.receive.iter().map(ReceiveRing::descriptors).collect();
+        self.device.enable_bus_master();
+        self.hardware.enable_link();
+        self.hardware.configure(&self.settings, buffer_size(&self.settings));
+        self.hardware.set_multicast(&Table::of_groups(&self.groups));
+        self.hardware.enable_receive(&queues);
+        self.hardware.enable_transmit(rings.transmit.descriptors());
+        self.hardware.route_interrupts(&self.vector);
+        self.link = self.hardware.link();
     }
 
     fn disarm(&mut self) {
@@ -154,19 +217,26 @@ impl<H: Hardware> Nic for Driver<H> {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            max_frame: MAX_FRAME,
+            max_frame: self.settings.max_frame(),
             receive_checksums: Checksums { ipv4: true, tcp: true, udp: true },
             transmit_checksums: Checksums { ipv4: false, tcp: true, udp: true },
+            segmentation: Some(Segmentation { max_frame: MAX_RUN }),
         }
     }
 
     fn receive(&mut self) -> Option<RxBuffer> {
         let rings = self.rings.as_mut()?;
-        let frame = rings.receive.receive(&mut self.statistics);
-        if frame.is_some() && self.armed {
-            self.disarm();
+        for _ in 0..rings.receive.len() {
+            let frame = rings.receive[self.queue].receive(&mut self.statistics);
+            if frame.is_some() {
+                if self.armed {
+                    self.disarm();
+                }
+                return frame;
+            }
+            self.queue = (self.queue + 1) % rings.receive.len();
         }
-        frame
+        None
     }
 
     fn transmit_ready(&mut self) -> bool {
@@ -175,14 +245,17 @@ impl<H: Hardware> Nic for Driver<H> {
         !self.blocked
     }
 
-    fn transmit(&mut self, mut frame: TxBuffer, len: usize) {
-        if !self.transmit_ready() || len > MAX_FRAME || len > frame.len() {
+    fn transmit(&mut self, mut frame: TxBuffer, len: usize, segment: Option<NonZeroU16>) {
+        let max = if segment.is_some() { MAX_RUN } else { self.settings.max_frame() };
+        let fits = self.transmit_ready() && len <= max.min(frame.len());
+        let vlan = self.settings.vlan;
+        let offload = fits.then(|| Offload::prepare(&mut frame[..len], segment, vlan)).flatten();
+        let (Some(offload), Some(rings)) = (offload, &mut self.rings) else {
             self.statistics.transmit_dropped += 1;
             return;
-        }
-        let checksum = TransmitChecksum::prepare(&mut frame[..len]);
-        if let (Some(rings), Ok(stream)) = (&mut self.rings, frame.into_stream(len)) {
-            rings.transmit.send(stream, len, checksum);
+        };
+        if let Ok(stream) = frame.into_stream(len) {
+            rings.transmit.send(stream, len, &offload);
             self.statistics.transmitted += 1;
             self.statistics.transmitted_bytes += len as u64;
         }
@@ -193,14 +266,18 @@ impl<H: Hardware> Nic for Driver<H> {
         if let Some(tail) = rings.transmit.flush() {
             self.hardware.set_transmit_tail(tail);
         }
-        if let Some(tail) = rings.receive.flush() {
-            self.hardware.set_receive_tail(tail);
+        for (queue, ring) in rings.receive.iter_mut().enumerate() {
+            if let Some(tail) = ring.flush() {
+                self.hardware.set_receive_tail(queue, tail);
+            }
         }
+        // Each batch begins with another queue: a flooded one does not keep the others waiting.
+        self.queue = (self.queue + 1) % rings.receive.len();
     }
 
     fn arm(&mut self) -> bool {
         let Some(rings) = &mut self.rings else { return true };
-        let raised = self.interrupt.take();
+        let raised = self.vector.interrupt.take();
         self.statistics.interrupts += u64::from(raised);
         if self.armed && raised {
             self.hardware.mask_interrupts();
@@ -213,18 +290,48 @@ impl<H: Hardware> Nic for Driver<H> {
             // A frame that completed since the causes were taken has raised its cause again, and
             // unmasking a raised cause interrupts.
             self.hardware.unmask_interrupts(self.blocked);
-            self.interrupt.unmask();
+            self.vector.interrupt.unmask();
             self.armed = true;
         }
         let has_room_again = self.blocked && rings.transmit.is_ready();
-        if rings.receive.is_pending() || has_room_again {
+        if rings.receive.iter().any(ReceiveRing::is_pending) || has_room_again {
             self.disarm();
         }
         self.armed
     }
 
     fn interrupt(&self) -> Interrupt {
-        self.interrupt.clone()
+        self.vector.interrupt.clone()
+    }
+
+    fn accept_multicast(&mut self, groups: &[[u8; 6]]) {
+        self.groups = groups.to_vec();
+        if self.rings.is_some() {
+            self.hardware.set_multicast(&Table::of_groups(groups));
+        }
+    }
+
+    fn reset(&mut self) -> Result<(), ResetError> {
+        if self.rings.is_none() {
+            return Err(ResetError::Stopped);
+        }
+        // Counters go with the reset.
+        self.statistics();
+        self.disarm();
+        let ended = self.hardware.quiesce();
+        // From here on no request of the device passes that is still under way.
+        self.device.disable_bus_master();
+        if !ended && self.hardware.reset().is_err() {
+            let gone = self.hardware.is_gone();
+            self.stop();
+            return Err(if gone { ResetError::Gone } else { ResetError::Stuck });
+        }
+        if let Some(rings) = &mut self.rings {
+            rings.restart();
+        }
+        self.blocked = false;
+        self.bring_up();
+        Ok(())
     }
 
     fn gone(&self) -> bool {

@@ -6,22 +6,33 @@
 mod advanced;
 mod checksum;
 mod driver;
+mod filters;
 pub(crate) mod gigabit;
 mod receive;
 mod transmit;
 
 pub(crate) use advanced::{AdvancedReceive, AdvancedTransmit, ReceiveErrors};
-pub(crate) use checksum::{Checked, TransmitChecksum, is_good};
+pub(crate) use checksum::{Checked, Offload, TransmitChecksum, is_good};
 pub(crate) use driver::{Driver, Hardware};
-pub(crate) use receive::{Completion, ReceiveFormat, ReceiveRing};
-pub(crate) use transmit::{TransmitFormat, TransmitRing};
+pub(crate) use filters::Table;
+pub(crate) use receive::{Completion, ReceiveFormat, ReceiveRing, buffer_size};
+pub(crate) use transmit::{Piece, TransmitFormat, TransmitRing};
 
 use unikernel::time::now_ns;
 
 /// Ethernet header, and the shortest thing that can be called a frame.
 pub(crate) const ETHERNET_HEADER: usize = 14;
-/// Longest frame without jumbo frames, frame check sequence not included.
-pub(crate) const MAX_FRAME: usize = ETHERNET_HEADER + 1500;
+
+/// The descriptors of a ring, as its device is told of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Descriptors {
+    /// Device address.
+    pub(crate) address: u64,
+    /// Size in bytes.
+    pub(crate) bytes: usize,
+    /// The tail to start with.
+    pub(crate) tail: usize,
+}
 
 /// Looks until `condition` holds; `false` if it does not within `microseconds`. For waits that
 /// hardware bounds by microseconds and virtual hardware by nothing.

@@ -12,12 +12,12 @@
 //! ```
 
 use super::checksum::{self, Checked};
-use super::{ETHERNET_HEADER, MAX_FRAME};
+use super::{Descriptors, ETHERNET_HEADER};
 use alloc::vec::Vec;
 use core::marker::PhantomData;
 use core::sync::atomic::{Ordering, fence};
 use unikernel::dma::{Coherent, Error, FromDevice, Pool, RxBuffer, SLOT_SIZE, Stream};
-use unikernel::nic::Statistics;
+use unikernel::nic::{Settings, Statistics, VlanId};
 
 /// Most descriptors one call looks at, should a device complete nothing but garbage.
 const PATIENCE: usize = 64;
@@ -32,6 +32,8 @@ pub(crate) struct Completion {
     pub(crate) is_bad: bool,
     /// Checksums the device verified.
     pub(crate) checked: Checked,
+    /// The VLAN tag that the device took out of the frame.
+    pub(crate) tag: Option<u16>,
 }
 
 /// A receive descriptor of two quadwords, the first of which takes the buffer's address.
@@ -49,6 +51,11 @@ pub(crate) struct ReceiveRing<F> {
     /// Two elements a descriptor.
     ring: Coherent<u64>,
     buffers: Vec<Stream<FromDevice>>,
+    /// Size of each.
+    buffer: usize,
+    /// Longest frame that is one.
+    max_frame: usize,
+    vlan: Option<VlanId>,
     /// The next descriptor to look at.
     next: usize,
     /// `next` when the device was last told.
@@ -59,32 +66,54 @@ pub(crate) struct ReceiveRing<F> {
 }
 
 impl<F: ReceiveFormat> ReceiveRing<F> {
-    /// `count` descriptors, a power of two, each with a buffer.
-    pub(crate) fn new(pool: &'static Pool, count: usize, align: usize) -> Result<Self, Error> {
+    /// `count` descriptors, a power of two, each with a buffer for frames as `settings` allow.
+    pub(crate) fn new(
+        pool: &'static Pool,
+        count: usize,
+        align: usize,
+        settings: &Settings,
+    ) -> Result<Self, Error> {
         let ring = pool.coherent(2 * count, align)?;
+        let buffer = buffer_size(settings);
         let mut buffers = Vec::with_capacity(count);
         for _ in 0..count {
-            let bytes = count * SLOT_SIZE;
-            buffers.push(pool.receive_stream().ok_or(Error::Exhausted { bytes })?);
+            let all = Error::Exhausted { bytes: count * buffer };
+            buffers.push(pool.receive_stream_of(buffer).map_err(|_| all)?);
         }
-        let format = PhantomData;
-        let mut ring = Self { pool, ring, buffers, next: 0, told: 0, skipping: false, format };
-        (0..count).for_each(|index| ring.post(index));
+        let mut ring = Self {
+            pool,
+            ring,
+            buffers,
+            buffer,
+            // A small MTU is about what is sent.
+            max_frame: settings.max_frame().max(Settings::default().max_frame()),
+            vlan: settings.vlan,
+            next: 0,
+            told: 0,
+            skipping: false,
+            format: PhantomData,
+        };
+        ring.restart();
         Ok(ring)
     }
 
-    /// Device address of the descriptors.
-    pub(crate) fn device_address(&self) -> u64 {
-        self.ring.device_address()
+    /// Gives every descriptor back to the device, what it completed included. It must not be using them.
+    pub(crate) fn restart(&mut self) {
+        (self.next, self.told, self.skipping) = (0, 0, false);
+        (0..self.buffers.len()).for_each(|index| self.post(index));
     }
 
-    /// Size of the descriptors in bytes.
-    pub(crate) fn bytes(&self) -> usize {
-        self.ring.len() * size_of::<u64>()
+    /// Where the descriptors are.
+    pub(crate) fn descriptors(&self) -> Descriptors {
+        Descriptors {
+            address: self.ring.device_address(),
+            bytes: self.ring.len() * size_of::<u64>(),
+            tail: self.tail(),
+        }
     }
 
-    /// The tail to start with.
-    pub(crate) fn tail(&self) -> usize {
+    /// The tail that leaves the device all descriptors but one.
+    fn tail(&self) -> usize {
         self.before(self.next)
     }
 
@@ -118,11 +147,15 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
             statistics.bad_frame += u64::from(completion.ends_frame);
             return None;
         }
-        if completion.is_bad || !(ETHERNET_HEADER..=MAX_FRAME).contains(&completion.len) {
+        if completion.is_bad || !(ETHERNET_HEADER..=self.max_frame).contains(&completion.len) {
             statistics.bad_frame += 1;
             return None;
         }
-        let Some(replacement) = self.pool.receive_stream() else {
+        if self.vlan.is_some_and(|vlan| !is_member(completion.tag, vlan)) {
+            statistics.other_vlan += 1;
+            return None;
+        }
+        let Ok(replacement) = self.pool.receive_stream_of(self.buffer) else {
             statistics.no_buffer += 1;
             return None;
         };
@@ -157,6 +190,20 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
     fn before(&self, index: usize) -> usize {
         index.wrapping_sub(1) & (self.buffers.len() - 1)
     }
+}
+
+/// Size of the buffers for frames as `settings` allow: a power of two of slots, and one of the sizes that every
+/// family can have. A VLAN tag that stays in a frame fits in as well.
+pub(crate) fn buffer_size(settings: &Settings) -> usize {
+    (settings.max_frame() + VLAN_TAG).next_power_of_two().max(SLOT_SIZE)
+}
+
+/// Type and tag.
+const VLAN_TAG: usize = 4;
+
+/// Whether a tag is of that VLAN; the rest of it is priority and drop eligibility (IEEE 802.1Q, 9.6).
+fn is_member(tag: Option<u16>, vlan: VlanId) -> bool {
+    tag.is_some_and(|tag| tag & 0xfff == vlan.get())
 }
 
 /// Marks the descriptors from `start` up to `end`, which may lie beyond the wrap.

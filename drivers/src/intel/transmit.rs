@@ -4,17 +4,16 @@
 //! on every [`REPORT_EVERY`]th. One report covers all descriptors before it, so completions cost one
 //! write-back and one look a batch.
 
-use super::checksum::TransmitChecksum;
+use super::Descriptors;
+use super::checksum::Offload;
 use super::receive::mark;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::marker::PhantomData;
-use unikernel::dma::{Coherent, Error, Pool, Stream, ToDevice};
+use unikernel::dma::{Coherent, Error, MAX_RUN, Pool, Stream, ToDevice};
 
 /// Descriptors a long batch may have without a report.
 const REPORT_EVERY: usize = 32;
-/// Descriptors one frame can take: a context and its data.
-const MOST_PER_FRAME: usize = 2;
 
 /// Transmit descriptors of two quadwords.
 pub(crate) trait TransmitFormat {
@@ -22,12 +21,27 @@ pub(crate) trait TransmitFormat {
     const REPORT: u64;
     /// In the second quadword: the report.
     const DONE: u64;
+    /// Longest piece of a frame that one descriptor takes.
+    const MAX_PIECE: usize;
 
-    /// Tells the device where the checksum of the frames that follow is.
-    fn context(checksum: TransmitChecksum) -> [u64; 2];
+    /// Tells the device what to do to the frames that follow; `None` if there is nothing that data
+    /// descriptors do not tell.
+    fn context(offload: &Offload) -> Option<[u64; 2]>;
 
-    /// A frame of `len` bytes at `address`; `has_checksum` as the last context says.
-    fn data(address: u64, len: usize, has_checksum: bool) -> [u64; 2];
+    /// A piece of a frame, to which is done what `offload` and the last context say.
+    fn data(piece: &Piece, offload: &Offload) -> [u64; 2];
+}
+
+/// What one data descriptor holds of a frame.
+pub(crate) struct Piece {
+    /// Device address.
+    pub(crate) address: u64,
+    /// Length in bytes.
+    pub(crate) len: usize,
+    /// Length of the whole frame.
+    pub(crate) frame: usize,
+    /// It ends the frame.
+    pub(crate) is_last: bool,
 }
 
 /// A ring of transmit descriptors and the frames they point to.
@@ -43,14 +57,19 @@ pub(crate) struct TransmitRing<F> {
     told: usize,
     /// The second quadword of the descriptor before `tail`.
     last: u64,
+    /// Descriptors filled since the last that asks for a report.
+    unreported: usize,
     /// Descriptors that ask for a report, oldest first.
     reports: VecDeque<usize>,
     /// The context the device has.
-    context: Option<TransmitChecksum>,
+    context: Option<[u64; 2]>,
     format: PhantomData<F>,
 }
 
 impl<F: TransmitFormat> TransmitRing<F> {
+    /// Descriptors one frame can take: a context and its pieces.
+    const MOST_PER_FRAME: usize = 1 + MAX_RUN.div_ceil(F::MAX_PIECE);
+
     /// `count` descriptors, a power of two.
     pub(crate) fn new(pool: &'static Pool, count: usize, align: usize) -> Result<Self, Error> {
         Ok(Self {
@@ -60,20 +79,28 @@ impl<F: TransmitFormat> TransmitRing<F> {
             head: 0,
             told: 0,
             last: 0,
+            unreported: 0,
             reports: VecDeque::with_capacity(count),
             context: None,
             format: PhantomData,
         })
     }
 
-    /// Device address of the descriptors.
-    pub(crate) fn device_address(&self) -> u64 {
-        self.ring.device_address()
+    /// Starts over with an empty ring. The device must not be using it.
+    pub(crate) fn restart(&mut self) {
+        self.frames.fill_with(|| None);
+        self.reports.clear();
+        (self.tail, self.head, self.told) = (0, 0, 0);
+        (self.last, self.unreported, self.context) = (0, 0, None);
     }
 
-    /// Size of the descriptors in bytes.
-    pub(crate) fn bytes(&self) -> usize {
-        self.ring.len() * size_of::<u64>()
+    /// Where the descriptors are.
+    pub(crate) fn descriptors(&self) -> Descriptors {
+        Descriptors {
+            address: self.ring.device_address(),
+            bytes: self.ring.len() * size_of::<u64>(),
+            tail: self.tail,
+        }
     }
 
     /// Whether a frame fits, after a look at reports if it is getting tight.
@@ -81,22 +108,31 @@ impl<F: TransmitFormat> TransmitRing<F> {
         if self.free() < self.frames.len() / 2 {
             self.reap();
         }
-        self.free() >= MOST_PER_FRAME
+        self.free() >= Self::MOST_PER_FRAME
     }
 
-    /// Queues a frame of `len` bytes. There must be room.
-    pub(crate) fn send(
-        &mut self,
-        frame: Stream<ToDevice>,
-        len: usize,
-        checksum: Option<TransmitChecksum>,
-    ) {
-        if checksum.is_some() && checksum != self.context {
-            self.context = checksum;
-            self.push(checksum.map_or([0; 2], F::context), None);
+    /// Queues a frame of `len` bytes, at most a run. There must be room.
+    pub(crate) fn send(&mut self, frame: Stream<ToDevice>, len: usize, offload: &Offload) {
+        if let Some(context) = F::context(offload)
+            && self.context != Some(context)
+        {
+            self.context = Some(context);
+            self.push(context, false);
         }
-        let words = F::data(frame.device_address(), len, checksum.is_some());
-        self.push(words, Some(frame));
+        // Pieces of about the same length: what is left for the last one would else be too short for some devices.
+        let most = len.div_ceil(len.div_ceil(F::MAX_PIECE).max(1));
+        let mut at = 0;
+        while len - at > most {
+            let address = frame.device_address() + at as u64;
+            let piece = Piece { address, len: most, frame: len, is_last: false };
+            self.push(F::data(&piece, offload), false);
+            at += most;
+        }
+        let address = frame.device_address() + at as u64;
+        let piece = Piece { address, len: len - at, frame: len, is_last: true };
+        let index = self.tail;
+        self.push(F::data(&piece, offload), true);
+        self.frames[index] = Some(frame);
     }
 
     /// The tail to write, if frames were queued since the last call.
@@ -130,11 +166,12 @@ impl<F: TransmitFormat> TransmitRing<F> {
         mark(&self.ring, start, self.head);
     }
 
-    fn push(&mut self, [low, high]: [u64; 2], frame: Option<Stream<ToDevice>>) {
+    fn push(&mut self, [low, high]: [u64; 2], ends_frame: bool) {
         let index = self.tail;
         self.ring.write(2 * index, low);
-        self.frames[index] = frame;
-        if (index + 1).is_multiple_of(REPORT_EVERY) {
+        self.unreported += 1;
+        // Only the last descriptor of a frame may ask.
+        if ends_frame && self.unreported >= REPORT_EVERY {
             self.report_at(index, high);
         } else {
             self.ring.write(2 * index + 1, high);
@@ -145,6 +182,7 @@ impl<F: TransmitFormat> TransmitRing<F> {
 
     fn report_at(&mut self, index: usize, high: u64) {
         self.last = high | F::REPORT;
+        self.unreported = 0;
         self.ring.write(2 * index + 1, self.last);
         self.reports.push_back(index);
     }

@@ -3,12 +3,13 @@
 use super::registers::*;
 use crate::Error;
 use crate::intel::{
-    AdvancedReceive, AdvancedTransmit, Hardware, ReceiveErrors, is_station_address, wait_for,
+    AdvancedReceive, AdvancedTransmit, Descriptors, Hardware, ReceiveErrors, Table,
+    is_station_address, wait_for,
 };
 use core::marker::PhantomData;
 use unikernel::mmio::Mmio;
-use unikernel::nic::Link;
-use unikernel::pci::{Error as PciError, PciAddress, Signalling};
+use unikernel::nic::{Link, Settings};
+use unikernel::pci::{Error as PciError, PciAddress, Signalling, Vector};
 
 /// Master requests end within this after CTRL.PCIe Master Disable was set, or something is wrong
 /// (5.2.5.3.2).
@@ -145,18 +146,26 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         Link { up: true, speed, full_duplex: true }
     }
 
-    /// Receive initialisation (4.6.7).
-    fn enable_receive(&mut self, ring: u64, bytes: usize, tail: usize) {
+    fn configure(&mut self, _settings: &Settings, _buffer: usize) {
         self.set_filters();
         self.set_receive_path();
-        self.enable_receive_queue(0, ring, bytes);
+    }
+
+    fn set_multicast(&mut self, table: &Table) {
+        table.write(&self.registers, receive::MTA);
+    }
+
+    /// Receive initialisation (4.6.7).
+    fn enable_receive(&mut self, queues: &[Descriptors]) {
+        let ring = &queues[0];
+        self.enable_receive_queue(0, ring.address, ring.bytes);
         self.start_receive();
         // The tail comes after the enable.
-        self.set_receive_tail(tail);
+        self.set_receive_tail(0, ring.tail);
     }
 
     /// Transmit initialisation (4.6.8).
-    fn enable_transmit(&mut self, ring: u64, bytes: usize) {
+    fn enable_transmit(&mut self, ring: Descriptors) {
         let r = &self.registers;
         for buffer in 0..8 {
             let kib = if buffer == 0 { TRANSMIT_BUFFER_KIB } else { 0 };
@@ -165,9 +174,9 @@ impl<M: Mac> Hardware for Ixgbe<M> {
             r.write32(transmit::TXPBTHRESH + 4 * buffer, threshold);
         }
         r.write32(transmit::DTXMXSZRQ, transmit::DTXMXSZRQ_MOST);
-        r.write32(transmit::TDBAL, ring as u32);
-        r.write32(transmit::TDBAH, (ring >> 32) as u32);
-        r.write32(transmit::TDLEN, bytes as u32);
+        r.write32(transmit::TDBAL, ring.address as u32);
+        r.write32(transmit::TDBAH, (ring.address >> 32) as u32);
+        r.write32(transmit::TDLEN, ring.bytes as u32);
         r.write32(transmit::TDWBAL, 0);
         r.write32(transmit::TDH, 0);
         r.write32(transmit::TDT, 0);
@@ -178,9 +187,9 @@ impl<M: Mac> Hardware for Ixgbe<M> {
 
     /// Throttling, and which vector a cause uses (7.3.4). Causes are masked and acknowledged by the
     /// driver, the same way for MSI-X, MSI and the pin.
-    fn route_interrupts(&mut self, signalling: Signalling) {
+    fn route_interrupts(&mut self, vector: &Vector) {
         let r = &self.registers;
-        let uses_msi_x = signalling == Signalling::MsiX;
+        let uses_msi_x = vector.signalling == Signalling::MsiX;
         let modes = interrupt::GPIE_MULTIPLE_MSIX | interrupt::GPIE_PBA_SUPPORT;
         r.write32(interrupt::GPIE, if uses_msi_x { modes } else { 0 });
         r.write32(interrupt::EIAC, 0);
@@ -204,7 +213,7 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         self.registers.read32(interrupt::EICR) & interrupt::LSC != 0
     }
 
-    fn set_receive_tail(&self, tail: usize) {
+    fn set_receive_tail(&self, _: usize, tail: usize) {
         self.registers.write32(receive::RDT, tail as u32);
     }
 
@@ -307,9 +316,6 @@ impl<M: Mac> Ixgbe<M> {
     /// Unicast to the station address, and broadcasts.
     fn set_filters(&self) {
         let r = &self.registers;
-        for word in 0..receive::MTA_WORDS {
-            r.write32(receive::MTA + 4 * word, 0);
-        }
         for word in 0..receive::VFTA_WORDS {
             r.write32(receive::VFTA + 4 * word, 0);
         }

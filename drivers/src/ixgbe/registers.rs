@@ -141,7 +141,6 @@ pub(super) mod receive {
     pub(crate) const MCSTCTRL_MFE: u32 = 1 << 2;
     /// Multicast table array: 128 words.
     pub(crate) const MTA: usize = 0x5200;
-    pub(crate) const MTA_WORDS: usize = 128;
     pub(crate) const VLNCTRL: usize = 0x5088;
     /// EtherType of a tag.
     pub(crate) const VLNCTRL_VET: u32 = 0x8100;

@@ -17,8 +17,9 @@ mod transmit;
 mod transport;
 
 use crate::Error;
-use crate::intel::{ETHERNET_HEADER, MAX_FRAME, TransmitChecksum, is_station_address};
+use crate::intel::{ETHERNET_HEADER, Offload, is_station_address};
 use ::virtio::net::F;
+use core::num::NonZeroU16;
 use receive::ReceiveQueue;
 use registers::{NET_IDS, RECEIVE_QUEUE, TRANSMIT_QUEUE, VENDOR};
 use ring::Ring;
@@ -26,7 +27,7 @@ use transmit::TransmitQueue;
 use transport::Transport;
 use unikernel::dma::{self, Pool, RxBuffer, TxBuffer};
 use unikernel::irq::Interrupt;
-use unikernel::nic::{Capabilities, Checksums, Link, Nic, Statistics};
+use unikernel::nic::{Capabilities, Checksums, Link, Mtu, Nic, ResetError, Settings, Statistics};
 use unikernel::pci::{Device, Signalling};
 use unikernel::time::now_ns;
 
@@ -75,8 +76,19 @@ pub struct Virtio {
 
 impl Virtio {
     /// Resets the device, whatever state it is in, and starts it.
-    pub(crate) fn start(device: Device, pool: &'static Pool) -> Result<Self, Error> {
+    pub(crate) fn start(
+        device: Device,
+        pool: &'static Pool,
+        settings: &Settings,
+    ) -> Result<Self, Error> {
         let address = device.address();
+        let unsupported = |setting| Error::Unsupported { address, family: "virtio", setting };
+        if settings.vlan.is_some() {
+            return Err(unsupported("vlan="));
+        }
+        if settings.mtu > Mtu::ETHERNET {
+            return Err(unsupported("mtu= above 1500"));
+        }
         let dma = |error| Error::Dma(address, error);
         let mut transport = Transport::new(&device)?;
         if !transport.reset() {
@@ -87,8 +99,9 @@ impl Virtio {
         if !features.contains(F::MAC) || !is_station_address(mac) {
             return Err(Error::NoAddress(address, mac));
         }
-        let mtu = transport.mtu().map_or(MAX_FRAME, |mtu| ETHERNET_HEADER + usize::from(mtu));
-        let max_frame = mtu.min(MAX_FRAME);
+        let mtu =
+            transport.mtu().map_or(settings.max_frame(), |mtu| ETHERNET_HEADER + usize::from(mtu));
+        let max_frame = mtu.min(settings.max_frame());
 
         let vector = device.enable_interrupt()?;
         let signalling = vector.signalling;
@@ -186,6 +199,7 @@ impl Nic for Virtio {
             max_frame: self.max_frame,
             receive_checksums: Checksums { ipv4: true, tcp: true, udp: true },
             transmit_checksums: Checksums { ipv4: false, tcp: transmit, udp: transmit },
+            segmentation: None,
         }
     }
 
@@ -206,13 +220,14 @@ impl Nic for Virtio {
         !self.blocked
     }
 
-    fn transmit(&mut self, mut frame: TxBuffer, len: usize) {
+    fn transmit(&mut self, mut frame: TxBuffer, len: usize, _: Option<NonZeroU16>) {
         if !self.transmit_ready() || len > self.max_frame || len > frame.len() {
             self.statistics.transmit_dropped += 1;
             return;
         }
         let offload = self.features.contains(F::CSUM);
-        let checksum = offload.then(|| TransmitChecksum::prepare(&mut frame[..len])).flatten();
+        let prepared = offload.then(|| Offload::prepare(&mut frame[..len], None, None)).flatten();
+        let checksum = prepared.and_then(|offload| offload.checksum);
         if let (Some(queues), Ok(stream)) = (&mut self.queues, frame.into_stream(len)) {
             queues.transmit.send(stream, len, checksum);
             self.statistics.transmitted += 1;
@@ -259,6 +274,14 @@ impl Nic for Virtio {
 
     fn interrupt(&self) -> Interrupt {
         self.interrupt.clone()
+    }
+
+    /// Every device has to let through what it has no filter for.
+    fn accept_multicast(&mut self, _: &[[u8; 6]]) {}
+
+    fn reset(&mut self) -> Result<(), ResetError> {
+        self.stop();
+        Err(ResetError::Stuck)
     }
 
     fn gone(&self) -> bool {

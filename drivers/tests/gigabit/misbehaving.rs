@@ -55,7 +55,7 @@ fn dropping_the_driver_stops_it_and_the_device_starts_again() {
     assert_eq!(pool.statistics().slots_free, pool.statistics().slots);
     model.set_faults(Faults::default());
     let device = machine.root().enumerate().devices.remove(0);
-    let mut nic = drivers::probe(device, pool).unwrap();
+    let mut nic = drivers::probe(device, pool, &Settings::default()).unwrap();
     assert!(model.receive(&frame(9, 60)));
     assert_eq!(*nic.receive().unwrap(), frame(9, 60));
 }

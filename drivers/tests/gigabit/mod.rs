@@ -10,7 +10,7 @@ use crate::KIND;
 use model::{Faults, Model};
 use std::sync::Arc;
 use unikernel::dma::{Policy, Pool, fake};
-use unikernel::nic::Nic;
+use unikernel::nic::{Nic, Settings};
 use unikernel::pci::fake::{Card, Machine, Memory, Port};
 use unikernel::pci::{Device, PciAddress};
 
@@ -71,7 +71,7 @@ impl Rig {
     fn with(pool: usize, policy: Policy, offers: Offers) -> Self {
         let pool = fake::pool(pool, policy);
         let (machine, port, model, device) = plug(pool, Faults::default(), offers);
-        let nic = drivers::probe(device, pool).unwrap();
+        let nic = drivers::probe(device, pool, &Settings::default()).unwrap();
         let causes = match offers {
             Offers::MsiX => (1 << 20, 1 << 22),
             Offers::Msi | Offers::Pin => (1 << 7, 1 << 0),
@@ -87,7 +87,7 @@ impl Rig {
     fn queue(&mut self, frame: &[u8]) {
         let mut buffer = self.pool.transmit_buffer().unwrap();
         buffer[..frame.len()].copy_from_slice(frame);
-        self.nic.transmit(buffer, frame.len());
+        self.nic.transmit(buffer, frame.len(), None);
     }
 }
 

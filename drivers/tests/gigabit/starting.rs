@@ -8,7 +8,7 @@ fn probe(faults: Faults, set_up: impl FnOnce(&Model)) -> (Result<Box<dyn Nic>, E
     let before = pool.statistics().slots_free;
     let (_machine, _port, model, device) = plug(pool, faults, KIND.offers()[0]);
     set_up(&model);
-    let nic = drivers::probe(device, pool);
+    let nic = drivers::probe(device, pool, &Settings::default());
     (nic, before - pool.statistics().slots_free)
 }
 
@@ -46,7 +46,7 @@ fn a_device_that_stays_in_reset_is_an_error() {
 fn a_pool_too_small_names_the_remedy_and_keeps_its_memory() {
     let pool = fake::pool(512 << 10, Policy::Never);
     let (_machine, _port, _model, device) = plug(pool, Faults::default(), KIND.offers()[0]);
-    let error = drivers::probe(device, pool).err().unwrap();
+    let error = drivers::probe(device, pool, &Settings::default()).err().unwrap();
     assert!(error.to_string().contains("swiotlb="), "{error}");
     assert_eq!(pool.statistics().slots_free, pool.statistics().slots);
 }
@@ -58,7 +58,7 @@ fn an_unknown_device_is_named() {
     let device = machine.root().enumerate().devices.remove(0);
     assert!(drivers::is_nic(&device));
     let pool = fake::pool(1 << 20, Policy::Never);
-    let error = drivers::probe(device, pool).err().unwrap().to_string();
+    let error = drivers::probe(device, pool, &Settings::default()).err().unwrap().to_string();
     assert!(error.contains("8086:1533") && error.contains("0000:00:03.0"), "{error}");
 }
 

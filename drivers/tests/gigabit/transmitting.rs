@@ -1,6 +1,9 @@
 use super::*;
 use model::TDT;
 
+/// Descriptors that the longest frame takes: a context, and 64 KiB in pieces of 8 KiB.
+const MOST: usize = 1 + 8;
+
 #[test]
 fn frames_leave_as_they_were_with_one_doorbell_and_one_report_a_batch() {
     let mut rig = Rig::new();
@@ -31,7 +34,7 @@ fn a_full_ring_refuses_and_interrupts_when_there_is_room_again() {
         rig.queue(&frame(queued, 60));
         queued += 1;
     }
-    assert!((RING - 3..RING).contains(&queued), "{queued}");
+    assert!((RING - MOST..RING).contains(&queued), "{queued}");
     rig.queue(&frame(0, 60));
     assert_eq!(rig.nic.statistics().transmit_dropped, 1);
     rig.nic.flush();
@@ -123,7 +126,7 @@ fn a_ring_full_of_frames_with_contexts_is_sent_whole() {
         rig.queue(&packet(if queued % 2 == 0 { TCP } else { UDP }, &[queued as u8]));
         queued += 1;
     }
-    assert_eq!(queued, (RING - 1) / 2);
+    assert!(((RING - MOST) / 2..RING / 2).contains(&queued), "{queued}");
     rig.nic.flush();
     rig.model.transmit();
     let sent = rig.model.take_sent();
@@ -136,7 +139,7 @@ fn a_frame_longer_than_a_frame_may_be_is_dropped() {
     let mut rig = Rig::new();
     for len in [1515, 2048, 2049, usize::MAX] {
         let buffer = rig.pool.transmit_buffer().unwrap();
-        rig.nic.transmit(buffer, len);
+        rig.nic.transmit(buffer, len, None);
     }
     rig.queue(&frame(0, 1514));
     rig.nic.flush();

@@ -39,7 +39,7 @@ impl Rig {
     fn start(pool: usize, policy: Policy, traits: Traits, msi_x: bool) -> Self {
         let pool = fake::pool(pool, policy);
         let (machine, port, model, device) = plug(pool, traits, &Model::structures(), msi_x);
-        let nic = drivers::probe(device, pool).unwrap();
+        let nic = drivers::probe(device, pool, &Default::default()).unwrap();
         model.connect(nic.interrupt());
         Self { machine, port, model, pool, nic }
     }
@@ -55,7 +55,7 @@ impl Rig {
     fn queue(&mut self, frame: &[u8]) {
         let mut buffer = self.pool.transmit_buffer().unwrap();
         buffer[..frame.len()].copy_from_slice(frame);
-        self.nic.transmit(buffer, frame.len());
+        self.nic.transmit(buffer, frame.len(), None);
     }
 }
 

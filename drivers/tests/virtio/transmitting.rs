@@ -98,7 +98,7 @@ fn a_frame_longer_than_a_frame_may_be_is_dropped() {
     let mut rig = Rig::new();
     for len in [1515, 2048, 2049, usize::MAX] {
         let buffer = rig.pool.transmit_buffer().unwrap();
-        rig.nic.transmit(buffer, len);
+        rig.nic.transmit(buffer, len, None);
     }
     rig.queue(&frame(0, 1514));
     rig.nic.flush();

@@ -11,7 +11,7 @@ use embassy_futures::{select::select, yield_now};
 use embassy_time::{Duration, Instant, Timer};
 use migrate_agent::{Agent, Event, Marker, Registers, Slice, Unusable, registers};
 use unikernel::dma::{Policy, Pool};
-use unikernel::nic::Nic;
+use unikernel::nic::{Nic, Settings};
 use unikernel::pci::{Bridge, Device, Slot, SlotEvent, Vector, VendorCapability};
 
 use crate::app::App;
@@ -26,7 +26,7 @@ const LOGGING: Duration = Duration::from_millis(100);
 const NIC_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Starts the driver of a device.
-pub type Probe = fn(Device, &'static Pool) -> Result<Box<dyn Nic>, drivers::Error>;
+pub type Probe = fn(Device, &'static Pool, &Settings) -> Result<Box<dyn Nic>, drivers::Error>;
 
 /// What is around a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,7 @@ pub struct Port {
     app: App,
     bridge: Bridge,
     probe: Probe,
+    settings: Settings,
     slot: Option<Slot>,
     agent: Option<Agent<Capability>>,
     vector: Option<Vector>,
@@ -51,8 +52,15 @@ pub struct Port {
 }
 
 impl Port {
-    /// Takes a bridge over; `None` if there is nothing about it to watch.
-    pub fn new(app: &App, bridge: &Bridge, place: Place, probe: Probe) -> Option<Self> {
+    /// Takes a bridge over; `None` if there is nothing about it to watch. A NIC that comes is started by `probe` with
+    /// `settings`.
+    pub fn new(
+        app: &App,
+        bridge: &Bridge,
+        place: Place,
+        probe: Probe,
+        settings: Settings,
+    ) -> Option<Self> {
         let slot = Slot::new(bridge).unwrap_or_else(|error| {
             log::error!("slot: {error}: NICs cannot be plugged there");
             None
@@ -70,6 +78,7 @@ impl Port {
             app: app.clone(),
             bridge: bridge.clone(),
             probe,
+            settings,
             slot,
             agent,
             vector,
@@ -185,7 +194,7 @@ impl Port {
     }
 
     fn start(&mut self, device: Device) {
-        match (self.probe)(device, self.app.pool()) {
+        match (self.probe)(device, self.app.pool(), &self.settings) {
             Ok(nic) => {
                 let family = nic.family();
                 self.place.holds_nic = true;

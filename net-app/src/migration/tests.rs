@@ -1,5 +1,6 @@
 //! A port of a fake machine, the capability in it, and NICs that come and go.
 
+use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex};
 
 use embassy_futures::block_on;
@@ -7,7 +8,7 @@ use unikernel::dma::{RxBuffer, SLOT_SIZE, Stream, ToDevice, TxBuffer, fake};
 use unikernel::irq::{self, Interrupt};
 use unikernel::mmio::{Mmio, Width};
 use unikernel::net::{Addressing, Config, Stack};
-use unikernel::nic::{Capabilities, Checksums, Link, Statistics};
+use unikernel::nic::{Capabilities, Link, ResetError, Statistics};
 use unikernel::pci::fake::{Card, Machine, Memory};
 use unikernel::pci::{Error, HostBridge, PciAddress, Root};
 
@@ -95,7 +96,7 @@ struct QuietNic {
     interrupt: Interrupt,
 }
 
-fn start(_: Device, pool: &'static Pool) -> Result<Box<dyn Nic>, drivers::Error> {
+fn start(_: Device, pool: &'static Pool, _: &Settings) -> Result<Box<dyn Nic>, drivers::Error> {
     let slot = || pool.transmit_buffer()?.into_stream(SLOT_SIZE).ok();
     let ring = (0..16).map(|_| slot().expect("a slot")).collect();
     Ok(Box::new(QuietNic { ring, interrupt: irq::allocate().expect("an interrupt") }))
@@ -112,8 +113,7 @@ impl Nic for QuietNic {
         Link { up: true, speed: 1000, full_duplex: true }
     }
     fn capabilities(&self) -> Capabilities {
-        let none = Checksums::default();
-        Capabilities { max_frame: 1514, receive_checksums: none, transmit_checksums: none }
+        Capabilities { max_frame: 1514, ..Capabilities::default() }
     }
     fn receive(&mut self) -> Option<RxBuffer> {
         None
@@ -121,13 +121,17 @@ impl Nic for QuietNic {
     fn transmit_ready(&mut self) -> bool {
         true
     }
-    fn transmit(&mut self, _: TxBuffer, _: usize) {}
+    fn transmit(&mut self, _: TxBuffer, _: usize, _: Option<NonZeroU16>) {}
     fn flush(&mut self) {}
     fn arm(&mut self) -> bool {
         true
     }
     fn interrupt(&self) -> Interrupt {
         self.interrupt.clone()
+    }
+    fn accept_multicast(&mut self, _: &[[u8; 6]]) {}
+    fn reset(&mut self) -> Result<(), ResetError> {
+        Ok(())
     }
     fn gone(&self) -> bool {
         false
@@ -166,11 +170,12 @@ fn boot(policy: Policy, capable: bool) -> Fixture {
     let pool = fake::pool(1 << 20, policy);
     let config = Config { addressing: Addressing::Dhcp, gateway: None, seed: 1 };
     let app = App::new(Stack::new(pool, config), pool, Recorder::new(16));
-    app.stack().attach(start(topology.devices[0].clone(), pool).expect("a NIC"));
+    app.stack()
+        .attach(start(topology.devices[0].clone(), pool, &Settings::default()).expect("a NIC"));
     let bridge = &topology.bridges[0];
     assert_eq!(has_capability(bridge), capable);
     let place = Place { holds_nic: true, covered: capable };
-    let port = Port::new(&app, bridge, place, start).expect("a port");
+    let port = Port::new(&app, bridge, place, start, Settings::default()).expect("a port");
     Fixture { machine, slot, capability, app, port }
 }
 

@@ -1,14 +1,16 @@
 //! The NIC as smoltcp sees it: received buffers and transmit buffers as tokens, used in place.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::num::{NonZeroU16, NonZeroUsize};
 
-use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium};
+use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
 
-use crate::dma::{Pool, RxBuffer, TxBuffer};
+use crate::dma::{Pool, RxBuffer, SLOT_SIZE, TxBuffer};
 use crate::nic::Nic;
 
-/// Ethernet header and an IP MTU of 1500.
+/// Ethernet header and an IP MTU of 1500: what counts while there is no NIC.
 const MAX_FRAME: usize = 14 + 1500;
 
 /// Takes each received frame over once the stack is done with it.
@@ -41,11 +43,51 @@ pub(super) struct Device {
     /// Whether what is sent arrives anywhere. What is held back until it does need not be repeated.
     pub(super) link_up: bool,
     pool: &'static Pool,
-    /// A transmit buffer in hand: a token must exist before it is known whether a frame will be written to it, and most
-    /// tokens are never used.
-    spare: Option<TxBuffer>,
+    spares: Spares,
     /// Where a reply goes that cannot be sent.
-    scratch: Box<[u8; MAX_FRAME]>,
+    scratch: Vec<u8>,
+}
+
+/// Transmit buffers in hand: a token must exist before it is known whether a frame will be written to it and how long it
+/// is, and most tokens are never used.
+#[derive(Default)]
+struct Spares {
+    /// One slot.
+    short: Option<TxBuffer>,
+    /// For frames longer than a slot, where there are any.
+    long: Option<TxBuffer>,
+    /// Length that `long` must have; 0: no frame is that long.
+    long_len: usize,
+}
+
+impl Spares {
+    /// Spares for frames of up to `max` bytes. Takes the long one at once: runs of a length go back to a list of their
+    /// own (`dma::slots`), so there is one again as soon as what was sent with it is.
+    fn new(pool: &'static Pool, max: usize) -> Self {
+        let long_len = if max > SLOT_SIZE { max } else { 0 };
+        let long = (long_len != 0).then(|| pool.transmit_buffer_of(long_len).ok()).flatten();
+        Self { short: None, long, long_len }
+    }
+
+    /// Whether there are buffers for a frame of any length.
+    fn fill(&mut self, pool: &'static Pool) -> bool {
+        if self.short.is_none() {
+            self.short = pool.transmit_buffer();
+        }
+        if self.long.is_none() && self.long_len != 0 {
+            self.long = pool.transmit_buffer_of(self.long_len).ok();
+        }
+        self.short.is_some() && (self.long.is_some() || self.long_len == 0)
+    }
+
+    /// The longest frame there are buffers for.
+    fn longest(&self) -> usize {
+        self.long_len.max(SLOT_SIZE)
+    }
+
+    fn take(&mut self, len: usize) -> Option<TxBuffer> {
+        if len <= SLOT_SIZE { self.short.take() } else { self.long.take() }
+    }
 }
 
 impl Device {
@@ -56,14 +98,27 @@ impl Device {
             traffic: Traffic::default(),
             link_up: false,
             pool,
-            spare: None,
-            scratch: Box::new([0; MAX_FRAME]),
+            spares: Spares::default(),
+            scratch: Vec::new(),
         }
+    }
+
+    /// Makes `nic` the NIC.
+    pub(super) fn insert(&mut self, nic: Box<dyn Nic>) {
+        let capabilities = nic.capabilities();
+        let segmented = capabilities.segmentation.map_or(0, |segmentation| segmentation.max_frame);
+        self.spares = Spares::new(self.pool, capabilities.max_frame.max(segmented));
+        if segmented > capabilities.max_frame && self.spares.long.is_none() {
+            log::warn!("net: no DMA memory to send long packets from; a larger swiotlb= has it");
+            self.spares = Spares::new(self.pool, capabilities.max_frame);
+        }
+        self.scratch.resize(self.spares.longest(), 0);
+        self.nic = Some(nic);
     }
 
     /// Takes the NIC out, with every buffer that was held for it.
     pub(super) fn remove(&mut self) -> Option<Box<dyn Nic>> {
-        self.spare = None;
+        self.spares = Spares::default();
         self.link_up = false;
         self.nic.take()
     }
@@ -78,10 +133,7 @@ impl Device {
     /// Whether a frame could be sent now.
     pub(super) fn transmit_ready(&mut self) -> bool {
         let Some(nic) = &mut self.nic else { return false };
-        if self.spare.is_none() {
-            self.spare = self.pool.transmit_buffer();
-        }
-        self.link_up && self.spare.is_some() && nic.transmit_ready()
+        self.spares.fill(self.pool) && self.link_up && nic.transmit_ready()
     }
 }
 
@@ -99,9 +151,10 @@ impl phy::Device for Device {
             RxToken { buffer, observer: self.observer.as_deref_mut() },
             TxToken {
                 nic: self.nic.as_deref_mut(),
-                spare: if ready { Some(&mut self.spare) } else { None },
-                scratch: &mut self.scratch[..],
+                spares: ready.then_some(&mut self.spares),
+                scratch: &mut self.scratch,
                 traffic: &mut self.traffic,
+                segment: None,
             },
         ))
     }
@@ -109,9 +162,10 @@ impl phy::Device for Device {
     fn transmit(&mut self, _: Instant) -> Option<TxToken<'_>> {
         self.transmit_ready().then(|| TxToken {
             nic: self.nic.as_deref_mut(),
-            spare: Some(&mut self.spare),
-            scratch: &mut self.scratch[..],
+            spares: Some(&mut self.spares),
+            scratch: &mut self.scratch,
             traffic: &mut self.traffic,
+            segment: None,
         })
     }
 
@@ -122,10 +176,15 @@ impl phy::Device for Device {
         if let Some(nic) = &self.nic {
             let nic = nic.capabilities();
             let (receive, transmit) = (nic.receive_checksums, nic.transmit_checksums);
-            capabilities.max_transmission_unit = MAX_FRAME.min(nic.max_frame);
+            capabilities.max_transmission_unit = nic.max_frame;
             capabilities.checksum.ipv4 = software(receive.ipv4, transmit.ipv4);
             capabilities.checksum.tcp = software(receive.tcp, transmit.tcp);
             capabilities.checksum.udp = software(receive.udp, transmit.udp);
+            // smoltcp 0.14 drops what is longer than the MTU over IPv6, also if it is to be segmented.
+            capabilities.segmentation.tcpv4 = nic
+                .segmentation
+                .and_then(|segmentation| NonZeroUsize::new(segmentation.max_frame))
+                .filter(|max| max.get() <= self.spares.longest());
         }
         capabilities
     }
@@ -158,17 +217,19 @@ impl phy::RxToken for RxToken<'_> {
 
 pub(super) struct TxToken<'a> {
     nic: Option<&'a mut (dyn Nic + 'static)>,
-    spare: Option<&'a mut Option<TxBuffer>>,
+    spares: Option<&'a mut Spares>,
     scratch: &'a mut [u8],
     traffic: &'a mut Traffic,
+    /// Payload of each segment, if the device is to cut the frame.
+    segment: Option<NonZeroU16>,
 }
 
 impl phy::TxToken for TxToken<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        match (self.nic, self.spare.and_then(Option::take)) {
+        match (self.nic, self.spares.and_then(|spares| spares.take(len))) {
             (Some(nic), Some(mut buffer)) => {
                 let result = f(&mut buffer[..len]);
-                nic.transmit(buffer, len);
+                nic.transmit(buffer, len, self.segment);
                 self.traffic.tx_frames += 1;
                 self.traffic.tx_bytes += len as u64;
                 result
@@ -178,5 +239,9 @@ impl phy::TxToken for TxToken<'_> {
                 f(&mut self.scratch[..len])
             }
         }
+    }
+
+    fn set_meta(&mut self, meta: PacketMeta) {
+        self.segment = meta.segmentation_offload_size;
     }
 }

@@ -16,6 +16,7 @@
 
 mod address;
 mod device;
+mod multicast;
 mod run;
 mod stack;
 mod tcp;

@@ -99,6 +99,7 @@ impl Inner {
         let mut changed = self.check_link(now);
         if self.address.poll(&mut self.sockets, now) {
             self.address.apply(&mut self.interface);
+            self.apply_groups();
             self.announce = Announce { sent: 0, at: Some(now) };
             changed = true;
         }
@@ -168,6 +169,11 @@ impl Inner {
             }
             self.link_lost = false;
             self.announce = Announce { sent: 0, at: Some(now) };
+        }
+        if link.up {
+            crate::println!("nic: link up {} Mbit/s", link.speed);
+        } else {
+            crate::println!("nic: link down");
         }
         self.link = link;
         self.device.link_up = link.up;

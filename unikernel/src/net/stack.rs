@@ -10,13 +10,13 @@ use embassy_sync::signal::Signal;
 use smoltcp::iface::{self, Interface, SocketHandle, SocketSet};
 use smoltcp::socket::AnySocket;
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, HardwareAddress, Ipv4Address};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, Ipv4Address};
 
 use super::address::{Address, Addressing, Lease};
 use super::device::{Device, Observer, Traffic};
 use crate::dma::Pool;
 use crate::irq::Interrupt;
-use crate::nic::{Link, Nic};
+use crate::nic::{Link, Nic, ResetError};
 
 /// What the interface answers to before there ever was a NIC. Nothing is sent with it.
 const NO_NIC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 0]);
@@ -55,6 +55,8 @@ pub(super) struct Inner {
     /// Always empty; see `Inner::finish_fragments`.
     pub(super) no_sockets: SocketSet<'static>,
     pub(super) address: Address,
+    /// Multicast groups that were joined.
+    pub(super) groups: Vec<IpAddress>,
     /// Connections whose owner has dropped them and that still have to say goodbye.
     pub(super) closing: Vec<SocketHandle>,
     pub(super) link: Link,
@@ -91,6 +93,7 @@ impl Stack {
                     sockets,
                     no_sockets: SocketSet::new(Vec::new()),
                     address,
+                    groups: Vec::new(),
                     closing: Vec::new(),
                     link: Link::default(),
                     link_lost: false,
@@ -110,11 +113,13 @@ impl Stack {
         let inner = &mut *self.shared.inner.borrow_mut();
         let previous = inner.device.remove();
         inner.interrupt = Some(Rc::new(nic.interrupt()));
-        inner.device.nic = Some(nic);
+        inner.device.insert(nic);
         // smoltcp fixes checksum capabilities when an interface is made. Addresses and sockets live outside of it.
         inner.seed = inner.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
         inner.interface = new_interface(&mut inner.device, inner.seed, Instant::ZERO);
         inner.address.apply(&mut inner.interface);
+        inner.join_groups();
+        inner.apply_groups();
         inner.link = Link::default();
         inner.link_lost = false;
         inner.announce = Announce::default();
@@ -144,6 +149,16 @@ impl Stack {
         let inner = &mut *self.shared.inner.borrow_mut();
         let nic = inner.device.nic.as_mut()?;
         Some(f(&mut **nic))
+    }
+
+    /// Resets the attached NIC. Sockets stay as they are; what was on the way is lost.
+    ///
+    /// `None` if there is no NIC.
+    pub fn reset_nic(&self) -> Option<Result<(), ResetError>> {
+        let result = self.with_nic(|nic| nic.reset());
+        // The NIC's interrupt is off, and its link may have changed.
+        self.shared.work.signal(());
+        result
     }
 
     /// Calls `f` with a socket.

@@ -6,15 +6,15 @@
 mod offloading;
 pub(crate) mod registers;
 
-use super::{Hardware, ReceiveFormat, is_station_address, wait_for};
+use super::{Descriptors, Hardware, ReceiveFormat, Table, is_station_address, wait_for};
 use crate::Error;
 use core::marker::PhantomData;
 use offloading::Offloading;
 use registers::statistics::ERRORS;
 use registers::*;
 use unikernel::mmio::Mmio;
-use unikernel::nic::Link;
-use unikernel::pci::{Error as PciError, PciAddress, Signalling};
+use unikernel::nic::{Link, Mtu, Settings};
+use unikernel::pci::{Error as PciError, PciAddress, Signalling, Vector};
 
 /// Reading a word of NVM.
 const NVM_US: u64 = 10_000;
@@ -143,38 +143,56 @@ impl<M: Mac> Hardware for Gigabit<M> {
         link(&self.registers)
     }
 
-    /// Receive initialisation (manual, 14.4; 82574 datasheet, chapter 4): unicast to the station address and broadcasts.
-    fn enable_receive(&mut self, ring: u64, bytes: usize, tail: usize) {
+    /// Receive initialisation (manual, 14.4; 82574 datasheet, chapter 4).
+    fn configure(&mut self, settings: &Settings, buffer: usize) {
         let r = &self.registers;
-        for word in 0..receive::MTA_WORDS {
-            r.write32(receive::MTA + 4 * word, 0);
+        let mut control = receive::RCTL_BAM | receive::RCTL_SECRC | receive::buffer_size(buffer);
+        if settings.mtu > Mtu::ETHERNET {
+            control |= receive::RCTL_LPE;
         }
+        if settings.promiscuous {
+            control |= receive::RCTL_UPE | receive::RCTL_MPE;
+        }
+        if let Some(vlan) = settings.vlan {
+            r.write32(vlan::VET, vlan::TYPE);
+            Table::of_vlan(vlan).write(r, vlan::VFTA);
+            r.set32(ctrl::OFFSET, ctrl::VME);
+            control |= receive::RCTL_VFE;
+        }
+        r.write32(receive::RCTL, control);
+        r.write32(receive::RXCSUM, receive::RXCSUM_IPOFL | receive::RXCSUM_TUOFL);
+        M::prepare_receive(r);
+    }
+
+    fn set_multicast(&mut self, table: &Table) {
+        table.write(&self.registers, receive::MTA);
+    }
+
+    fn enable_receive(&mut self, queues: &[Descriptors]) {
+        let (r, ring) = (&self.registers, &queues[0]);
         r.write32(receive::RDTR, 0);
         r.write32(receive::RADV, 0);
         // Each completion is written back at once.
         let write_back = 1 << dctl::WRITE_BACK_SHIFT;
         r.write32(receive::RXDCTL, dctl::GRANULARITY_DESCRIPTORS | write_back | PREFETCH);
-        r.write32(receive::RXCSUM, receive::RXCSUM_IPOFL | receive::RXCSUM_TUOFL);
-        M::prepare_receive(r);
-        r.write32(receive::RDBAL, ring as u32);
-        r.write32(receive::RDBAH, (ring >> 32) as u32);
-        r.write32(receive::RDLEN, bytes as u32);
+        r.write32(receive::RDBAL, ring.address as u32);
+        r.write32(receive::RDBAH, (ring.address >> 32) as u32);
+        r.write32(receive::RDLEN, ring.bytes as u32);
         r.write32(receive::RDH, 0);
         r.write32(receive::RDT, 0);
-        let accept = receive::RCTL_BAM | receive::RCTL_SECRC;
-        r.write32(receive::RCTL, receive::RCTL_EN | accept);
+        r.set32(receive::RCTL, receive::RCTL_EN);
         // The tail comes after the enable.
-        r.write32(receive::RDT, tail as u32);
+        r.write32(receive::RDT, ring.tail as u32);
     }
 
     /// Transmit initialisation (manual, 14.5; 82574 datasheet, chapter 4).
-    fn enable_transmit(&mut self, ring: u64, bytes: usize) {
+    fn enable_transmit(&mut self, ring: Descriptors) {
         let r = &self.registers;
-        r.write32(transmit::TDBAL, ring as u32);
-        r.write32(transmit::TDBAH, (ring >> 32) as u32);
-        r.write32(transmit::TDLEN, bytes as u32);
+        r.write32(transmit::TDBAL, ring.address as u32);
+        r.write32(transmit::TDBAH, (ring.address >> 32) as u32);
+        r.write32(transmit::TDLEN, ring.bytes as u32);
         r.write32(transmit::TDH, 0);
-        r.write32(transmit::TDT, 0);
+        r.write32(transmit::TDT, ring.tail as u32);
         r.write32(transmit::TIDV, 0);
         r.write32(transmit::TADV, 0);
         // A write-back threshold of 0: descriptors that ask for a report get it at once.
@@ -186,8 +204,8 @@ impl<M: Mac> Hardware for Gigabit<M> {
         r.write32(transmit::TCTL, kept | enable);
     }
 
-    fn route_interrupts(&mut self, signalling: Signalling) {
-        self.causes = M::route_interrupts(&self.registers, signalling);
+    fn route_interrupts(&mut self, vector: &Vector) {
+        self.causes = M::route_interrupts(&self.registers, vector.signalling);
     }
 
     fn mask_interrupts(&self) {
@@ -208,7 +226,7 @@ impl<M: Mac> Hardware for Gigabit<M> {
         causes & interrupt::LSC != 0
     }
 
-    fn set_receive_tail(&self, tail: usize) {
+    fn set_receive_tail(&self, _: usize, tail: usize) {
         self.registers.write32(receive::RDT, tail as u32);
     }
 

@@ -17,6 +17,7 @@ pub(crate) mod ctrl {
     pub(crate) const RST: u32 = 1 << 26;
     /// Reserved, to be written as 0.
     pub(crate) const RESERVED_29: u32 = 1 << 29;
+    /// Take VLAN tags out of received frames, and insert them in sent ones.
     pub(crate) const VME: u32 = 1 << 30;
     pub(crate) const PHY_RST: u32 = 1 << 31;
 }
@@ -57,10 +58,28 @@ pub(crate) mod interrupt {
 pub(crate) mod receive {
     pub(crate) const RCTL: usize = 0x0100;
     pub(crate) const RCTL_EN: u32 = 1 << 1;
+    /// Accept every unicast frame, and every multicast one.
+    pub(crate) const RCTL_UPE: u32 = 1 << 3;
+    pub(crate) const RCTL_MPE: u32 = 1 << 4;
+    /// Accept frames longer than 1522 bytes.
+    pub(crate) const RCTL_LPE: u32 = 1 << 5;
     /// Accept broadcasts.
     pub(crate) const RCTL_BAM: u32 = 1 << 15;
-    /// Strip the frame check sequence. Buffers of 2048 bytes are what the size field's 0 means.
+    /// Accept tagged frames of the VLANs in VFTA only.
+    pub(crate) const RCTL_VFE: u32 = 1 << 18;
+    /// Strip the frame check sequence.
     pub(crate) const RCTL_SECRC: u32 = 1 << 26;
+
+    /// RCTL.BSIZE and RCTL.BSEX for buffers of that many bytes: a power of two up to 16 KiB.
+    pub(crate) fn buffer_size(bytes: usize) -> u32 {
+        const BSEX: u32 = 1 << 25;
+        match bytes {
+            0..=2048 => 0,
+            2049..=4096 => BSEX | 0b11 << 16,
+            4097..=8192 => BSEX | 0b10 << 16,
+            _ => BSEX | 0b01 << 16,
+        }
+    }
 
     pub(crate) const RDBAL: usize = 0x2800;
     pub(crate) const RDBAH: usize = 0x2804;
@@ -78,12 +97,20 @@ pub(crate) mod receive {
 
     /// Multicast table array: 128 words.
     pub(crate) const MTA: usize = 0x5200;
-    pub(crate) const MTA_WORDS: usize = 128;
     /// Station address, low and high half.
     pub(crate) const RAL0: usize = 0x5400;
     pub(crate) const RAH0: usize = 0x5404;
     /// In RAH: the address is valid.
     pub(crate) const RAH_AV: u32 = 1 << 31;
+}
+
+/// VLANs.
+pub(crate) mod vlan {
+    /// The Ethernet type of tagged frames.
+    pub(crate) const VET: usize = 0x0038;
+    pub(crate) const TYPE: u32 = 0x8100;
+    /// VLAN filter table array: a bit for each VLAN.
+    pub(crate) const VFTA: usize = 0x5600;
 }
 
 /// Transmit.

@@ -2,6 +2,7 @@
 
 use core::cell::{Cell, RefCell};
 use core::future::Future;
+use core::num::NonZeroU16;
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 use std::boxed::Box;
@@ -15,7 +16,7 @@ use smoltcp::time::{Duration, Instant};
 use crate::dma::{Policy, Pool, RxBuffer, TxBuffer, fake};
 use crate::irq::{self, Interrupt};
 use crate::net::{Addressing, Config, Observer, Stack};
-use crate::nic::{Capabilities, Checksums, Link, Nic, Statistics};
+use crate::nic::{Capabilities, Checksums, Link, Nic, ResetError, Statistics};
 
 pub(super) const POOL: usize = 1 << 20;
 
@@ -103,7 +104,12 @@ impl Nic for FakeNic {
 
     fn capabilities(&self) -> Capabilities {
         let sums = Checksums { ipv4: self.offload, tcp: self.offload, udp: self.offload };
-        Capabilities { max_frame: 1514, receive_checksums: sums, transmit_checksums: sums }
+        Capabilities {
+            max_frame: 1514,
+            receive_checksums: sums,
+            transmit_checksums: sums,
+            segmentation: None,
+        }
     }
 
     fn receive(&mut self) -> Option<RxBuffer> {
@@ -120,7 +126,7 @@ impl Nic for FakeNic {
         self.room != 0
     }
 
-    fn transmit(&mut self, frame: TxBuffer, len: usize) {
+    fn transmit(&mut self, frame: TxBuffer, len: usize, _: Option<NonZeroU16>) {
         assert!(self.room != 0, "transmit without transmit_ready");
         self.room -= 1;
         let stream = frame.into_stream(len).expect("a frame fits a slot");
@@ -141,6 +147,12 @@ impl Nic for FakeNic {
 
     fn interrupt(&self) -> Interrupt {
         self.interrupt.clone()
+    }
+
+    fn accept_multicast(&mut self, _: &[[u8; 6]]) {}
+
+    fn reset(&mut self) -> Result<(), ResetError> {
+        Ok(())
     }
 
     fn gone(&self) -> bool {
