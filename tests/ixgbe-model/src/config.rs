@@ -20,7 +20,7 @@ const DEVICE_CONTROL: usize = EXPRESS + 0x08;
 /// Initiate Function Level Reset (PCIe Base 4.0, 7.5.3.4).
 const INITIATE_FLR: u16 = 1 << 15;
 
-/// BAR of the MSI-X table, and where the pending bits are in it (9.3.8).
+/// BAR of the MSI-X table, and where the pending bits are in it (9.3).
 pub(crate) const MSIX_BAR: u32 = 4;
 pub(crate) const MSIX_SIZE: u64 = 0x4000;
 const PENDING: u32 = 0x2000;
@@ -48,7 +48,7 @@ impl Config {
         config.put(0x06, &0x0010u16.to_le_bytes());
         // Revision 1; class: Ethernet controller.
         config.put(0x08, &[0x01, 0x00, 0x00, 0x02]);
-        // BAR 0 and 4: memory, 64 bits, not prefetchable so that any bridge has a window for it (9.3.6.1). The I/O BAR
+        // BAR 0 and 4: memory, 64 bits, not prefetchable so that any bridge has a window for it (9.3). The I/O BAR
         // and the ROM that an EEPROM can switch off are off.
         config.put(0x10, &[0x04]);
         config.put(0x20, &[0x04]);

@@ -139,17 +139,22 @@ impl Device {
             (reg::AUTOC, link::AUTOC_DEFAULT),
             (reg::AUTOC2, link::AUTOC2_DEFAULT),
             (reg::RDRXCTL, reg::RDRXCTL_DMA_INIT_DONE),
+            // Firmware is there and manages nothing.
+            (reg::FWSM, reg::FWSM_VALID),
+            // 512 KiB and 160 KiB, one buffer each (8.2.3.8 and 8.2.3.9).
+            (reg::RXPBSIZE0, 512 << 10),
+            (reg::TXPBSIZE0, 160 << 10),
             (reg::SECRXSTAT, reg::SEC_READY),
             (reg::SECTXSTAT, reg::SEC_READY),
-            // Bits 23:16 of the flow director's free space and others start as 0; the masks of TSO do not (8.2.3.9.3).
+            // TCP flags in segments (8.2.3.9).
             (reg::DTXTCPFLGL, 0x0FF6_0FF6),
             (reg::DTXTCPFLGH, 0x0000_0F7F),
             // Bits 31:16: the tag's type.
             (reg::DMATXCTL, 0x8100_0000),
             (reg::VLNCTRL, 0x8100),
-            // 1518 bytes in bits 31:16 (8.2.3.22.13).
+            // 1518 bytes in bits 31:16 (8.2.3.22).
             (reg::MAXFRS, 1518 << 16),
-            // Check sequence added, stripped; short frames padded (8.2.3.22.8).
+            // Check sequence added, stripped; short frames padded (8.2.3.22).
             (reg::HLREG0, 1 | reg::HLREG0_CRC_STRIP | reg::HLREG0_PAD),
         ] {
             registers.set(offset, value);
@@ -172,7 +177,7 @@ impl Device {
             reg::I2CCTL => self.cage.read(),
             reg::LINKS => self.link.links(),
             reg::ANLP1 => self.link.negotiation(),
-            // The semaphore is taken by reading it free (8.2.3.4.11).
+            // The semaphore is taken by reading it free (8.2.3.4).
             reg::SWSM => {
                 self.registers.set(offset, value | reg::SWSM_SMBI);
                 value
@@ -203,7 +208,9 @@ impl Device {
         }
         let before = self.registers.get(offset);
         let stored = match offset {
-            reg::STATUS | reg::LINKS | reg::ANLP1 | reg::SECRXSTAT | reg::SECTXSTAT => before,
+            reg::STATUS | reg::FWSM | reg::LINKS | reg::ANLP1 | reg::SECRXSTAT | reg::SECTXSTAT => {
+                before
+            }
             reg::CTRL if value & (reg::CTRL_RST | reg::CTRL_LRST) != 0 => {
                 self.reset();
                 self.registers.get(offset)
@@ -226,7 +233,7 @@ impl Device {
                 value & !reg::AUTOC_RESTART
             }
             reg::RDRXCTL => value | reg::RDRXCTL_DMA_INIT_DONE,
-            // No PHY answers on the management wires: all ones, and done at once (8.2.3.22.10).
+            // No PHY answers on the management wires: all ones, and done at once (8.2.3.22).
             reg::MSCA => {
                 self.registers.set(reg::MSRWD, 0xFFFF_0000);
                 value & !reg::MSCA_COMMAND

@@ -1,15 +1,15 @@
 //! The EEPROM's contents (datasheet 6), as a driver reads them word by word.
 
-/// Words the model has: 4 Ki, of which EERD can address all (8.2.3.2.2).
+/// Words the model has: 4 Ki, of which EERD can address all (8.2.3.2).
 pub(crate) const WORDS: usize = 1 << (SIZE + 6);
-/// What EEC.EE_SIZE says for that (8.2.3.2.1): 2^(6 + n) words.
+/// What EEC.EE_SIZE says for that (8.2.3.2): 2^(6 + n) words.
 pub(crate) const SIZE: u32 = 6;
 
-/// Sum of all words under the checksum (6.3.3.8).
+/// Sum of all words under the checksum (6).
 const SUM: u16 = 0xBABA;
 const CHECKSUM: usize = 0x3F;
 
-// Pointers in the header (6.2).
+// Pointers in the header (6).
 const LAN_CORE_0: usize = 0x09;
 const FIRMWARE: usize = 0x0F;
 const SAN_MAC: usize = 0x28;
@@ -31,7 +31,7 @@ pub(crate) fn contents(mac: [u8; 6]) -> Vec<u16> {
     words[COVERED].fill(0xFFFF);
     words[SAN_MAC] = 0xFFFF;
 
-    // LAN core section (6.3.5): its length, then the address in the order of transmission.
+    // LAN core section (6): its length, then the address in the order of transmission.
     words[LAN_CORE_0] = CORE_0_AT as u16;
     words[CORE_0_AT] = 3;
     for (index, pair) in mac.chunks_exact(2).enumerate() {
@@ -52,7 +52,7 @@ pub(crate) fn contents(mac: [u8; 6]) -> Vec<u16> {
     // Firmware, for its version: Linux wants 0.6 or later on a port with a cage.
     words[FIRMWARE] = FIRMWARE_AT as u16;
     words[FIRMWARE_AT..PATCH_AT + 0x10].fill(0xFFFF);
-    words[FIRMWARE_AT + 7] = PATCH_AT as u16;
+    words[FIRMWARE_AT + 4] = PATCH_AT as u16;
     words[PATCH_AT + 7] = 6;
 
     words[CHECKSUM] = SUM.wrapping_sub(sum(&words));

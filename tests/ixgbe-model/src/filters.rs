@@ -1,4 +1,4 @@
-//! Which frames the device takes (datasheet 7.1.1.1 and 7.1.1.2).
+//! Which frames the device takes (datasheet 7.1.1).
 
 use crate::{device::Registers, packet::Packet, registers as reg};
 
@@ -22,7 +22,7 @@ fn address(registers: &Registers, destination: &[u8; 6]) -> bool {
     control & reg::FCTRL_MULTICAST_PROMISCUOUS != 0 || multicast(registers, destination)
 }
 
-/// The receive address registers (8.2.3.7.8 and 8.2.3.7.9).
+/// The receive address registers (8.2.3.7).
 fn exact(registers: &Registers, destination: &[u8; 6]) -> bool {
     let low = u32::from_le_bytes(destination[..4].try_into().expect("4 of 6 bytes"));
     let high = u32::from(u16::from_le_bytes([destination[4], destination[5]]));
@@ -33,7 +33,7 @@ fn exact(registers: &Registers, destination: &[u8; 6]) -> bool {
     })
 }
 
-/// The multicast table (7.1.1.1.3): 12 bits of the address, which ones MCSTCTRL says, index 4,096 bits.
+/// The multicast table (7.1.1): 12 bits of the address, which ones MCSTCTRL says, index 4,096 bits.
 fn multicast(registers: &Registers, destination: &[u8; 6]) -> bool {
     let control = registers.get(reg::MCSTCTRL);
     if control & reg::MCSTCTRL_FILTER == 0 {
@@ -44,7 +44,7 @@ fn multicast(registers: &Registers, destination: &[u8; 6]) -> bool {
     registers.get(reg::MTA + hash / 32 * 4) >> (hash % 32) & 1 != 0
 }
 
-/// The VLAN table (7.1.1.2). Frames without a tag pass.
+/// The VLAN table (7.1.1). Frames without a tag pass.
 fn vlan(registers: &Registers, packet: &Packet) -> bool {
     let Some(tag) = packet.vlan else { return true };
     if registers.get(reg::VLNCTRL) & reg::VLNCTRL_FILTER == 0 {

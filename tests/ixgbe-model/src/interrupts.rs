@@ -8,11 +8,11 @@ use std::{
 
 use crate::{device::Registers, registers as reg};
 
-/// Vectors of the MSI-X table (9.3.8.1), and bits of the extended registers.
+/// Vectors of the MSI-X table (9.3), and bits of the extended registers.
 pub(crate) const VECTORS: usize = 64;
 /// Causes in EICR that are no queue's: bits 16 to 30.
 const OTHER: u32 = 0x7FFF_0000;
-/// EITR.ITR_INTERVAL counts 2 microseconds at 10 Gbit/s (8.2.3.5.12).
+/// EITR.ITR_INTERVAL counts 2 microseconds at 10 Gbit/s (8.2.3.5).
 const INTERVAL_UNIT: Duration = Duration::from_micros(2);
 
 /// A set of causes: a bit for each vector that queues use, and those of EICR's upper half.
@@ -97,7 +97,7 @@ impl Interrupts {
         *self = Self { lines, sent: self.sent, ..Self::new() };
     }
 
-    /// A queue has something to say. `table` is where its entry is in IVAR (8.2.3.5.16).
+    /// A queue has something to say. `table` is where its entry is in IVAR (8.2.3.5).
     pub(crate) fn queue(&mut self, registers: &Registers, queue: usize, transmit: bool) {
         let word = registers.get(reg::IVAR + 4 * (queue as u32 / 2));
         let entry = word >> (16 * (queue as u32 % 2) + if transmit { 8 } else { 0 });
@@ -163,7 +163,7 @@ impl Interrupts {
         true
     }
 
-    /// EICR clears by reading (7.3.1.4), but for queues' bits when GPIE says so.
+    /// EICR clears by reading (7.3.1), but for queues' bits when GPIE says so.
     fn read_causes(&mut self, registers: &Registers) -> u32 {
         let causes = self.pending;
         let keep = registers.get(reg::GPIE) & reg::GPIE_OTHER_CLEAR_DISABLE != 0;
@@ -239,7 +239,7 @@ impl Interrupts {
         }
     }
 
-    /// One interrupt for everything (7.3.1.1): MSI, MSI-X vector 0, or the INTx line.
+    /// One interrupt for everything (7.3.1): MSI, MSI-X vector 0, or the INTx line.
     fn run_single(&mut self, registers: &Registers, open: Causes, now: Instant) -> Option<Instant> {
         if let Some(time) = self.wait(0, now) {
             return Some(time);

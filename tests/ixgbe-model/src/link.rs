@@ -2,10 +2,10 @@
 
 use crate::registers as reg;
 
-/// 10G serial by SFI: what the EEPROM of a card with a cage sets (AUTOC, 8.2.3.22.19; AUTOC2, 8.2.3.22.22).
+/// 10G serial by SFI: what the EEPROM of a card with a cage sets (AUTOC and AUTOC2, 8.2.3.22).
 pub(crate) const AUTOC_DEFAULT: u32 = 0xC09C_6004;
 pub(crate) const AUTOC2_DEFAULT: u32 = 0x000A_0000;
-/// Arbitration state of auto-negotiation: anything but 0 says that it left the idle state (ANLP1, 8.2.3.22.23).
+/// Arbitration state of auto-negotiation: anything but 0 says that it left the idle state (ANLP1, 8.2.3.22).
 const NEGOTIATING: u32 = 1 << 16;
 
 /// State of the link.

@@ -12,7 +12,7 @@ const CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 /// Shortest frame on the wire, without check sequence.
 pub(crate) const SHORTEST: usize = 60;
 
-/// The transport protocol a context names (TUCMD.L4T, 7.2.3.2.3).
+/// The transport protocol a context names (TUCMD.L4T, 7.2.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Layer4 {
     #[default]
@@ -22,7 +22,7 @@ pub(crate) enum Layer4 {
     Reserved,
 }
 
-/// A transmit context: where the headers are, and what to do with them (7.2.3.2.3).
+/// A transmit context: where the headers are, and what to do with them (7.2.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Context {
     pub(crate) mac_length: usize,
@@ -104,7 +104,7 @@ pub(crate) fn checksums(
     Ok(())
 }
 
-/// TCP flags kept in the first, the middle and the last segment (DTXTCPFLGL and DTXTCPFLGH, 8.2.3.9.3).
+/// TCP flags kept in the first, the middle and the last segment (DTXTCPFLGL and DTXTCPFLGH, 8.2.3.9).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FlagMasks {
     pub(crate) first: u16,

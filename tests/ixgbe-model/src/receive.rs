@@ -16,7 +16,7 @@ use crate::{
     statistics::{self, Way},
 };
 
-/// Bytes of frames that wait for descriptors: the receive packet buffer (7.1.3.1).
+/// Bytes of frames that wait for descriptors: the receive packet buffer (7.1.3).
 const BUFFER: usize = 512 << 10;
 /// Ethernet's check sequence.
 const FCS: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
@@ -24,7 +24,7 @@ const FCS_LENGTH: usize = 4;
 /// Bytes of a descriptor.
 const DESCRIPTOR: u64 = 16;
 
-// Status and errors in the write-back (7.1.6.2).
+// Status and errors in the write-back (7.1.6).
 const DONE: u64 = 1 << 0;
 const END_OF_PACKET: u64 = 1 << 1;
 const VLAN: u64 = 1 << 3;
@@ -56,7 +56,7 @@ impl Receive {
     }
 
     /// Whether the driver enabled link flow control and the buffer is above the threshold: then the peer has to wait,
-    /// as a switch does that was sent PAUSE (3.7.7.3).
+    /// as a switch does that was sent PAUSE (3.7.7).
     pub(crate) fn is_paused(&self, registers: &Registers) -> bool {
         let threshold = registers.get(reg::FCRTH0);
         registers.get(reg::FCCFG) & reg::FCCFG_TRANSMIT_LINK != 0
@@ -182,7 +182,7 @@ impl Device {
         }
     }
 
-    /// Longest frame taken, without check sequence (8.2.3.22.8 and 8.2.3.22.13); a tag is free.
+    /// Longest frame taken, without check sequence (8.2.3.22); a tag is free.
     fn longest(&self, packet: &Packet) -> usize {
         let jumbo = self.registers.get(reg::HLREG0) & reg::HLREG0_JUMBO != 0;
         let length = if jumbo { (self.registers.get(reg::MAXFRS) >> 16) as usize } else { 1518 };
@@ -226,7 +226,7 @@ impl Device {
             status |= VLAN;
             tag = vlan;
         }
-        // The field for the hash is the fragment checksum's unless RXCSUM.PCSD is set (8.2.3.7.5).
+        // The field for the hash is the fragment checksum's unless RXCSUM.PCSD is set (8.2.3.7).
         let hashed = self.registers.get(reg::RXCSUM) & reg::RXCSUM_PACKET_CHECKSUM_DISABLED != 0;
         let hash = if hashed { hash } else { rss::Hash::default() };
         let low = u64::from(hash.kind) | kind << 4 | u64::from(hash.value) << 32;
@@ -242,7 +242,7 @@ impl Device {
         report: &Report,
     ) -> Result<bool, BadAddress> {
         let Some(ring) = Ring::receive(&self.registers, queue) else { return Ok(false) };
-        // Buffers are in KiB (8.2.3.8.7).
+        // Buffers are in KiB (8.2.3.8).
         let size = ((split & 0x1F) as usize) << 10;
         if size == 0 {
             return Ok(false);
@@ -314,7 +314,7 @@ impl Ring {
     fn new(registers: &Registers, offset: impl Fn(u32) -> u32) -> Option<Self> {
         let get = |register| registers.get(offset(register));
         let ring = Self {
-            // Aligned to 128 bytes (8.2.3.8.1).
+            // Aligned to 128 bytes (8.2.3.8).
             base: registers.address(offset(reg::BAL)) & !0x7F,
             count: (get(reg::LEN) & 0xF_FF80) / DESCRIPTOR as u32,
             head: get(reg::HEAD) & 0xFFFF,

@@ -1,5 +1,7 @@
 //! Register offsets and bits of the 82599, after "Intel 82599 10 GbE Controller Datasheet" (331520), chapter 8.2.3.
 //!
+//! Sections are cited to the third level, under which the registers have their names.
+//!
 //! Only what the model gives a meaning to is named; everything else in BAR 0 is memory that keeps what was written.
 
 /// Bytes of BAR 0 without the flash (8.1).
@@ -41,6 +43,8 @@ pub(crate) const FCCFG_TRANSMIT_LINK: u32 = 1 << 3;
 // PCIe and semaphores (8.2.3.4).
 pub(crate) const SWSM: u32 = 0x1_0140;
 pub(crate) const SWSM_SMBI: u32 = 1 << 0;
+pub(crate) const FWSM: u32 = 0x1_0148;
+pub(crate) const FWSM_VALID: u32 = 1 << 15;
 
 // Interrupts (8.2.3.5).
 pub(crate) const EICR: u32 = 0x0_0800;
@@ -80,7 +84,7 @@ pub(crate) const MTA: u32 = 0x0_5200;
 pub(crate) const VFTA: u32 = 0x0_A000;
 pub(crate) const RAL0: u32 = 0x0_A200;
 pub(crate) const RAH_VALID: u32 = 1 << 31;
-/// Receive address registers (8.2.3.7.8).
+/// Receive address registers (8.2.3.7).
 pub(crate) const RECEIVE_ADDRESSES: u32 = 128;
 pub(crate) const MRQC: u32 = 0x0_EC80;
 pub(crate) const RETA: u32 = 0x0_EB00;
@@ -102,11 +106,13 @@ pub(crate) const SRRCTL_DROP: u32 = 1 << 28;
 pub(crate) const RDRXCTL: u32 = 0x0_2F00;
 pub(crate) const RDRXCTL_CRC_STRIP: u32 = 1 << 1;
 pub(crate) const RDRXCTL_DMA_INIT_DONE: u32 = 1 << 3;
+pub(crate) const RXPBSIZE0: u32 = 0x0_3C00;
 pub(crate) const RXCTRL: u32 = 0x0_3000;
 pub(crate) const RXCTRL_ENABLE: u32 = 1 << 0;
 
 // Transmit (8.2.3.9).
 pub(crate) const TX_QUEUES: u32 = 0x0_6000;
+pub(crate) const TXPBSIZE0: u32 = 0x0_CC00;
 pub(crate) const DMATXCTL: u32 = 0x0_4A80;
 pub(crate) const DMATXCTL_ENABLE: u32 = 1 << 0;
 pub(crate) const DTXTCPFLGL: u32 = 0x0_4A88;
@@ -171,7 +177,7 @@ pub(crate) const QBRC_LOW: u32 = 0x0_1034;
 pub(crate) const QPRDC: u32 = 0x0_1430;
 pub(crate) const QPTC: u32 = 0x0_6030;
 pub(crate) const QBTC_LOW: u32 = 0x0_8700;
-/// Queue counters (8.2.3.23.71 and on).
+/// Queue counters (8.2.3.23).
 pub(crate) const QUEUE_COUNTERS: u32 = 16;
 
 /// A register of one queue.

@@ -6,10 +6,10 @@ use crate::{
     registers as reg,
 };
 
-/// Bytes of the key (8.2.3.7.14).
+/// Bytes of the key (8.2.3.7).
 const KEY: usize = 40;
 
-// MRQC (8.2.3.7.12): the mode, and which fields are hashed.
+// MRQC (8.2.3.7): the mode, and which fields are hashed.
 const MODE: u32 = 0xF;
 const RSS_ONLY: u32 = 1;
 const TCP_V4: u32 = 1 << 16;
@@ -68,7 +68,7 @@ pub(crate) fn hash(registers: &Registers, frame: &[u8], packet: &Packet) -> Hash
         bytes.copy_from_slice(&word.to_le_bytes());
     }
     let value = toeplitz(&key, &input[..length]);
-    // 128 entries of a byte each, of which four bits name the queue (8.2.3.7.13).
+    // 128 entries of a byte each, of which four bits name the queue (8.2.3.7).
     let entry = value & 0x7F;
     let entries = registers.get(reg::RETA + (entry & !3));
     let queue = (entries >> (entry % 4 * 8) & 0xF) as usize;
@@ -96,7 +96,7 @@ fn toeplitz(key: &[u8; KEY], input: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// The datasheet's key and vectors (7.1.2.8.3, "RSS Verification Suite").
+    /// The datasheet's key and vectors ("RSS Verification Suite").
     const VERIFICATION_KEY: [u8; KEY] = [
         0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f,
         0xb0, 0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30,

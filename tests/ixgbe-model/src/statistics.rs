@@ -82,7 +82,7 @@ pub(crate) fn missed(registers: &mut Registers, queue: usize) {
     registers.count(reg::QPRDC + counter * reg::QUEUE_STRIDE, 1);
 }
 
-/// Which of the 16 counters a queue has: four queues to a register, a byte each (8.2.3.23.71).
+/// Which of the 16 counters a queue has: four queues to a register, a byte each (8.2.3.23).
 fn counter_of(registers: &Registers, map: u32, queue: usize) -> u32 {
     let queue = queue as u32;
     registers.get(map + queue / 4 * 4) >> (queue % 4 * 8) & 0xF

@@ -9,10 +9,10 @@ use crate::{
     statistics::{self, Way},
 };
 
-/// Longest packet a driver may hand over for segmentation (7.2.4.2), with room for headers.
+/// Longest packet a driver may hand over for segmentation (7.2.4), with room for headers.
 const LONGEST: usize = (256 << 10) + 512;
 
-// Bits of a descriptor's second quadword (7.2.3.2).
+// Bits of a descriptor's second quadword (7.2.3).
 const END_OF_PACKET: u64 = 1 << 24;
 const REPORT_STATUS: u64 = 1 << 27;
 const ADVANCED: u64 = 1 << 29;
@@ -105,7 +105,7 @@ impl Device {
         if reported {
             let low = self.registers.get(reg::tx(queue, reg::TDWBAL));
             if low & reg::TDWBAL_ENABLE != 0 {
-                // Head write-back (7.2.3.5.2) takes the place of that of descriptors.
+                // Head write-back (7.2.3) takes the place of that of descriptors.
                 let upper = u64::from(self.registers.get(reg::tx(queue, reg::TDWBAH)));
                 self.memory.publish_u32(upper << 32 | u64::from(low & !3), head)?;
             }
@@ -186,7 +186,7 @@ impl Device {
         }
     }
 
-    /// A whole packet by legacy descriptors (7.2.3.2.2).
+    /// A whole packet by legacy descriptors (7.2.3).
     fn legacy_packet(&mut self, queue: usize, packet: &mut Vec<u8>, last: u64) {
         const INSERT_CHECKSUM: u64 = 1 << 26;
         if last & INSERT_CHECKSUM != 0 {
