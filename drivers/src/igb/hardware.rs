@@ -4,10 +4,10 @@ use super::registers::*;
 use super::{Controller, Receive, phy};
 use crate::Error;
 use crate::intel::gigabit::{self, registers as common};
-use crate::intel::{AdvancedTransmit, Descriptors, Hardware, Table, wait_for};
+use crate::intel::{AdvancedTransmit, Descriptors, Hardware, Table, rss, wait_for};
 use core::marker::PhantomData;
 use unikernel::mmio::Mmio;
-use unikernel::nic::{Link, Settings};
+use unikernel::nic::{Link, Mtu, Queues, Settings};
 use unikernel::pci::{Error as PciError, PciAddress, Signalling, Vector};
 
 /// Master requests end within 100 ms after CTRL.GIO_MASTER_DISABLE was set, or something is wrong.
@@ -29,20 +29,31 @@ const THROTTLE_US: u32 = 51;
 const THRESHOLDS: u32 =
     8 << dctl::PREFETCH_SHIFT | 4 << dctl::HOST_SHIFT | 1 << dctl::WRITE_BACK_SHIFT;
 
+/// What a frame on the wire may have more than the stack's: a VLAN tag and its check sequence.
+const TAG_AND_FCS: usize = 4 + 4;
+
 /// The registers of one device.
 pub(crate) struct Igb<C> {
     registers: Mmio,
-    uses_msi_x: bool,
+    /// Receive queues, and the size of their buffers.
+    queues: usize,
+    buffer: usize,
+    /// `None` while ICR has all the causes.
+    messages: Option<Messages>,
     controller: PhantomData<C>,
 }
 
-/// Entries of the MSI-X table, and so bits of EICR.
-mod entry {
-    pub(super) const ALL: u32 = 0;
+/// Bits of EICR, which are entries of the MSI-X table.
+#[derive(Clone, Copy)]
+struct Messages {
+    /// Received frames and the link.
+    receive: u32,
+    transmit: u32,
 }
 
 impl<C: Controller> Hardware for Igb<C> {
     const FAMILY: &'static str = "igb";
+    const QUEUES: usize = Queues::MAX;
     type Receive = Receive;
     type Transmit = AdvancedTransmit;
 
@@ -50,7 +61,7 @@ impl<C: Controller> Hardware for Igb<C> {
         if registers.len() < SIZE {
             return Err(PciError::NoBar(address, 0).into());
         }
-        Ok(Self { registers, uses_msi_x: false, controller: PhantomData })
+        Ok(Self { registers, queues: 1, buffer: 0, messages: None, controller: PhantomData })
     }
 
     fn is_gone(&self) -> bool {
@@ -74,7 +85,7 @@ impl<C: Controller> Hardware for Igb<C> {
         // A device without NVM never has read it, nor has QEMU's model.
         wait_for(NVM_US, || r.read32(eec::OFFSET) & eec::AUTO_RD != 0);
         r.clear32(common::ctrl::OFFSET, CTRL_GIO_MASTER_DISABLE);
-        self.uses_msi_x = false;
+        self.messages = None;
         self.mask_interrupts();
         self.take_causes();
         Ok(())
@@ -89,6 +100,11 @@ impl<C: Controller> Hardware for Igb<C> {
     /// ports are, so the registers are all there is to ask.
     fn mac(&mut self) -> Result<[u8; 6], [u8; 6]> {
         gigabit::station_address(&self.registers)
+    }
+
+    /// One for each receive queue, one for the transmit queue, one for all else.
+    fn entries(queues: usize) -> u16 {
+        queues as u16 + 2
     }
 
     fn enable_link(&mut self) {
@@ -108,13 +124,24 @@ impl<C: Controller> Hardware for Igb<C> {
         gigabit::link(&self.registers)
     }
 
-    /// Receive initialisation (4.5.9).
-    fn configure(&mut self, _settings: &Settings, _buffer: usize) {
+    /// Receive initialisation (4.5.9), what all queues share.
+    fn configure(&mut self, settings: &Settings, buffer: usize) {
         let r = &self.registers;
-        let checksums = common::receive::RXCSUM_IPOFL | common::receive::RXCSUM_TUOFL;
-        r.write32(common::receive::RXCSUM, checksums);
-        let accept = common::receive::RCTL_BAM | common::receive::RCTL_SECRC;
-        r.write32(common::receive::RCTL, accept);
+        let mut control = common::receive::RCTL_BAM | common::receive::RCTL_SECRC;
+        if settings.mtu > Mtu::ETHERNET {
+            control |= common::receive::RCTL_LPE;
+        }
+        r.write32(filter::RLPML, (settings.max_frame() + TAG_AND_FCS) as u32);
+        if settings.promiscuous {
+            control |= common::receive::RCTL_UPE | common::receive::RCTL_MPE;
+        }
+        if let Some(vlan) = settings.vlan {
+            C::enable_vlan(r, &Table::of_vlan(vlan));
+            r.set32(common::ctrl::OFFSET, common::ctrl::VME);
+            control |= common::receive::RCTL_VFE;
+        }
+        r.write32(common::receive::RCTL, control);
+        self.buffer = buffer;
     }
 
     fn set_multicast(&mut self, table: &Table) {
@@ -122,60 +149,88 @@ impl<C: Controller> Hardware for Igb<C> {
     }
 
     fn enable_receive(&mut self, queues: &[Descriptors]) {
-        let (r, ring) = (&self.registers, &queues[0]);
+        let r = &self.registers;
+        self.queues = queues.len();
+        let several = queues.len() > 1;
+        let mut checksums = common::receive::RXCSUM_IPOFL | common::receive::RXCSUM_TUOFL;
+        if several {
+            use filter::*;
+            rss::spread(r, queues.len(), RSSRK, RETA);
+            r.write32(MRQC, MRQC_RSS | MRQC_TCP_IPV4 | MRQC_IPV4 | MRQC_TCP_IPV6 | MRQC_IPV6);
+            checksums |= RXCSUM_PCSD;
+        }
+        r.write32(common::receive::RXCSUM, checksums);
         r.set32(common::receive::RCTL, common::receive::RCTL_EN);
-        r.write32(receive::RDBAL, ring.address as u32);
-        r.write32(receive::RDBAH, (ring.address >> 32) as u32);
-        r.write32(receive::RDLEN, ring.bytes as u32);
-        r.write32(receive::SRRCTL, receive::SRRCTL_PACKET_2_KIB | receive::SRRCTL_ONE_BUFFER);
-        r.write32(receive::RDH, 0);
-        r.write32(receive::RDT, 0);
-        self.enable_queue(receive::RXDCTL);
-        // The tail comes after the enable.
-        self.set_receive_tail(0, ring.tail);
+        let mut control = (self.buffer / receive::SRRCTL_PACKET_UNIT) as u32;
+        control |= receive::SRRCTL_ONE_BUFFER;
+        if several {
+            control |= receive::SRRCTL_DROP_EN;
+        }
+        for (queue, ring) in queues.iter().enumerate() {
+            let base = queue * QUEUE;
+            r.write32(base + receive::RDBAL, ring.address as u32);
+            r.write32(base + receive::RDBAH, (ring.address >> 32) as u32);
+            r.write32(base + receive::RDLEN, ring.bytes as u32);
+            r.write32(base + receive::SRRCTL, control);
+            r.write32(base + receive::RDH, 0);
+            r.write32(base + receive::RDT, 0);
+            self.enable_queue(base + receive::RXDCTL);
+            // The tail comes after the enable.
+            self.set_receive_tail(queue, ring.tail);
+        }
     }
 
     /// Transmit initialisation (4.5.10).
     fn enable_transmit(&mut self, ring: Descriptors) {
         let r = &self.registers;
-        let kept = r.read32(common::transmit::TCTL);
-        r.write32(
-            common::transmit::TCTL,
-            kept | common::transmit::TCTL_EN | common::transmit::TCTL_PSP,
-        );
+        r.set32(common::transmit::TCTL, common::transmit::TCTL_EN | common::transmit::TCTL_PSP);
         r.write32(transmit::TDBAL, ring.address as u32);
         r.write32(transmit::TDBAH, (ring.address >> 32) as u32);
         r.write32(transmit::TDLEN, ring.bytes as u32);
         r.write32(transmit::TDH, 0);
-        r.write32(transmit::TDT, 0);
+        r.write32(transmit::TDT, ring.tail as u32);
         // Completions are reported in the descriptors.
         r.write32(transmit::TDWBAL, 0);
         self.enable_queue(transmit::TXDCTL);
     }
 
     /// Causes are masked and acknowledged by the driver: automatic clearing and masking would save
-    /// nothing, since several queues share one interrupt.
+    /// nothing, since all entries raise one interrupt.
     fn route_interrupts(&mut self, vector: &Vector) {
         use common::interrupt::{IMS, LSC};
         use interrupt::*;
         let r = &self.registers;
-        self.uses_msi_x = vector.signalling == Signalling::MsiX;
-        r.write32(EITR, THROTTLE_US << EITR_INTERVAL_SHIFT);
-        if !self.uses_msi_x {
+        for entry in 0..usize::from(vector.entries) {
+            r.write32(EITR + 4 * entry, THROTTLE_US << EITR_INTERVAL_SHIFT);
+        }
+        if vector.signalling != Signalling::MsiX {
             r.write32(GPIE, 0);
+            self.messages = None;
             return;
         }
         r.write32(GPIE, GPIE_MULTIPLE_MSIX | GPIE_NSICR | GPIE_PBA);
-        let allocation = IVAR_VALID | entry::ALL;
-        let (word, byte) = C::interrupt_allocation(0);
-        r.write32(IVAR + 4 * word, (allocation | allocation << 8) << (8 * byte));
-        r.write32(IVAR_MISC, allocation << IVAR_MISC_OTHER_SHIFT);
+        // Where there are too few entries, the last is shared.
+        let last = u32::from(vector.entries) - 1;
+        let [transmit, other] = [0, 1].map(|more| (self.queues as u32 + more).min(last));
+        let mut messages = Messages { receive: 1 << other, transmit: 1 << transmit };
+        let allocate = |queue: usize, shift: u32, entry: u32| {
+            let (word, byte) = C::interrupt_allocation(queue);
+            r.set32(IVAR + 4 * word, (IVAR_VALID | entry) << (8 * byte + shift));
+        };
+        (0..IVAR_WORDS).for_each(|word| r.write32(IVAR + 4 * word, 0));
+        for queue in 0..self.queues {
+            let entry = (queue as u32).min(last);
+            allocate(queue, IVAR_RECEIVE_SHIFT, entry);
+            messages.receive |= 1 << entry;
+        }
+        allocate(0, IVAR_TRANSMIT_SHIFT, transmit);
+        r.write32(IVAR_MISC, (IVAR_VALID | other) << IVAR_MISC_OTHER_SHIFT);
         r.write32(IMS, LSC);
+        self.messages = Some(messages);
     }
 
     fn mask_interrupts(&self) {
-        // What is behind EIMC with MSI-X, is behind IMC otherwise, and after a reset who knows.
-        if !self.uses_msi_x {
+        if self.messages.is_none() {
             self.registers.write32(common::interrupt::IMC, u32::MAX);
         }
         self.registers.write32(interrupt::EIMC, u32::MAX);
@@ -184,25 +239,24 @@ impl<C: Controller> Hardware for Igb<C> {
     fn unmask_interrupts(&self, with_transmit: bool) {
         use common::interrupt::{IMS, LSC, RXO, TXDW};
         use interrupt::*;
-        if self.uses_msi_x {
-            self.registers.write32(EIMS, 1 << entry::ALL);
-        } else {
-            let transmit = if with_transmit { TXDW } else { 0 };
-            self.registers.write32(IMS, RXDW | RXO | LSC | transmit);
-        }
+        let (register, receive, transmit) = match self.messages {
+            Some(messages) => (EIMS, messages.receive, messages.transmit),
+            None => (IMS, RXDW | RXO | LSC, TXDW),
+        };
+        self.registers.write32(register, if with_transmit { receive | transmit } else { receive });
     }
 
     /// The queues' causes first: a change of the link that comes in between is in ICR and has raised
     /// its bit of EICR again.
     fn take_causes(&self) -> bool {
-        if self.uses_msi_x {
+        if self.messages.is_some() {
             self.registers.write32(interrupt::EICR, u32::MAX);
         }
         self.registers.read32(common::interrupt::ICR) & common::interrupt::LSC != 0
     }
 
-    fn set_receive_tail(&self, _: usize, tail: usize) {
-        self.registers.write32(receive::RDT, tail as u32);
+    fn set_receive_tail(&self, queue: usize, tail: usize) {
+        self.registers.write32(queue * QUEUE + receive::RDT, tail as u32);
     }
 
     fn set_transmit_tail(&self, tail: usize) {
@@ -212,7 +266,9 @@ impl<C: Controller> Hardware for Igb<C> {
     fn take_errors(&mut self) -> (u64, u64) {
         let read = |register| u64::from(self.registers.read32(register));
         let [missed, damaged @ ..] = common::statistics::ERRORS;
-        (read(missed) + read(receive::RQDPC), damaged.into_iter().map(read).sum())
+        let dropped =
+            (0..self.queues).map(|queue| read(queue * QUEUE + receive::RQDPC)).sum::<u64>();
+        (read(missed) + dropped, damaged.into_iter().map(read).sum())
     }
 }
 

@@ -8,8 +8,11 @@ mod hardware;
 mod phy;
 mod registers;
 
-use crate::intel::{AdvancedReceive, ReceiveErrors};
+use crate::intel::gigabit::registers as common;
+use crate::intel::{AdvancedReceive, ReceiveErrors, Table};
 use hardware::Igb;
+use unikernel::mmio::Mmio;
+use unikernel::nic::Queues;
 
 /// Vendor and device id.
 pub const INTEL_82576: (u16, u16) = (0x8086, 0x10c9);
@@ -26,6 +29,9 @@ pub(crate) trait Controller: 'static {
     /// Which word of IVAR, and which byte of it, a receive queue has; the next byte is the transmit
     /// queue's of the same number.
     fn interrupt_allocation(queue: usize) -> (usize, u32);
+
+    /// Has it take VLAN tags out of received frames and let those of `table` through.
+    fn enable_vlan(registers: &Mmio, table: &Table);
 }
 
 /// 16 queues.
@@ -36,6 +42,10 @@ impl Controller for Intel82576 {
     fn interrupt_allocation(queue: usize) -> (usize, u32) {
         (queue % 8, queue as u32 / 8 * 2)
     }
+
+    fn enable_vlan(registers: &Mmio, table: &Table) {
+        table.write(registers, common::vlan::VFTA);
+    }
 }
 
 /// 8 queues.
@@ -45,6 +55,18 @@ impl Controller for IntelI350 {
     /// Intel Ethernet Controller I350 datasheet, 7.3.1.2: two queues share a word.
     fn interrupt_allocation(queue: usize) -> (usize, u32) {
         (queue / 2, queue as u32 % 2 * 2)
+    }
+
+    fn enable_vlan(registers: &Mmio, table: &Table) {
+        // A write may be lost, the specification update says; Linux's driver writes ten times, too.
+        for _ in 0..10 {
+            table.write(registers, common::vlan::VFTA);
+        }
+        // The queues' own bits count, not CTRL.VME alone.
+        for queue in 0..Queues::MAX {
+            let offset = registers::filter::DVMOLR + queue * registers::QUEUE;
+            registers.set32(offset, registers::filter::DVMOLR_STRVLAN);
+        }
     }
 }
 

@@ -50,7 +50,7 @@ fn lock(registers: &Mmio) -> u32 {
     use semaphore::*;
     let port = registers.read32(status::OFFSET) >> STATUS_LAN_ID_SHIFT & STATUS_LAN_ID_MASK;
     let phy = PHY[port as usize];
-    wait_for(PATIENCE_US, || {
+    let taken = wait_for(PATIENCE_US, || {
         wait_for(PATIENCE_US, || registers.read32(SWSM) & SMBI == 0);
         wait_for(PATIENCE_US, || {
             registers.set32(SWSM, SWESMBI);
@@ -64,5 +64,8 @@ fn lock(registers: &Mmio) -> u32 {
         registers.clear32(SWSM, SMBI | SWESMBI);
         is_free
     });
+    if !taken {
+        registers.set32(SW_FW_SYNC, phy);
+    }
     phy
 }

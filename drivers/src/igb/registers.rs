@@ -79,13 +79,16 @@ pub(super) mod interrupt {
 
     /// Which entry a queue uses: a byte each.
     pub(crate) const IVAR: usize = 0x1700;
+    pub(crate) const IVAR_WORDS: usize = 8;
+    pub(crate) const IVAR_RECEIVE_SHIFT: u32 = 0;
+    pub(crate) const IVAR_TRANSMIT_SHIFT: u32 = 8;
     pub(crate) const IVAR_VALID: u32 = 1 << 7;
     /// Which entry all else uses, but for the TCP timer.
     pub(crate) const IVAR_MISC: usize = 0x1740;
     pub(crate) const IVAR_MISC_OTHER_SHIFT: u32 = 8;
 }
 
-/// The first receive queue (8.10).
+/// A receive queue (8.10), at [`QUEUE`] bytes from the one before.
 pub(super) mod receive {
     pub(crate) const RDBAL: usize = 0xc000;
     pub(crate) const RDBAH: usize = 0xc004;
@@ -98,12 +101,14 @@ pub(super) mod receive {
     pub(crate) const RQDPC: usize = 0xc030;
 
     /// Size of the packet buffer in units of 1 KiB.
-    pub(crate) const SRRCTL_PACKET_2_KIB: u32 = 2;
+    pub(crate) const SRRCTL_PACKET_UNIT: usize = 1 << 10;
     /// Advanced descriptors with one buffer: no header split.
     pub(crate) const SRRCTL_ONE_BUFFER: u32 = 1 << 25;
+    /// A frame that finds no descriptor is dropped, and does not hold up the other queues.
+    pub(crate) const SRRCTL_DROP_EN: u32 = 1 << 31;
 }
 
-/// The first transmit queue (8.12).
+/// A transmit queue (8.12), at [`QUEUE`] bytes from the one before.
 pub(super) mod transmit {
     pub(crate) const TDBAL: usize = 0xe000;
     pub(crate) const TDBAH: usize = 0xe004;
@@ -113,6 +118,30 @@ pub(super) mod transmit {
     pub(crate) const TXDCTL: usize = 0xe028;
     /// Head write-back address; bit 0 of the low half enables it.
     pub(crate) const TDWBAL: usize = 0xe038;
+}
+
+/// From a queue's registers to those of the next.
+pub(super) const QUEUE: usize = 0x40;
+
+/// Receive, of all queues (8.10).
+pub(super) mod filter {
+    /// Longest frame, with tag and frame check sequence, while RCTL.LPE lets long ones through.
+    pub(crate) const RLPML: usize = 0x5004;
+    /// In RXCSUM: the hash takes the place of the fragment checksum in write-backs. RSS needs it.
+    pub(crate) const RXCSUM_PCSD: u32 = 1 << 13;
+    /// Multiple receive queues command: RSS, by TCP ports or else addresses.
+    pub(crate) const MRQC: usize = 0x5818;
+    pub(crate) const MRQC_RSS: u32 = 0b010;
+    pub(crate) const MRQC_TCP_IPV4: u32 = 1 << 16;
+    pub(crate) const MRQC_IPV4: u32 = 1 << 17;
+    pub(crate) const MRQC_IPV6: u32 = 1 << 20;
+    pub(crate) const MRQC_TCP_IPV6: u32 = 1 << 21;
+    /// Redirection table, and key of the hash.
+    pub(crate) const RETA: usize = 0x5c00;
+    pub(crate) const RSSRK: usize = 0x5c80;
+    /// DMA VM offload, of the I350 only, for each queue: take VLAN tags out.
+    pub(crate) const DVMOLR: usize = 0xc038;
+    pub(crate) const DVMOLR_STRVLAN: u32 = 1 << 29;
 }
 
 /// Descriptor control of either direction, RXDCTL (8.10.10) and TXDCTL (8.12.13).

@@ -9,6 +9,7 @@ mod driver;
 mod filters;
 pub(crate) mod gigabit;
 mod receive;
+pub(crate) mod rss;
 mod transmit;
 
 pub(crate) use advanced::{AdvancedReceive, AdvancedTransmit, ReceiveErrors};

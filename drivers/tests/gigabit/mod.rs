@@ -2,6 +2,7 @@
 
 mod misbehaving;
 mod model;
+mod nvm;
 mod receiving;
 mod starting;
 mod transmitting;

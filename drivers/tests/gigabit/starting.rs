@@ -3,7 +3,10 @@ use drivers::Error;
 use model::MAC;
 use unikernel::nic::Link;
 
-fn probe(faults: Faults, set_up: impl FnOnce(&Model)) -> (Result<Box<dyn Nic>, Error>, u32) {
+pub(super) fn probe(
+    faults: Faults,
+    set_up: impl FnOnce(&Model),
+) -> (Result<Box<dyn Nic>, Error>, u32) {
     let pool = fake::pool(8 << 20, Policy::Never);
     let before = pool.statistics().slots_free;
     let (_machine, _port, model, device) = plug(pool, faults, KIND.offers()[0]);
@@ -20,18 +23,6 @@ fn it_starts_from_any_state() {
     assert!(rig.machine.is_bus_master(PciAddress::new(0, 1, 0, 0)));
     assert_eq!(rig.model.register(model::IMS), 0, "nobody has asked for interrupts yet");
     assert_eq!(rig.pool.statistics().slots - rig.free(), TAKEN);
-}
-
-#[test]
-fn the_station_address_may_come_from_nvm() {
-    let no_mac = Faults { no_mac: true, ..Faults::default() };
-    let (nic, _) = probe(no_mac, |_| {});
-    assert_eq!(nic.unwrap().mac(), MAC);
-    for words in [[0, 0, 0], [0x0001, 0, 0], [0xffff; 3]] {
-        let (nic, taken) = probe(no_mac, |model| model.set_nvm(words));
-        assert!(matches!(nic.err(), Some(Error::NoAddress(..))), "{words:x?}");
-        assert_eq!(taken, 0);
-    }
 }
 
 #[test]
