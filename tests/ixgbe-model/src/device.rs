@@ -261,8 +261,11 @@ impl Device {
             match register.register {
                 reg::TAIL => self.send(register.queue),
                 reg::DCTL if value & reg::DCTL_ENABLE == 0 => self.transmit.stop(register.queue),
+                reg::DCTL => self.send(register.queue),
                 _ => {}
             }
+        } else if offset == reg::DMATXCTL {
+            self.send_all();
         }
     }
 

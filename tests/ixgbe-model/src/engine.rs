@@ -9,7 +9,6 @@ use std::{
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use serde::{Deserialize, Serialize};
 
 use crate::{Shared, wire};
 
@@ -21,7 +20,7 @@ const BUFFER: usize = READ + (128 << 10);
 const RETRY: Duration = Duration::from_millis(50);
 
 /// Where the frames come from and go to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// Connects to the socket at this path, again and again until there is one.
     Connect(PathBuf),

@@ -112,12 +112,13 @@ pub(crate) struct FlagMasks {
     pub(crate) last: u16,
 }
 
-/// Cuts a packet into segments of at most `context.mss` bytes of payload and hands each to `emit` (7.2.4).
+/// Cuts a packet into segments of at most `context.mss` bytes of payload and hands each to `emit`, which may change it
+/// (7.2.4).
 pub(crate) fn segment(
     packet: &[u8],
     context: &Context,
     masks: FlagMasks,
-    mut emit: impl FnMut(&[u8]),
+    mut emit: impl FnMut(&mut Vec<u8>),
 ) -> Result<(), Mismatch> {
     let least = match context.l4 {
         Layer4::Tcp => 20,
@@ -145,7 +146,7 @@ pub(crate) fn segment(
         network_header(&mut frame, context, index, part.len());
         transport_header(&mut frame, context, from, part.len(), mask);
         checksums(&mut frame, context, true, true, Some(context.l4_length + part.len()))?;
-        emit(&frame);
+        emit(&mut frame);
     }
     Ok(())
 }
@@ -261,6 +262,42 @@ mod tests {
         }
         let context = Context { ip_length: 400, ..context(true, 0) };
         assert_eq!(checksums(&mut packet.clone(), &context, true, true, None), Err(Mismatch));
+    }
+
+    #[test]
+    fn datagrams_are_cut_up() {
+        let mut packet = samples::tcp_v4(&[7; 2500]);
+        // TCP's header makes room for UDP's, before twelve bytes of payload: protocol, length, and a field for the sum.
+        packet[23] = 17;
+        let sum = checksum::pseudo_header(
+            &packet,
+            (crate::packet::Network::V4 { options: false }, 14),
+            17,
+        );
+        packet[40..42].copy_from_slice(&checksum::fold(sum).to_be_bytes());
+        let context = Context { l4_length: 8, l4: Layer4::Udp, ..context(true, 1000) };
+        let mut lengths = Vec::new();
+        segment(&packet, &context, MASKS, |frame| {
+            assert!(is_right(frame));
+            lengths.push(be16(frame, 38));
+        })
+        .unwrap();
+        assert_eq!(lengths, [1008, 1008, 520]);
+    }
+
+    /// RFC 9260's sum is CRC32c with its bytes in the order of transmission; the check value is that of the CRC catalogue.
+    #[test]
+    fn sctp_has_a_crc() {
+        let mut packet = vec![0; 14 + 20];
+        packet.extend([0; 12]);
+        packet[34..42].copy_from_slice(b"12345678");
+        let context = Context { l4: Layer4::Sctp, ..context(true, 0) };
+        checksums(&mut packet, &context, false, true, None).unwrap();
+        let mut expected = *b"12345678\0\0\0\0";
+        let crc = CRC32C.checksum(&expected);
+        expected[8..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(packet[34..], expected);
+        assert_eq!(CRC32C.checksum(b"123456789"), 0xE306_9283);
     }
 
     proptest! {

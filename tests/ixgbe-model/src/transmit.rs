@@ -64,6 +64,13 @@ impl Device {
         }
     }
 
+    /// Transmission as a whole was enabled: what waits in queues goes.
+    pub(crate) fn send_all(&mut self) {
+        for queue in 0..reg::QUEUES {
+            self.send(queue);
+        }
+    }
+
     /// Works through what a driver put into a queue.
     pub(crate) fn send(&mut self, queue: usize) {
         let runs = self.registers.get(reg::DMATXCTL) & reg::DMATXCTL_ENABLE != 0
@@ -175,12 +182,7 @@ impl Device {
             middle: (low >> 16) as u16 & 0xFFF,
             last: self.registers.get(reg::DTXTCPFLGH) as u16 & 0xFFF,
         };
-        let mut frame = Vec::new();
-        let result = offload::segment(packet, context, masks, |segment| {
-            frame.clear();
-            frame.extend_from_slice(segment);
-            self.put(queue, &mut frame, tag);
-        });
+        let result = offload::segment(packet, context, masks, |frame| self.put(queue, frame, tag));
         if result.is_err() {
             self.malformed(queue, packet.len(), context);
         }

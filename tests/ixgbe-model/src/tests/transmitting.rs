@@ -171,3 +171,20 @@ fn nonsense_sends_nothing_and_goes_on() {
     bench.device.write(reg::tx(5, reg::TAIL), 0xFFFF);
     assert_eq!(bench.device.read(reg::tx(5, reg::HEAD)), 5, "the tail was beyond the ring");
 }
+
+#[test]
+fn in_loopback_frames_come_back_and_the_wire_sees_none() {
+    let mut bench = Bench::transmitter();
+    bench.set(reg::HLREG0, reg::HLREG0_LOOPBACK);
+    bench.device.write(reg::FCTRL, reg::FCTRL_BROADCAST);
+    bench.device.write(reg::RXCTRL, reg::RXCTRL_ENABLE);
+    bench.set(reg::RDRXCTL, reg::RDRXCTL_CRC_STRIP);
+    bench.device.write(reg::rx(0, reg::SRRCTL), 1 << 25 | 2);
+    bench.ring(|register| reg::rx(0, register), 0x1000);
+    bench.put(RING + 0x1000, [BUFFERS + BUFFER, 0]);
+    bench.device.write(reg::rx(0, reg::TAIL), 1);
+    let at = bench.load(&[0xFF; 100]);
+    bench.send(&[[at, DATA | 100 | END]]);
+    assert_eq!(bench.bytes(BUFFERS + BUFFER, 100), [0xFF; 100]);
+    assert_eq!(bench.frames().len(), 0);
+}
