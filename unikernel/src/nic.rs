@@ -142,6 +142,17 @@ pub trait Nic {
     /// The device does not run, and every buffer is back in the pool.
     fn reset(&mut self) -> Result<(), ResetError>;
 
+    /// The device is there to take over for another with the same station address, while that has no link or is
+    /// away (VIRTIO_NET_F_STANDBY).
+    fn is_standby(&self) -> bool {
+        false
+    }
+
+    /// The hypervisor's dirty log sees what the device writes, so that nothing of it is marked.
+    fn is_logged(&self) -> bool {
+        false
+    }
+
     /// The device no longer answers: it was removed without warning. Nothing but `stop` makes sense then.
     fn gone(&self) -> bool;
 

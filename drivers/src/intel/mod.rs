@@ -13,7 +13,7 @@ pub(crate) mod rss;
 mod transmit;
 
 pub(crate) use advanced::{AdvancedReceive, AdvancedTransmit, ReceiveErrors};
-pub(crate) use checksum::{Checked, Offload, TransmitChecksum, is_good};
+pub(crate) use checksum::{Checked, Offload, is_good};
 pub(crate) use driver::{Driver, Hardware};
 pub(crate) use filters::Table;
 pub(crate) use receive::{Completion, ReceiveFormat, ReceiveRing, buffer_size};

@@ -5,11 +5,12 @@
 //! receive buffers are [`FromHypervisor`](unikernel::dma::FromHypervisor). A hardware device that speaks virtio writes
 //! unseen like any other; it says so (VIRTIO_F_ORDER_PLATFORM) and is refused.
 //!
-//! Receive buffers hold a header and a frame, in place, in one slot. Frames that the device has put together
-//! from several (VIRTIO_NET_F_GUEST_TSO4 and the like) would need many slots and are not asked for, and so
+//! Receive buffers hold a header and a frame, in place, one after the other. Frames that the device has put together
+//! from several (VIRTIO_NET_F_GUEST_TSO4 and the like) would need far longer buffers and are not asked for, and so
 //! neither are mergeable buffers. Nothing per packet touches a register; a batch costs at most one notification
 //! in each direction, none while the device polls, and a wake-up nothing.
 
+mod header;
 mod receive;
 mod registers;
 mod ring;
@@ -17,22 +18,26 @@ mod transmit;
 mod transport;
 
 use crate::Error;
-use crate::intel::{ETHERNET_HEADER, Offload, is_station_address};
-use ::virtio::net::F;
+use crate::intel::{ETHERNET_HEADER, is_station_address};
+use ::virtio::net::{F, Hdr};
 use core::num::NonZeroU16;
-use receive::ReceiveQueue;
+use receive::{ReceiveQueue, buffer_size};
 use registers::{NET_IDS, RECEIVE_QUEUE, TRANSMIT_QUEUE, VENDOR};
 use ring::Ring;
 use transmit::TransmitQueue;
 use transport::Transport;
-use unikernel::dma::{self, Pool, RxBuffer, TxBuffer};
+use unikernel::dma::{MAX_RUN, Pool, RxBuffer, TxBuffer};
 use unikernel::irq::Interrupt;
-use unikernel::nic::{Capabilities, Checksums, Link, Mtu, Nic, ResetError, Settings, Statistics};
-use unikernel::pci::{Device, Signalling};
+use unikernel::nic::{
+    Capabilities, Checksums, Link, Nic, ResetError, Segmentation, Settings, Statistics,
+};
+use unikernel::pci::{Device, Signalling, Vector};
 use unikernel::time::now_ns;
 
 /// Descriptors in a queue, if the device has so many.
 const DESCRIPTORS: u16 = 256;
+/// Memory that receive buffers may take.
+const BUFFERS: usize = 1 << 20;
 /// A message does not tell a change of the link from a frame. The link is looked at when there was no frame, and
 /// at the latest after so long.
 const LINK_LOOK_NS: u64 = 100_000_000;
@@ -42,7 +47,10 @@ pub(crate) fn is_ours((vendor, id): (u16, u16)) -> bool {
     vendor == VENDOR && NET_IDS.contains(&id)
 }
 
-struct Queues {
+/// What there is while the device runs.
+struct Running {
+    features: F,
+    max_frame: usize,
     receive: ReceiveQueue,
     transmit: TransmitQueue,
     /// Where each is notified.
@@ -53,14 +61,15 @@ struct Queues {
 /// The driver of one virtio network device.
 pub struct Virtio {
     device: Device,
+    pool: &'static Pool,
+    settings: Settings,
     transport: Transport,
-    features: F,
-    interrupt: Interrupt,
-    signalling: Signalling,
+    vector: Vector,
     /// `None` once stopped.
-    queues: Option<Queues>,
+    running: Option<Running>,
     mac: [u8; 6],
-    max_frame: usize,
+    capabilities: Capabilities,
+    is_standby: bool,
     link: Link,
     /// The receive queue's interrupt is on.
     armed: bool,
@@ -82,70 +91,63 @@ impl Virtio {
         settings: &Settings,
     ) -> Result<Self, Error> {
         let address = device.address();
-        let unsupported = |setting| Error::Unsupported { address, family: "virtio", setting };
         if settings.vlan.is_some() {
-            return Err(unsupported("vlan="));
+            return Err(Error::Unsupported { address, family: "virtio", setting: "vlan=" });
         }
-        if settings.mtu > Mtu::ETHERNET {
-            return Err(unsupported("mtu= above 1500"));
-        }
-        let dma = |error| Error::Dma(address, error);
         let mut transport = Transport::new(&device)?;
-        if !transport.reset() {
-            return Err(Error::Reset(address));
-        }
-        let features = transport.negotiate(wanted(), address)?;
+        let vector = device.enable_interrupts(1)?;
+        let running = bring_up(&device, &mut transport, pool, settings, vector.signalling)?;
+        let features = running.features;
         let mac = transport.mac();
         if !features.contains(F::MAC) || !is_station_address(mac) {
             return Err(Error::NoAddress(address, mac));
         }
-        let mtu =
-            transport.mtu().map_or(settings.max_frame(), |mtu| ETHERNET_HEADER + usize::from(mtu));
-        let max_frame = mtu.min(settings.max_frame());
-
-        let vector = device.enable_interrupt()?;
-        let signalling = vector.signalling;
-        let receive = new_ring(&transport, RECEIVE_QUEUE, pool, features).map_err(dma)?;
-        let transmit = new_ring(&transport, TRANSMIT_QUEUE, pool, features).map_err(dma)?;
-        let mut receive = ReceiveQueue::new(pool, receive, max_frame).map_err(dma)?;
-        let mut transmit = TransmitQueue::new(pool, transmit).map_err(dma)?;
-        let bells = transport.enable_config_interrupt(signalling).and_then(|()| {
-            let bell = |queue, ring: &mut Ring| {
-                transport.enable_queue(queue, ring.size(), ring.device_addresses(), signalling)
-            };
-            Some((bell(RECEIVE_QUEUE, receive.ring())?, bell(TRANSMIT_QUEUE, transmit.ring())?))
-        });
-        let Some((receive_bell, transmit_bell)) = bells else {
-            transport.fail();
-            return Err(Error::Negotiation(address));
-        };
-        device.enable_bus_master();
-        transport.go();
-        if receive.ring().publish() {
-            transport.notify(RECEIVE_QUEUE, receive_bell);
-        }
-        Ok(Self {
-            link: transport.link(),
+        let mut driver = Self {
             device,
+            pool,
+            settings: *settings,
             transport,
-            features,
-            interrupt: vector.interrupt,
-            signalling,
-            queues: Some(Queues { receive, transmit, receive_bell, transmit_bell }),
+            vector,
             mac,
-            max_frame,
+            capabilities: capabilities(&running),
+            is_standby: features.contains(F::STANDBY),
+            running: Some(running),
+            link: Link::default(),
             armed: false,
             blocked: false,
             link_in_doubt: false,
-            looked_at: now_ns(),
+            looked_at: 0,
             busy: false,
             statistics: Statistics::default(),
-        })
+        };
+        driver.go();
+        Ok(driver)
+    }
+
+    /// Lets the device begin.
+    fn go(&mut self) {
+        let Some(running) = &mut self.running else { return };
+        self.device.enable_bus_master();
+        self.transport.go();
+        if running.receive.ring().publish() {
+            self.transport.notify(RECEIVE_QUEUE, running.receive_bell);
+        }
+        self.link = self.transport.link();
+        self.looked_at = now_ns();
+        (self.armed, self.blocked) = (false, false);
+    }
+
+    /// Keeps the device from memory and interrupts, whatever it does.
+    fn shut_down(&mut self) {
+        self.armed = false;
+        self.link = Link::default();
+        self.device.disable_interrupt();
+        self.device.disable_bus_master();
     }
 
     /// Looks at the link if it may have changed.
     fn follow_link(&mut self, raised: bool) {
-        if self.signalling == Signalling::MsiX {
+        if self.vector.signalling == Signalling::MsiX {
             self.link_in_doubt |= raised;
             let busy = core::mem::take(&mut self.busy);
             if !self.link_in_doubt || busy && now_ns() - self.looked_at < LINK_LOOK_NS {
@@ -160,24 +162,70 @@ impl Virtio {
     }
 }
 
+/// From a device in any state to one that needs only be told to begin.
+fn bring_up(
+    device: &Device,
+    transport: &mut Transport,
+    pool: &'static Pool,
+    settings: &Settings,
+    signalling: Signalling,
+) -> Result<Running, Error> {
+    let address = device.address();
+    let dma = |error| Error::Dma(address, error);
+    if !transport.reset() {
+        return Err(Error::Reset(address));
+    }
+    let features = transport.negotiate(wanted(), address)?;
+    let most = transport.mtu().map_or(usize::MAX, |mtu| ETHERNET_HEADER + usize::from(mtu));
+    let max_frame = settings.max_frame().min(most);
+    // A small MTU is about what is sent.
+    let longest = max_frame.max(Settings::default().max_frame().min(most));
+
+    let ring = |queue, longest| {
+        let size = queue_size(transport.queue_size(queue), longest);
+        Ring::new(pool, size, features.contains(F::EVENT_IDX))
+    };
+    let receive = ring(RECEIVE_QUEUE, buffer_size(longest)).map_err(dma)?;
+    let transmit = ring(TRANSMIT_QUEUE, 0).map_err(dma)?;
+    let mut receive = ReceiveQueue::new(pool, receive, longest).map_err(dma)?;
+    let mut transmit = TransmitQueue::new(pool, transmit).map_err(dma)?;
+    let bells = transport.enable_config_interrupt(signalling).and_then(|()| {
+        let bell = |queue, ring: &mut Ring| {
+            transport.enable_queue(queue, ring.size(), ring.device_addresses(), signalling)
+        };
+        Some((bell(RECEIVE_QUEUE, receive.ring())?, bell(TRANSMIT_QUEUE, transmit.ring())?))
+    });
+    let Some((receive_bell, transmit_bell)) = bells else {
+        transport.fail();
+        return Err(Error::Negotiation(address));
+    };
+    Ok(Running { features, max_frame, receive, transmit, receive_bell, transmit_bell })
+}
+
 /// What the driver makes use of where it is offered.
 fn wanted() -> F {
     let general = F::VERSION_1 | F::ACCESS_PLATFORM | F::EVENT_IDX;
     let network = F::MAC | F::STATUS | F::SPEED_DUPLEX | F::MTU | F::STANDBY;
-    general | network | F::CSUM | F::GUEST_CSUM
+    general | network | F::CSUM | F::GUEST_CSUM | F::HOST_TSO4 | F::HOST_TSO6
 }
 
-/// A ring for a queue, with as many descriptors as the device allows.
-fn new_ring(
-    transport: &Transport,
-    queue: u16,
-    pool: &'static Pool,
-    features: F,
-) -> Result<Ring, dma::Error> {
-    // The device may claim any number; the split ring's is a power of two (2.7).
-    let most = transport.queue_size(queue).clamp(2, DESCRIPTORS);
-    let size = 1 << most.ilog2();
-    Ring::new(pool, size, features.contains(F::EVENT_IDX))
+/// How long a queue is made, of at most `most` descriptors with buffers of `buffer` bytes: a power of two (2.7).
+fn queue_size(most: u16, buffer: usize) -> u16 {
+    let memory = BUFFERS.checked_div(buffer).unwrap_or(usize::MAX);
+    let size = usize::from(most.min(DESCRIPTORS)).min(memory).max(2);
+    1 << size.ilog2()
+}
+
+fn capabilities(running: &Running) -> Capabilities {
+    let has = |features| running.features.contains(features);
+    let transmit = has(F::CSUM);
+    Capabilities {
+        max_frame: running.max_frame,
+        receive_checksums: Checksums { ipv4: true, tcp: true, udp: true },
+        transmit_checksums: Checksums { ipv4: false, tcp: transmit, udp: transmit },
+        segmentation: has(F::CSUM | F::HOST_TSO4 | F::HOST_TSO6)
+            .then_some(Segmentation { max_frame: MAX_RUN }),
+    }
 }
 
 impl Nic for Virtio {
@@ -194,94 +242,122 @@ impl Nic for Virtio {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let transmit = self.features.contains(F::CSUM);
-        Capabilities {
-            max_frame: self.max_frame,
-            receive_checksums: Checksums { ipv4: true, tcp: true, udp: true },
-            transmit_checksums: Checksums { ipv4: false, tcp: transmit, udp: transmit },
-            segmentation: None,
-        }
+        self.capabilities
     }
 
     fn receive(&mut self) -> Option<RxBuffer> {
-        let queues = self.queues.as_mut()?;
-        let frame = queues.receive.receive(&mut self.statistics)?;
+        let running = self.running.as_mut()?;
+        let frame = running.receive.receive(&mut self.statistics)?;
         self.busy = true;
         if self.armed {
-            queues.receive.ring().disable_interrupt();
+            running.receive.ring().disable_interrupt();
             self.armed = false;
         }
         Some(frame)
     }
 
     fn transmit_ready(&mut self) -> bool {
-        let Some(queues) = &mut self.queues else { return false };
-        self.blocked = !queues.transmit.is_ready();
+        let Some(running) = &mut self.running else { return false };
+        self.blocked = !running.transmit.is_ready();
         !self.blocked
     }
 
-    fn transmit(&mut self, mut frame: TxBuffer, len: usize, _: Option<NonZeroU16>) {
-        if !self.transmit_ready() || len > self.max_frame || len > frame.len() {
+    fn transmit(&mut self, mut frame: TxBuffer, len: usize, segment: Option<NonZeroU16>) {
+        let capabilities = self.capabilities;
+        let max = match (segment, capabilities.segmentation) {
+            (Some(_), Some(segmentation)) => segmentation.max_frame,
+            _ => capabilities.max_frame,
+        };
+        let fits = self.transmit_ready() && len <= max.min(frame.len());
+        let header = fits.then(|| match capabilities.transmit_checksums.tcp {
+            true => header::of(&mut frame[..len], segment),
+            false => segment.is_none().then(Hdr::default),
+        });
+        let (Some(header), Some(running)) = (header.flatten(), &mut self.running) else {
             self.statistics.transmit_dropped += 1;
             return;
-        }
-        let offload = self.features.contains(F::CSUM);
-        let prepared = offload.then(|| Offload::prepare(&mut frame[..len], None, None)).flatten();
-        let checksum = prepared.and_then(|offload| offload.checksum);
-        if let (Some(queues), Ok(stream)) = (&mut self.queues, frame.into_stream(len)) {
-            queues.transmit.send(stream, len, checksum);
+        };
+        if let Ok(stream) = frame.into_stream(len) {
+            running.transmit.send(stream, len, header);
             self.statistics.transmitted += 1;
             self.statistics.transmitted_bytes += len as u64;
         }
     }
 
     fn flush(&mut self) {
-        let Some(queues) = &mut self.queues else { return };
-        queues.transmit.reap();
-        if queues.transmit.ring().publish() {
-            self.transport.notify(TRANSMIT_QUEUE, queues.transmit_bell);
+        let Some(running) = &mut self.running else { return };
+        running.transmit.reap();
+        if running.transmit.ring().publish() {
+            self.transport.notify(TRANSMIT_QUEUE, running.transmit_bell);
         }
-        if queues.receive.ring().publish() {
-            self.transport.notify(RECEIVE_QUEUE, queues.receive_bell);
+        if running.receive.ring().publish() {
+            self.transport.notify(RECEIVE_QUEUE, running.receive_bell);
         }
     }
 
     fn arm(&mut self) -> bool {
-        let raised = self.interrupt.take();
+        let raised = self.vector.interrupt.take();
         self.statistics.interrupts += u64::from(raised);
-        if self.queues.is_some() {
+        if self.running.is_some() {
             self.follow_link(raised);
         }
-        let Some(queues) = &mut self.queues else { return true };
+        let Some(running) = &mut self.running else { return true };
         if raised {
-            self.interrupt.unmask();
+            self.vector.interrupt.unmask();
         }
         if !self.armed || raised {
-            queues.receive.ring().enable_interrupt();
+            running.receive.ring().enable_interrupt();
             self.armed = true;
         }
         if self.blocked {
-            queues.transmit.ring().enable_interrupt();
+            running.transmit.ring().enable_interrupt();
         }
-        let has_room_again = self.blocked && queues.transmit.is_ready();
-        if has_room_again || queues.receive.ring().is_pending() {
-            queues.receive.ring().disable_interrupt();
-            queues.transmit.ring().disable_interrupt();
+        let has_room_again = self.blocked && running.transmit.is_ready();
+        if has_room_again || running.receive.ring().is_pending() {
+            running.receive.ring().disable_interrupt();
+            running.transmit.ring().disable_interrupt();
             self.armed = false;
         }
         self.armed
     }
 
     fn interrupt(&self) -> Interrupt {
-        self.interrupt.clone()
+        self.vector.interrupt.clone()
     }
 
-    /// Every device has to let through what it has no filter for.
+    /// Without VIRTIO_NET_F_CTRL_RX there is no filter: QEMU's device is promiscuous (hw/net/virtio-net.c).
     fn accept_multicast(&mut self, _: &[[u8; 6]]) {}
 
     fn reset(&mut self) -> Result<(), ResetError> {
-        self.stop();
-        Err(ResetError::Stuck)
+        if self.running.is_none() {
+            return Err(ResetError::Stopped);
+        }
+        // From here on no request of the device passes that is still under way.
+        self.device.disable_bus_master();
+        let ended = !self.transport.is_gone() && self.transport.reset();
+        // Its buffers go back to the pool, where the new queues find as many.
+        self.running = None;
+        let signalling = self.vector.signalling;
+        let (device, transport) = (&self.device, &mut self.transport);
+        self.running = ended
+            .then(|| bring_up(device, transport, self.pool, &self.settings, signalling).ok())
+            .flatten();
+        let Some(running) = &self.running else {
+            let gone = self.transport.is_gone();
+            self.shut_down();
+            return Err(if gone { ResetError::Gone } else { ResetError::Stuck });
+        };
+        self.capabilities = capabilities(running);
+        self.go();
+        Ok(())
+    }
+
+    fn is_standby(&self) -> bool {
+        self.is_standby
+    }
+
+    fn is_logged(&self) -> bool {
+        true
     }
 
     fn gone(&self) -> bool {
@@ -289,16 +365,12 @@ impl Nic for Virtio {
     }
 
     fn stop(&mut self) {
-        let Some(queues) = self.queues.take() else { return };
-        self.armed = false;
-        self.link = Link::default();
+        let Some(running) = self.running.take() else { return };
         if !self.transport.is_gone() && !self.transport.reset() {
             log::warn!("{}: the device does not come out of reset, cut off", self.device.address());
         }
-        self.device.disable_interrupt();
-        // From here on no request of the device passes, whatever it does.
-        self.device.disable_bus_master();
-        drop(queues);
+        self.shut_down();
+        drop(running);
     }
 
     fn statistics(&mut self) -> Statistics {

@@ -1,4 +1,4 @@
-//! The receive queue: each descriptor has a slot of the pool, header and frame one after the other.
+//! The receive queue: each descriptor has a buffer of the pool, header and frame one after the other.
 //!
 //! No descriptor is ever without a buffer: a frame is handed on only if the pool has one to take its place,
 //! otherwise it is dropped and its buffer used again.
@@ -19,6 +19,8 @@ pub(super) struct ReceiveQueue {
     pool: &'static Pool,
     ring: Ring,
     buffers: Vec<Stream<FromHypervisor>>,
+    /// Size of each.
+    buffer: usize,
     max_frame: usize,
 }
 
@@ -30,16 +32,17 @@ impl ReceiveQueue {
         max_frame: usize,
     ) -> Result<Self, Error> {
         let count = usize::from(ring.size());
+        let buffer = buffer_size(max_frame);
         let mut buffers = Vec::with_capacity(count);
         for id in 0..count {
-            let bytes = count * SLOT_SIZE;
-            let stream = pool.hypervisor_stream().ok_or(Error::Exhausted { bytes })?;
+            let all = Error::Exhausted { bytes: count * buffer };
+            let stream = pool.hypervisor_stream_of(buffer).map_err(|_| all)?;
             ring.set_address(id, stream.device_address());
             ring.set_rest(id, stream.capacity(), DescF::WRITE, 0);
             ring.push(id);
             buffers.push(stream);
         }
-        Ok(Self { pool, ring, buffers, max_frame })
+        Ok(Self { pool, ring, buffers, buffer, max_frame })
     }
 
     pub(super) fn ring(&mut self) -> &mut Ring {
@@ -71,7 +74,7 @@ impl ReceiveQueue {
             statistics.bad_frame += 1;
             return None;
         }
-        let Some(replacement) = self.pool.hypervisor_stream() else {
+        let Ok(replacement) = self.pool.hypervisor_stream_of(self.buffer) else {
             statistics.no_buffer += 1;
             return None;
         };
@@ -95,4 +98,9 @@ impl ReceiveQueue {
         statistics.received_bytes += frame.len() as u64;
         Some(frame)
     }
+}
+
+/// Size of a buffer for a header and a frame: a power of two of slots.
+pub(super) fn buffer_size(max_frame: usize) -> usize {
+    (size_of::<Hdr>() + max_frame).next_power_of_two().max(SLOT_SIZE)
 }

@@ -4,9 +4,7 @@
 //! address and length, and one entry of the available ring.
 
 use super::ring::Ring;
-use crate::intel::TransmitChecksum;
-use ::virtio::le16;
-use ::virtio::net::{Hdr, HdrF};
+use ::virtio::net::Hdr;
 use ::virtio::virtq::DescF;
 use alloc::vec::Vec;
 use unikernel::dma::{Coherent, Error, Pool, Stream, ToDevice};
@@ -51,14 +49,9 @@ impl TransmitQueue {
     }
 
     /// Queues a frame of `len` bytes. There must be room.
-    pub(super) fn send(
-        &mut self,
-        frame: Stream<ToDevice>,
-        len: usize,
-        checksum: Option<TransmitChecksum>,
-    ) {
+    pub(super) fn send(&mut self, frame: Stream<ToDevice>, len: usize, header: Hdr) {
         let Some(chain) = self.free.pop() else { return };
-        self.headers.write(chain, header(checksum));
+        self.headers.write(chain, header);
         self.ring.set_address(2 * chain + 1, frame.device_address());
         self.ring.set_rest(2 * chain + 1, len, DescF::empty(), 0);
         self.frames[chain] = Some(frame);
@@ -74,16 +67,5 @@ impl TransmitQueue {
                 self.free.push(used.id / 2);
             }
         }
-    }
-}
-
-/// The header of a frame whose checksum the device is to fill in, or not (5.1.6.2).
-fn header(checksum: Option<TransmitChecksum>) -> Hdr {
-    let Some(checksum) = checksum else { return Hdr::default() };
-    Hdr {
-        flags: HdrF::NEEDS_CSUM,
-        csum_start: le16::from_ne(checksum.start.into()),
-        csum_offset: le16::from_ne(u16::from(checksum.field - checksum.start)),
-        ..Hdr::default()
     }
 }

@@ -9,7 +9,7 @@ mod transmitting;
 use model::{Model, Sent, Traits};
 use std::sync::Arc;
 use unikernel::dma::{Policy, Pool, fake};
-use unikernel::nic::Nic;
+use unikernel::nic::{Nic, Settings};
 use unikernel::pci::Device;
 use unikernel::pci::fake::{Machine, Memory, Port};
 
@@ -39,7 +39,7 @@ impl Rig {
     fn start(pool: usize, policy: Policy, traits: Traits, msi_x: bool) -> Self {
         let pool = fake::pool(pool, policy);
         let (machine, port, model, device) = plug(pool, traits, &Model::structures(), msi_x);
-        let nic = drivers::probe(device, pool, &Default::default()).unwrap();
+        let nic = drivers::probe(device, pool, &Settings::default()).unwrap();
         model.connect(nic.interrupt());
         Self { machine, port, model, pool, nic }
     }

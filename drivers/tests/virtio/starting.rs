@@ -8,7 +8,7 @@ use unikernel::pci::PciAddress;
 fn failure(traits: Traits, structures: &[(u8, u32, u32)]) -> (Error, Arc<Model>) {
     let pool = fake::pool(4 << 20, Policy::Never);
     let (machine, _, model, device) = plug(pool, traits, structures, true);
-    let error = drivers::probe(device, pool, &Default::default()).map(|_| ()).unwrap_err();
+    let error = drivers::probe(device, pool, &Settings::default()).map(|_| ()).unwrap_err();
     assert_eq!(pool.statistics().slots_free, pool.statistics().slots);
     assert!(!machine.is_bus_master(address()), "it cannot reach memory");
     (error, model)

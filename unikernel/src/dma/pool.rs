@@ -88,10 +88,15 @@ impl Pool {
         Some(Stream::new(self.run(0, Use::FromDevice)?))
     }
 
-    /// One slot for a device whose writes the hypervisor's log sees. `None` when the pool is exhausted.
-    #[inline]
-    pub fn hypervisor_stream(&'static self) -> Option<Stream<FromHypervisor>> {
-        Some(Stream::new(self.run(0, Use::FromHypervisor)?))
+    /// Contiguous memory for a device whose writes the hypervisor's log sees.
+    ///
+    /// # Errors
+    /// As [`Pool::receive_stream_of`].
+    pub fn hypervisor_stream_of(
+        &'static self,
+        bytes: usize,
+    ) -> Result<Stream<FromHypervisor>, Error> {
+        Ok(Stream::new(self.run_of(bytes, Use::FromHypervisor)?))
     }
 
     /// Contiguous memory for a device to write to, for frames longer than a slot.

@@ -80,9 +80,10 @@ fn a_partial_sync_marks_its_pages_only() {
 #[test]
 fn what_the_hypervisor_wrote_itself_is_not_marked() {
     let pool = logging(Policy::Always);
-    let stream = pool.hypervisor_stream().unwrap();
+    let stream = pool.hypervisor_stream_of(SLOT_SIZE).unwrap();
     pool.device().write(stream.device_address(), b"frame");
-    let (posted, buffer) = (pool.hypervisor_stream().unwrap(), stream.receive(5).unwrap());
+    let (posted, buffer) =
+        (pool.hypervisor_stream_of(SLOT_SIZE).unwrap(), stream.receive(5).unwrap());
     assert_eq!(&*buffer, b"frame");
     assert!(!buffer.logged());
     assert_eq!(catch_up(pool), 0);
