@@ -50,7 +50,7 @@ fn main() {
     });
     let stack = Stack::new(pool, Config { addressing, gateway: None, seed: 1 });
     let app = App::new(stack.clone(), pool, Recorder::new(FRAMES));
-    stack.attach(Box::new(nic));
+    assert!(stack.attach(Box::new(nic)).is_ok(), "the only NIC");
     block_on(join5(
         stack.run(),
         iperf3::serve(&stack),

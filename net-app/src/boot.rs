@@ -64,35 +64,25 @@ fn flight_recorder(size: Size, pool: &Pool) -> Recorder {
     Recorder::new(frames)
 }
 
-/// Starts the first NIC there is, and watches the ports.
+/// Starts the first NIC there is, or the first pair, and watches the ports.
 fn bring_up(app: &App, topology: Topology, settings: Settings, spawner: Spawner) {
-    let nics: Vec<Device> =
-        topology.devices.iter().filter(|device| drivers::is_nic(device)).cloned().collect();
-    let mut in_use = None;
-    for device in nics {
-        let address = device.address();
-        if app.stack().with_nic(|_| ()).is_some() {
-            log::warn!("nic: {address} is a second NIC, left alone");
-            continue;
-        }
-        match drivers::probe(device, app.pool(), &settings) {
-            Ok(nic) => {
-                app.stack().attach(nic);
-                in_use = Some(address);
-            }
-            Err(error) => log::error!("nic: {error}"),
-        }
-    }
-
     let covered = |address| topology.bridges_above(address).any(migration::has_capability);
-    if in_use.is_some_and(|nic| !covered(nic)) {
-        migration::mark_always(app.pool());
-    }
+    let start = |device: &Device| {
+        let address = device.address();
+        let covered = covered(address);
+        let (role, _) = migration::start(app, device.clone(), covered, drivers::probe, &settings)?;
+        Some((address, role))
+    };
+    let nics = topology.devices.iter().filter(|device| drivers::is_nic(device));
+    let in_use: Vec<_> = nics.filter_map(start).collect();
+
     for bridge in &topology.bridges {
         let address = bridge.address();
-        let above = in_use.and_then(|nic| topology.bridges_above(nic).next());
+        let is_above = |&&(nic, _): &&(_, _)| {
+            topology.bridges_above(nic).next().is_some_and(|above| above.address() == address)
+        };
         let place = Place {
-            holds_nic: above.is_some_and(|above| above.address() == address),
+            holds: in_use.iter().find(is_above).map(|&(_, role)| role),
             covered: migration::has_capability(bridge) || covered(address),
         };
         let port = Port::new(app, bridge, place, drivers::probe, settings);

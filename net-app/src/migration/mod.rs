@@ -11,6 +11,7 @@ use embassy_futures::{select::select, yield_now};
 use embassy_time::{Duration, Instant, Timer};
 use migrate_agent::{Agent, Event, Marker, Registers, Slice, Unusable, registers};
 use unikernel::dma::{Policy, Pool};
+use unikernel::net::Role;
 use unikernel::nic::{Nic, Settings};
 use unikernel::pci::{Bridge, Device, Slot, SlotEvent, Vector, VendorCapability};
 
@@ -31,8 +32,8 @@ pub type Probe = fn(Device, &'static Pool, &Settings) -> Result<Box<dyn Nic>, dr
 /// What is around a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The stack's NIC is in its slot.
-    pub holds_nic: bool,
+    /// A NIC of the stack's is in its slot, and which.
+    pub holds: Option<Role>,
     /// It, or a bridge above it, has a migration capability.
     pub covered: bool,
 }
@@ -126,7 +127,7 @@ impl Port {
             // Powering a slot takes a while; logging may have begun meanwhile.
             self.poll_agent().await;
         }
-        if self.check_at.is_some_and(|at| self.place.holds_nic || Instant::now() >= at) {
+        if self.check_at.is_some_and(|at| self.place.holds.is_some() || Instant::now() >= at) {
             self.check_at = None;
             self.app.request_check();
         }
@@ -164,11 +165,14 @@ impl Port {
 
     /// Gives the slot's card up.
     async fn let_go(&mut self) {
-        if core::mem::take(&mut self.place.holds_nic) {
-            if let Some(mut nic) = self.app.stack().detach() {
+        if let Some(role) = self.place.holds.take() {
+            if let Some(mut nic) = self.app.stack().detach(role) {
                 nic.stop();
             }
-            unikernel::println!("nic: detached");
+            match role {
+                Role::Primary => unikernel::println!("nic: detached"),
+                Role::Standby => unikernel::println!("nic: standby detached"),
+            }
         }
         if let Some(slot) = &mut self.slot {
             slot.power_off().await;
@@ -185,8 +189,6 @@ impl Port {
         for device in self.bridge.attach() {
             if !drivers::is_nic(&device) {
                 log::info!("slot: {} is not a NIC, left alone", device.address());
-            } else if self.app.stack().with_nic(|_| ()).is_some() {
-                log::warn!("slot: {} is a second NIC, left alone", device.address());
             } else {
                 self.start(device);
             }
@@ -194,19 +196,54 @@ impl Port {
     }
 
     fn start(&mut self, device: Device) {
-        match (self.probe)(device, self.app.pool(), &self.settings) {
-            Ok(nic) => {
-                let family = nic.family();
-                self.place.holds_nic = true;
-                if !self.place.covered {
-                    mark_always(self.app.pool());
-                }
-                self.app.stack().attach(nic);
+        let started = start(&self.app, device, self.place.covered, self.probe, &self.settings);
+        if let Some((role, family)) = started {
+            self.place.holds = Some(role);
+            if role == Role::Primary {
                 unikernel::println!("nic: attached {family}");
             }
-            Err(error) => log::error!("nic: {error}"),
         }
     }
+}
+
+/// Starts a NIC and gives it to the stack: what it is there, and its family. `covered`: a migration capability above it
+/// tells when to mark.
+///
+/// `None`, and the NIC is left alone, if it has no driver or the stack has another one that is no match for it.
+pub fn start(
+    app: &App,
+    device: Device,
+    covered: bool,
+    probe: Probe,
+    settings: &Settings,
+) -> Option<(Role, &'static str)> {
+    let address = device.address();
+    let nic = match probe(device, app.pool(), settings) {
+        Ok(nic) => nic,
+        Err(error) => {
+            log::error!("nic: {error}");
+            return None;
+        }
+    };
+    let (family, is_logged) = (nic.family(), nic.is_logged());
+    let role = match app.stack().attach(nic) {
+        Ok(role) => role,
+        Err(mut nic) => {
+            nic.stop();
+            log::warn!(
+                "nic: {address} is a second NIC, left alone: it makes no pair with the first"
+            );
+            return None;
+        }
+    };
+    // Nothing was received yet.
+    if !covered && !is_logged {
+        mark_always(app.pool());
+    }
+    if role == Role::Standby {
+        unikernel::println!("nic: standby {family}");
+    }
+    Some((role, family))
 }
 
 /// Marks everything from now on, and says so once: there is no capability above the NIC.

@@ -170,11 +170,11 @@ fn boot(policy: Policy, capable: bool) -> Fixture {
     let pool = fake::pool(1 << 20, policy);
     let config = Config { addressing: Addressing::Dhcp, gateway: None, seed: 1 };
     let app = App::new(Stack::new(pool, config), pool, Recorder::new(16));
-    app.stack()
-        .attach(start(topology.devices[0].clone(), pool, &Settings::default()).expect("a NIC"));
+    let nic = start(topology.devices[0].clone(), pool, &Settings::default()).expect("a NIC");
+    assert!(app.stack().attach(nic).is_ok());
     let bridge = &topology.bridges[0];
     assert_eq!(has_capability(bridge), capable);
-    let place = Place { holds_nic: true, covered: capable };
+    let place = Place { holds: Some(Role::Primary), covered: capable };
     let port = Port::new(&app, bridge, place, start, Settings::default()).expect("a port");
     Fixture { machine, slot, capability, app, port }
 }

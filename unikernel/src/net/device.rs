@@ -116,6 +116,11 @@ impl Device {
         self.nic = Some(nic);
     }
 
+    /// The longest frame there is memory to send.
+    pub(super) fn longest(&self) -> usize {
+        self.spares.longest()
+    }
+
     /// Takes the NIC out, with every buffer that was held for it.
     pub(super) fn remove(&mut self) -> Option<Box<dyn Nic>> {
         self.spares = Spares::default();

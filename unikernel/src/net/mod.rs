@@ -1,6 +1,6 @@
 //! Network glue: smoltcp over a [`Nic`](crate::nic::Nic) that may come and go.
 //!
-//! One [`Stack`] is one network interface. Tasks of one executor share it by cloning the handle; [`Stack::run`] is the
+//! One [`Stack`] is one network interface, with a NIC or a pair of them. Tasks of one executor share it by cloning the handle; [`Stack::run`] is the
 //! task that moves the packets. Sockets, addresses and the DHCP lease belong to the stack and not to the NIC, so they
 //! outlive a [`Stack::detach`] and go on with the next [`Stack::attach`].
 //!
@@ -17,6 +17,7 @@
 mod address;
 mod device;
 mod multicast;
+mod pair;
 mod run;
 mod stack;
 mod tcp;
@@ -27,6 +28,7 @@ mod tests;
 
 pub use address::{Addressing, Lease};
 pub use device::{Observer, Traffic};
+pub use pair::Role;
 pub use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, IpEndpoint, Ipv4Address, Ipv4Cidr};
 pub use stack::{Config, Stack};
 pub use tcp::{Buffers, TcpError, TcpListener, TcpReader, TcpStream, TcpWriter};

@@ -96,7 +96,8 @@ impl Inner {
             received += 1;
         }
 
-        let mut changed = self.check_link(now);
+        let mut changed = self.choose_nic(now);
+        changed |= self.check_link(now);
         if self.address.poll(&mut self.sockets, now) {
             self.address.apply(&mut self.interface);
             self.apply_groups();
@@ -149,7 +150,12 @@ impl Inner {
             Some(at) => Some(at.max(now + STALLED)),
             None => None,
         };
-        Next::Sleep([sockets, self.announce.at, self.address.poll_at()].into_iter().flatten().min())
+        Next::Sleep(
+            [sockets, self.announce.at, self.address.poll_at(), self.idle.look_at()]
+                .into_iter()
+                .flatten()
+                .min(),
+        )
     }
 
     /// Follows the link. Returns whether it changed.

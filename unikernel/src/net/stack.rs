@@ -14,9 +14,10 @@ use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, Ipv4Address};
 
 use super::address::{Address, Addressing, Lease};
 use super::device::{Device, Observer, Traffic};
+use super::pair::Idle;
 use crate::dma::Pool;
 use crate::irq::Interrupt;
-use crate::nic::{Link, Nic, ResetError};
+use crate::nic::{Capabilities, Link, Nic, ResetError};
 
 /// What the interface answers to before there ever was a NIC. Nothing is sent with it.
 const NO_NIC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 0]);
@@ -49,6 +50,10 @@ pub(super) struct Shared {
 pub(super) struct Inner {
     pub(super) interface: Interface,
     pub(super) device: Device,
+    /// What the interface was made for.
+    made_for: Option<Capacity>,
+    /// The other NIC, if there are two.
+    pub(super) idle: Idle,
     /// The NIC's. One handle for as long as the NIC stays: a handle remembers what it has seen.
     pub(super) interrupt: Option<Rc<Interrupt>>,
     pub(super) sockets: SocketSet<'static>,
@@ -89,6 +94,8 @@ impl Stack {
                 inner: RefCell::new(Inner {
                     interface,
                     device,
+                    made_for: None,
+                    idle: Idle::default(),
                     interrupt: None,
                     sockets,
                     no_sockets: SocketSet::new(Vec::new()),
@@ -106,52 +113,19 @@ impl Stack {
         }
     }
 
-    /// Makes `nic` the stack's NIC. What sockets had queued goes out on it, after a gratuitous ARP.
-    ///
-    /// Gives back the NIC it replaces, if there was one.
-    pub fn attach(&self, nic: Box<dyn Nic>) -> Option<Box<dyn Nic>> {
-        let inner = &mut *self.shared.inner.borrow_mut();
-        let previous = inner.device.remove();
-        inner.interrupt = Some(Rc::new(nic.interrupt()));
-        inner.device.insert(nic);
-        // smoltcp fixes checksum capabilities when an interface is made. Addresses and sockets live outside of it.
-        inner.seed = inner.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-        inner.interface = new_interface(&mut inner.device, inner.seed, Instant::ZERO);
-        inner.address.apply(&mut inner.interface);
-        inner.join_groups();
-        inner.apply_groups();
-        inner.link = Link::default();
-        inner.link_lost = false;
-        inner.announce = Announce::default();
-        self.shared.work.signal(());
-        previous
-    }
-
-    /// Takes the NIC out of the stack. Sockets stay as they are; what they send waits for the next NIC.
-    pub fn detach(&self) -> Option<Box<dyn Nic>> {
-        let inner = &mut *self.shared.inner.borrow_mut();
-        let nic = inner.device.remove();
-        inner.interrupt = None;
-        inner.link = Link::default();
-        inner.announce = Announce::default();
-        self.shared.work.signal(());
-        self.shared.changed.signal(());
-        nic
-    }
-
     /// Who gets the received frames. Replaces, and drops, the observer there was.
     pub fn observe(&self, observer: Box<dyn Observer>) {
         self.shared.inner.borrow_mut().device.observer = Some(observer);
     }
 
-    /// Calls `f` with the attached NIC.
+    /// Calls `f` with the NIC in use.
     pub fn with_nic<R>(&self, f: impl FnOnce(&mut dyn Nic) -> R) -> Option<R> {
         let inner = &mut *self.shared.inner.borrow_mut();
         let nic = inner.device.nic.as_mut()?;
         Some(f(&mut **nic))
     }
 
-    /// Resets the attached NIC. Sockets stay as they are; what was on the way is lost.
+    /// Resets the NIC in use. Sockets stay as they are; what was on the way is lost.
     ///
     /// `None` if there is no NIC.
     pub fn reset_nic(&self) -> Option<Result<(), ResetError>> {
@@ -175,7 +149,7 @@ impl Stack {
         self.shared.inner.borrow().address.lease()
     }
 
-    /// The link of the attached NIC; down when there is none.
+    /// The link of the NIC in use; down when there is none.
     pub fn link(&self) -> Link {
         self.shared.inner.borrow().link
     }
@@ -188,6 +162,29 @@ impl Stack {
     /// Waits until address, link or NIC may have changed. For one task.
     pub async fn changed(&self) {
         self.shared.changed.wait().await;
+    }
+}
+
+/// What of a NIC an interface depends on: its address, what it can do, and the longest frame there is memory for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Capacity([u8; 6], Capabilities, usize);
+
+impl Inner {
+    /// Makes the interface fit the NIC.
+    ///
+    /// smoltcp fixes what a device can do when an interface is made. A NIC that can do the same as the one before keeps the
+    /// interface, and with it what is known of neighbours.
+    pub(super) fn renew_interface(&mut self) {
+        let Some(nic) = &self.device.nic else { return };
+        let capacity = Some(Capacity(nic.mac(), nic.capabilities(), self.device.longest()));
+        if capacity != self.made_for {
+            self.made_for = capacity;
+            self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            self.interface = new_interface(&mut self.device, self.seed, Instant::ZERO);
+            self.address.apply(&mut self.interface);
+            self.join_groups();
+        }
+        self.apply_groups();
     }
 }
 

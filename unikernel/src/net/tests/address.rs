@@ -13,7 +13,7 @@ use smoltcp::wire::{
 };
 
 use super::network::{Wire, World, host};
-use crate::net::{Addressing, Lease};
+use crate::net::{Addressing, Lease, Role};
 
 const SERVER: Ipv4Address = Ipv4Address::new(10, 0, 2, 2);
 const SERVER_MAC: EthernetAddress = EthernetAddress([0x52, 0x55, 10, 0, 2, 2]);
@@ -167,7 +167,7 @@ fn a_lease_outlives_the_nic_and_is_asked_for_again_when_the_link_was_down() {
         world.idle(Duration::from_millis(10));
         serve(&up, &down, Ipv4Address::new(10, 0, 2, 15));
     }
-    drop(host.stack.detach().expect("a NIC"));
+    drop(host.stack.detach(Role::Primary).expect("a NIC"));
     world.idle(Duration::from_secs(5));
     let link = host.attach();
     world.idle(Duration::from_secs(5));

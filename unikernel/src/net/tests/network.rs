@@ -64,6 +64,16 @@ pub(super) struct FakeNic {
     /// Frames the transmit ring takes until the next flush.
     room: usize,
     pub(super) offload: bool,
+    pub(super) standby: bool,
+    /// The port of a switch it is plugged into.
+    pub(super) port: Option<Port>,
+}
+
+/// One of the ports of a switch that have a wire in common: what comes along it leaves by the port that last sent.
+#[derive(Clone)]
+pub(super) struct Port {
+    pub(super) number: usize,
+    pub(super) learned: Rc<Cell<usize>>,
 }
 
 const RING: usize = 256;
@@ -79,6 +89,8 @@ impl FakeNic {
             interrupt: irq::allocate().expect("an interrupt"),
             room: RING,
             offload: false,
+            standby: false,
+            port: None,
         }
     }
 
@@ -113,7 +125,15 @@ impl Nic for FakeNic {
     }
 
     fn receive(&mut self) -> Option<RxBuffer> {
+        let is_here = |port: &Port| port.learned.get() == port.number;
+        if !self.port.as_ref().is_none_or(is_here) {
+            return None;
+        }
         if !self.link.get() {
+            if self.port.is_some() {
+                // Sent into a port without a link.
+                while self.rx.take().is_some() {}
+            }
             return None;
         }
         let stream = self.pool.receive_stream()?;
@@ -133,6 +153,9 @@ impl Nic for FakeNic {
         let mut data = vec![0; len];
         self.pool.device().read(stream.device_address(), &mut data);
         if self.link.get() {
+            if let Some(port) = &self.port {
+                port.learned.set(port.number);
+            }
             self.tx.send(data);
         }
     }
@@ -153,6 +176,10 @@ impl Nic for FakeNic {
 
     fn reset(&mut self) -> Result<(), ResetError> {
         Ok(())
+    }
+
+    fn is_standby(&self) -> bool {
+        self.standby
     }
 
     fn gone(&self) -> bool {
@@ -179,14 +206,19 @@ impl Host {
     pub(super) fn attach(&self) -> Rc<Cell<bool>> {
         let nic = FakeNic::new(self.pool, self.mac, &self.rx, &self.tx);
         let switch = nic.link_switch();
-        assert!(self.stack.attach(Box::new(nic)).is_none());
+        assert!(self.stack.attach(Box::new(nic)).is_ok());
         switch
+    }
+
+    /// A NIC for this host's wires, not attached yet.
+    pub(super) fn nic(&self) -> FakeNic {
+        FakeNic::new(self.pool, self.mac, &self.rx, &self.tx)
     }
 
     pub(super) fn attach_offloading(&self) {
         let mut nic = FakeNic::new(self.pool, self.mac, &self.rx, &self.tx);
         nic.offload = true;
-        self.stack.attach(Box::new(nic));
+        assert!(self.stack.attach(Box::new(nic)).is_ok());
     }
 }
 

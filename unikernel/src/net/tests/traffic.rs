@@ -11,24 +11,28 @@ use smoltcp::time::Duration;
 use smoltcp::wire::{ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol, IpEndpoint, Ipv4Address};
 
 use super::network::{Host, Keeper, POOL, Wire, World, host, pair};
-use crate::net::{Buffers, TcpError, TcpListener, TcpStream, UdpSocket};
+use crate::net::{Buffers, Role, TcpError, TcpListener, TcpStream, UdpSocket};
 
-const PORT: u16 = 80;
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const PORT: u16 = 80;
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 const BUFFERS: Buffers = Buffers { receive: 64 * 1024, transmit: 64 * 1024 };
 
-fn endpoint(last: u8, port: u16) -> IpEndpoint {
+pub(super) fn endpoint(last: u8, port: u16) -> IpEndpoint {
     IpEndpoint::new(Ipv4Address::new(10, 0, 0, last).into(), port)
 }
 
-fn connect(world: &mut World, a: &Host, b: &Host) -> (TcpStream, TcpStream, TcpListener) {
+pub(super) fn connect(
+    world: &mut World,
+    a: &Host,
+    b: &Host,
+) -> (TcpStream, TcpStream, TcpListener) {
     let mut listener = TcpListener::bind(&b.stack, PORT, 2, BUFFERS);
     let client = TcpStream::connect(&a.stack, endpoint(2, PORT), 40_000, BUFFERS);
     let (client, server) = world.run(LIMIT, join(client, listener.accept()));
     (client.expect("a connection"), server, listener)
 }
 
-async fn send(stream: &TcpStream, mut data: &[u8]) {
+pub(super) async fn send(stream: &TcpStream, mut data: &[u8]) {
     while !data.is_empty() {
         let write = stream.write_with(|room| {
             let len = room.len().min(data.len());
@@ -40,7 +44,7 @@ async fn send(stream: &TcpStream, mut data: &[u8]) {
     stream.close();
 }
 
-async fn receive(stream: &TcpStream) -> Vec<u8> {
+pub(super) async fn receive(stream: &TcpStream) -> Vec<u8> {
     let mut received = Vec::new();
     let read = |data: &mut [u8]| {
         received.extend_from_slice(data);
@@ -51,7 +55,7 @@ async fn receive(stream: &TcpStream) -> Vec<u8> {
     received
 }
 
-fn pattern(len: usize) -> Vec<u8> {
+pub(super) fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 31 + (i >> 8)) as u8).collect()
 }
 
@@ -112,7 +116,7 @@ fn connections_live_through_a_change_of_nics() {
             for _ in 0..20 {
                 embassy_futures::yield_now().await;
             }
-            drop(b.stack.detach().expect("a NIC"));
+            drop(b.stack.detach(Role::Primary).expect("a NIC"));
             for _ in 0..400 {
                 embassy_futures::yield_now().await;
             }
@@ -131,8 +135,8 @@ fn attaching_announces_the_address() {
     let (a, b) = pair();
     let mut world = World::new(&[&a, &b]);
     world.idle(Duration::from_secs(3));
-    drop(a.stack.detach());
-    drop(b.stack.detach());
+    drop(a.stack.detach(Role::Primary));
+    drop(b.stack.detach(Role::Primary));
     while b.tx.take().is_some() {}
     b.attach();
     world.idle(Duration::from_secs(3));
@@ -265,7 +269,7 @@ fn the_observer_owns_the_frames() {
     world.idle(Duration::from_secs(1));
     let held = keeper.0.borrow().len();
     assert!(held as u64 == b.stack.traffic().rx_frames);
-    drop(b.stack.detach());
+    drop(b.stack.detach(Role::Primary));
     assert_eq!(free(&b), before - held as u32);
     keeper.0.borrow_mut().clear();
     assert_eq!(free(&b), before);

@@ -1,0 +1,185 @@
+//! A primary and a standby behind one interface: which of them is used when, and what a move between them costs.
+
+use core::cell::Cell;
+use std::boxed::Box;
+use std::rc::Rc;
+use std::vec::Vec;
+
+use embassy_futures::join::join;
+use embassy_futures::yield_now;
+use smoltcp::time::Duration;
+
+use super::network::{FakeNic, Host, Keeper, Port, Wire, World, host, pair};
+use super::traffic::{LIMIT, PORT, connect, endpoint, pattern, receive, send};
+use crate::net::{Role, UdpSocket};
+
+/// Two hosts, the second with a primary and a standby on two ports of a switch. Returns the links of both.
+fn hosts() -> (Host, Host, [Rc<Cell<bool>>; 2]) {
+    let (a, b) = pair();
+    drop(b.stack.detach(Role::Primary));
+    let learned = Rc::new(Cell::new(0));
+    let links = [0, 1].map(|number| {
+        let mut nic = b.nic();
+        nic.standby = number == 1;
+        nic.port = Some(Port { number, learned: learned.clone() });
+        let link = nic.link_switch();
+        assert!(b.stack.attach(Box::new(nic)).is_ok());
+        link
+    });
+    (a, b, links)
+}
+
+fn in_use(host: &Host) -> Option<Role> {
+    let is_standby = host.stack.with_nic(|nic| nic.is_standby());
+    is_standby.map(|is_standby| if is_standby { Role::Standby } else { Role::Primary })
+}
+
+async fn turns(count: usize) {
+    for _ in 0..count {
+        yield_now().await;
+    }
+}
+
+#[test]
+fn a_transfer_goes_on_over_links_that_fail_and_nics_that_leave() {
+    let (a, b, [primary, standby]) = hosts();
+    let mut world = World::new(&[&a, &b]);
+    let (client, server, _listener) = connect(&mut world, &a, &b);
+    let (up, down) = (pattern(3_000_000), pattern(2_000_000));
+    let moves = Cell::new(0);
+    let seen = |role| {
+        assert_eq!(in_use(&b), Some(role));
+        moves.set(moves.get() + 1);
+    };
+    let change = async {
+        for _ in 0..3 {
+            turns(20).await;
+            primary.set(false);
+            turns(250).await;
+            seen(Role::Standby);
+            primary.set(true);
+            turns(250).await;
+            seen(Role::Primary);
+            let nic = b.stack.detach(Role::Primary).expect("the primary");
+            turns(20).await;
+            seen(Role::Standby);
+            assert!(b.stack.attach(nic).is_ok());
+            turns(250).await;
+            seen(Role::Primary);
+            // Nothing happens to traffic on the primary.
+            standby.set(false);
+            turns(250).await;
+            seen(Role::Primary);
+            standby.set(true);
+            turns(250).await;
+        }
+    };
+    let transfer = join(
+        join(send(&client, &up), receive(&client)),
+        join(send(&server, &down), receive(&server)),
+    );
+    let ((((), at_client), ((), at_server)), ()) = world.run(LIMIT, join(transfer, change));
+    assert!(at_client == down && at_server == up);
+    assert_eq!(moves.get(), 15);
+}
+
+#[test]
+fn the_primary_is_used_while_its_link_is_up() {
+    let (a, b, [primary, standby]) = hosts();
+    let mut world = World::new(&[&a, &b]);
+    let mut after = |primary_up: bool, standby_up: bool| {
+        primary.set(primary_up);
+        standby.set(standby_up);
+        world.idle(Duration::from_millis(300));
+        (in_use(&b), b.stack.link().up)
+    };
+    assert_eq!(after(true, true), (Some(Role::Primary), true));
+    assert_eq!(after(true, false), (Some(Role::Primary), true));
+    assert_eq!(after(false, false), (Some(Role::Primary), false));
+    assert_eq!(after(false, true), (Some(Role::Standby), true));
+    assert_eq!(after(false, false), (Some(Role::Standby), false));
+    assert_eq!(after(true, false), (Some(Role::Primary), true));
+    let other = b.stack.detach(Role::Standby).expect("the standby");
+    assert!(other.is_standby() && b.stack.detach(Role::Standby).is_none());
+    assert_eq!(in_use(&b), Some(Role::Primary));
+    assert!(b.stack.attach(other).is_ok());
+    drop(b.stack.detach(Role::Primary));
+    assert_eq!(in_use(&b), Some(Role::Standby));
+    drop(b.stack.detach(Role::Standby));
+    assert_eq!(in_use(&b), None);
+}
+
+#[test]
+fn only_a_standby_with_the_same_address_makes_a_pair() {
+    let wire = Wire::default();
+    let b = host(2, "10.0.0.2/24", &wire, &wire);
+    let nic = |mac, standby| {
+        let mut nic = FakeNic::new(b.pool, mac, &wire, &wire);
+        nic.standby = standby;
+        Box::new(nic)
+    };
+    assert_eq!(b.stack.attach(nic(2, true)).ok(), Some(Role::Standby), "alone it is used");
+    for misfit in [nic(3, false), nic(3, true), nic(2, true)] {
+        assert!(b.stack.attach(misfit).is_err());
+    }
+    assert_eq!(b.stack.attach(nic(2, false)).ok(), Some(Role::Primary));
+    assert!(b.stack.attach(nic(2, false)).is_err(), "two are enough");
+    drop(b.stack.detach(Role::Standby));
+    assert!(b.stack.attach(nic(2, false)).is_err(), "two primaries");
+    assert!(b.stack.attach(nic(3, true)).is_err());
+    assert_eq!(b.stack.attach(nic(2, true)).ok(), Some(Role::Standby));
+}
+
+#[test]
+fn the_idle_nic_is_silent_and_each_move_is_announced() {
+    let (a, b) = pair();
+    drop(b.stack.detach(Role::Primary));
+    let mut wires = Vec::new();
+    let mut links = Vec::new();
+    for standby in [false, true] {
+        let (rx, tx) = (Wire::default(), Wire::default());
+        let mut nic = FakeNic::new(b.pool, 2, &rx, &tx);
+        nic.standby = standby;
+        links.push(nic.link_switch());
+        assert!(b.stack.attach(Box::new(nic)).is_ok());
+        wires.push((rx, tx));
+    }
+    let mut world = World::new(&[&a, &b]);
+    let mut announcements = |up: bool| {
+        links[0].set(up);
+        world.idle(Duration::from_secs(3));
+        [0, 1].map(|i: usize| core::iter::from_fn(|| wires[i].1.take()).count())
+    };
+    assert_eq!(announcements(true), [4, 0]);
+    assert_eq!(announcements(false), [0, 4]);
+    assert_eq!(announcements(true), [4, 0]);
+    assert_eq!(announcements(true), [0, 0]);
+
+    // A broadcast reaches both.
+    let keeper = Keeper::default();
+    b.stack.observe(Box::new(keeper.clone()));
+    let free = b.pool.statistics().slots_free;
+    wires.iter().for_each(|(rx, _)| rx.send(std::vec![0xff; 60]));
+    world.idle(Duration::from_secs(1));
+    assert!(wires.iter().all(|(rx, _)| rx.is_empty()));
+    assert_eq!(keeper.0.borrow().len(), 1);
+    assert_eq!(b.pool.statistics().slots_free, free - 1);
+}
+
+#[test]
+fn sockets_and_addresses_stay() {
+    let (a, b, [primary, _]) = hosts();
+    let mut world = World::new(&[&a, &b]);
+    let (from, to) =
+        (UdpSocket::bind(&a.stack, PORT, 4, 4096), UdpSocket::bind(&b.stack, PORT, 4, 4096));
+    let lease = b.stack.lease();
+    for up in [true, false, true, false] {
+        primary.set(up);
+        world.idle(Duration::from_millis(300));
+        let mut got = Vec::new();
+        let receive = to.receive_each(|_, payload| got.push(payload.to_vec()));
+        world.run(LIMIT, join(from.send(endpoint(2, PORT), b"hello"), receive));
+        assert_eq!(got, [b"hello"]);
+        assert_eq!(b.stack.lease(), lease);
+    }
+}
