@@ -22,7 +22,7 @@ pub(crate) const TARGETS: [&str; 2] = [GUEST, STATIC];
 
 /// Builds the unikernel; the path of its PVH ELF.
 pub(crate) fn guest() -> Result<PathBuf> {
-    program("net-app", GUEST, "Building the unikernel")
+    program("net-app", "net-app", GUEST, "Building the unikernel")
 }
 
 /// Where it is once it was built.
@@ -32,13 +32,13 @@ pub(crate) fn guest_path() -> PathBuf {
 
 /// Builds what firmware starts from a disk: the path of the UEFI application.
 pub(crate) fn loader() -> Result<PathBuf> {
-    let program = program("uefi-loader", FIRMWARE, "Building the disk's loader")?;
+    let program = program("uefi-loader", "uefi-loader", FIRMWARE, "Building the disk's loader")?;
     Ok(program.with_extension("efi"))
 }
 
 /// Builds PID 1 of the lab's host, statically linked.
 pub(crate) fn lab_init() -> Result<PathBuf> {
-    program("lab-init", STATIC, "Building the lab's init")
+    program("lab-init", "lab-init", STATIC, "Building the lab's init")
 }
 
 /// Builds the model of the 82599, for this machine.
@@ -50,20 +50,26 @@ pub(crate) fn ixgbe_model() -> Result<PathBuf> {
     Ok(paths::target().join("release").join(IXGBE_MODEL))
 }
 
-fn program(package: &str, target: &str, title: &str) -> Result<PathBuf> {
+/// Builds PID 1 of Linux as a guest, statically linked.
+pub(crate) fn linux_guest() -> Result<PathBuf> {
+    program("lab-init", "linux-guest", STATIC, "Building the Linux guest's init")
+}
+
+fn program(package: &str, name: &str, target: &str, title: &str) -> Result<PathBuf> {
     require_target(target)?;
     let step = Step::new(title);
     command::run(
         cargo()
-            .args(["build", "--release", "--quiet", "--package", package, "--target", target])
+            .args(["build", "--release", "--quiet", "--package", package, "--bin", name])
+            .args(["--target", target])
             .current_dir(paths::checkout()),
     )?;
     step.finish("done");
-    Ok(program_path(package, target))
+    Ok(program_path(name, target))
 }
 
-fn program_path(package: &str, target: &str) -> PathBuf {
-    paths::target().join(target).join("release").join(package)
+fn program_path(name: &str, target: &str) -> PathBuf {
+    paths::target().join(target).join("release").join(name)
 }
 
 /// The cargo that started this tool.

@@ -149,11 +149,26 @@ pub(crate) struct Image {
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
     /// Which benchmarks [default: all]
-    #[arg(value_name = "NAME")]
-    pub(crate) names: Vec<String>,
+    #[arg(value_enum, value_name = "NAME")]
+    pub(crate) names: Vec<BenchName>,
+    /// `nic`: only these NICs, separated by commas [default: all that QEMU emulates]
+    #[arg(long, value_name = "NIC", value_delimiter = ',')]
+    pub(crate) nic: Vec<RunNic>,
+    /// How often each is measured
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
     /// Write the results here
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) host: Host,
+}
+
+/// The benchmarks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchName {
+    /// Godwit and Linux in turns on the same NIC: TCP both ways, and small datagrams, paced and flooded
+    Nic,
 }
 
 /// Models of the lab's passthrough NICs.

@@ -93,40 +93,44 @@ impl Nic {
         forwards: &[Forward],
         memory_mib: u32,
     ) -> Result<Self> {
+        if let RunNic::Vfio(bdf) = nic {
+            ensure!(forwards.is_empty(), "--forward needs an emulated NIC, not {nic}");
+            check_vfio(bdf)?;
+            let function = format!("vfio-pci,host={bdf},bus=rp0");
+            let options = ["-device", PORT, "-device", &function].map(str::to_owned).into();
+            return Ok(Self { options, _processes: None });
+        }
+        Self::emulated(nic, &backend(net, forwards)?, memory_mib)
+    }
+
+    /// One that is emulated, on a netdev whose id is [`NETDEV`].
+    pub(crate) fn emulated(nic: &RunNic, netdev: &str, memory_mib: u32) -> Result<Self> {
+        let device = model(nic).with_context(|| format!("{nic} is not emulated"))?;
         // A conventional PCI function has no place behind a root port.
         let (port, bus) = match nic {
             RunNic::E1000 => (&[][..], "pcie.0"),
-            _ => (&["-device", "pcie-root-port,id=rp0,slot=1"][..], "rp0"),
+            _ => (&["-device", PORT][..], "rp0"),
         };
         let mut options: Vec<String> = port.iter().map(|&option| option.into()).collect();
         let mut processes = None;
-        match (nic, model(nic)) {
-            (RunNic::Vfio(bdf), _) => {
-                ensure!(forwards.is_empty(), "--forward needs an emulated NIC, not {nic}");
-                check_vfio(bdf)?;
-                options.extend(["-device".into(), format!("vfio-pci,host={bdf},bus={bus}")]);
-            }
-            (RunNic::Ixgbe, Some(device)) => {
-                let sockets = tempfile::Builder::new().prefix("godwit-run-").tempdir()?;
-                let vfio = sockets.path().join("vfio");
-                let (model, cable) = start_ixgbe(&vfio, &backend(net, forwards)?)?;
-                processes = Some((model, cable, sockets));
-                let device = json!({
-                    "driver": device, "bus": bus, "socket": { "type": "unix", "path": vfio }
-                });
-                options.extend(["-device".into(), device.to_string()]);
-                // The NIC maps the machine's memory.
-                let memory = format!("memory-backend-memfd,id=ram,size={memory_mib}M,share=on");
-                options.extend(["-object".into(), memory]);
-                options.extend(["-machine", "memory-backend=ram"].map(str::to_owned));
-            }
-            (_, device) => {
-                let device = device.with_context(|| format!("QEMU has no model of an {nic}"))?;
-                // No boot ROM: the guest needs none, and not every QEMU has it.
-                let device = format!("{device},bus={bus},netdev={NETDEV},romfile=");
-                options.extend(["-device".into(), device]);
-                options.extend(["-netdev".into(), backend(net, forwards)?]);
-            }
+        if *nic == RunNic::Ixgbe {
+            let sockets = tempfile::Builder::new().prefix("godwit-run-").tempdir()?;
+            let vfio = sockets.path().join("vfio");
+            let (model, cable) = start_ixgbe(&vfio, netdev)?;
+            processes = Some((model, cable, sockets));
+            let device = json!({
+                "driver": device, "bus": bus, "socket": { "type": "unix", "path": vfio }
+            });
+            options.extend(["-device".into(), device.to_string()]);
+            // The NIC maps the machine's memory.
+            let memory = format!("memory-backend-memfd,id=ram,size={memory_mib}M,share=on");
+            options.extend(["-object".into(), memory]);
+            options.extend(["-machine", "memory-backend=ram"].map(str::to_owned));
+        } else {
+            // No boot ROM: the guest needs none, and not every QEMU has it.
+            let device = format!("{device},bus={bus},netdev={NETDEV},romfile=");
+            options.extend(["-device".into(), device]);
+            options.extend(["-netdev".into(), netdev.into()]);
         }
         Ok(Self { options, _processes: processes })
     }
@@ -142,10 +146,14 @@ fn start_ixgbe(vfio: &Path, netdev: &str) -> Result<(Model, Guard)> {
     Ok((model, cable))
 }
 
-/// Id of what the NIC is connected to.
-const NETDEV: &str = "net0";
+/// Where a PCI Express function goes.
+const PORT: &str = "pcie-root-port,id=rp0,slot=1";
 
-fn backend(net: &Net, forwards: &[Forward]) -> Result<String> {
+/// Id of what the NIC is connected to.
+pub(crate) const NETDEV: &str = "net0";
+
+/// The netdev.
+pub(crate) fn backend(net: &Net, forwards: &[Forward]) -> Result<String> {
     match net {
         Net::User => {
             let mut text = format!("user,id={NETDEV}");

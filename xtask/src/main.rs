@@ -1,6 +1,7 @@
 //! `cargo xtask`: builds, boots, migrates and tests Godwit.
 
 mod accel;
+mod bench;
 mod build;
 mod cli;
 mod command;
@@ -8,9 +9,11 @@ mod debian;
 mod demo;
 mod doctor;
 mod download;
+mod guest;
 mod host_kernel;
 mod image;
 mod lab_parts;
+mod linux_guest;
 mod machine;
 mod migrate;
 mod paths;
@@ -32,7 +35,7 @@ fn main() -> ExitCode {
         cli::Command::Run(options) => run::main(&options),
         cli::Command::Migrate(options) => migrate::main(&options),
         cli::Command::Image(options) => image::main(&options),
-        cli::Command::Bench(_) => Err(anyhow::anyhow!("`bench` is not available yet")),
+        cli::Command::Bench(options) => bench::main(&options),
         cli::Command::Qemu => qemu::main(),
         cli::Command::Doctor => doctor::main(),
     };

@@ -1,9 +1,7 @@
-//! Bringing up the virtual host: file systems, modules, ports, NICs.
+//! Bringing up the virtual host: ports, NICs.
 
 use std::{
-    ffi::CString,
-    fs::{self, File},
-    io,
+    fs, io,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     thread,
@@ -11,56 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use lab_init::{CHANNELS, MODULE_LIST, Nic};
-use rustix::{
-    io::Errno,
-    mount::{MountFlags, mount},
-    system::finit_module,
-};
-
-/// Mounts the kernel's own file systems.
-pub(crate) fn mount_all() -> Result<()> {
-    for (kind, target) in [
-        ("proc", "/proc"),
-        ("sysfs", "/sys"),
-        ("devtmpfs", "/dev"),
-        ("tmpfs", "/run"),
-        ("tmpfs", "/tmp"),
-    ] {
-        fs::create_dir_all(target)?;
-        match mount(kind, target, kind, MountFlags::empty(), None) {
-            // CONFIG_DEVTMPFS_MOUNT does not cover an initramfs, but nothing forbids that it will.
-            Ok(()) | Err(Errno::BUSY) => {}
-            Err(error) => return Err(error).with_context(|| format!("mount {kind} on {target}")),
-        }
-    }
-    Ok(())
-}
-
-/// Loads the modules of the list that this CPU has a use for.
-pub(crate) fn load_modules() -> Result<()> {
-    let list = fs::read_to_string(MODULE_LIST).context(MODULE_LIST)?;
-    let cpu = fs::read_to_string("/proc/cpuinfo").context("/proc/cpuinfo")?;
-    let has = |flag| cpu.split_ascii_whitespace().any(|word| word == flag);
-    for line in list.lines() {
-        let (path, parameters) = line.split_once(' ').unwrap_or((line, ""));
-        let wanted = match Path::new(path).file_stem().and_then(|stem| stem.to_str()) {
-            Some("kvm_amd") => has("svm"),
-            Some("kvm_intel") => has("vmx"),
-            _ => true,
-        };
-        if wanted {
-            let file = File::open(path).with_context(|| path.to_owned())?;
-            match finit_module(&file, &CString::new(parameters)?, 0) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => {
-                    return Err(error).with_context(|| format!("load {path} {parameters}"));
-                }
-            }
-        }
-    }
-    Ok(())
-}
+use lab_init::{CHANNELS, Nic};
 
 /// Links each virtio-serial port under its name. There is no udev to do it.
 pub(crate) fn link_channels() -> Result<()> {

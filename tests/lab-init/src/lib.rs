@@ -14,6 +14,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod system;
+
 use serde::{Deserialize, Serialize};
 
 /// The virtio-serial port of this protocol.
@@ -27,6 +29,9 @@ pub const QEMU_DATA: &str = "/share/qemu";
 
 /// Where the initramfs keeps the guest's image.
 pub const GUEST_IMAGE: &str = "/guest/image";
+
+/// Where a Linux guest's initramfs keeps the programs it was given.
+pub const PROGRAMS: &str = "/bin";
 
 /// Modules to load, in this order: a path and its parameters a line.
 pub const MODULE_LIST: &str = "/lib/modules.list";

@@ -7,7 +7,7 @@ mod machines;
 mod processors;
 
 use anyhow::{Context, Result};
-use lab_init::Report;
+use lab_init::{Report, system};
 use rustix::system::{RebootCommand, reboot};
 
 fn main() {
@@ -21,9 +21,9 @@ fn main() {
 }
 
 fn run() -> Result<()> {
-    host::mount_all()?;
+    system::mount_all()?;
     // Those of the control port come first, so a failure of any other can be reported there.
-    let modules = host::load_modules();
+    let modules = system::load_modules();
     if let Err(error) = &modules {
         eprintln!("lab-init: {error:#}");
     }

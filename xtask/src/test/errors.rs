@@ -14,8 +14,8 @@ use anyhow::{Context, Result, ensure};
 use lab::{parts::Qemu, process::Guard};
 use tempfile::TempDir;
 
-use super::{guest::Guest, host::silently, suite::Suite};
-use crate::{command, paths, qemu, tools};
+use super::{host::silently, suite::Suite};
+use crate::{command, guest::Guest, paths, qemu, tools};
 
 /// What a cache may hold after a build that came to nothing.
 const LOCK: &str = "qemu.lock";

@@ -1,11 +1,12 @@
-//! The virtual host's root: `init`, QEMU with its libraries and ROMs, kernel modules.
+//! Linux systems in a file: the virtual host's, with QEMU, its libraries and ROMs, and a guest's to compare with.
 //!
-//! Everything it needs comes along, so the host runs the same wherever the lab is started.
+//! Everything a system needs comes along, so it runs the same wherever it is started.
 
 mod cpio;
 mod modules;
 
 use std::{
+    collections::HashSet,
     fs,
     io::{BufWriter, Write},
     path::{Path, PathBuf},
@@ -21,6 +22,17 @@ use crate::parts::{HostKernel, Qemu};
 /// others for `-kernel` with a PVH image and with Linux.
 pub const FIRMWARE: &[&str] = &["bios-256k.bin", "kvmvapic.bin", "pvh.bin", "linuxboot_dma.bin"];
 
+/// Modules the host needs, with parameters. The emulated IOMMU may lack interrupt remapping,
+/// without which VFIO assigns devices only to those who accept that a guest can forge interrupts.
+const HOST_MODULES: &[(&str, &str)] = &[
+    ("virtio_pci", ""),
+    ("virtio_console", ""),
+    ("kvm_amd", ""),
+    ("kvm_intel", ""),
+    ("vfio_pci", ""),
+    ("vfio_iommu_type1", "allow_unsafe_interrupts=1"),
+];
+
 /// Writes the initramfs of a host with this kernel and this QEMU. The guest is not in it: see
 /// [`append_guest`].
 ///
@@ -28,27 +40,76 @@ pub const FIRMWARE: &[&str] = &["bios-256k.bin", "kvmvapic.bin", "pvh.bin", "lin
 /// A part that is missing, by its name, or an `out` that cannot be written.
 pub fn write(out: impl Write, init: &Path, qemu: &Qemu, kernel: &HostKernel) -> Result<()> {
     let mut archive = Archive::new(BufWriter::new(out));
-    let mut add = |path: &str, from: &Path| -> Result<()> {
-        let contents = fs::read(from).with_context(|| from.display().to_string())?;
-        archive.file(path, &contents).with_context(|| format!("write {path} to the initramfs"))
-    };
-    add("/init", init)?;
-    add(lab_init::QEMU, &qemu.binary)?;
-    for library in libraries(&qemu.binary)? {
-        add(library.to_str().context("library path")?, &library)?;
-    }
+    add(&mut archive, "/init", init)?;
+    add_program(&mut archive, lab_init::QEMU, &qemu.binary, &mut HashSet::new())?;
     for name in FIRMWARE {
-        add(&format!("{}/{name}", lab_init::QEMU_DATA), &qemu.firmware(name)?)?;
+        add(&mut archive, &format!("{}/{name}", lab_init::QEMU_DATA), &qemu.firmware(name)?)?;
     }
+    add_modules(&mut archive, kernel, HOST_MODULES)?;
+    archive.finish()?;
+    Ok(())
+}
+
+/// Writes the initramfs of a Linux guest: `init`, the `programs` with their libraries, and the kernel's `modules`.
+///
+/// # Errors
+/// A part that is missing, by its name, or an `out` that cannot be written.
+pub fn write_guest(
+    out: impl Write,
+    init: &Path,
+    kernel: &HostKernel,
+    modules: &[&str],
+    programs: &[&Path],
+) -> Result<()> {
+    let mut archive = Archive::new(BufWriter::new(out));
+    add(&mut archive, "/init", init)?;
+    let mut libraries = HashSet::new();
+    for program in programs {
+        let name = program.file_name().and_then(|name| name.to_str()).context("program name")?;
+        let path = format!("{}/{name}", lab_init::PROGRAMS);
+        add_program(&mut archive, &path, program, &mut libraries)?;
+    }
+    let modules: Vec<_> = modules.iter().map(|&name| (name, "")).collect();
+    add_modules(&mut archive, kernel, &modules)?;
+    archive.finish()?;
+    Ok(())
+}
+
+fn add(archive: &mut Archive<impl Write>, path: &str, from: &Path) -> Result<()> {
+    let contents = fs::read(from).with_context(|| from.display().to_string())?;
+    archive.file(path, &contents).with_context(|| format!("write {path} to the initramfs"))
+}
+
+/// Adds a program, and its libraries that are not `there` yet.
+fn add_program(
+    archive: &mut Archive<impl Write>,
+    path: &str,
+    program: &Path,
+    there: &mut HashSet<PathBuf>,
+) -> Result<()> {
+    add(archive, path, program)?;
+    for library in libraries(program)? {
+        if there.insert(library.clone()) {
+            add(archive, library.to_str().context("library path")?, &library)?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds modules with all they depend on, and the list of them in the order to load.
+fn add_modules(
+    archive: &mut Archive<impl Write>,
+    kernel: &HostKernel,
+    wanted: &[(&str, &'static str)],
+) -> Result<()> {
     let mut list = String::new();
-    for module in modules::collect(&kernel.modules)? {
+    for module in modules::collect(&kernel.modules, wanted)? {
         let path = format!("/lib/modules/{}.ko", module.name);
         archive.file(&path, &module.object)?;
         list.push_str(format!("{path} {}", module.parameters).trim_end());
         list.push('\n');
     }
     archive.file(lab_init::MODULE_LIST, list.as_bytes())?;
-    archive.finish()?;
     Ok(())
 }
 

@@ -11,17 +11,6 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use object::{Object, ObjectSection};
 
-/// What the host needs, with module parameters. The emulated IOMMU may lack interrupt remapping,
-/// without which VFIO assigns devices only to those who accept that a guest can forge interrupts.
-const WANTED: &[(&str, &str)] = &[
-    ("virtio_pci", ""),
-    ("virtio_console", ""),
-    ("kvm_amd", ""),
-    ("kvm_intel", ""),
-    ("vfio_pci", ""),
-    ("vfio_iommu_type1", "allow_unsafe_interrupts=1"),
-];
-
 /// A module to load.
 pub(super) struct Module {
     /// Its name, underscores for dashes.
@@ -31,9 +20,9 @@ pub(super) struct Module {
     pub(super) object: Vec<u8>,
 }
 
-/// The wanted modules below `directory` (`…/lib/modules/RELEASE`) and what they depend on, in an
-/// order to load them. Modules built into the kernel are left out.
-pub(super) fn collect(directory: &Path) -> Result<Vec<Module>> {
+/// The `wanted` modules, each with its parameters, below `directory` (`…/lib/modules/RELEASE`) and what
+/// they depend on, in an order to load them. Modules built into the kernel are left out.
+pub(super) fn collect(directory: &Path, wanted: &[(&str, &'static str)]) -> Result<Vec<Module>> {
     let mut search = Search {
         files: HashMap::new(),
         built_in: built_in(directory)?,
@@ -42,7 +31,7 @@ pub(super) fn collect(directory: &Path) -> Result<Vec<Module>> {
     };
     index(&directory.join("kernel"), &mut search.files)
         .with_context(|| format!("modules in {}", directory.display()))?;
-    for (name, parameters) in WANTED {
+    for (name, parameters) in wanted {
         search.add(name, parameters)?;
     }
     Ok(search.found)
@@ -150,7 +139,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("kernel")).unwrap();
         fs::write(directory.path().join("modules.builtin"), "kernel/virtio_pci.ko\n").unwrap();
-        let error = collect(directory.path()).err().unwrap().to_string();
+        let wanted = [("virtio_pci", ""), ("virtio_console", "")];
+        let error = collect(directory.path(), &wanted).err().unwrap().to_string();
         assert!(error.contains("virtio_console"), "{error}");
     }
 }

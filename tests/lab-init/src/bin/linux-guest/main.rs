@@ -1,0 +1,116 @@
+//! PID 1 of Linux as a guest, to compare with: brings the NIC up with its own driver, and serves what Godwit serves, iperf3
+//! and the sink of the probe protocol.
+//!
+//! `GUEST_IP=ADDRESS/LENGTH` and, if there is a gateway, `GUEST_GW=ADDRESS` on the kernel's command line are handed to PID 1
+//! as environment variables.
+#![forbid(unsafe_code)]
+
+mod sink;
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use lab_init::{PROGRAMS, system};
+use rustix::system::{RebootCommand, reboot};
+
+/// For a driver to find its NIC, and for the NIC to find its link.
+const PATIENCE: Duration = Duration::from_secs(30);
+const IPERF3_PORT: u16 = 5201;
+const NETWORKS: &str = "/sys/class/net";
+
+fn main() {
+    if let Err(error) = run() {
+        println!("linux: failed: {error:#}");
+    }
+    rustix::fs::sync();
+    let _ = reboot(RebootCommand::PowerOff);
+}
+
+fn run() -> Result<()> {
+    system::mount_all()?;
+    system::load_modules()?;
+    let address = env::var("GUEST_IP").context("GUEST_IP is not on the kernel's command line")?;
+    let nic = wait_for("a network interface of a PCI device", || interface().ok())?;
+    let name = nic.file_name().and_then(|name| name.to_str()).context("interface name")?;
+    let driver = fs::read_link(nic.join("device/driver")).context("driver")?;
+    let driver = driver.file_name().context("driver name")?.display().to_string();
+    ip(&["link", "set", "lo", "up"])?;
+    ip(&["addr", "add", &address, "dev", name])?;
+    ip(&["link", "set", name, "up"])?;
+    if let Ok(gateway) = env::var("GUEST_GW") {
+        ip(&["route", "add", "default", "via", &gateway])?;
+    }
+    wait_for("a link", || {
+        let carrier = fs::read_to_string(nic.join("carrier")).ok()?;
+        (carrier.trim_end() == "1").then_some(())
+    })?;
+    let sink = sink::bind()?;
+    serve_iperf3();
+    wait_for("iperf3 server", || is_listening(IPERF3_PORT).then_some(()))?;
+    println!("linux: ready ip={address} nic={driver}");
+    sink::serve(&sink)
+}
+
+/// The first interface with a device below it.
+fn interface() -> Result<PathBuf> {
+    for entry in fs::read_dir(NETWORKS)? {
+        let path = entry?.path();
+        if path.join("device").exists() {
+            return Ok(path);
+        }
+    }
+    bail!("none")
+}
+
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        ensure!(Instant::now() < deadline, "no {what} within {} s", PATIENCE.as_secs());
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn ip(arguments: &[&str]) -> Result<()> {
+    let status = Command::new(program("ip")).args(arguments).status().context("start ip")?;
+    ensure!(status.success(), "`ip {}` failed ({status})", arguments.join(" "));
+    Ok(())
+}
+
+/// A server that is started again if it ends.
+fn serve_iperf3() {
+    thread::spawn(|| {
+        loop {
+            let ended =
+                Command::new(program("iperf3")).arg("--server").stdout(Stdio::null()).status();
+            println!("linux: iperf3 ended: {ended:?}");
+            thread::sleep(Duration::from_secs(1));
+        }
+    });
+}
+
+/// Whether somebody listens on a TCP port: a line of /proc/net/tcp has the local address, the remote one and the state,
+/// all in hexadecimal (Linux Documentation/networking/proc_net_tcp.rst); 0A is LISTEN.
+fn is_listening(port: u16) -> bool {
+    let local = format!(":{port:04X}");
+    ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().any(|table| {
+        let table = fs::read_to_string(table).unwrap_or_default();
+        table.lines().any(|line| {
+            let mut fields = line.split_ascii_whitespace().skip(1);
+            fields.next().is_some_and(|address| address.ends_with(&local))
+                && fields.nth(1) == Some("0A")
+        })
+    })
+}
+
+fn program(name: &str) -> PathBuf {
+    Path::new(PROGRAMS).join(name)
+}

@@ -1,0 +1,121 @@
+//! The two systems that are compared, on the same machine with the same NIC.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use lab::parts::{Accelerator, Qemu};
+
+use crate::{
+    build,
+    cli::{self, Forward, Net, RunNic},
+    guest::{self, Guest},
+    linux_guest::{self, LinuxGuest},
+    machine, qemu,
+};
+
+/// The guest's address, which slirp forwards to.
+pub(super) const ADDRESS: &str = "10.0.2.15";
+const GATEWAY: &str = "10.0.2.2";
+const MEMORY_MIB: u32 = 128;
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum System {
+    Godwit,
+    Linux,
+}
+
+impl System {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Godwit => "godwit",
+            Self::Linux => "linux",
+        }
+    }
+}
+
+/// Everything to boot either.
+pub(super) struct Systems {
+    qemu: Qemu,
+    image: PathBuf,
+    linux: LinuxGuest,
+    logs: PathBuf,
+}
+
+impl Systems {
+    pub(super) fn prepare(host: &cli::Host, logs: &Path) -> Result<Self> {
+        std::fs::create_dir_all(logs).with_context(|| logs.display().to_string())?;
+        Ok(Self {
+            qemu: qemu::get()?,
+            image: build::guest()?,
+            linux: LinuxGuest::prepare(host)?,
+            logs: logs.into(),
+        })
+    }
+
+    /// QEMU's and Linux's version.
+    pub(super) fn versions(&self) -> (String, String) {
+        let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
+        let version = std::process::Command::new(&self.qemu.binary).arg("--version").output();
+        let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        let version = version.unwrap_or_default();
+        let version = version.lines().next().unwrap_or_default().to_owned();
+        (version, name(&self.linux.kernel.image).replace("vmlinuz-", ""))
+    }
+
+    /// Boots `system` until it serves; returns how long that took as well.
+    pub(super) fn boot(
+        &self,
+        system: System,
+        nic: &RunNic,
+        net: &Backend<'_>,
+    ) -> Result<(Guest, Duration)> {
+        let address = format!("{ADDRESS}/24");
+        let qemu = &self.qemu;
+        let (line, memory, ready) = match system {
+            System::Godwit => {
+                let append = format!("ip={address} gw={GATEWAY}");
+                let line =
+                    machine::command_line(qemu, Accelerator::Tcg, MEMORY_MIB, &self.image, &append);
+                (line, MEMORY_MIB, guest::READY)
+            }
+            System::Linux => {
+                let line = self.linux.command_line(qemu, Accelerator::Tcg, &address, GATEWAY);
+                (line, linux_guest::MEMORY_MIB, linux_guest::READY)
+            }
+        };
+        let nic_options = machine::Nic::emulated(nic, &net.option()?, memory)?;
+        let log = self.logs.join(format!("{nic}-{}.log", system.name()));
+        let started = Instant::now();
+        let mut guest = Guest::start(line, nic_options, &log)?;
+        let said = guest.wait_for(ready).with_context(|| log.display().to_string())?;
+        if !said.contains(ADDRESS) {
+            bail!("{}: {said}", log.display());
+        }
+        Ok((guest, started.elapsed()))
+    }
+}
+
+/// What the NIC is connected to.
+pub(super) enum Backend<'a> {
+    /// QEMU's user-mode network, with a port forwarded.
+    User(Forward),
+    /// A port of a segment.
+    Segment(&'a Path),
+}
+
+impl Backend<'_> {
+    fn option(&self) -> Result<String> {
+        match self {
+            Self::User(forward) => machine::backend(&Net::User, &[*forward]),
+            Self::Segment(path) => Ok(format!(
+                "stream,id={},server=off,addr.type=unix,addr.path={}",
+                machine::NETDEV,
+                path.display()
+            )),
+        }
+    }
+}

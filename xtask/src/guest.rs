@@ -1,0 +1,142 @@
+//! A running guest on this machine's QEMU, and how its services are asked.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use lab::{parts::Accelerator, process::Guard};
+
+use crate::{
+    build,
+    cli::{Forward, Net, RunNic},
+    command, machine, tools,
+    tools::Tool,
+};
+
+/// For a guest in software on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+const MEMORY_MIB: u32 = 128;
+/// Where the guest serves iperf3.
+pub(crate) const IPERF3_PORT: u16 = 5201;
+/// Where it has its status page.
+pub(crate) const HTTP_PORT: u16 = 80;
+/// What it says on its console once its services can be reached.
+pub(crate) const READY: &str = "godwit: ready";
+
+/// A running guest with its console in a file.
+pub(crate) struct Guest {
+    machine: Guard,
+    console: PathBuf,
+    _nic: Option<machine::Nic>,
+}
+
+impl Guest {
+    /// Boots the unikernel, which has been built, with this NIC, in software.
+    pub(crate) fn boot(
+        nic: &RunNic,
+        console: &Path,
+        append: &str,
+        forwards: &[Forward],
+    ) -> Result<Self> {
+        let qemu = machine::qemu_with(nic)?;
+        let image = build::guest_path();
+        let line = machine::command_line(&qemu, Accelerator::Tcg, MEMORY_MIB, &image, append);
+        let nic = machine::Nic::new(nic, &Net::User, forwards, MEMORY_MIB)?;
+        Self::start(line, nic, console)
+    }
+
+    /// Starts a machine that has no NIC and no serial port yet.
+    pub(crate) fn start(line: Vec<String>, nic: machine::Nic, console: &Path) -> Result<Self> {
+        let mut command = Guard::command(&line[0]);
+        command.args(&line[1..]).args(&nic.options);
+        command.args(["-serial", &format!("file:{}", console.display())]);
+        let guest = Self::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()), console)?;
+        Ok(Self { _nic: Some(nic), ..guest })
+    }
+
+    /// Starts `command`, from [`Guard::command`], which runs one and writes its console to a file.
+    pub(crate) fn spawn(command: &mut Command, console: &Path) -> Result<Self> {
+        // What an earlier guest said must not pass for what this one says.
+        fs::write(console, "").with_context(|| console.display().to_string())?;
+        let machine = Guard::spawn(command).context("cannot start the guest's machine")?;
+        Ok(Self { machine, console: console.into(), _nic: None })
+    }
+
+    /// What the console has said so far.
+    pub(crate) fn console(&self) -> String {
+        let bytes = fs::read(&self.console).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits for a whole line of the console that contains `text`.
+    pub(crate) fn wait_for(&mut self, text: &str) -> Result<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let ended = self.machine.try_wait()?;
+            let console = self.console();
+            let whole = console.rfind('\n').map_or("", |end| &console[..end]);
+            if let Some(line) = whole.lines().find(|line| line.contains(text)) {
+                return Ok(line.trim_end().to_owned());
+            }
+            if let Some(status) = ended {
+                bail!("the guest ended ({status}) and never said {text:?}");
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "the guest did not say {text:?} within {} s",
+                PATIENCE.as_secs()
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// One HTTP request, to the end of the answer.
+pub(crate) fn request(port: u16, method: &str, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: guest\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).with_context(|| format!("{method} {path}"))?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Runs iperf3 against a port of this machine and returns what was received in bits a second.
+pub(crate) fn iperf3(port: u16, arguments: &[&str]) -> Result<f64> {
+    tools::require("measuring throughput", &[Tool::program("iperf3", "iperf3")])?;
+    let output = command::run(
+        Command::new("iperf3")
+            .args(["--client", "127.0.0.1", "--json", "--port", &port.to_string()])
+            .args(arguments),
+    )?;
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    if let Some(error) = result["error"].as_str() {
+        bail!("iperf3: {error}");
+    }
+    let sum = [&result["end"]["sum_received"], &result["end"]["sum"]]
+        .into_iter()
+        .find(|sum| sum["bytes"].as_u64().is_some_and(|bytes| bytes > 0))
+        .with_context(|| format!("iperf3 transferred nothing: {}", result["end"]))?;
+    sum["bits_per_second"].as_f64().context("no rate in iperf3's result")
+}
+
+/// A port nobody has, TCP and UDP.
+pub(crate) fn free_port() -> Result<u16> {
+    for _ in 0..20 {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        if UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port of this machine is free for both TCP and UDP")
+}
