@@ -155,6 +155,12 @@ impl Model {
         self.lock().get(offset)
     }
 
+    pub(crate) fn change(&self, offset: usize, change: impl FnOnce(u32) -> u32) {
+        let mut state = self.lock();
+        let value = change(state.get(offset));
+        state.registers.insert(offset, value);
+    }
+
     pub(crate) fn count_missed(&self, frames: u32) {
         let mut state = self.lock();
         // Some for want of room, some for want of a descriptor.
@@ -189,23 +195,28 @@ impl Model {
         self.machine.is_bus_master(PciAddress::new(0, 1, 0, 0))
     }
 
-    /// A frame from the wire. `false` when it is filtered out, or the device has no descriptor for it or does not
-    /// receive.
-    pub(crate) fn receive(&self, frame: &[u8]) -> bool {
-        let (queue, tag) = {
+    /// A frame from the wire, tag and all, which the filters may drop. `false` when they do, or the device has no
+    /// descriptor for it or does not receive.
+    pub(crate) fn arrive(&self, frame: &[u8]) -> bool {
+        let (accepted, strips) = {
             let state = self.lock();
-            if !state.accepts(frame) {
-                return false;
-            }
-            let strips = state.get(CTRL) & CTRL_VME != 0;
-            (state.queue(frame), tag(frame).filter(|_| strips))
+            (state.accepts(frame), state.get(CTRL) & CTRL_VME != 0)
         };
-        let mut frame = frame.to_vec();
-        if tag.is_some() {
-            frame.drain(12..16);
+        match tag(frame).filter(|_| strips) {
+            _ if !accepted => false,
+            None => self.receive(frame),
+            tag => {
+                let frame = [&frame[..12], &frame[16..]].concat();
+                let word = receive_status(frame.len() as u16, WHOLE, tag);
+                self.complete(self.queue(&frame), &frame, word)
+            }
         }
-        let len = frame.len() as u16;
-        self.complete(queue, &frame, receive_status(len, WHOLE, tag))
+    }
+
+    /// A frame that the filters let through. `false` when the device has no descriptor for it, or does not receive.
+    pub(crate) fn receive(&self, frame: &[u8]) -> bool {
+        let word = receive_status(frame.len() as u16, WHOLE, None);
+        self.complete(self.queue(frame), frame, word)
     }
 
     /// A write-back that says anything, in the first queue.
