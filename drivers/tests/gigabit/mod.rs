@@ -1,14 +1,19 @@
 //! A gigabit driver against a model of its device. Which one, the crate says: `KIND`.
 
+mod filtering;
+mod long;
 mod misbehaving;
 mod model;
 mod nvm;
 mod receiving;
+mod resetting;
+mod segments;
 mod starting;
 mod transmitting;
 
 use crate::KIND;
 use model::{Faults, Model};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use unikernel::dma::{Policy, Pool, fake};
 use unikernel::nic::{Nic, Settings};
@@ -36,6 +41,11 @@ impl Kind {
             Kind::E1000 => 0x100e,
             Kind::E1000e => 0x10d3,
         }
+    }
+
+    /// Whether a register says that no more requests are under way.
+    fn tells_when_dma_ends(self) -> bool {
+        self == Kind::E1000e
     }
 
     /// The kinds of interrupt there are, the driver's favourite first.
@@ -69,10 +79,18 @@ impl Rig {
         Self::with(8 << 20, Policy::Never, KIND.offers()[0])
     }
 
+    fn of(settings: Settings) -> Self {
+        Self::start(8 << 20, Policy::Auto, KIND.offers()[0], settings)
+    }
+
     fn with(pool: usize, policy: Policy, offers: Offers) -> Self {
+        Self::start(pool, policy, offers, Settings::default())
+    }
+
+    fn start(pool: usize, policy: Policy, offers: Offers, settings: Settings) -> Self {
         let pool = fake::pool(pool, policy);
         let (machine, port, model, device) = plug(pool, Faults::default(), offers);
-        let nic = drivers::probe(device, pool, &Settings::default()).unwrap();
+        let nic = drivers::probe(device, pool, &settings).unwrap();
         let causes = match offers {
             Offers::MsiX => (1 << 20, 1 << 22),
             Offers::Msi | Offers::Pin => (1 << 7, 1 << 0),
@@ -86,9 +104,16 @@ impl Rig {
     }
 
     fn queue(&mut self, frame: &[u8]) {
-        let mut buffer = self.pool.transmit_buffer().unwrap();
+        let mut buffer = self.pool.transmit_buffer_of(frame.len()).unwrap();
         buffer[..frame.len()].copy_from_slice(frame);
         self.nic.transmit(buffer, frame.len(), None);
+    }
+
+    /// Queues a packet for the device to cut.
+    fn queue_segmented(&mut self, frame: &[u8], size: u16) {
+        let mut buffer = self.pool.transmit_buffer_of(frame.len()).unwrap();
+        buffer[..frame.len()].copy_from_slice(frame);
+        self.nic.transmit(buffer, frame.len(), NonZeroU16::new(size));
     }
 }
 

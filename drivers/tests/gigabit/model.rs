@@ -1,7 +1,7 @@
 //! A model of the 82574L or the 82540EM, from their datasheets, that misbehaves on request. Its DMA goes through the
 //! pool's device view, which panics at an access to memory that is not the device's.
 
-use super::Kind;
+use super::{Kind, segments};
 use crate::KIND;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -31,6 +31,9 @@ pub(crate) const TDLEN: usize = 0x3808;
 pub(crate) const TDH: usize = 0x3810;
 pub(crate) const TDT: usize = 0x3818;
 const MPC: usize = 0x4010;
+const VET: usize = 0x0038;
+const MTA: usize = 0x5200;
+const VFTA: usize = 0x5600;
 pub(crate) const RFCTL: usize = 0x5008;
 pub(crate) const RAL0: usize = 0x5400;
 pub(crate) const RAH0: usize = 0x5404;
@@ -78,6 +81,8 @@ struct State {
     sent: VecDeque<Vec<u8>>,
     reports: usize,
     context: [u8; 16],
+    /// Pieces so far of the frame that is being sent.
+    pieces: Vec<u8>,
 }
 
 impl Model {
@@ -93,6 +98,7 @@ impl Model {
             sent: VecDeque::new(),
             reports: 0,
             context: [0; 16],
+            pieces: Vec::new(),
         };
         // As somebody else left it: receiving to who knows where, interrupts on.
         state.reset();
@@ -117,6 +123,13 @@ impl Model {
 
     pub(crate) fn register(&self, offset: usize) -> u32 {
         self.state.lock().unwrap().get(offset)
+    }
+
+    /// Changes a register behind the driver's back.
+    pub(crate) fn change(&self, offset: usize, f: impl FnOnce(u32) -> u32) {
+        let mut state = self.state.lock().unwrap();
+        let value = f(state.get(offset));
+        state.registers.insert(offset, value);
     }
 
     pub(crate) fn count_missed(&self, frames: u32) {
@@ -145,13 +158,66 @@ impl Model {
         self.machine.is_bus_master(PciAddress::new(0, 1, 0, 0))
     }
 
-    /// A frame from the wire. `false` when the device has no descriptor for it, or does not receive.
+    /// A frame from the wire that has to get through the filters. `false` when it does not, or the device has no
+    /// descriptor for it.
+    pub(crate) fn arrive(&self, frame: &[u8]) -> bool {
+        let (control, mode) = (self.register(RCTL), self.register(CTRL));
+        let is_tagged = u32::from(u16::from_be_bytes([frame[12], frame[13]])) == 0x8100;
+        let longest = if is_tagged { 1518 } else { 1514 };
+        if !self.lets_through(frame, is_tagged) || frame.len() > longest && control & 1 << 5 == 0 {
+            return false;
+        }
+        if !is_tagged || mode & 1 << 30 == 0 {
+            return self.receive(frame);
+        }
+        assert_eq!(self.register(VET), 0x8100);
+        let tag = u32::from(u16::from_be_bytes([frame[14], frame[15]]));
+        let frame = [&frame[..12], &frame[16..]].concat();
+        self.write(&frame, frame.len() as u16, WHOLE | 1 << 3, tag as u16)
+    }
+
+    fn lets_through(&self, frame: &[u8], is_tagged: bool) -> bool {
+        let bit = |table: usize, number: u16| {
+            self.register(table + 4 * usize::from(number >> 5)) >> (number & 31) & 1 != 0
+        };
+        let control = self.register(RCTL);
+        if is_tagged && control & 1 << 18 != 0 {
+            let vlan = u16::from_be_bytes([frame[14], frame[15]]) & 0xfff;
+            if !bit(VFTA, vlan) {
+                return false;
+            }
+        }
+        let hash = u16::from_le_bytes([frame[4], frame[5]]) >> 4;
+        match frame {
+            [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, ..] => control & 1 << 15 != 0,
+            [first, ..] if first & 1 != 0 => control & 1 << 4 != 0 || bit(MTA, hash),
+            _ => control & 1 << 3 != 0 || frame[..6] == MAC,
+        }
+    }
+
+    /// A frame from the wire, whoever it is for, in as many buffers as it takes. `false` when the device has no
+    /// descriptor for it, or does not receive.
     pub(crate) fn receive(&self, frame: &[u8]) -> bool {
-        self.write_back(frame, frame.len() as u16, WHOLE)
+        let buffer = self.buffer_size();
+        let (rest, last) = frame.split_at(frame.len().saturating_sub(1) / buffer * buffer);
+        rest.chunks(buffer).all(|part| self.write(part, part.len() as u16, 1, 0))
+            && self.write(last, last.len() as u16, WHOLE, 0)
+    }
+
+    /// As RCTL.BSIZE and RCTL.BSEX say.
+    fn buffer_size(&self) -> usize {
+        let control = self.register(RCTL);
+        let size = 2048 >> (control >> 16 & 0b11);
+        if control & 1 << 25 != 0 { 16 * size } else { size }
     }
 
     /// A write-back that says anything.
     pub(crate) fn write_back(&self, data: &[u8], len: u16, status: u32) -> bool {
+        self.write(data, len, status, 0)
+    }
+
+    fn write(&self, data: &[u8], len: u16, status: u32, tag: u16) -> bool {
+        let buffer_size = self.buffer_size();
         let mut state = self.state.lock().unwrap();
         let (head, tail) = (state.get(RDH), state.get(RDT));
         let ready = state.get(RCTL) & 2 != 0 && state.get(CTRL) & CTRL_MASTER_DISABLE == 0;
@@ -165,10 +231,11 @@ impl Model {
         let mut descriptor = [0; 16];
         self.memory.read(at, &mut descriptor);
         let (word, done) = receive_status(len, status);
+        let word = word | u64::from(tag) << 48;
         let before = u64::from_le_bytes(descriptor[8..].try_into().unwrap());
         assert_eq!(before & done, 0, "descriptor {head} still has its done bit");
         let buffer = u64::from_le_bytes(descriptor[..8].try_into().unwrap());
-        self.memory.write(buffer, &data[..data.len().min(2048)]);
+        self.memory.write(buffer, &data[..data.len().min(buffer_size)]);
         if extended {
             // The address is overwritten.
             self.memory.write(at, &[0xee; 8]);
@@ -205,14 +272,15 @@ impl Model {
             if command & 1 << 20 == 0 {
                 state.context = descriptor;
             } else {
-                assert_eq!(command >> 24 & 0b11, 0b11, "one whole frame, with its check sequence");
+                assert_ne!(command & 1 << 25, 0, "with its check sequence");
                 let address = u64::from_le_bytes(descriptor[..8].try_into().unwrap());
-                let mut frame = vec![0; (command & 0xf_ffff) as usize];
-                self.memory.read(address, &mut frame);
-                if command & 1 << 41 != 0 {
-                    insert_checksum(&mut frame, &state.context);
+                let mut piece = vec![0; (command & 0xf_ffff) as usize];
+                assert!(piece.len() <= 8192);
+                self.memory.read(address, &mut piece);
+                state.pieces.extend(piece);
+                if command & 1 << 24 != 0 {
+                    state.send(command);
                 }
-                state.sent.push_back(frame);
             }
             if command & 1 << 27 != 0 {
                 self.memory.write(at + 12, &[1]);
@@ -240,6 +308,29 @@ fn receive_status(len: u16, status: u32) -> (u64, u64) {
     }
 }
 
+/// What the device sends of a whole frame, whose last descriptor has this second quadword.
+fn segments_of(mut frame: Vec<u8>, context: &[u8; 16], command: u64) -> Vec<Vec<u8>> {
+    if command & 1 << 26 == 0 {
+        if command & 1 << 41 != 0 {
+            insert_checksum(&mut frame, context);
+        }
+        return vec![frame];
+    }
+    let word = u64::from_le_bytes(context[8..].try_into().unwrap());
+    let (headers, size) = (context[13], (word >> 48) as u16);
+    let payload = frame.len() - usize::from(headers);
+    assert_ne!(word & 1 << 26, 0, "a context for segmentation");
+    assert_eq!((word & 0xf_ffff) as usize, payload);
+    let is_ipv4 = frame[12..14] == [8, 0];
+    assert_eq!(word >> 24 & 0b11, 0b01 | u64::from(is_ipv4) << 1, "TCP over IPv4 or IPv6");
+    assert_eq!(command >> 40 & 0b11, 0b10 | u64::from(is_ipv4), "checksums to insert");
+    if is_ipv4 {
+        assert_eq!(context[..2], [14, 24], "start and place of the header checksum");
+        assert_eq!(frame[24..26], [0, 0]);
+    }
+    segments::cut(&frame, headers.into(), size.into())
+}
+
 /// Sums from where the context says and puts the result where it says.
 fn insert_checksum(frame: &mut [u8], context: &[u8]) {
     let (start, field) = (usize::from(context[4]), usize::from(context[5]));
@@ -257,7 +348,20 @@ impl State {
         self.registers.get(&offset).copied().unwrap_or(0)
     }
 
+    fn send(&mut self, command: u64) {
+        let frame = std::mem::take(&mut self.pieces);
+        for mut frame in segments_of(frame, &self.context, command) {
+            if command & 1 << 30 != 0 {
+                assert_ne!(self.get(CTRL) & 1 << 30, 0, "VLANs are on");
+                let [high, low] = ((command >> 48) as u16).to_be_bytes();
+                frame.splice(12..12, [0x81, 0, high, low]);
+            }
+            self.sent.push_back(frame);
+        }
+    }
+
     fn reset(&mut self) {
+        self.pieces.clear();
         self.registers.clear();
         if !self.faults.no_mac {
             let [a, b, c, d, e, f] = MAC;
@@ -314,7 +418,7 @@ impl Registers for Model {
         assert_eq!(width, Width::Dword, "registers are 32 bits wide");
         let mut state = self.state.lock().unwrap();
         match offset {
-            CTRL if value & CTRL_RST != 0 => {
+            CTRL if value & !state.get(CTRL) & CTRL_RST != 0 => {
                 let receives = state.get(RCTL) & 2 != 0;
                 let blocked = state.get(CTRL) & CTRL_MASTER_DISABLE != 0;
                 let has_ended = !receives && (blocked || KIND == Kind::E1000);

@@ -26,7 +26,7 @@ const SLICE: usize = 32;
 /// Slots of the pool left to the driver's rings and to frames on their way.
 const RESERVE: usize = 2048;
 
-/// How many frames a recorder of `bytes` keeps in a pool of `slots`: a frame takes a whole slot.
+/// How many slots a recorder of `bytes` keeps in a pool of `slots`. A frame takes one, or several with jumbo frames.
 ///
 /// # Errors
 /// If the pool has no room for so many: how many it has room for.
@@ -43,8 +43,10 @@ pub struct Recorder(Rc<RefCell<Ring>>);
 struct Ring {
     crc: Crc32c,
     frames: VecDeque<Frame>,
-    /// Most frames that may be held. The queue never grows beyond what it was made with.
+    /// Most slots that may be held, and so most frames. The queue never grows beyond what it was made with.
     capacity: usize,
+    /// Slots that are held.
+    slots: usize,
     /// Number of the oldest frame held; they are numbered from 0 in the order of arrival.
     first: u64,
     /// How many of the frames held arrived while the hypervisor was logging.
@@ -79,12 +81,13 @@ pub struct Report {
 }
 
 impl Recorder {
-    /// A recorder that keeps up to `capacity` frames.
+    /// A recorder that keeps up to `capacity` frames of one slot.
     pub fn new(capacity: usize) -> Self {
         Self(Rc::new(RefCell::new(Ring {
             crc: Crc32c::fastest(),
             frames: VecDeque::with_capacity(capacity),
             capacity,
+            slots: 0,
             first: 0,
             logged: 0,
             check: None,
@@ -102,7 +105,7 @@ impl Recorder {
         (ring.frames.len(), ring.logged)
     }
 
-    /// Most frames that are held.
+    /// Most slots that are held, and so most frames.
     pub fn capacity(&self) -> usize {
         self.0.borrow().capacity
     }
@@ -161,12 +164,14 @@ impl Observer for Recorder {
 
 impl Ring {
     fn push(&mut self, buffer: RxBuffer) {
-        if self.capacity == 0 {
+        let slots = buffer.memory() / SLOT_SIZE;
+        if slots > self.capacity {
             return;
         }
-        if self.frames.len() == self.capacity {
+        while self.slots + slots > self.capacity {
             self.evict();
         }
+        self.slots += slots;
         self.logged += usize::from(buffer.logged());
         let crc = self.crc.of(&buffer);
         self.frames.push_back(Frame { buffer, crc, at: Instant::now() });
@@ -180,6 +185,7 @@ impl Ring {
             // The check starts at the oldest frame, so the one that goes is the next in line.
             check.look_at(&frame, self.crc);
         }
+        self.slots -= frame.buffer.memory() / SLOT_SIZE;
         self.logged -= usize::from(frame.buffer.logged());
         self.first += 1;
     }

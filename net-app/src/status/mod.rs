@@ -6,6 +6,7 @@
 //! | `/status.json` | the same for programs |
 //! | `/capture.pcapng` | the flight recorder's frames, oldest first |
 //! | `/check` | runs an integrity check of these frames and says what it found |
+//! | `POST /reset` | resets the NIC; connections outlive it |
 
 mod http;
 mod page;
@@ -18,7 +19,7 @@ use alloc::vec::Vec;
 use picoserve::io::Write;
 use picoserve::response::Content;
 use picoserve::response::chunked::{ChunkWriter, ChunkedResponse, Chunks, ChunksWritten};
-use picoserve::routing::{PathRouter, get};
+use picoserve::routing::{PathRouter, get, post};
 use picoserve::{Router, Server, Timeouts};
 use unikernel::net::{Buffers, TcpListener};
 
@@ -58,6 +59,7 @@ fn router(app: &App) -> Router<impl PathRouter> {
         .route("/", get(async || Text("text/html; charset=utf-8", page::html(app))))
         .route("/status.json", get(async || Text("application/json", page::json(app))))
         .route("/check", get(async || check(app).await))
+        .route("/reset", post(async || reset(app)))
         .route(
             "/capture.pcapng",
             get(async || ChunkedResponse::new(Capture(app.recorder().clone()))),
@@ -70,6 +72,14 @@ async fn check(app: &App) -> String {
         "checked {} stale {} while-logging {}\n",
         report.checked, report.stale, report.while_logging
     )
+}
+
+fn reset(app: &App) -> String {
+    match app.stack().reset_nic() {
+        Some(Ok(())) => "the NIC was reset\n".into(),
+        Some(Err(error)) => format!("{error}\n"),
+        None => "there is no NIC\n".into(),
+    }
 }
 
 /// Text of some media type.

@@ -33,6 +33,7 @@ struct Nic {
     no_buffer: u64,
     bad_checksum: u64,
     bad_frame: u64,
+    other_vlan: u64,
     interrupts: u64,
 }
 
@@ -93,6 +94,7 @@ impl Status {
                 no_buffer: counters.no_buffer,
                 bad_checksum: counters.bad_checksum,
                 bad_frame: counters.bad_frame,
+                other_vlan: counters.other_vlan,
                 interrupts: counters.interrupts,
             }
         });
@@ -194,7 +196,7 @@ pub(super) fn html(app: &App) -> String {
         (
             "recorder",
             format!(
-                "{} of {} frames, {} from while logging",
+                "{} frames of at most {}, {} from while logging",
                 status.recorder.held, status.recorder.capacity, status.recorder.held_while_logging
             ),
         ),
@@ -222,6 +224,7 @@ th, td { border-bottom: 1px solid #ddd; padding: .3em 0 }
 const FOOT: &str = r#"</table>
 <p><a href="/capture.pcapng">capture</a> · <a href="/check">check the recorded frames</a> ·
 <a href="/status.json">JSON</a>
+<form action="/reset" method="post"><button>reset the NIC</button></form>
 "#;
 
 fn duration(ms: u64) -> String {

@@ -30,6 +30,11 @@ impl RxBuffer {
         self.logged
     }
 
+    /// Memory of the pool that it holds, in bytes: whole slots, whatever there is in them.
+    pub fn memory(&self) -> usize {
+        self.run.capacity()
+    }
+
     /// Drops up to `count` bytes from the front: a header that is not the frame's.
     pub fn advance(&mut self, count: usize) {
         let count = count.min(self.len as usize) as u32;

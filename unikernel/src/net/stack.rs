@@ -130,6 +130,11 @@ impl Stack {
     /// `None` if there is no NIC.
     pub fn reset_nic(&self) -> Option<Result<(), ResetError>> {
         let result = self.with_nic(|nic| nic.reset());
+        match &result {
+            Some(Ok(())) => log::info!("nic: reset"),
+            Some(Err(error)) => log::error!("nic: {error}"),
+            None => {}
+        }
         // The NIC's interrupt is off, and its link may have changed.
         self.shared.work.signal(());
         result
