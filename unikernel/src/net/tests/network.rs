@@ -12,11 +12,12 @@ use std::vec;
 use std::vec::Vec;
 
 use smoltcp::time::{Duration, Instant};
+use smoltcp::wire::{EthernetFrame, Ipv4Packet, TcpPacket, TcpSeqNumber};
 
-use crate::dma::{Policy, Pool, RxBuffer, TxBuffer, fake};
+use crate::dma::{MAX_RUN, Policy, Pool, RxBuffer, TxBuffer, fake};
 use crate::irq::{self, Interrupt};
 use crate::net::{Addressing, Config, Observer, Stack};
-use crate::nic::{Capabilities, Checksums, Link, Nic, ResetError, Statistics};
+use crate::nic::{Capabilities, Checksums, Link, Nic, ResetError, Segmentation, Statistics};
 
 pub(super) const POOL: usize = 1 << 20;
 
@@ -67,6 +68,8 @@ pub(super) struct FakeNic {
     pub(super) standby: bool,
     /// The port of a switch it is plugged into.
     pub(super) port: Option<Port>,
+    /// It cuts TCP packets, too; segments it made of them so far.
+    pub(super) segments: Option<Rc<Cell<usize>>>,
 }
 
 /// One of the ports of a switch that have a wire in common: what comes along it leaves by the port that last sent.
@@ -91,6 +94,7 @@ impl FakeNic {
             offload: false,
             standby: false,
             port: None,
+            segments: None,
         }
     }
 
@@ -120,7 +124,7 @@ impl Nic for FakeNic {
             max_frame: 1514,
             receive_checksums: sums,
             transmit_checksums: sums,
-            segmentation: None,
+            segmentation: self.segments.as_ref().map(|_| Segmentation { max_frame: MAX_RUN }),
         }
     }
 
@@ -146,17 +150,26 @@ impl Nic for FakeNic {
         self.room != 0
     }
 
-    fn transmit(&mut self, frame: TxBuffer, len: usize, _: Option<NonZeroU16>) {
+    fn transmit(&mut self, frame: TxBuffer, len: usize, segment: Option<NonZeroU16>) {
         assert!(self.room != 0, "transmit without transmit_ready");
         self.room -= 1;
         let stream = frame.into_stream(len).expect("a frame fits a slot");
         let mut data = vec![0; len];
         self.pool.device().read(stream.device_address(), &mut data);
-        if self.link.get() {
-            if let Some(port) = &self.port {
-                port.learned.set(port.number);
-            }
-            self.tx.send(data);
+        if !self.link.get() {
+            return;
+        }
+        if let Some(port) = &self.port {
+            port.learned.set(port.number);
+        }
+        let Some(size) = segment else {
+            assert!(data.len() <= 1514, "a frame longer than the MTU");
+            return self.tx.send(data);
+        };
+        let segments = self.segments.as_ref().expect("a NIC that cuts");
+        for segment in cut(&data, size.get().into()) {
+            segments.set(segments.get() + 1);
+            self.tx.send(segment);
         }
     }
 
@@ -220,6 +233,16 @@ impl Host {
         nic.offload = true;
         assert!(self.stack.attach(Box::new(nic)).is_ok());
     }
+
+    /// Attaches a NIC that cuts TCP packets; returns its count of segments.
+    pub(super) fn attach_segmenting(&self) -> Rc<Cell<usize>> {
+        let segments = Rc::new(Cell::new(0));
+        let mut nic = FakeNic::new(self.pool, self.mac, &self.rx, &self.tx);
+        nic.offload = true;
+        nic.segments = Some(segments.clone());
+        assert!(self.stack.attach(Box::new(nic)).is_ok());
+        segments
+    }
 }
 
 pub(super) fn host(mac: u8, addressing: &str, rx: &Wire, tx: &Wire) -> Host {
@@ -237,6 +260,35 @@ pub(super) fn pair() -> (Host, Host) {
     a.attach();
     b.attach();
     (a, b)
+}
+
+/// What a device makes of a TCP packet over IPv4, checksums left out: the other end does not look at them.
+fn cut(frame: &[u8], size: usize) -> Vec<Vec<u8>> {
+    let header = EthernetFrame::<&[u8]>::header_len();
+    let ip = Ipv4Packet::new_unchecked(&frame[header..]);
+    let tcp = TcpPacket::new_unchecked(ip.payload());
+    let headers = header + usize::from(ip.header_len()) + usize::from(tcp.header_len());
+    let mut sequence = tcp.seq_number();
+    let last = frame.len() - headers;
+    let one = |part: &[u8]| {
+        let mut segment = [&frame[..headers], part].concat();
+        let mut ip = Ipv4Packet::new_unchecked(&mut segment[header..]);
+        ip.set_total_len((headers - header + part.len()) as u16);
+        let mut tcp = TcpPacket::new_unchecked(ip.payload_mut());
+        tcp.set_seq_number(sequence);
+        sequence += part.len();
+        if sequence - tcp_start(frame) != last {
+            tcp.set_psh(false);
+            tcp.set_fin(false);
+        }
+        segment
+    };
+    frame[headers..].chunks(size).map(one).collect()
+}
+
+fn tcp_start(frame: &[u8]) -> TcpSeqNumber {
+    let ip = Ipv4Packet::new_unchecked(&frame[EthernetFrame::<&[u8]>::header_len()..]);
+    TcpPacket::new_unchecked(ip.payload()).seq_number()
 }
 
 /// Turns stacks and polls futures, in virtual time.

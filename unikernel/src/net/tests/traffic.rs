@@ -105,6 +105,29 @@ fn checksums_left_to_the_nic_are_not_computed() {
 }
 
 #[test]
+fn long_packets_are_left_to_a_nic_that_cuts_them() {
+    let (there, back) = (Wire::default(), Wire::default());
+    let a = host(1, "10.0.0.1/24", &back, &there);
+    let b = host(2, "10.0.0.2/24", &there, &back);
+    let segments = a.attach_segmenting();
+    b.attach_offloading();
+    // Lost segments are repeated, whatever packet they were part of.
+    there.lose_every(37);
+    let mut world = World::new(&[&a, &b]);
+    let (client, server, _listener) = connect(&mut world, &a, &b);
+    let data = pattern(1_000_000);
+    let ((), received) = world.run(LIMIT, join(send(&client, &data), receive(&server)));
+    assert!(received == data);
+    let frames = a.stack.traffic().tx_frames as usize;
+    assert!(segments.get() > 2 * frames, "{} segments, {frames} frames", segments.get());
+    // Nothing is held but what the device keeps ready for the next packets.
+    drop((client, server));
+    world.idle(Duration::from_secs(30));
+    let held = a.pool.statistics().slots - a.pool.statistics().slots_free;
+    assert!(held <= 32 + 1, "{held} slots");
+}
+
+#[test]
 fn connections_live_through_a_change_of_nics() {
     let (a, b) = pair();
     let mut world = World::new(&[&a, &b]);
