@@ -112,6 +112,7 @@ impl<C: Controller> Hardware for Igb<C> {
         let forced = common::ctrl::FORCE_SPEED | common::ctrl::FORCE_DUPLEX;
         r.clear32(common::ctrl::OFFSET, forced | common::ctrl::PHY_RST | common::ctrl::VME);
         r.set32(common::ctrl::OFFSET, common::ctrl::SLU | common::ctrl::FD);
+        gigabit::obey_pause(r);
         r.set32(ctrl_ext::OFFSET, ctrl_ext::DRV_LOAD);
         // A reset of the MAC leaves the PHY as it is; QEMU's takes the link down until it negotiates.
         let is_copper = r.read32(ctrl_ext::OFFSET) & ctrl_ext::LINK_MODE == 0;

@@ -362,6 +362,7 @@ impl State {
 
     fn reset(&mut self) {
         self.pieces.clear();
+        self.context = [0; 16];
         self.registers.clear();
         if !self.faults.no_mac {
             let [a, b, c, d, e, f] = MAC;

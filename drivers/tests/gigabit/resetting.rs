@@ -49,8 +49,13 @@ fn twenty_resets_in_mid_traffic_lose_no_buffer_and_every_one_ends_in_service() {
             assert_eq!(*rig.nic.receive().unwrap(), frame(number, 60));
         }
         rig.queue(&frame(round, 60));
+        // The same each time: a device that was reset has forgotten its context.
+        let (packet, headers) = segments::packet(true, 3000);
+        rig.queue_segmented(&packet, 1448);
         rig.nic.flush();
-        assert_eq!(rig.model.take_sent(), [frame(round, 60)]);
+        let sent = rig.model.take_sent();
+        assert_eq!(sent[0], frame(round, 60));
+        segments::verify(&packet, headers, 1448, &sent[1..]);
         rig.nic.flush();
     }
     for (number, frame) in kept.iter().enumerate() {
@@ -118,4 +123,16 @@ fn a_link_that_went_away_meanwhile_is_seen_when_it_comes_back() {
     assert!(rig.nic.interrupt().take());
     assert!(rig.nic.arm());
     assert!(rig.nic.link().up);
+}
+
+#[test]
+fn the_device_obeys_pauses_and_asks_for_none() {
+    let mut rig = Rig::new();
+    for _ in 0..2 {
+        // FCAL, FCAH, FCT; CTRL.RFCE and CTRL.TFCE.
+        let pause = [0x28, 0x2c, 0x30].map(|offset| rig.model.register(offset));
+        assert_eq!(pause, [0x00c2_8001, 0x0100, 0x8808]);
+        assert_eq!(rig.model.register(model::CTRL) >> 27 & 0b11, 0b01);
+        rig.nic.reset().unwrap();
+    }
 }

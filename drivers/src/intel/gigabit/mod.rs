@@ -137,6 +137,7 @@ impl<M: Mac> Hardware for Gigabit<M> {
         let off = forced | ctrl::PHY_RST | ctrl::VME | ctrl::RESERVED_29;
         self.registers.clear32(ctrl::OFFSET, off);
         self.registers.set32(ctrl::OFFSET, ctrl::SLU | ctrl::FD);
+        obey_pause(&self.registers);
     }
 
     fn link(&self) -> Link {
@@ -275,6 +276,16 @@ impl<M: Mac> Gigabit<M> {
         });
         done.then_some((value >> eerd::DATA_SHIFT) as u16)
     }
+}
+
+/// Flow control: the device waits when its neighbour asks it to (PAUSE frames, IEEE 802.3, 31B), as its PHY
+/// offers. It does not ask itself: a receiver that is late is no reason to hold up everybody's traffic.
+pub(crate) fn obey_pause(registers: &Mmio) {
+    registers.write32(flow_control::FCAL, flow_control::STATION_LOW);
+    registers.write32(flow_control::FCAH, flow_control::STATION_HIGH);
+    registers.write32(flow_control::FCT, flow_control::TYPE);
+    registers.clear32(ctrl::OFFSET, ctrl::TFCE);
+    registers.set32(ctrl::OFFSET, ctrl::RFCE);
 }
 
 /// The device does not answer: STATUS is never all ones.

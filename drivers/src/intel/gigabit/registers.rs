@@ -17,6 +17,9 @@ pub(crate) mod ctrl {
     pub(crate) const RST: u32 = 1 << 26;
     /// Reserved, to be written as 0.
     pub(crate) const RESERVED_29: u32 = 1 << 29;
+    /// Obey PAUSE frames, and send them.
+    pub(crate) const RFCE: u32 = 1 << 27;
+    pub(crate) const TFCE: u32 = 1 << 28;
     /// Take VLAN tags out of received frames, and insert them in sent ones.
     pub(crate) const VME: u32 = 1 << 30;
     pub(crate) const PHY_RST: u32 = 1 << 31;
@@ -29,6 +32,17 @@ pub(crate) mod status {
     pub(crate) const LU: u32 = 1 << 1;
     pub(crate) const SPEED_SHIFT: u32 = 6;
     pub(crate) const SPEED_MASK: u32 = 0b11;
+}
+
+/// Flow control: station and type of the frames that ask for a pause, 01:80:c2:00:00:01 and MAC control
+/// (IEEE 802.3, 31B.1).
+pub(crate) mod flow_control {
+    pub(crate) const FCAL: usize = 0x0028;
+    pub(crate) const FCAH: usize = 0x002c;
+    pub(crate) const FCT: usize = 0x0030;
+    pub(crate) const STATION_LOW: u32 = 0x00c2_8001;
+    pub(crate) const STATION_HIGH: u32 = 0x0000_0100;
+    pub(crate) const TYPE: u32 = 0x8808;
 }
 
 /// NVM read, EERD.
