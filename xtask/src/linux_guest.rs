@@ -1,6 +1,9 @@
 //! Linux as a guest, to compare with: the lab's kernel, its own drivers, and stock iperf3.
 
-use std::{fs::File, path::PathBuf};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use lab::{
@@ -10,7 +13,7 @@ use lab::{
 use tempfile::TempDir;
 
 use crate::{
-    build, cli, host_kernel, machine,
+    build, cli, debian, host_kernel, machine, paths,
     progress::Step,
     tools::{self, Tool},
 };
@@ -35,6 +38,11 @@ const TOOLS: &[Tool] = &[
     Tool::program("setpriv", "util-linux"),
 ];
 
+/// The address that makes the guest ask for one.
+pub(crate) const DHCP: &str = "dhcp";
+/// The package whose one program has a DHCP client.
+const BUSYBOX: &str = "busybox-static";
+
 /// A Linux guest in files.
 #[derive(Debug)]
 pub(crate) struct LinuxGuest {
@@ -46,22 +54,34 @@ pub(crate) struct LinuxGuest {
 impl LinuxGuest {
     /// Fetches the kernel and packs the rest, with progress shown.
     pub(crate) fn prepare(host: &cli::Host) -> Result<Self> {
+        Self::prepare_with(host, None)
+    }
+
+    /// As [`LinuxGuest::prepare`], with a DHCP client.
+    pub(crate) fn prepare_with_dhcp(host: &cli::Host) -> Result<Self> {
+        Self::prepare_with(host, Some(&busybox()?))
+    }
+
+    fn prepare_with(host: &cli::Host, more: Option<&Path>) -> Result<Self> {
         tools::require("the Linux guest", TOOLS)?;
         let kernel = host_kernel::get(host.host_kernel.as_deref())?;
         let init = build::linux_guest()?;
         let programs = ["ip", "iperf3"].map(|name| tools::find_program(name).context(name));
         let [ip, iperf3] = programs;
+        let (ip, iperf3) = (ip?, iperf3?);
+        let programs: Vec<&Path> = [&*ip, &*iperf3].into_iter().chain(more).collect();
         let step = Step::new("Packing the Linux guest");
         let directory = tempfile::Builder::new().prefix("godwit-linux-").tempdir()?;
         let path = directory.path().join("initramfs");
         let out = File::create(&path)?;
-        initramfs::write_guest(&out, &init, &kernel, MODULES, &[&ip?, &iperf3?])
+        initramfs::write_guest(&out, &init, &kernel, MODULES, &programs)
             .with_context(|| path.display().to_string())?;
         step.finish(format_args!("{} MiB", out.metadata()?.len() >> 20));
         Ok(Self { kernel, initramfs: path, _directory: directory })
     }
 
-    /// The machine with this guest, without NIC and serial port. `address` is `ADDRESS/LENGTH`.
+    /// The machine with this guest, without NIC and serial port. `address` is `ADDRESS/LENGTH`, or
+    /// [`DHCP`] with a guest that has a client; then nothing uses the gateway.
     pub(crate) fn command_line(
         &self,
         qemu: &Qemu,
@@ -75,4 +95,18 @@ impl LinuxGuest {
         line.extend(["-initrd".into(), self.initramfs.display().to_string()]);
         line
     }
+}
+
+/// Busybox, from the cache or the distribution.
+fn busybox() -> Result<PathBuf> {
+    let tree = paths::cache()?.join(BUSYBOX);
+    if !tree.exists() {
+        debian::unpack_package(BUSYBOX, &tree).context("the Linux guest's DHCP client")?;
+    }
+    // /bin is a link to /usr/bin since Debian 12, and newer packages use the latter.
+    ["bin/busybox", "usr/bin/busybox"]
+        .map(|program| tree.join(program))
+        .into_iter()
+        .find(|program| program.is_file())
+        .with_context(|| format!("there is no busybox in {}", tree.display()))
 }

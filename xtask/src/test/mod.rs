@@ -3,6 +3,7 @@
 mod errors;
 mod guest;
 mod host;
+mod linux;
 mod nested;
 mod suite;
 
@@ -18,6 +19,7 @@ pub(crate) fn main(options: &Test) -> Result<ExitCode> {
     host::add(&mut suite);
     errors::add(&mut suite);
     guest::add(&mut suite);
+    linux::add(&mut suite, &options.host);
     if !options.quick {
         nested::add(&mut suite, &options.host);
     }

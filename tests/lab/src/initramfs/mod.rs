@@ -127,10 +127,14 @@ pub fn append_guest(out: impl Write, image: &Path) -> Result<()> {
 }
 
 /// The shared libraries of a program and its loader, as the dynamic linker of this machine finds
-/// them.
+/// them. A program that is linked statically has none.
 fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     let output = Command::new("ldd").arg(program).output().context("cannot start ldd")?;
-    ensure!(output.status.success(), "ldd knows nothing about {}", program.display());
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("not a dynamic executable") {
+        return Ok(Vec::new());
+    }
+    ensure!(output.status.success(), "ldd knows nothing about {}: {said}", program.display());
     let text = String::from_utf8(output.stdout)?;
     let mut libraries = Vec::new();
     for line in text.lines().map(str::trim) {

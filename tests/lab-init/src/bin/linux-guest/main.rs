@@ -2,9 +2,10 @@
 //! and the sink of the probe protocol.
 //!
 //! `GUEST_IP=ADDRESS/LENGTH` and, if there is a gateway, `GUEST_GW=ADDRESS` on the kernel's command line are handed to PID 1
-//! as environment variables.
+//! as environment variables. With `GUEST_IP=dhcp` busybox asks for both.
 #![forbid(unsafe_code)]
 
+mod dhcp;
 mod sink;
 
 use std::{
@@ -25,6 +26,9 @@ const IPERF3_PORT: u16 = 5201;
 const NETWORKS: &str = "/sys/class/net";
 
 fn main() {
+    if std::process::id() != 1 {
+        return dhcp::hook();
+    }
     if let Err(error) = run() {
         println!("linux: failed: {error:#}");
     }
@@ -41,20 +45,31 @@ fn run() -> Result<()> {
     let driver = fs::read_link(nic.join("device/driver")).context("driver")?;
     let driver = driver.file_name().context("driver name")?.display().to_string();
     ip(&["link", "set", "lo", "up"])?;
-    ip(&["addr", "add", &address, "dev", name])?;
     ip(&["link", "set", name, "up"])?;
-    if let Ok(gateway) = env::var("GUEST_GW") {
-        ip(&["route", "add", "default", "via", &gateway])?;
-    }
     wait_for("a link", || {
         let carrier = fs::read_to_string(nic.join("carrier")).ok()?;
         (carrier.trim_end() == "1").then_some(())
     })?;
+    let address = if address == "dhcp" {
+        dhcp::ask(name)?
+    } else {
+        set_address(name, &address, env::var("GUEST_GW").ok().as_deref())?;
+        address
+    };
     let sink = sink::bind()?;
     serve_iperf3();
     wait_for("iperf3 server", || is_listening(IPERF3_PORT).then_some(()))?;
     println!("linux: ready ip={address} nic={driver}");
     sink::serve(&sink)
+}
+
+/// Gives an interface its address, and the way to everybody else.
+fn set_address(interface: &str, address: &str, gateway: Option<&str>) -> Result<()> {
+    ip(&["addr", "add", address, "dev", interface])?;
+    if let Some(gateway) = gateway {
+        ip(&["route", "add", "default", "via", gateway])?;
+    }
+    Ok(())
 }
 
 /// The first interface with a device below it.
