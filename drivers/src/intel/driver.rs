@@ -341,7 +341,7 @@ impl<H: Hardware> Nic for Driver<H> {
     fn stop(&mut self) {
         // Counters go with the reset.
         self.statistics();
-        let Some(rings) = self.rings.take() else { return };
+        let Some(mut rings) = self.rings.take() else { return };
         self.armed = false;
         self.link = Link::default();
         if !self.hardware.is_gone() && !self.hardware.quiesce() {
@@ -350,7 +350,8 @@ impl<H: Hardware> Nic for Driver<H> {
         self.device.disable_interrupt();
         // From here on no request of the device passes, whatever it does.
         self.device.disable_bus_master();
-        drop(rings);
+        rings.receive.iter_mut().for_each(ReceiveRing::mark_completed);
+        rings.transmit.mark_completed();
     }
 
     fn statistics(&mut self) -> Statistics {

@@ -99,8 +99,22 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
 
     /// Gives every descriptor back to the device, what it completed included. It must not be using them.
     pub(crate) fn restart(&mut self) {
+        self.mark_completed();
         (self.next, self.told, self.skipping) = (0, 0, false);
         (0..self.buffers.len()).for_each(|index| self.post(index));
+    }
+
+    /// Marks what the device completed and nobody looked at: frames that nobody will miss, but all that was written is
+    /// then in the hypervisor's log, and memory the same on both sides of a migration. The device must have stopped.
+    pub(crate) fn mark_completed(&mut self) {
+        for (index, buffer) in self.buffers.iter_mut().enumerate() {
+            if F::completion(self.ring.read(2 * index + 1)).is_some() {
+                let whole = 0..buffer.capacity();
+                // Dropping what this returns gives the buffer back to the device, which does not want it any more.
+                let _ = buffer.sync_for_cpu(whole);
+            }
+        }
+        self.ring.mark(0..self.ring.len());
     }
 
     /// Where the descriptors are.

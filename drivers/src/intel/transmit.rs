@@ -94,6 +94,11 @@ impl<F: TransmitFormat> TransmitRing<F> {
         (self.last, self.unreported, self.context) = (0, 0, None);
     }
 
+    /// Marks reports that nobody looked at. The device must have stopped.
+    pub(crate) fn mark_completed(&self) {
+        self.ring.mark(0..self.ring.len());
+    }
+
     /// Where the descriptors are.
     pub(crate) fn descriptors(&self) -> Descriptors {
         Descriptors {

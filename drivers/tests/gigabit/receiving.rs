@@ -174,3 +174,17 @@ fn what_the_device_wrote_is_marked() {
     rig.nic.flush();
     assert_eq!(rig.pool.page_log().take().len(), 1);
 }
+
+#[test]
+fn what_nobody_looked_at_is_marked_when_the_driver_stops() {
+    let mut rig = Rig::with(8 << 20, Policy::Always, KIND.offers()[0]);
+    rig.nic.flush();
+    rig.pool.page_log().start();
+    for number in 0..10 {
+        assert!(rig.model.receive(&frame(number, 60)));
+    }
+    rig.nic.stop();
+    let marked = rig.pool.page_log().take().len();
+    // Two buffers to a page, and two pages of either ring.
+    assert!((5 + 4..=10 + 4).contains(&marked), "{marked} pages");
+}
