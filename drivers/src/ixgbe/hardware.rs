@@ -4,12 +4,13 @@ use super::registers::*;
 use crate::Error;
 use crate::intel::{
     AdvancedReceive, AdvancedTransmit, Descriptors, Hardware, ReceiveErrors, Table,
-    is_station_address, wait_for,
+    is_station_address, rss, wait_for,
 };
 use core::marker::PhantomData;
 use unikernel::mmio::Mmio;
-use unikernel::nic::{Link, Settings};
+use unikernel::nic::{Link, Mtu, Queues, Settings};
 use unikernel::pci::{Error as PciError, PciAddress, Signalling, Vector};
+use unikernel::time::now_ns;
 
 /// Master requests end within this after CTRL.PCIe Master Disable was set, or something is wrong
 /// (5.2.5.3.2).
@@ -17,7 +18,7 @@ const QUIESCE_US: u64 = 100_000;
 /// A reset, and the reading of the EEPROM that follows.
 const RESET_US: u64 = 50_000;
 /// How long the device is to be left alone after a reset (4.6.3.2).
-const SETTLE_US: u64 = 10_000;
+const SETTLE_NS: u64 = 10_000_000;
 /// A word of EEPROM.
 const EEPROM_US: u64 = 10_000;
 /// The semaphores. Firmware gives way in time, or is not there (10.5.4).
@@ -30,8 +31,8 @@ const THROTTLE: u32 = 25;
 
 /// Packet buffer of transmit, all of it for one traffic class (4.6.11.3.4).
 const TRANSMIT_BUFFER_KIB: u32 = 160;
-/// Longest frame without jumbo frames, with check sequence.
-const MAX_FRAME: u32 = 1518;
+/// Frame check sequence.
+const FCS: usize = 4;
 
 /// What a device does differently.
 pub(crate) trait Mac: 'static {
@@ -53,11 +54,28 @@ impl ReceiveErrors for Errors {
 /// The registers of one device.
 pub(crate) struct Ixgbe<M> {
     registers: Mmio,
+    /// Receive queues, and the size of their buffers.
+    queues: usize,
+    buffer: usize,
+    /// Tags are taken out of frames.
+    strips_tags: bool,
+    causes: Causes,
+    /// When the device was last reset.
+    reset_at: u64,
     mac: PhantomData<M>,
+}
+
+/// Bits of EICR and EIMS, which are the vectors that IVAR names, whether they are messages or not.
+#[derive(Clone, Copy, Default)]
+struct Causes {
+    /// Received frames, and the link.
+    receive: u32,
+    transmit: u32,
 }
 
 impl<M: Mac> Hardware for Ixgbe<M> {
     const FAMILY: &'static str = "ixgbe";
+    const QUEUES: usize = Queues::MAX;
     type Receive = AdvancedReceive<Errors>;
     type Transmit = AdvancedTransmit;
 
@@ -65,25 +83,28 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         if registers.len() < SIZE {
             return Err(PciError::NoBar(address, 0).into());
         }
-        Ok(Self { registers, mac: PhantomData })
+        Ok(Self {
+            registers,
+            queues: 1,
+            buffer: 0,
+            strips_tags: false,
+            causes: Causes::default(),
+            reset_at: 0,
+            mac: PhantomData,
+        })
     }
 
     fn is_gone(&self) -> bool {
         self.registers.read32(status::OFFSET) == u32::MAX
     }
 
-    /// Software reset, from any state (4.6.3): DMA ends first, and the device is ready afterwards.
+    /// Software reset, from any state (4.6.3), and the device is ready afterwards.
     fn reset(&mut self) -> Result<(), ()> {
         if self.is_gone() {
             return Err(());
         }
         self.quiesce();
-        wait_for(SETTLE_US, || false);
-        let is_ready = wait_for(RESET_US, || {
-            self.registers.read32(eeprom::EEC) & eeprom::EEC_AUTO_RD != 0
-                && self.registers.read32(receive::RDRXCTL) & receive::RDRXCTL_DMA_INIT_DONE != 0
-        });
-        if !is_ready || self.is_in_reset() || self.is_gone() {
+        if !self.settle() || self.is_gone() {
             return Err(());
         }
         self.mask_interrupts();
@@ -94,8 +115,10 @@ impl<M: Mac> Hardware for Ixgbe<M> {
     fn quiesce(&mut self) -> bool {
         let ended = self.end_dma();
         let is_reset = self.assert_reset();
-        // What is still under way is stopped by a second reset (5.2.5.3.2).
-        let ended = ended || { self.assert_reset() && self.end_dma() };
+        if !ended {
+            // A second reset stops what is still under way (5.2.5.3.2).
+            self.assert_reset();
+        }
         ended && is_reset
     }
 
@@ -117,7 +140,13 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         Ok(mac)
     }
 
+    /// One for each receive queue, one for the transmit queue, one for all else.
+    fn entries(queues: usize) -> u16 {
+        queues as u16 + 2
+    }
+
     fn enable_link(&mut self) {
+        self.settle();
         let r = &self.registers;
         let ordered = ctrl_ext::NO_SNOOP_DISABLE | ctrl_ext::RELAXED_ORDERING_DISABLE;
         r.set32(ctrl_ext::OFFSET, ordered | ctrl_ext::DRV_LOAD);
@@ -146,9 +175,11 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         Link { up: true, speed, full_duplex: true }
     }
 
-    fn configure(&mut self, _settings: &Settings, _buffer: usize) {
-        self.set_filters();
-        self.set_receive_path();
+    fn configure(&mut self, settings: &Settings, buffer: usize) {
+        self.buffer = buffer;
+        self.set_filters(settings);
+        self.set_packet_buffers(settings);
+        self.set_receive_path(settings);
     }
 
     fn set_multicast(&mut self, table: &Table) {
@@ -157,22 +188,25 @@ impl<M: Mac> Hardware for Ixgbe<M> {
 
     /// Receive initialisation (4.6.7).
     fn enable_receive(&mut self, queues: &[Descriptors]) {
-        let ring = &queues[0];
-        self.enable_receive_queue(0, ring.address, ring.bytes);
+        self.queues = queues.len();
+        if queues.len() > 1 {
+            let r = &self.registers;
+            rss::spread(r, queues.len(), receive::RSSRK, receive::RETA);
+            r.write32(receive::MRQC, receive::MRQC_RSS | receive::MRQC_FIELDS);
+        }
+        for (queue, ring) in queues.iter().enumerate() {
+            self.enable_receive_queue(queue, ring);
+        }
         self.start_receive();
-        // The tail comes after the enable.
-        self.set_receive_tail(0, ring.tail);
+        for (queue, ring) in queues.iter().enumerate() {
+            // The tail comes after the enable.
+            self.set_receive_tail(queue, ring.tail);
+        }
     }
 
     /// Transmit initialisation (4.6.8).
     fn enable_transmit(&mut self, ring: Descriptors) {
         let r = &self.registers;
-        for buffer in 0..8 {
-            let kib = if buffer == 0 { TRANSMIT_BUFFER_KIB } else { 0 };
-            r.write32(transmit::TXPBSIZE + 4 * buffer, kib << 10);
-            let threshold = kib.saturating_sub(MAX_FRAME.div_ceil(1024));
-            r.write32(transmit::TXPBTHRESH + 4 * buffer, threshold);
-        }
         r.write32(transmit::DTXMXSZRQ, transmit::DTXMXSZRQ_MOST);
         r.write32(transmit::TDBAL, ring.address as u32);
         r.write32(transmit::TDBAH, (ring.address >> 32) as u32);
@@ -182,22 +216,40 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         r.write32(transmit::TDT, 0);
         r.set32(transmit::DMATXCTL, transmit::DMATXCTL_TE);
         r.write32(transmit::TXDCTL, transmit::TXDCTL_PREFETCH | QUEUE_ENABLE);
-        wait_for(SWITCH_US, || r.read32(transmit::TXDCTL) & QUEUE_ENABLE != 0);
+        if !wait_for(SWITCH_US, || r.read32(transmit::TXDCTL) & QUEUE_ENABLE != 0) {
+            log::warn!("ixgbe: the transmit queue is not enabled in time");
+        }
     }
 
-    /// Throttling, and which vector a cause uses (7.3.4). Causes are masked and acknowledged by the
-    /// driver, the same way for MSI-X, MSI and the pin.
+    /// Throttling, and which vector a cause uses (7.3.4). Causes are masked and acknowledged by the driver, the same
+    /// way for MSI-X, MSI and the pin: clearing and masking by themselves would save nothing, since all vectors
+    /// raise one interrupt.
     fn route_interrupts(&mut self, vector: &Vector) {
+        use interrupt::*;
         let r = &self.registers;
         let uses_msi_x = vector.signalling == Signalling::MsiX;
-        let modes = interrupt::GPIE_MULTIPLE_MSIX | interrupt::GPIE_PBA_SUPPORT;
-        r.write32(interrupt::GPIE, if uses_msi_x { modes } else { 0 });
-        r.write32(interrupt::EIAC, 0);
-        r.write32(interrupt::EIAM, 0);
-        let valid = interrupt::IVAR_VALID;
-        r.write32(interrupt::IVAR, valid | valid << 8);
-        r.write32(interrupt::IVAR_MISC, valid << 8);
-        r.write32(interrupt::EITR, THROTTLE << interrupt::EITR_INTERVAL_SHIFT);
+        r.write32(GPIE, if uses_msi_x { GPIE_MULTIPLE_MSIX | GPIE_PBA_SUPPORT } else { 0 });
+        r.write32(EIAC, 0);
+        r.write32(EIAM, 0);
+        // Where there are too few entries, the last is shared. Without MSI-X all causes are one interrupt anyway.
+        let wanted = Self::entries(self.queues);
+        let last = u32::from(if uses_msi_x { vector.entries.min(wanted) } else { wanted }) - 1;
+        let [transmit, other] = [0, 1].map(|more| (self.queues as u32 + more).min(last));
+        let mut causes = Causes { receive: LSC | OTHER, transmit: 1 << transmit };
+        for pair in 0..self.queues.div_ceil(2) {
+            r.write32(IVAR + 4 * pair, 0);
+        }
+        for queue in 0..self.queues {
+            let entry = (queue as u32).min(last);
+            r.set32(IVAR + 4 * (queue / 2), (IVAR_VALID | entry) << (16 * (queue % 2)));
+            causes.receive |= 1 << entry;
+        }
+        r.set32(IVAR, (IVAR_VALID | transmit) << 8);
+        r.write32(IVAR_MISC, (IVAR_VALID | other) << 8);
+        for entry in 0..=last {
+            r.write32(EITR + 4 * entry as usize, THROTTLE << EITR_INTERVAL_SHIFT);
+        }
+        self.causes = causes;
     }
 
     fn mask_interrupts(&self) {
@@ -205,16 +257,17 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         r.write32(interrupt::EIMC, u32::MAX);
     }
 
-    fn unmask_interrupts(&self, _with_transmit: bool) {
-        self.registers.write32(interrupt::EIMS, 1 | interrupt::LSC | interrupt::OTHER);
+    fn unmask_interrupts(&self, with_transmit: bool) {
+        let transmit = if with_transmit { self.causes.transmit } else { 0 };
+        self.registers.write32(interrupt::EIMS, self.causes.receive | transmit);
     }
 
     fn take_causes(&self) -> bool {
         self.registers.read32(interrupt::EICR) & interrupt::LSC != 0
     }
 
-    fn set_receive_tail(&self, _: usize, tail: usize) {
-        self.registers.write32(receive::RDT, tail as u32);
+    fn set_receive_tail(&self, queue: usize, tail: usize) {
+        self.registers.write32(receive::RDT + queue * receive::QUEUE, tail as u32);
     }
 
     fn set_transmit_tail(&self, tail: usize) {
@@ -223,7 +276,7 @@ impl<M: Mac> Hardware for Ixgbe<M> {
 
     fn take_errors(&mut self) -> (u64, u64) {
         let read = |register| u64::from(self.registers.read32(register));
-        let buffers = 0..statistics::PACKET_BUFFERS;
+        let buffers = 0..PACKET_BUFFERS;
         let missed = buffers.map(|n| read(statistics::MPC + 4 * n)).sum::<u64>();
         let damaged = statistics::DAMAGED.into_iter().map(read).sum();
         (missed + read(statistics::QPRDC0), damaged)
@@ -243,13 +296,26 @@ impl<M: Mac> Ixgbe<M> {
     }
 
     /// Resets the device (4.2.1). `false` if it stays there.
-    fn assert_reset(&self) -> bool {
+    fn assert_reset(&mut self) -> bool {
         // Management firmware may be using a link that is up.
         let link = if self.link().up { 0 } else { ctrl::LRST };
         self.registers.set32(ctrl::OFFSET, ctrl::RST | link);
         // Nothing may be read for a microsecond after RST.
         wait_for(1, || false);
+        self.reset_at = now_ns();
         wait_for(RESET_US, || !self.is_in_reset())
+    }
+
+    /// Waits until the device has got over its last reset. `false` if it does not.
+    fn settle(&self) -> bool {
+        let r = &self.registers;
+        let rest = SETTLE_NS.saturating_sub(now_ns() - self.reset_at);
+        wait_for(rest.div_ceil(1000), || false);
+        wait_for(RESET_US, || {
+            r.read32(eeprom::EEC) & eeprom::EEC_AUTO_RD != 0
+                && r.read32(receive::RDRXCTL) & receive::RDRXCTL_DMA_INIT_DONE != 0
+                && !self.is_in_reset()
+        })
     }
 
     fn is_in_reset(&self) -> bool {
@@ -313,27 +379,47 @@ impl<M: Mac> Ixgbe<M> {
         new.is_some()
     }
 
-    /// Unicast to the station address, and broadcasts.
-    fn set_filters(&self) {
+    /// Unicast to the station address, and broadcasts; what else, the settings say (7.1.1).
+    fn set_filters(&mut self, settings: &Settings) {
         let r = &self.registers;
-        for word in 0..receive::VFTA_WORDS {
-            r.write32(receive::VFTA + 4 * word, 0);
+        let mut accepted = receive::FCTRL_BAM;
+        if settings.promiscuous {
+            accepted |= receive::FCTRL_UNICAST_PROMISCUOUS | receive::FCTRL_MULTICAST_PROMISCUOUS;
         }
-        r.write32(receive::VLNCTRL, receive::VLNCTRL_VET);
+        r.write32(receive::FCTRL, accepted);
         r.write32(receive::MCSTCTRL, receive::MCSTCTRL_MFE);
-        r.write32(receive::FCTRL, receive::FCTRL_BAM);
+        let mut tags = receive::VLNCTRL_VET;
+        if let Some(vlan) = settings.vlan {
+            Table::of_vlan(vlan).write(r, receive::VFTA);
+            tags |= receive::VLNCTRL_VFE;
+        }
+        r.write32(receive::VLNCTRL, tags);
+        self.strips_tags = settings.vlan.is_some();
     }
 
-    fn set_receive_path(&self) {
+    /// All of either packet buffer for one traffic class (4.6.11.3.4).
+    fn set_packet_buffers(&self, settings: &Settings) {
         let r = &self.registers;
-        for buffer in 0..8 {
-            let kib = if buffer == 0 { M::RECEIVE_BUFFER_KIB } else { 0 };
-            r.write32(receive::RXPBSIZE + 4 * buffer, kib << 10);
+        let frame = (settings.max_frame() + FCS).div_ceil(1024) as u32;
+        let whole = |buffer, kib| if buffer == 0 { kib } else { 0 };
+        for buffer in 0..PACKET_BUFFERS {
+            r.write32(receive::RXPBSIZE + 4 * buffer, whole(buffer, M::RECEIVE_BUFFER_KIB) << 10);
+            r.write32(transmit::TXPBSIZE + 4 * buffer, whole(buffer, TRANSMIT_BUFFER_KIB) << 10);
+            // Room for one more frame.
+            let threshold = whole(buffer, TRANSMIT_BUFFER_KIB - frame);
+            r.write32(transmit::TXPBTHRESH + 4 * buffer, threshold);
         }
+    }
+
+    fn set_receive_path(&self, settings: &Settings) {
+        let r = &self.registers;
+        let is_jumbo = settings.mtu > Mtu::ETHERNET;
         r.clear32(mac::HLREG0, mac::HLREG0_JUMBOEN | mac::HLREG0_LPBK);
         let both = mac::HLREG0_TXCRCEN | mac::HLREG0_RXCRCSTRP | mac::HLREG0_TXPADEN;
-        r.set32(mac::HLREG0, both);
-        r.write32(mac::MAXFRS, MAX_FRAME << mac::MAXFRS_SHIFT);
+        r.set32(mac::HLREG0, both | if is_jumbo { mac::HLREG0_JUMBOEN } else { 0 });
+        r.write32(mac::MFLCN, mac::MFLCN_DPF | mac::MFLCN_RFCE);
+        // The device itself allows for a VLAN tag.
+        r.write32(mac::MAXFRS, ((settings.max_frame() + FCS) as u32) << mac::MAXFRS_SHIFT);
         r.clear32(receive::RDRXCTL, receive::RDRXCTL_RSC_FIRST_SIZE);
         let reserved = receive::RDRXCTL_RESERVED_25_26;
         r.set32(receive::RDRXCTL, receive::RDRXCTL_CRC_STRIP | reserved);
@@ -341,19 +427,22 @@ impl<M: Mac> Ixgbe<M> {
         r.set32(receive::RXCSUM, receive::RXCSUM_PCSD);
     }
 
-    fn enable_receive_queue(&self, queue: usize, ring: u64, bytes: usize) {
+    fn enable_receive_queue(&self, queue: usize, ring: &Descriptors) {
         let r = &self.registers;
         let at = queue * receive::QUEUE;
-        r.write32(receive::RDBAL + at, ring as u32);
-        r.write32(receive::RDBAH + at, (ring >> 32) as u32);
-        r.write32(receive::RDLEN + at, bytes as u32);
-        let size = 2048 >> receive::SRRCTL_SIZE_SHIFT;
+        r.write32(receive::RDBAL + at, ring.address as u32);
+        r.write32(receive::RDBAH + at, (ring.address >> 32) as u32);
+        r.write32(receive::RDLEN + at, ring.bytes as u32);
+        let size = (self.buffer >> receive::SRRCTL_SIZE_SHIFT) as u32;
         let format = receive::SRRCTL_ONE_BUFFER | receive::SRRCTL_DROP_EN;
         r.write32(receive::SRRCTL + at, size | format);
         r.write32(receive::RDH + at, 0);
         r.write32(receive::RDT + at, 0);
-        r.write32(receive::RXDCTL + at, QUEUE_ENABLE);
-        wait_for(SWITCH_US, || r.read32(receive::RXDCTL + at) & QUEUE_ENABLE != 0);
+        let tags = if self.strips_tags { receive::RXDCTL_VME } else { 0 };
+        r.write32(receive::RXDCTL + at, QUEUE_ENABLE | tags);
+        if !wait_for(SWITCH_US, || r.read32(receive::RXDCTL + at) & QUEUE_ENABLE != 0) {
+            log::warn!("ixgbe: receive queue {queue} is not enabled in time");
+        }
     }
 
     /// Lets frames in, once every queue is set up.

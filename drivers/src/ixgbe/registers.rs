@@ -134,6 +134,8 @@ pub(super) mod receive {
     pub(crate) const RFCTL_RSC_DIS: u32 = 1 << 5;
 
     pub(crate) const FCTRL: usize = 0x5080;
+    pub(crate) const FCTRL_MULTICAST_PROMISCUOUS: u32 = 1 << 8;
+    pub(crate) const FCTRL_UNICAST_PROMISCUOUS: u32 = 1 << 9;
     /// Accept broadcasts.
     pub(crate) const FCTRL_BAM: u32 = 1 << 10;
     pub(crate) const MCSTCTRL: usize = 0x5090;
@@ -144,15 +146,26 @@ pub(super) mod receive {
     pub(crate) const VLNCTRL: usize = 0x5088;
     /// EtherType of a tag.
     pub(crate) const VLNCTRL_VET: u32 = 0x8100;
+    /// The VLAN table is looked at.
+    pub(crate) const VLNCTRL_VFE: u32 = 1 << 30;
     /// VLAN filter table array: a bit for each VLAN.
     pub(crate) const VFTA: usize = 0xa000;
-    pub(crate) const VFTA_WORDS: usize = 128;
 
     /// Station address, low and high half.
     pub(crate) const RAL0: usize = 0x5400;
     pub(crate) const RAH0: usize = 0x5404;
     /// In RAH: the address is valid.
     pub(crate) const RAH_AV: u32 = 1 << 31;
+
+    pub(crate) const MRQC: usize = 0x5818;
+    /// RSS alone.
+    pub(crate) const MRQC_RSS: u32 = 0b0001;
+    /// What the hash covers: TCP over IPv4, IPv4, IPv6, TCP over IPv6, UDP over IPv4 and IPv6.
+    pub(crate) const MRQC_FIELDS: u32 = 1 << 16 | 1 << 17 | 1 << 20 | 1 << 21 | 1 << 22 | 1 << 23;
+    /// Redirection table: 128 entries of a byte.
+    pub(crate) const RETA: usize = 0x5c00;
+    /// The key: 40 bytes.
+    pub(crate) const RSSRK: usize = 0x5c80;
 
     /// From a queue's registers to the next queue's.
     pub(crate) const QUEUE: usize = 0x40;
@@ -169,7 +182,12 @@ pub(super) mod receive {
     pub(crate) const SRRCTL_DROP_EN: u32 = 1 << 28;
     pub(crate) const RDT: usize = 0x1018;
     pub(crate) const RXDCTL: usize = 0x1028;
+    /// Strip VLAN tags.
+    pub(crate) const RXDCTL_VME: u32 = 1 << 30;
 }
+
+/// Packet buffers of either direction, one for each traffic class there could be.
+pub(super) const PACKET_BUFFERS: usize = 8;
 
 /// In RXDCTL and TXDCTL: the queue is on.
 pub(super) const QUEUE_ENABLE: u32 = 1 << 25;
@@ -212,6 +230,10 @@ pub(super) mod mac {
     pub(crate) const MAXFRS: usize = 0x4268;
     pub(crate) const MAXFRS_SHIFT: u32 = 16;
 
+    pub(crate) const MFLCN: usize = 0x4294;
+    /// PAUSE frames go no further than the MAC, which obeys them.
+    pub(crate) const MFLCN_DPF: u32 = 1 << 1;
+    pub(crate) const MFLCN_RFCE: u32 = 1 << 3;
     pub(crate) const AUTOC: usize = 0x42a0;
     /// Begins to set up the link as the other fields say. The EEPROM filled them in.
     pub(crate) const AUTOC_RESTART: u32 = 1 << 12;
@@ -227,7 +249,6 @@ pub(super) mod statistics {
     pub(crate) const QPRDC0: usize = 0x1430;
     /// Frames missed for want of room in each of the eight packet buffers.
     pub(crate) const MPC: usize = 0x3fa0;
-    pub(crate) const PACKET_BUFFERS: usize = 8;
     /// Counts of damaged frames: CRC, illegal bytes, error bytes, length; too short, fragments, too
     /// long, jabber.
     pub(crate) const DAMAGED: [usize; 8] =

@@ -48,6 +48,11 @@ impl Kind {
         self == Kind::E1000e
     }
 
+    /// Of its link, in Mbit/s.
+    fn speed(self) -> u32 {
+        1000
+    }
+
     /// The kinds of interrupt there are, the driver's favourite first.
     fn offers(self) -> &'static [Offers] {
         match self {

@@ -19,7 +19,7 @@ pub(super) fn probe(
 fn it_starts_from_any_state() {
     let rig = Rig::new();
     assert_eq!(rig.nic.mac(), MAC);
-    assert_eq!(rig.nic.link(), Link { up: true, speed: 1000, full_duplex: true });
+    assert_eq!(rig.nic.link(), Link { up: true, speed: KIND.speed(), full_duplex: true });
     assert!(rig.machine.is_bus_master(PciAddress::new(0, 1, 0, 0)));
     assert_eq!(rig.model.register(model::IMS), 0, "nobody has asked for interrupts yet");
     assert_eq!(rig.pool.statistics().slots - rig.free(), TAKEN);

@@ -37,6 +37,10 @@ impl Kind {
     fn offers(&self) -> &'static [Offers] {
         &[Offers::MsiX, Offers::Msi, Offers::Pin]
     }
+
+    fn speed(&self) -> u32 {
+        1000
+    }
 }
 
 /// A started driver with everything around it.
