@@ -4,6 +4,7 @@ mod errors;
 mod guest;
 mod host;
 mod linux;
+mod local;
 mod nested;
 mod suite;
 
@@ -20,6 +21,7 @@ pub(crate) fn main(options: &Test) -> Result<ExitCode> {
     errors::add(&mut suite);
     guest::add(&mut suite);
     linux::add(&mut suite, &options.host);
+    local::add(&mut suite, &options.host);
     if !options.quick {
         nested::add(&mut suite, &options.host);
     }

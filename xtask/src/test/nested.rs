@@ -80,7 +80,7 @@ fn demo(log: &Path, host: &cli::Host) -> Result<String> {
     Ok(remark)
 }
 
-fn migrate(log: &Path, host: &cli::Host, arguments: &[&str]) -> Result<Migration> {
+pub(super) fn migrate(log: &Path, host: &cli::Host, arguments: &[&str]) -> Result<Migration> {
     let json = log.with_extension("json");
     let report = log.with_extension("report");
     let mut all = vec!["migrate", "--seconds", "3"];
@@ -109,7 +109,7 @@ fn read(json: &Path) -> Result<Migration> {
     serde_json::from_str(&text).with_context(|| json.display().to_string())
 }
 
-fn completed(migration: &Migration) -> Result<()> {
+pub(super) fn completed(migration: &Migration) -> Result<()> {
     ensure!(
         migration.outcome == Outcome::Completed,
         "the outcome is {:?}: {}",
@@ -122,7 +122,7 @@ fn completed(migration: &Migration) -> Result<()> {
 }
 
 /// Nothing stale among enough frames to tell.
-fn fresh(migration: &Migration) -> Result<String> {
+pub(super) fn fresh(migration: &Migration) -> Result<String> {
     let integrity = migration.integrity;
     ensure!(integrity.stale == 0, "{} of {} stale", integrity.stale, integrity.buffers_checked);
     let logged = integrity.while_logging.unwrap_or(0);

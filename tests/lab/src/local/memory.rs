@@ -21,9 +21,8 @@ impl Memory {
         for entry in fs::read_dir(&directory).with_context(|| directory.display().to_string())? {
             let path = entry?.path();
             // The name is that of QEMU's backend (util/memfd.c and backends/hostmem-memfd.c).
-            if fs::read_link(&path)
-                .is_ok_and(|target| target.starts_with("/memfd:memory-backend-memfd"))
-            {
+            let target = fs::read_link(&path).unwrap_or_default();
+            if target.to_string_lossy().starts_with("/memfd:memory-backend-memfd") {
                 return Ok(Self(File::open(&path).with_context(|| path.display().to_string())?));
             }
         }

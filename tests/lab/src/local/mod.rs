@@ -163,7 +163,8 @@ impl Lab for LocalLab {
             fcntl_setfd(end, FdFlags::empty())?;
             command.args(["-chardev", &format!("socket,id={name},fd={}", end.as_raw_fd())]);
         }
-        command.args(["-mon", "chardev=monitor,mode=control", "-serial", "chardev:console"]);
+        command.args(["-object", "monitor-qmp,id=qmp,chardev=monitor"]);
+        command.args(["-serial", "chardev:console"]);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let qemu = Guard::spawn(&mut command).context("cannot start QEMU");
         for (_, end) in ends {
@@ -197,15 +198,13 @@ impl Lab for LocalLab {
     }
 
     fn compare(&mut self) -> Result<Comparison> {
-        let [source, destination] = &mut self.sides;
-        let Some(nic) = &mut source.nic else {
-            bail!("only the process of a NIC knows its writes")
-        };
+        let [source, destination] = &self.sides;
+        let nic = source.nic.as_ref().context("only a NIC that is a process knows its writes")?;
         let written = nic.pages_written()?;
         let memory = |side: &Side| {
             let qemu = side.qemu.as_ref().context("both machines must be there")?;
             Memory::of(qemu.id())
         };
-        memory::compare(&memory(source)?, &memory(destination)?, written.into_iter().flatten())
+        memory::compare(&memory(source)?, &memory(destination)?, written)
     }
 }

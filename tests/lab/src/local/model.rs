@@ -1,9 +1,10 @@
 //! The process that is a machine's 82599 (crate `ixgbe-model`).
 
+use super::memory::PAGE;
 use crate::process::Guard;
 use anyhow::{Context, Result, bail};
+use ixgbe_model::control::{Client, Command};
 use std::fs::{self, File};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -59,11 +60,14 @@ impl Model {
         Ok(Self { _process: process, control })
     }
 
-    /// Numbers of the pages it has written since it was started.
+    /// Numbers of the pages it has written since it was started, in order.
     ///
     /// # Errors
     /// It does not answer.
-    pub fn pages_written(&mut self) -> Result<Vec<Range<u64>>> {
-        bail!("{}", self.control.display())
+    pub fn pages_written(&self) -> Result<impl Iterator<Item = u64>> {
+        let reply = Client::connect(&self.control)?.send(&Command::Record)?;
+        let record = reply.record.context("the model of the 82599 has no record")?;
+        let page = PAGE as u64;
+        Ok(record.into_iter().flat_map(move |run| run.iova / page..run.iova / page + run.pages))
     }
 }
