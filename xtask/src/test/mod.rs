@@ -20,10 +20,10 @@ pub(crate) fn main(options: &Test) -> Result<ExitCode> {
     host::add(&mut suite);
     errors::add(&mut suite);
     guest::add(&mut suite);
-    linux::add(&mut suite, &options.host);
     local::add(&mut suite, &options.host);
     if !options.quick {
         nested::add(&mut suite, &options.host);
+        linux::add(&mut suite, &options.host);
     }
     Ok(suite.finish())
 }
