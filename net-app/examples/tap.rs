@@ -25,7 +25,7 @@ use smoltcp::phy::{self, Device, Medium, RxToken, TunTapInterface, TxToken};
 use smoltcp::time::Instant;
 use unikernel::dma::{Policy, Pool, RxBuffer, TxBuffer, fake};
 use unikernel::irq::{self, Interrupt};
-use unikernel::net::{Addressing, Config, Stack};
+use unikernel::net::{Addressing, Addressing6, Config, Stack};
 use unikernel::nic::{Capabilities, Link, Nic, ResetError, Statistics};
 
 /// Small, because the fake device checks every access against all of it.
@@ -48,7 +48,8 @@ fn main() {
         eprintln!("{interface}: {error} (does the tap device exist, and may you use it?)");
         std::process::exit(1);
     });
-    let stack = Stack::new(pool, Config { addressing, gateway: None, seed: 1 });
+    let addressing6 = Addressing6::Auto;
+    let stack = Stack::new(pool, Config { addressing, gateway: None, addressing6, seed: 1 });
     let app = App::new(stack.clone(), pool, Recorder::new(FRAMES));
     assert!(stack.attach(Box::new(nic)).is_ok(), "the only NIC");
     block_on(join5(

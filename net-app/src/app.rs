@@ -1,6 +1,7 @@
 //! What the services share.
 
 use alloc::rc::Rc;
+use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
 
@@ -131,6 +132,7 @@ impl App {
     /// Says on the console when the network is up, and again whenever the address changes. For ever; scripts read it.
     pub async fn announce(&self) -> ! {
         let mut announced = None;
+        let mut announced6 = Vec::new();
         loop {
             let lease = self.stack().lease();
             let nic = self.stack().with_nic(|nic| (nic.family(), nic.mac()));
@@ -145,6 +147,12 @@ impl App {
                     Mac(mac)
                 );
             }
+            // Others than the link-local one, which needs nobody to say it.
+            let addresses: Vec<_> = self.stack().ipv6_addresses().into_iter().skip(1).collect();
+            for address in addresses.iter().filter(|address| !announced6.contains(*address)) {
+                unikernel::println!("godwit: ip6={address}");
+            }
+            announced6 = addresses;
             self.stack().changed().await;
         }
     }

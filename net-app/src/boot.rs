@@ -12,7 +12,7 @@ use net_app::{iperf3, sink, status};
 use unikernel::Kernel;
 use unikernel::cmdline::{CommandLine, Size};
 use unikernel::dma::Pool;
-use unikernel::net::{Addressing, Config, Ipv4Address, Stack};
+use unikernel::net::{Addressing, Addressing6, Config, Ipv4Address, Stack};
 use unikernel::nic::Settings;
 use unikernel::pci::{Device, Root, Topology};
 
@@ -46,9 +46,11 @@ fn main(kernel: Kernel, spawner: Spawner) {
 fn network(command_line: &CommandLine<'_>) -> Config {
     let addressing = command_line.value("ip", Addressing::Dhcp);
     let gateway = command_line.value("gw", Ipv4Address::UNSPECIFIED);
+    let addressing6 = command_line.value("ip6", Addressing6::Auto);
     Config {
         addressing,
         gateway: (!gateway.is_unspecified()).then_some(gateway),
+        addressing6,
         seed: unikernel::random::seed(),
     }
 }

@@ -7,7 +7,7 @@ use embassy_futures::block_on;
 use unikernel::dma::{RxBuffer, SLOT_SIZE, Stream, ToDevice, TxBuffer, fake};
 use unikernel::irq::{self, Interrupt};
 use unikernel::mmio::{Mmio, Width};
-use unikernel::net::{Addressing, Config, Stack};
+use unikernel::net::{Addressing, Addressing6, Config, Stack};
 use unikernel::nic::{Capabilities, Link, ResetError, Statistics};
 use unikernel::pci::fake::{Card, Machine, Memory};
 use unikernel::pci::{Error, HostBridge, PciAddress, Root};
@@ -168,7 +168,12 @@ fn boot(policy: Policy, capable: bool) -> Fixture {
     };
     let topology = root.enumerate();
     let pool = fake::pool(1 << 20, policy);
-    let config = Config { addressing: Addressing::Dhcp, gateway: None, seed: 1 };
+    let config = Config {
+        addressing: Addressing::Dhcp,
+        gateway: None,
+        addressing6: Addressing6::Off,
+        seed: 1,
+    };
     let app = App::new(Stack::new(pool, config), pool, Recorder::new(16));
     let nic = start(topology.devices[0].clone(), pool, &Settings::default()).expect("a NIC");
     assert!(app.stack().attach(nic).is_ok());

@@ -6,7 +6,7 @@ use core::str::FromStr;
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use smoltcp::socket::dhcpv4;
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{IpCidr, Ipv4Address, Ipv4Cidr};
+use smoltcp::wire::{Ipv4Address, Ipv4Cidr};
 
 /// How long an address stays while DHCP is asked again after the link came back.
 ///
@@ -103,7 +103,7 @@ impl Address {
         }
     }
 
-    /// Takes in what DHCP has to say. Returns whether the lease changed; [`apply`](Self::apply) it then.
+    /// Takes in what DHCP has to say. Returns whether the lease changed; apply it then.
     pub(super) fn poll(&mut self, sockets: &mut SocketSet<'static>, now: Instant) -> bool {
         let Some(handle) = self.dhcp else { return false };
         let lease = match sockets.get_mut::<dhcpv4::Socket<'_>>(handle).poll() {
@@ -130,19 +130,12 @@ impl Address {
         self.drop_at
     }
 
-    /// Gives the interface its address and route.
-    pub(super) fn apply(&self, interface: &mut Interface) {
-        interface.update_ip_addrs(|addresses| {
-            addresses.clear();
-            if let Some(lease) = self.lease {
-                // The list holds more than this one.
-                let _ = addresses.push(IpCidr::Ipv4(lease.address));
-            }
-        });
+    /// Gives the interface its default route.
+    pub(super) fn apply_route(&self, interface: &mut Interface) {
         let routes = interface.routes_mut();
         routes.remove_default_ipv4_route();
         if let Some(gateway) = self.lease.and_then(|lease| lease.gateway) {
-            // The table was empty a moment ago.
+            // There is room for one of each family.
             let _ = routes.add_default_ipv4_route(gateway);
         }
     }

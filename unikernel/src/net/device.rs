@@ -7,6 +7,7 @@ use core::num::{NonZeroU16, NonZeroUsize};
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
 
+use super::ipv6::Advertisement;
 use crate::dma::{Pool, RxBuffer, SLOT_SIZE, TxBuffer};
 use crate::nic::Nic;
 
@@ -42,6 +43,8 @@ pub(super) struct Device {
     pub(super) traffic: Traffic,
     /// Whether what is sent arrives anywhere. What is held back until it does need not be repeated.
     pub(super) link_up: bool,
+    /// What a router said since this was last taken.
+    pub(super) advertised: Option<Advertisement>,
     pool: &'static Pool,
     spares: Spares,
     /// Where a reply goes that cannot be sent.
@@ -97,6 +100,7 @@ impl Device {
             observer: None,
             traffic: Traffic::default(),
             link_up: false,
+            advertised: None,
             pool,
             spares: Spares::default(),
             scratch: Vec::new(),
@@ -153,7 +157,11 @@ impl phy::Device for Device {
         // Receiving must go on when the transmit side is full: the reply is what gets lost, as it would on the wire.
         let ready = self.transmit_ready();
         Some((
-            RxToken { buffer, observer: self.observer.as_deref_mut() },
+            RxToken {
+                buffer,
+                observer: self.observer.as_deref_mut(),
+                advertised: &mut self.advertised,
+            },
             TxToken {
                 nic: self.nic.as_deref_mut(),
                 spares: ready.then_some(&mut self.spares),
@@ -208,10 +216,14 @@ fn software(receive: bool, transmit: bool) -> Checksum {
 pub(super) struct RxToken<'a> {
     buffer: RxBuffer,
     observer: Option<&'a mut (dyn Observer + 'static)>,
+    advertised: &'a mut Option<Advertisement>,
 }
 
 impl phy::RxToken for RxToken<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        if Advertisement::is_likely(&self.buffer) {
+            *self.advertised = Advertisement::parse(&self.buffer).or(*self.advertised);
+        }
         let result = f(&self.buffer);
         if let Some(observer) = self.observer {
             observer.received(self.buffer);

@@ -15,7 +15,9 @@
 //! and never the progress of the rest, which is what interrupt-per-packet designs lose first.
 
 mod address;
+mod announce;
 mod device;
+mod ipv6;
 mod multicast;
 mod pair;
 mod run;
@@ -28,8 +30,11 @@ mod tests;
 
 pub use address::{Addressing, Lease};
 pub use device::{Observer, Traffic};
+pub use ipv6::Addressing6;
 pub use pair::Role;
-pub use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, IpEndpoint, Ipv4Address, Ipv4Cidr};
+pub use smoltcp::wire::{
+    EthernetAddress, IpAddress, IpCidr, IpEndpoint, Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr,
+};
 pub use stack::{Config, Stack};
 pub use tcp::{Buffers, TcpError, TcpListener, TcpReader, TcpStream, TcpWriter};
 pub use udp::UdpSocket;

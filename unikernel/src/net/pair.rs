@@ -11,17 +11,19 @@
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 
+use smoltcp::iface::PollIngressSingleResult;
 use smoltcp::time::{Duration, Instant};
 
-use super::stack::{Announce, Inner, Stack};
+use super::announce::Announce;
+use super::stack::{Inner, Stack};
 use crate::nic::{Link, Nic};
 
 /// How often the NIC that is not in use is looked at: its link, and what it has received in vain.
 const LOOK: Duration = Duration::from_millis(100);
 /// Before any time there is.
 const AT_ONCE: Instant = Instant::ZERO;
-/// Frames dropped in one look. More than a driver's ring holds.
-const DROP: usize = 1024;
+/// Frames taken from a NIC, or dropped, in one go. More than a driver's ring holds.
+const MOST: usize = 1024;
 
 /// What a NIC is to its stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +64,7 @@ impl Idle {
         if self.look_at.is_some_and(|at| now < at) {
             return;
         }
-        for _ in 0..DROP {
+        for _ in 0..MOST {
             if nic.receive().is_none() && nic.arm() {
                 break;
             }
@@ -135,6 +137,7 @@ impl Inner {
         if !is_better || !self.idle.is_up() {
             return false;
         }
+        self.drain();
         let previous = self.device.remove();
         self.step_in();
         self.idle.set(previous, now + LOOK);
@@ -151,6 +154,7 @@ impl Inner {
         if !is(&self.device.nic) {
             return None;
         }
+        self.drain();
         let nic = self.device.remove();
         if self.idle.nic.is_some() {
             self.step_in();
@@ -160,6 +164,19 @@ impl Inner {
             self.announce = Announce::default();
         }
         nic
+    }
+
+    /// Takes in what the NIC in use has received so far: it is about to go, and a window full of frames lost at once
+    /// would cost a connection a timeout.
+    fn drain(&mut self) {
+        for _ in 0..MOST {
+            let (now, device, sockets) = (self.now, &mut self.device, &mut self.sockets);
+            let result = self.interface.poll_ingress_single(now, device, sockets);
+            if result == PollIngressSingleResult::None {
+                break;
+            }
+        }
+        self.device.flush();
     }
 
     /// Brings the idle NIC into use.

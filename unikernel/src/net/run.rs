@@ -4,15 +4,11 @@ use embassy_futures::select::select3;
 use embassy_futures::yield_now;
 use embassy_time::Timer;
 use smoltcp::iface::{PollIngressSingleResult, PollResult};
-use smoltcp::phy::{Device as _, TxToken as _};
 use smoltcp::socket::tcp;
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
-    EthernetRepr, HardwareAddress,
-};
 
-use super::stack::{Announce, Inner, Stack};
+use super::announce::Announce;
+use super::stack::{Inner, Stack};
 use crate::nic::Link;
 
 /// Frames taken from the NIC in one turn. Enough to spread a doorbell thin, few enough that other tasks do not starve.
@@ -21,10 +17,6 @@ const RECEIVE_BUDGET: usize = 64;
 const SEND_BUDGET: usize = 64;
 /// How often timers are looked at while nothing can be sent: sockets then claim to have work at any time.
 const STALLED: Duration = Duration::from_millis(100);
-/// When announcements follow the first. A switch that has just brought the port up may drop that one.
-const ANNOUNCE_AFTER: [Duration; 3] =
-    [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(1000)];
-
 /// What the loop does after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -62,8 +54,9 @@ impl Stack {
     async fn sleep(&self, until: Option<Instant>) {
         let interrupt = {
             let inner = &mut *self.shared.inner.borrow_mut();
-            if inner.device.nic.as_mut().is_some_and(|nic| !nic.arm()) {
-                // Work arrived while the interrupt was off.
+            let link = inner.link;
+            // Work arrived while the interrupt was off, or the link changed: it is known from here on only.
+            if inner.device.nic.as_mut().is_some_and(|nic| !nic.arm() || nic.link() != link) {
                 return;
             }
             inner.interrupt.clone()
@@ -88,6 +81,7 @@ impl Stack {
 
 impl Inner {
     fn turn(&mut self, now: Instant) -> (Next, bool) {
+        self.now = now;
         let mut received = 0;
         while received < RECEIVE_BUDGET
             && self.interface.poll_ingress_single(now, &mut self.device, &mut self.sockets)
@@ -98,13 +92,13 @@ impl Inner {
 
         let mut changed = self.choose_nic(now);
         changed |= self.check_link(now);
-        if self.address.poll(&mut self.sockets, now) {
-            self.address.apply(&mut self.interface);
-            self.apply_groups();
+        let advertised = self.device.advertised.take();
+        if self.address.poll(&mut self.sockets, now) | self.ipv6.poll(advertised, now) {
+            self.apply_addresses();
             self.announce = Announce { sent: 0, at: Some(now) };
             changed = true;
         }
-        self.send_announcement(now);
+        self.send_announcements(now);
 
         let mut sent = 0;
         while sent < SEND_BUDGET
@@ -151,10 +145,16 @@ impl Inner {
             None => None,
         };
         Next::Sleep(
-            [sockets, self.announce.at, self.address.poll_at(), self.idle.look_at()]
-                .into_iter()
-                .flatten()
-                .min(),
+            [
+                sockets,
+                self.announce.at,
+                self.address.poll_at(),
+                self.ipv6.poll_at(),
+                self.idle.look_at(),
+            ]
+            .into_iter()
+            .flatten()
+            .min(),
         )
     }
 
@@ -174,6 +174,7 @@ impl Inner {
                 self.address.restart(&mut self.sockets, now);
             }
             self.link_lost = false;
+            self.ipv6.restart(now);
             self.announce = Announce { sent: 0, at: Some(now) };
         }
         if link.up {
@@ -184,39 +185,6 @@ impl Inner {
         self.link = link;
         self.device.link_up = link.up;
         true
-    }
-
-    /// Sends the announcement that is due, if one is (RFC 5227 section 2.3).
-    fn send_announcement(&mut self, now: Instant) {
-        if self.announce.at.is_none_or(|at| now < at) {
-            return;
-        }
-        let (Some(lease), HardwareAddress::Ethernet(mac)) =
-            (self.address.lease(), self.interface.hardware_addr())
-        else {
-            self.announce.at = None;
-            return;
-        };
-        let Some(token) = self.device.transmit(now) else { return };
-        let ethernet = EthernetRepr {
-            src_addr: mac,
-            dst_addr: EthernetAddress::BROADCAST,
-            ethertype: EthernetProtocol::Arp,
-        };
-        let arp = ArpRepr::EthernetIpv4 {
-            operation: ArpOperation::Request,
-            source_hardware_addr: mac,
-            source_protocol_addr: lease.address.address(),
-            target_hardware_addr: EthernetAddress([0; 6]),
-            target_protocol_addr: lease.address.address(),
-        };
-        token.consume(ethernet.buffer_len() + arp.buffer_len(), |buffer| {
-            let mut frame = EthernetFrame::new_unchecked(buffer);
-            ethernet.emit(&mut frame);
-            arp.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
-        });
-        self.announce.at = ANNOUNCE_AFTER.get(self.announce.sent).map(|&after| now + after);
-        self.announce.sent += 1;
     }
 
     /// Forgets the connections that have said goodbye.

@@ -10,10 +10,12 @@ use embassy_sync::signal::Signal;
 use smoltcp::iface::{self, Interface, SocketHandle, SocketSet};
 use smoltcp::socket::AnySocket;
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, Ipv4Address};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv4Address, Ipv6Cidr};
 
 use super::address::{Address, Addressing, Lease};
+use super::announce::Announce;
 use super::device::{Device, Observer, Traffic};
+use super::ipv6::{Addressing6, Ipv6};
 use super::pair::Idle;
 use crate::dma::Pool;
 use crate::irq::Interrupt;
@@ -29,6 +31,8 @@ pub struct Config {
     pub addressing: Addressing,
     /// Default gateway of a static address. DHCP brings its own.
     pub gateway: Option<Ipv4Address>,
+    /// Where the IPv6 addresses come from.
+    pub addressing6: Addressing6,
     /// For TCP initial sequence numbers and DHCP transaction ids; another one at each boot.
     pub seed: u64,
 }
@@ -60,6 +64,9 @@ pub(super) struct Inner {
     /// Always empty; see `Inner::finish_fragments`.
     pub(super) no_sockets: SocketSet<'static>,
     pub(super) address: Address,
+    pub(super) ipv6: Ipv6,
+    /// The time of the last turn.
+    pub(super) now: Instant,
     /// Multicast groups that were joined.
     pub(super) groups: Vec<IpAddress>,
     /// Connections whose owner has dropped them and that still have to say goodbye.
@@ -72,24 +79,14 @@ pub(super) struct Inner {
     seed: u64,
 }
 
-/// Gratuitous ARP: tells switches where our MAC is now and neighbours what it is.
-#[derive(Default)]
-pub(super) struct Announce {
-    /// How many were sent since it started.
-    pub(super) sent: usize,
-    /// When the next is due.
-    pub(super) at: Option<Instant>,
-}
-
 impl Stack {
     /// A stack without a NIC. Nothing moves until [`run`](Self::run) does.
     pub fn new(pool: &'static Pool, config: Config) -> Self {
         let mut device = Device::new(pool);
         let mut sockets = SocketSet::new(Vec::new());
         let address = Address::new(config.addressing, config.gateway, &mut sockets);
-        let mut interface = new_interface(&mut device, config.seed, Instant::ZERO);
-        address.apply(&mut interface);
-        Self {
+        let interface = new_interface(&mut device, config.seed, Instant::ZERO);
+        let stack = Self {
             shared: Rc::new(Shared {
                 inner: RefCell::new(Inner {
                     interface,
@@ -100,6 +97,8 @@ impl Stack {
                     sockets,
                     no_sockets: SocketSet::new(Vec::new()),
                     address,
+                    ipv6: Ipv6::new(config.addressing6),
+                    now: Instant::ZERO,
                     groups: Vec::new(),
                     closing: Vec::new(),
                     link: Link::default(),
@@ -110,7 +109,9 @@ impl Stack {
                 work: Signal::new(),
                 changed: Signal::new(),
             }),
-        }
+        };
+        stack.shared.inner.borrow_mut().apply_addresses();
+        stack
     }
 
     /// Who gets the received frames. Replaces, and drops, the observer there was.
@@ -154,6 +155,13 @@ impl Stack {
         self.shared.inner.borrow().address.lease()
     }
 
+    /// The IPv6 addresses in use, the link-local one first.
+    pub fn ipv6_addresses(&self) -> Vec<Ipv6Cidr> {
+        let inner = self.shared.inner.borrow();
+        let HardwareAddress::Ethernet(mac) = inner.interface.hardware_addr();
+        inner.ipv6.addresses(mac.0).collect()
+    }
+
     /// The link of the NIC in use; down when there is none.
     pub fn link(&self) -> Link {
         self.shared.inner.borrow().link
@@ -186,9 +194,24 @@ impl Inner {
             self.made_for = capacity;
             self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
             self.interface = new_interface(&mut self.device, self.seed, Instant::ZERO);
-            self.address.apply(&mut self.interface);
+            self.apply_addresses();
             self.join_groups();
         }
+        self.apply_groups();
+    }
+
+    /// Gives the interface its addresses and routes.
+    pub(super) fn apply_addresses(&mut self) {
+        let HardwareAddress::Ethernet(mac) = self.interface.hardware_addr();
+        self.interface.update_ip_addrs(|addresses| {
+            addresses.clear();
+            let ipv4 = self.address.lease().map(|lease| IpCidr::Ipv4(lease.address));
+            let ipv6 = self.ipv6.addresses(mac.0).map(IpCidr::Ipv6);
+            // As many as Cargo.toml makes room for.
+            addresses.extend(ipv4.into_iter().chain(ipv6).take(addresses.capacity()));
+        });
+        self.address.apply_route(&mut self.interface);
+        self.ipv6.apply_route(&mut self.interface);
         self.apply_groups();
     }
 }

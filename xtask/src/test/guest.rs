@@ -73,6 +73,11 @@ pub(super) fn add(suite: &mut Suite) {
     ] {
         suite.test(name, |log| iperf3(log, &RunNic::Ixgbe, arguments));
     }
+    for (name, arguments) in
+        [("iperf3 to virtio-net", &[][..]), ("iperf3 from virtio-net", &["--reverse"][..])]
+    {
+        suite.test(name, |log| iperf3(log, &RunNic::Virtio, arguments));
+    }
     suite.test("status page", |log| {
         let forward = Forward { host: free_port()?, guest: HTTP_PORT };
         let mut guest = boot(log, "", &[forward])?;

@@ -6,6 +6,7 @@ mod host;
 mod linux;
 mod local;
 mod nested;
+mod pair;
 mod suite;
 
 use std::process::ExitCode;
@@ -20,10 +21,11 @@ pub(crate) fn main(options: &Test) -> Result<ExitCode> {
     host::add(&mut suite);
     errors::add(&mut suite);
     guest::add(&mut suite);
+    pair::add(&mut suite);
+    linux::add(&mut suite, &options.host);
     local::add(&mut suite, &options.host);
     if !options.quick {
         nested::add(&mut suite, &options.host);
-        linux::add(&mut suite, &options.host);
     }
     Ok(suite.finish())
 }

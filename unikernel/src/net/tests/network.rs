@@ -16,7 +16,7 @@ use smoltcp::wire::{EthernetFrame, Ipv4Packet, TcpPacket, TcpSeqNumber};
 
 use crate::dma::{MAX_RUN, Policy, Pool, RxBuffer, TxBuffer, fake};
 use crate::irq::{self, Interrupt};
-use crate::net::{Addressing, Config, Observer, Stack};
+use crate::net::{Addressing, Addressing6, Config, Observer, Stack};
 use crate::nic::{Capabilities, Checksums, Link, Nic, ResetError, Segmentation, Statistics};
 
 pub(super) const POOL: usize = 1 << 20;
@@ -248,7 +248,16 @@ impl Host {
 pub(super) fn host(mac: u8, addressing: &str, rx: &Wire, tx: &Wire) -> Host {
     let pool = fake::pool(POOL, Policy::Auto);
     let addressing: Addressing = addressing.parse().expect("an address");
-    let config = Config { addressing, gateway: None, seed: mac.into() };
+    let config =
+        Config { addressing, gateway: None, addressing6: Addressing6::Off, seed: mac.into() };
+    Host { stack: Stack::new(pool, config), pool, mac, rx: rx.clone(), tx: tx.clone() }
+}
+
+/// The same with IPv6.
+pub(super) fn host6(mac: u8, addressing6: Addressing6, rx: &Wire, tx: &Wire) -> Host {
+    let pool = fake::pool(POOL, Policy::Auto);
+    let addressing = "10.0.0.9/24".parse().expect("an address");
+    let config = Config { addressing, gateway: None, addressing6, seed: mac.into() };
     Host { stack: Stack::new(pool, config), pool, mac, rx: rx.clone(), tx: tx.clone() }
 }
 

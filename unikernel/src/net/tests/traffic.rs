@@ -15,7 +15,7 @@ use crate::net::{Buffers, Role, TcpError, TcpListener, TcpStream, UdpSocket};
 
 pub(super) const PORT: u16 = 80;
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
-const BUFFERS: Buffers = Buffers { receive: 64 * 1024, transmit: 64 * 1024 };
+pub(super) const BUFFERS: Buffers = Buffers { receive: 64 * 1024, transmit: 64 * 1024 };
 
 pub(super) fn endpoint(last: u8, port: u16) -> IpEndpoint {
     IpEndpoint::new(Ipv4Address::new(10, 0, 0, last).into(), port)

@@ -1,0 +1,259 @@
+//! A primary and a standby in one machine: what a move between them does to connections.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpStream, UdpSocket},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{self, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use lab::{parts::Accelerator, process::Guard};
+
+use super::suite::Suite;
+use crate::{
+    build,
+    guest::{self, Guest, HTTP_PORT, IPERF3_PORT, free_port},
+    machine,
+};
+
+const MAC: &str = "52:54:00:67:6f:01";
+/// Known datagrams in the guest's recorder, and the payload of each.
+const DATAGRAMS: u32 = 3000;
+const PAYLOAD: usize = 1200;
+/// Pause between two pieces of the download, so that it spans all moves.
+const PIECE: usize = 8 << 10;
+const PAUSE: Duration = Duration::from_millis(10);
+
+pub(super) fn add(suite: &mut Suite) {
+    suite.test("connections across moves between a primary and a standby", moves);
+}
+
+/// The machine's monitor, for people and scripts.
+struct Monitor {
+    path: PathBuf,
+    stream: UnixStream,
+}
+
+impl Monitor {
+    fn connect(path: PathBuf) -> Result<Self> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match UnixStream::connect(&path) {
+                Ok(stream) => {
+                    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+                    let mut monitor = Self { path, stream };
+                    monitor.prompt()?;
+                    return Ok(monitor);
+                }
+                Err(error) if Instant::now() >= deadline => {
+                    return Err(error).context("QEMU's monitor");
+                }
+                Err(_) => thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    }
+
+    fn command(&mut self, line: &str) -> Result<()> {
+        writeln!(self.stream, "{line}")?;
+        let answer = self.prompt()?;
+        ensure!(!answer.contains("Error"), "{line}: {answer}");
+        Ok(())
+    }
+
+    /// What it says up to its next prompt.
+    fn prompt(&mut self) -> Result<String> {
+        let mut said = Vec::new();
+        while !said.ends_with(b"(qemu) ") {
+            let mut byte = [0];
+            self.stream.read_exact(&mut byte).context("QEMU's monitor")?;
+            said.extend(byte);
+        }
+        Ok(String::from_utf8_lossy(&said).into_owned())
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        // The directory of temporary files outlives it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn primary(id: &str) -> String {
+    format!("e1000e,id={id},bus=rp0,netdev=h0,mac={MAC},failover_pair_id=standby0,romfile=")
+}
+
+fn boot(log: &Path, iperf3: u16, http: u16) -> Result<(Guest, Monitor)> {
+    let qemu = machine::qemu()?;
+    let line = machine::command_line(&qemu, Accelerator::Tcg, 128, &build::guest_path(), "");
+    let socket = std::env::temp_dir().join(format!("godwit-{}.monitor", process::id()));
+    let mut command = Guard::command(&line[0]);
+    command.args(&line[1..]);
+    // Native hot-plug is what the guest knows.
+    command.args(["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]);
+    for (port, slot) in [("rp0", 1), ("rp1", 2)] {
+        command.args(["-device", &format!("pcie-root-port,id={port},slot={slot}")]);
+    }
+    let forward = |host, guest| format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}");
+    let (iperf3, udp) = (forward(iperf3, IPERF3_PORT), http);
+    let user = format!(
+        "user,id=u0{iperf3}{},hostfwd=udp:127.0.0.1:{udp}-:{HTTP_PORT}",
+        forward(http, HTTP_PORT)
+    );
+    for netdev in [
+        user.as_str(),
+        "hubport,id=hu,hubid=0,netdev=u0",
+        "hubport,id=h0,hubid=0",
+        "hubport,id=h1,hubid=0",
+    ] {
+        command.args(["-netdev", netdev]);
+    }
+    let standby =
+        format!("virtio-net-pci,id=standby0,bus=rp1,netdev=h1,mac={MAC},failover=on,romfile=");
+    command.args(["-device", &standby, "-device", &primary("nic0")]);
+    command.args(["-serial", &format!("file:{}", log.display())]);
+    command.args(["-monitor", &format!("unix:{},server=on,wait=off", socket.display())]);
+    let guest = Guest::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()), log)?;
+    Ok((guest, Monitor::connect(socket)?))
+}
+
+fn moves(log: &Path) -> Result<String> {
+    let (iperf3, http) = (free_port()?, free_port()?);
+    let (mut guest, mut monitor) = boot(log, iperf3, http)?;
+    guest.wait_for(guest::READY)?;
+    guest.wait_for("nic: standby virtio")?;
+    guest.wait_for("nic: now using e1000e")?;
+    fill_recorder(http)?;
+
+    let upload = thread::spawn(move || guest::iperf3(iperf3, &["--time", "8"]));
+    let download = thread::spawn(move || download(http));
+    for _ in 0..2 {
+        thread::sleep(Duration::from_secs(1));
+        monitor.command("set_link nic0 off")?;
+        wait_for_last(&guest, "nic: now using virtio")?;
+        thread::sleep(Duration::from_secs(1));
+        monitor.command("set_link nic0 on")?;
+        wait_for_last(&guest, "nic: now using e1000e")?;
+    }
+    thread::sleep(Duration::from_millis(500));
+    monitor.command("device_del nic0")?;
+    wait_for_last(&guest, "nic: detached")?;
+    // QEMU lets go of the device a moment after the guest did.
+    thread::sleep(Duration::from_secs(1));
+    // Under another name: QEMU 7.2 keeps that of a failover primary.
+    monitor.command(&format!("device_add {}", primary("nic1")))?;
+    wait_for_last(&guest, "nic: now using e1000e")?;
+
+    let broken = "a thread of this test panicked";
+    let rate = upload.join().ok().context(broken)??;
+    let capture = download.join().ok().context(broken)??;
+    let datagrams = check(&capture)?;
+    let moved = guest.console().matches("nic: now using").count();
+    ensure!(moved >= 7, "only {moved} moves");
+    ensure!(datagrams > DATAGRAMS / 2, "only {datagrams} of {DATAGRAMS} datagrams were recorded");
+    Ok(format!(
+        "{moved} moves, {:.0} Mbit/s, {} bytes read slowly, all right",
+        rate / 1e6,
+        capture.len()
+    ))
+}
+
+/// Waits until `text` is the last thing about NICs on the console.
+fn wait_for_last(guest: &Guest, text: &str) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let console = guest.console();
+        let last = console.lines().rfind(|line| line.starts_with("nic: "));
+        if last.is_some_and(|line| line.trim_end() == text) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the guest did not say {text:?} but {last:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn payload(number: u32) -> Vec<u8> {
+    let mut payload: Vec<u8> = (0..PAYLOAD).map(|i| (i as u32 * 31 + number) as u8).collect();
+    payload[..4].copy_from_slice(&number.to_be_bytes());
+    payload
+}
+
+/// Sends datagrams that nobody wants but the recorder.
+fn fill_recorder(port: u16) -> Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    for number in 0..DATAGRAMS {
+        // A guest that is not there for a moment refuses what was sent to it before.
+        let _ = socket.send_to(&payload(number), (Ipv4Addr::LOCALHOST, port));
+        if number % 16 == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    Ok(())
+}
+
+/// The capture, read slowly.
+fn download(port: u16) -> Result<Vec<u8>> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let request = "GET /capture.pcapng HTTP/1.1\r\nHost: guest\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes())?;
+    let (mut answer, mut piece) = (Vec::new(), vec![0; PIECE]);
+    loop {
+        match stream.read(&mut piece).context("the download broke")? {
+            0 => break,
+            len => answer.extend(&piece[..len]),
+        }
+        thread::sleep(PAUSE);
+    }
+    let body = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no HTTP answer")?;
+    let is_chunked = answer[..body].windows(7).any(|word| word.eq_ignore_ascii_case(b"chunked"));
+    let body = answer.split_off(body + 4);
+    if is_chunked { dechunk(&body) } else { Ok(body) }
+}
+
+/// RFC 9112, section 7.1.
+fn dechunk(mut body: &[u8]) -> Result<Vec<u8>> {
+    let mut whole = Vec::new();
+    loop {
+        let end = body.windows(2).position(|two| two == b"\r\n").context("a chunk without end")?;
+        let size = usize::from_str_radix(std::str::from_utf8(&body[..end])?, 16)?;
+        if size == 0 {
+            return Ok(whole);
+        }
+        let data = body.get(end + 2..end + 2 + size).context("a chunk cut off")?;
+        whole.extend(data);
+        body = body.get(end + 2 + size + 2..).context("a chunk cut off")?;
+    }
+}
+
+/// Goes through the blocks of a pcapng file to its end. Returns how many datagrams were in it, all as they were sent.
+fn check(mut capture: &[u8]) -> Result<u32> {
+    let word = |bytes: &[u8], at: usize| {
+        bytes.get(at..at + 4).map(|four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]))
+    };
+    let mut found = 0;
+    while !capture.is_empty() {
+        let (kind, len) = (word(capture, 0), word(capture, 4).unwrap_or(0) as usize);
+        ensure!(len >= 12 && word(capture, len - 4) == Some(len as u32), "a broken block");
+        let (block, rest) = capture.split_at(len);
+        capture = rest;
+        // Enhanced packet block: 28 bytes, then the frame.
+        if kind != Some(6) {
+            continue;
+        }
+        let len = word(block, 20).unwrap_or(0) as usize;
+        let Some(frame) = block.get(28..28 + len) else { bail!("a frame longer than its block") };
+        let is_ours = len == 14 + 20 + 8 + PAYLOAD && frame[23] == 17;
+        if is_ours {
+            let number = u32::from_be_bytes([frame[42], frame[43], frame[44], frame[45]]);
+            ensure!(frame[42..] == payload(number), "datagram {number} is not what was sent");
+            found += 1;
+        }
+    }
+    Ok(found)
+}
