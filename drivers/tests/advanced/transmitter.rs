@@ -1,6 +1,10 @@
 //! What a device does with advanced transmit descriptors (82576 datasheet, 7.2; 82599 datasheet, 7.2.3): gathers
 //! the pieces of a packet, cuts it into segments, fills in checksums and inserts the VLAN tag.
 
+#[path = "../gigabit/segments.rs"]
+#[allow(dead_code, reason = "not every family's tests make packets to cut")]
+pub(crate) mod segments;
+
 use unikernel::dma::fake::Device;
 
 /// The state of a transmit queue.
@@ -69,64 +73,34 @@ impl Transmitter {
             assert_eq!(length, packet.len(), "PAYLEN without segmentation");
             vec![packet]
         };
-        for frame in &mut frames {
-            if has(41) {
-                self.insert_checksum(frame, has(31));
-            }
-            if has(30) {
-                let [high, low] = self.context.tag.to_be_bytes();
+        if has(41) && !has(31) {
+            frames.iter_mut().for_each(|frame| self.insert_checksum(frame));
+        }
+        if has(30) {
+            let [high, low] = self.context.tag.to_be_bytes();
+            for frame in &mut frames {
                 frame.splice(12..12, [0x81, 0x00, high, low]);
             }
         }
         frames
     }
 
-    /// TCP segmentation (7.2.4), checksums of the IPv4 headers included.
+    /// TCP segmentation (7.2.4), with the checksums of the segments.
     fn cut(&self, packet: &[u8], length: usize) -> Vec<Vec<u8>> {
         let context = &self.context;
-        let ip = context.mac_header;
-        let tcp = ip + context.ip_header;
+        let headers = context.mac_header + context.ip_header + context.tcp_header;
         assert!(context.is_tcp && context.segment > 0);
-        let (headers, payload) = packet.split_at(tcp + context.tcp_header);
-        assert_eq!(payload.len(), length, "PAYLEN with segmentation");
-        let last = payload.len().div_ceil(context.segment) - 1;
-        let segment = |(number, payload): (usize, &[u8])| {
-            let mut frame = [headers, payload].concat();
-            let length = frame.len() - ip;
-            if context.is_ipv4 {
-                frame[ip + 2..ip + 4].copy_from_slice(&(length as u16).to_be_bytes());
-                add(&mut frame[ip + 4..ip + 6], number as u32);
-                let sum = !fold(sum(&frame[ip..tcp]));
-                frame[ip + 10..ip + 12].copy_from_slice(&sum.to_be_bytes());
-            } else {
-                let length = length - context.ip_header;
-                frame[ip + 4..ip + 6].copy_from_slice(&(length as u16).to_be_bytes());
-            }
-            add(&mut frame[tcp + 4..tcp + 8], (number * context.segment) as u32);
-            if number != last {
-                // FIN and PSH.
-                frame[tcp + 13] &= !0b1001;
-            }
-            frame
-        };
-        payload.chunks(context.segment).enumerate().map(segment).collect()
+        assert_eq!(packet.len() - headers, length, "PAYLEN with segmentation");
+        segments::cut(packet, headers, context.segment)
     }
 
-    /// What is in the checksum's place is the sum over the pseudo header, in a segment without the length.
-    fn insert_checksum(&self, frame: &mut [u8], is_segment: bool) {
+    /// What is in the checksum's place is the sum over the pseudo header.
+    fn insert_checksum(&self, frame: &mut [u8]) {
         let start = self.context.mac_header + self.context.ip_header;
         let field = start + if self.context.is_tcp { 16 } else { 6 };
-        let length = if is_segment { frame.len() - start } else { 0 };
-        let sum = !fold(sum(&frame[start..]) + length as u32);
+        let sum = !fold(sum(&frame[start..]));
         frame[field..field + 2].copy_from_slice(&sum.to_be_bytes());
     }
-}
-
-/// Adds to a big-endian number.
-fn add(bytes: &mut [u8], summand: u32) {
-    let number = bytes.iter().fold(0, |number, &byte| number << 8 | u32::from(byte));
-    let all = number.wrapping_add(summand).to_be_bytes();
-    bytes.copy_from_slice(&all[4 - bytes.len()..]);
 }
 
 /// RFC 1071.

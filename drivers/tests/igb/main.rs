@@ -1,12 +1,18 @@
 //! The igb driver against a model of the device. What it shares with other families is tested by the same tests.
 
 mod device;
+#[path = "../gigabit/filtering.rs"]
+mod filtering;
+#[path = "../gigabit/long.rs"]
+mod long;
 #[path = "../gigabit/misbehaving.rs"]
 mod misbehaving;
 mod model;
 mod queues;
 #[path = "../gigabit/receiving.rs"]
 mod receiving;
+#[path = "../gigabit/resetting.rs"]
+mod resetting;
 #[path = "../gigabit/starting.rs"]
 mod starting;
 #[path = "../advanced/transmitter.rs"]
@@ -15,7 +21,9 @@ mod transmitter;
 mod transmitting;
 
 use model::{Faults, Model};
+use std::num::NonZeroU16;
 use std::sync::Arc;
+use transmitter::segments;
 use unikernel::dma::{Policy, Pool, fake};
 use unikernel::nic::{Nic, Queues, Settings};
 use unikernel::pci::fake::{Card, Machine, Memory, Port};
@@ -41,6 +49,10 @@ impl Kind {
     fn speed(&self) -> u32 {
         1000
     }
+
+    fn tells_when_dma_ends(&self) -> bool {
+        true
+    }
 }
 
 /// A started driver with everything around it.
@@ -61,13 +73,19 @@ enum Offers {
 }
 
 impl Rig {
+    /// With a pool that a ring full of long packets fits in.
     fn new() -> Self {
-        Self::with(8 << 20, Policy::Never, Offers::MsiX)
+        Self::with(16 << 20, Policy::Never, Offers::MsiX)
     }
 
     fn with(pool: usize, policy: Policy, offers: Offers) -> Self {
         let pool = fake::pool(pool, policy);
         Self::start(pool, plug(pool, Faults::default(), offers), &Settings::default())
+    }
+
+    fn of(settings: Settings) -> Self {
+        let pool = fake::pool(8 << 20, Policy::Auto);
+        Self::start(pool, plug(pool, Faults::default(), Offers::MsiX), &settings)
     }
 
     /// With several receive queues.
@@ -92,9 +110,18 @@ impl Rig {
     }
 
     fn queue(&mut self, frame: &[u8]) {
-        let mut buffer = self.pool.transmit_buffer().unwrap();
+        self.queue_for(frame, None);
+    }
+
+    /// Queues a packet for the device to cut.
+    fn queue_segmented(&mut self, frame: &[u8], size: u16) {
+        self.queue_for(frame, NonZeroU16::new(size));
+    }
+
+    fn queue_for(&mut self, frame: &[u8], segment: Option<NonZeroU16>) {
+        let mut buffer = self.pool.transmit_buffer_of(frame.len()).unwrap();
         buffer[..frame.len()].copy_from_slice(frame);
-        self.nic.transmit(buffer, frame.len(), None);
+        self.nic.transmit(buffer, frame.len(), segment);
     }
 }
 

@@ -490,7 +490,7 @@ impl Registers for Model {
         assert_eq!(width, Width::Dword, "registers are 32 bits wide");
         let mut state = self.lock();
         match offset {
-            CTRL if value & CTRL_RST != 0 => {
+            CTRL if value & !state.get(CTRL) & CTRL_RST != 0 => {
                 let blocked = state.get(CTRL) & CTRL_MASTER_DISABLE != 0;
                 assert!(blocked && !state.is_enabled(RCTL), "reset in the middle of DMA");
                 state.reset();
