@@ -45,9 +45,21 @@ impl Guest {
         append: &str,
         forwards: &[Forward],
     ) -> Result<Self> {
+        Self::boot_with(nic, console, append, forwards, &[])
+    }
+
+    /// The same with more of QEMU's options.
+    pub(crate) fn boot_with(
+        nic: &RunNic,
+        console: &Path,
+        append: &str,
+        forwards: &[Forward],
+        options: &[String],
+    ) -> Result<Self> {
         let qemu = machine::qemu_with(nic)?;
         let image = build::guest_path();
-        let line = machine::command_line(&qemu, Accelerator::Tcg, MEMORY_MIB, &image, append);
+        let mut line = machine::command_line(&qemu, Accelerator::Tcg, MEMORY_MIB, &image, append);
+        line.extend(options.iter().cloned());
         let nic = machine::Nic::new(nic, &Net::User, forwards, MEMORY_MIB)?;
         Self::start(line, nic, console)
     }

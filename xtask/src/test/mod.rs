@@ -7,6 +7,7 @@ mod linux;
 mod local;
 mod nested;
 mod pair;
+mod soak;
 mod suite;
 
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ pub(crate) fn main(options: &Test) -> Result<ExitCode> {
     guest::add(&mut suite);
     pair::add(&mut suite);
     linux::add(&mut suite, &options.host);
+    soak::add(&mut suite);
     local::add(&mut suite, &options.host);
     if !options.quick {
         nested::add(&mut suite, &options.host);

@@ -33,13 +33,16 @@ impl Suite {
         Ok(Self { passed: 0, failed: Vec::new(), logs, filter: filter.unwrap_or_default() })
     }
 
+    /// The log of a test, or `None` if the filter leaves it out.
+    pub(super) fn log(&self, name: &str) -> Option<PathBuf> {
+        let file = format!("{}.log", name.replace([' ', '/', ':', '='], "-"));
+        name.contains(&self.filter).then(|| self.logs.join(file))
+    }
+
     /// Runs a test unless the filter leaves it out, and tells whether it did not fail. It may write to the log it is given, and returns
     /// what is worth saying about its success.
     pub(super) fn test(&mut self, name: &str, body: impl FnOnce(&Path) -> Result<String>) -> bool {
-        if !name.contains(&self.filter) {
-            return true;
-        }
-        let log = self.logs.join(format!("{}.log", name.replace([' ', '/', ':', '='], "-")));
+        let Some(log) = self.log(name) else { return true };
         let started = Instant::now();
         let outcome = body(&log);
         let seconds = started.elapsed().as_secs_f64();

@@ -240,6 +240,15 @@ command!(
     Cont = "cont" -> Empty {}
 );
 command!(
+    /// Takes the link of a NIC down, or brings it up.
+    SetLink = "set_link" -> Empty {
+        /// Id of the NIC or of its netdev.
+        name: String,
+        /// Up, else down.
+        up: bool,
+    }
+);
+command!(
     /// Asks the guest to give a device back.
     DeviceDel = "device_del" -> Empty {
         /// Its id.
