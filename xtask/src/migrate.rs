@@ -119,6 +119,9 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
 pub(crate) fn model(lab: LabKind, nic: LabNic) -> Result<NicModel> {
     match (lab, nic) {
         (_, LabNic::E1000e) => Ok(NicModel::E1000e),
+        (LabKind::Local, LabNic::Igb) => bail!(
+            "`--nic igb` goes with `--lab nested`: QEMU's has virtual functions in its slot, which cannot be detached"
+        ),
         (_, LabNic::Igb) => Ok(NicModel::Igb),
         (LabKind::Local, LabNic::Ixgbe) => Ok(NicModel::Ixgbe),
         (_, LabNic::Ixgbe) => bail!(

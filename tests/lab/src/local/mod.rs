@@ -2,8 +2,8 @@
 //!
 //! With `ixgbe` each machine has a model of an 82599 in a process of its own ([`Model`]), attached by vfio-user. It writes
 //! the machine's memory, which it maps, as a device behind VFIO does: unseen by QEMU's dirty log. And it knows every page
-//! it wrote, so that the memory of both machines can be compared at the switchover. QEMU's own models, `e1000e` and
-//! `igb`, are treated like passthrough devices, but their writes are seen.
+//! it wrote, so that the memory of both machines can be compared at the switchover. QEMU's own `e1000e` is treated like a
+//! passthrough device, but its writes are seen.
 
 mod memory;
 mod model;
