@@ -65,18 +65,24 @@ pub(super) fn add(suite: &mut Suite) {
         ("iperf3 with four streams", &["--parallel", "4"][..]),
         ("iperf3 over UDP", &["--udp", "--bitrate", "5M"][..]),
     ] {
-        suite.test(name, |log| iperf3(log, &RunNic::E1000e, arguments));
+        suite.test(name, |log| iperf3(log, &RunNic::E1000e, "", arguments));
     }
     for (name, arguments) in [
         ("iperf3 to the guest's 82599", &[][..]),
         ("iperf3 from the guest's 82599, four streams", &["--reverse", "--parallel", "4"][..]),
     ] {
-        suite.test(name, |log| iperf3(log, &RunNic::Ixgbe, arguments));
+        suite.test(name, |log| iperf3(log, &RunNic::Ixgbe, "", arguments));
     }
     for (name, arguments) in
         [("iperf3 to virtio-net", &[][..]), ("iperf3 from virtio-net", &["--reverse"][..])]
     {
-        suite.test(name, |log| iperf3(log, &RunNic::Virtio, arguments));
+        suite.test(name, |log| iperf3(log, &RunNic::Virtio, "", arguments));
+    }
+    for (name, arguments) in [
+        ("iperf3 to four queues of igb", &["--parallel", "4"][..]),
+        ("iperf3 from igb", &["--reverse"][..]),
+    ] {
+        suite.test(name, |log| iperf3(log, &RunNic::Igb, "queues=4", arguments));
     }
     suite.test("status page", |log| {
         let forward = Forward { host: free_port()?, guest: HTTP_PORT };
@@ -99,9 +105,9 @@ fn kernel_boot_tests(suite: &mut Suite, qemu: &Qemu) {
     cargo_test(suite, "boot tests", &arguments, &[("GODWIT_QEMU", qemu)]);
 }
 
-fn iperf3(log: &Path, nic: &RunNic, arguments: &[&str]) -> Result<String> {
+fn iperf3(log: &Path, nic: &RunNic, append: &str, arguments: &[&str]) -> Result<String> {
     let forward = Forward { host: free_port()?, guest: guest::IPERF3_PORT };
-    let mut guest = Guest::boot(nic, log, "", &[forward])?;
+    let mut guest = Guest::boot(nic, log, append, &[forward])?;
     guest.wait_for(guest::READY)?;
     let rate = guest::iperf3(forward.host, &[&["--time", "3"], arguments].concat())?;
     Ok(format!("{:.0} Mbit/s", rate / 1e6))
