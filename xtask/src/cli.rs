@@ -167,6 +167,8 @@ pub(crate) struct Bench {
 /// The benchmarks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BenchName {
+    /// What marking costs: for a page, a received frame, and a slot that is caught up
+    Dma,
     /// Godwit and Linux in turns on the same NIC: TCP both ways, and small datagrams, paced and flooded
     Nic,
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: measurements, and comparisons with others. They judge nothing: on a machine that does other work as
 //! well, absolute figures mean little, and ratios of runs that take turns are what to look at.
 
+mod dma;
 mod nic;
 mod systems;
 mod udp;
@@ -13,11 +14,12 @@ use serde_json::{Map, Value, json};
 use crate::cli::{Bench, BenchName};
 
 pub(crate) fn main(options: &Bench) -> Result<ExitCode> {
-    let all = [BenchName::Nic];
+    let all = [BenchName::Dma, BenchName::Nic];
     let names = if options.names.is_empty() { &all[..] } else { &options.names };
     let mut results = Map::new();
     for name in names {
         let (key, result) = match name {
+            BenchName::Dma => ("dma", dma::run()?),
             BenchName::Nic => ("nic", nic::run(options)?),
         };
         results.insert(key.into(), result);
