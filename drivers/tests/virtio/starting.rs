@@ -1,7 +1,7 @@
 use super::*;
 use drivers::Error;
 use model::*;
-use unikernel::nic::Checksums;
+use unikernel::nic::{Checksums, Mtu, ResetError, VlanId};
 use unikernel::pci::PciAddress;
 
 /// Starts a driver that must fail, and everything it took must be back.
@@ -123,4 +123,49 @@ fn a_link_change_beside_traffic_is_seen_when_the_traffic_ends() {
     assert!(rig.nic.arm());
     assert!(rig.nic.arm());
     assert!(!rig.nic.link().up);
+}
+
+#[test]
+fn a_reset_at_any_moment_leaves_a_device_that_works() {
+    let mut rig = Rig::with(Traits { stalls_transmit: true, ..Traits::default() });
+    for round in 0..20 {
+        rig.model.receive(&frame(round, 60));
+        while round % 3 == 0 && rig.nic.transmit_ready() {
+            rig.queue(&frame(round, 60));
+        }
+        rig.nic.reset().unwrap();
+        assert_eq!((rig.taken(), rig.model.status()), (TAKEN, 0x0f));
+        assert!(rig.nic.receive().is_none(), "what was on the way is gone");
+        rig.queue(&frame(round, 61));
+        rig.nic.flush();
+        rig.model.transmit(false);
+        assert_eq!(rig.model.take_sent(), [plain(frame(round, 61))]);
+        assert!(rig.model.receive(&frame(round, 62)));
+        assert_eq!(*rig.nic.receive().unwrap(), frame(round, 62));
+        rig.nic.flush();
+        assert!(rig.nic.arm() && rig.nic.link().up);
+    }
+    rig.model.set_traits(|traits| traits.stays_in_reset = true);
+    assert_eq!(rig.nic.reset(), Err(ResetError::Stuck));
+    assert_eq!(rig.taken(), 0);
+    assert_eq!(rig.nic.reset(), Err(ResetError::Stopped));
+}
+
+#[test]
+fn jumbo_frames_have_buffers_of_their_size_and_tags_are_refused() {
+    let pool = fake::pool(8 << 20, Policy::Never);
+    let settings = Settings { mtu: Mtu::MAX, ..Settings::default() };
+    let (_machine, _, model, device) = plug(pool, Traits::default(), &Model::structures(), true);
+    let mut nic = drivers::probe(device.clone(), pool, &settings).unwrap();
+    assert_eq!(nic.capabilities().max_frame, 9230);
+    for number in 0..200 {
+        assert!(model.receive(&frame(number, 9230)));
+        assert_eq!(*nic.receive().unwrap(), frame(number, 9230));
+        nic.flush();
+    }
+    drop(nic);
+    let settings = Settings { vlan: VlanId::new(7), ..Settings::default() };
+    let error = drivers::probe(device, pool, &settings).map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::Unsupported { setting: "vlan=", .. }));
+    assert_eq!(pool.statistics().slots_free, pool.statistics().slots);
 }

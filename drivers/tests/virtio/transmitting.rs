@@ -1,5 +1,7 @@
 use super::*;
-use model::{CSUM, EVENT_IDX, TRANSMIT, USUAL};
+use core::num::NonZeroU16;
+use model::{CSUM, EVENT_IDX, HOST_TSO4, HOST_TSO6, TRANSMIT, USUAL};
+use unikernel::nic::Segmentation;
 
 #[test]
 fn frames_leave_as_they_were_with_one_notification_a_batch() {
@@ -104,4 +106,36 @@ fn a_frame_longer_than_a_frame_may_be_is_dropped() {
     rig.nic.flush();
     assert_eq!(rig.model.take_sent().len(), 1);
     assert_eq!(rig.nic.statistics().transmit_dropped, 4);
+}
+
+#[test]
+fn a_long_packet_is_left_whole_for_the_device_to_cut() {
+    let rig = Rig::new();
+    assert_eq!(rig.nic.capabilities().segmentation, None);
+    let mut rig = Rig::with(Traits { offered: USUAL | HOST_TSO4 | HOST_TSO6, ..Traits::default() });
+    assert_eq!(rig.nic.capabilities().segmentation, Some(Segmentation { max_frame: 64 << 10 }));
+    let len = 14 + 20 + 32 + 20_000;
+    let mut packet = frame(1, len);
+    packet[12..24].copy_from_slice(&[8, 0, 0x45, 0, 0, 0, 0, 0, 0, 0, 64, 6]);
+    packet[16..18].copy_from_slice(&(len as u16 - 14).to_be_bytes());
+    packet[26..34].copy_from_slice(&[10, 0, 2, 15, 10, 0, 2, 2]);
+    // 32 bytes of TCP header.
+    packet[46] = 8 << 4;
+    let send = |rig: &mut Rig, frame: &[u8]| {
+        let mut buffer = rig.pool.transmit_buffer_of(len).unwrap();
+        buffer[..frame.len()].copy_from_slice(frame);
+        rig.nic.transmit(buffer, frame.len(), NonZeroU16::new(1448));
+        rig.nic.flush();
+        rig.model.take_sent()
+    };
+    let sent = send(&mut rig, &packet);
+    // NEEDS_CSUM, TCP over IPv4, 66 bytes of headers, 1448 of payload, from byte 34, 16 further on.
+    assert_eq!(sent[0].header, [1, 1, 66, 0, 0xa8, 0x05, 34, 0, 16, 0, 0, 0]);
+    let pseudo = 0x0a00 + 0x0202 + 0x0a00 + 0x020f + 6 + (len as u32 - 34);
+    assert_eq!(sent[0].frame[50..52], (pseudo as u16).to_be_bytes());
+    packet[50..52].copy_from_slice(&sent[0].frame[50..52]);
+    assert!(sent[0].frame == packet, "the rest is as it was");
+    // What is no TCP packet cannot be cut.
+    assert!(send(&mut rig, &frame(2, len)).is_empty());
+    assert_eq!(rig.nic.statistics().transmit_dropped, 1);
 }
