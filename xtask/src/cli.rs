@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Image(Image),
     /// Measure, and compare with others
     Bench(Bench),
+    /// Print a libvirt domain with a passthrough NIC and its standby, as a teaming pair that migrates warm
+    LibvirtXml(LibvirtXml),
     /// Build, or show where, the patched QEMU is
     Qemu,
     /// What this machine can do, and what to do about the rest
@@ -59,8 +61,11 @@ pub(crate) struct Demo {
 #[derive(Debug, Args)]
 pub(crate) struct Test {
     /// Leave the nested lab out
-    #[arg(long)]
+    #[arg(long, conflicts_with = "long")]
     pub(crate) quick: bool,
+    /// Also the long repetitions: ten migrations to and fro
+    #[arg(long)]
+    pub(crate) long: bool,
     /// Only tests whose name contains this
     #[arg(value_name = "FILTER")]
     pub(crate) filter: Option<String>,
@@ -105,6 +110,15 @@ pub(crate) struct Migrate {
     /// When the NIC leaves the guest
     #[arg(long, value_enum, default_value_t = Strategy::Warm)]
     pub(crate) strategy: Strategy,
+    /// Pair the NIC with a virtio-net standby, which serves the guest while the NIC is away; the failover strategy always does
+    #[arg(long)]
+    pub(crate) standby: bool,
+    /// Then migrate with the other strategies too, at the same rate, and draw all of them over one another
+    #[arg(long, conflicts_with_all = ["cancel_at", "times"])]
+    pub(crate) compare: bool,
+    /// Migrate so often, to and fro
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "cancel_at")]
+    pub(crate) times: u32,
     /// The guest's marking policy
     #[arg(long, value_enum, default_value_t = Marking::Auto)]
     pub(crate) marking: Marking,
@@ -144,6 +158,31 @@ pub(crate) struct Image {
     /// The guest's command line, for a disk: an ELF file gets its own from the loader
     #[arg(long, value_name = "LINE", default_value = "")]
     pub(crate) append: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LibvirtXml {
+    /// PCI address of the passthrough NIC
+    #[arg(long, value_name = "BDF", value_parser = parse_bdf)]
+    pub(crate) nic: String,
+    /// The bridge that the standby is connected to; the NIC's network has to be behind it
+    #[arg(long, value_name = "INTERFACE", default_value = "br0")]
+    pub(crate) bridge: String,
+    /// MAC address of both [default: the NIC's, if this machine has a driver on it]
+    #[arg(long)]
+    pub(crate) mac: Option<String>,
+    /// Memory of the guest
+    #[arg(long, value_name = "MiB", default_value_t = 256)]
+    pub(crate) mem: u32,
+    /// Name of the domain
+    #[arg(long, default_value = "godwit")]
+    pub(crate) name: String,
+    /// The guest's command line
+    #[arg(long, value_name = "guest command line", default_value = "", allow_hyphen_values = true)]
+    pub(crate) append: String,
+    /// The guest's image [default: built now]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -25,6 +25,8 @@ pub(crate) fn main(options: &Demo) -> Result<ExitCode> {
     let script = Script {
         nic,
         strategy: Strategy::Warm,
+        standby: false,
+        times: 1,
         marking: "auto".into(),
         traffic: Kind::Udp,
         rate: None,

@@ -13,6 +13,7 @@ mod guest;
 mod host_kernel;
 mod image;
 mod lab_parts;
+mod libvirt;
 mod linux_guest;
 mod machine;
 mod migrate;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         cli::Command::Migrate(options) => migrate::main(&options),
         cli::Command::Image(options) => image::main(&options),
         cli::Command::Bench(options) => bench::main(&options),
+        cli::Command::LibvirtXml(options) => libvirt::main(&options),
         cli::Command::Qemu => qemu::main(),
         cli::Command::Doctor => doctor::main(),
     };

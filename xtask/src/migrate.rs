@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use lab::{
     migration::{self, Outcome},
     parts::NicModel,
@@ -16,7 +16,7 @@ use lab::{
 
 use crate::{
     cli::{CancelAt, Guest, LabKind, LabNic, Marking, Migrate, Strategy, Traffic},
-    lab_parts,
+    lab_parts::{self, LabParts},
     rehearsal::{self, Kind, Script},
     tools::{self, Tool},
 };
@@ -34,7 +34,10 @@ pub(crate) fn main(options: &Migrate) -> Result<ExitCode> {
         LabKind::Local => lab_parts::prepare_local(script.nic)?,
         _ => lab_parts::prepare(&options.host)?,
     };
-    let result = rehearsal::run(&script, &parts)?;
+    let mut result = rehearsal::run(&script, &parts)?;
+    if options.compare {
+        result.comparisons = compare(&script, &result, &parts)?;
+    }
     let page = publish(&result, &directory, options.json.as_deref())?;
     let expected =
         if options.cancel_at.is_some() { Outcome::Cancelled } else { Outcome::Completed };
@@ -53,6 +56,29 @@ pub(crate) fn main(options: &Migrate) -> Result<ExitCode> {
     }
     println!("{}", page.display());
     Ok(if result.outcome == expected && second { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The same with the strategies that the script does not have.
+fn compare(script: &Script, result: &Migration, parts: &LabParts) -> Result<Vec<Migration>> {
+    use migration::Strategy;
+    let others = [Strategy::Warm, Strategy::Failover, Strategy::Cold];
+    others
+        .into_iter()
+        .filter(|strategy| *strategy != script.strategy)
+        .map(|strategy| {
+            let name = format!("{strategy:?}").to_lowercase();
+            eprintln!("The same with `--strategy {name}`, to compare:");
+            let script = Script {
+                strategy,
+                standby: strategy == Strategy::Failover,
+                rate: result.traffic.paced_bits_per_s.map(|rate| rate as u64),
+                logs: script.logs.join(&name),
+                ..script.clone()
+            };
+            rehearsal::run(&script, parts)
+                .with_context(|| format!("`--strategy {name}`, to compare"))
+        })
+        .collect()
 }
 
 /// Prints the table and writes the report. Returns the path of the page.
@@ -78,11 +104,14 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
     if options.guest == Guest::Linux {
         bail!("`--guest linux` is not available yet; `--guest godwit` is");
     }
-    if options.strategy == Strategy::Failover {
-        bail!("`--strategy failover` is not available yet; `warm` and `cold` are");
+    if options.strategy != Strategy::Warm && options.cancel_at == Some(CancelAt::Detach) {
+        bail!("`--cancel-at detach` goes with `--strategy warm`: the others detach at the start");
     }
     if options.strategy == Strategy::Cold && options.cancel_at.is_some() {
-        bail!("`--cancel-at` goes with `--strategy warm`: a cold migration has no NIC to keep");
+        bail!("`--cancel-at` goes with `warm` and `failover`: cold has no warm-up to cancel in");
+    }
+    if options.strategy == Strategy::Cold && options.standby {
+        bail!("`--strategy cold` has no standby; with one, it is `--strategy failover`");
     }
     let rate = options.rate.map(|megabits| (megabits * 1e6) as u64);
     if rate == Some(0) || options.rate.is_some_and(|rate| !rate.is_finite() || rate < 0.0) {
@@ -91,9 +120,12 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
     Ok(Script {
         nic: model(options.lab, options.nic)?,
         strategy: match options.strategy {
+            Strategy::Warm => migration::Strategy::Warm,
+            Strategy::Failover => migration::Strategy::Failover,
             Strategy::Cold => migration::Strategy::Cold,
-            _ => migration::Strategy::Warm,
         },
+        standby: options.standby,
+        times: options.times,
         marking: match options.marking {
             Marking::Auto => "auto",
             Marking::Always => "always",

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use lab::{
     host::{MAC, Setup, VirtualHost},
     local::{self, LocalLab},
-    migration::{self, CancelAt, Lab, Plan, Record, Session, Strategy},
+    migration::{self, CancelAt, Lab, Outcome, Pair, Plan, Session, Strategy},
     nested::NestedLab,
     parts::{Accelerator, NicModel},
     result::{self, Facts, Migration, ProcessorTime, Saturated, Setting, Traffic},
@@ -63,6 +63,9 @@ const NESTED: Pace = Pace { warmup: Duration::from_secs(20), bandwidth: 2 << 20 
 /// Here a trap costs next to nothing, but all share the machine's processors.
 const LOCAL: Pace = Pace { warmup: Duration::from_secs(8), bandwidth: 4 << 20 };
 
+/// The warm-up of each migration of several: there the switchovers matter.
+const SERIES_WARMUP: Duration = Duration::from_secs(4);
+
 /// What the guest's flight recorder keeps: 2,048 frames, in 1,024 pages that catch-up has to mark
 /// as soon as the hypervisor logs. Half of its default, for each costs a trap.
 const RECORDER: &str = "4M";
@@ -88,6 +91,10 @@ pub(crate) enum Kind {
 pub(crate) struct Script {
     pub(crate) nic: NicModel,
     pub(crate) strategy: Strategy,
+    /// Pair the NIC with a standby; the failover strategy does, in any case.
+    pub(crate) standby: bool,
+    /// How often to migrate, to and fro.
+    pub(crate) times: u32,
     pub(crate) traffic: Kind,
     /// The guest's policy: `auto`, `always` or `never`.
     pub(crate) marking: String,
@@ -100,6 +107,16 @@ pub(crate) struct Script {
     pub(crate) saturated_warmup: bool,
     /// Where logs go.
     pub(crate) logs: PathBuf,
+}
+
+impl Script {
+    fn pair(&self) -> Pair {
+        Pair {
+            standby: self.standby || self.strategy == Strategy::Failover,
+            // Failover is what QEMU does without it.
+            capability: self.strategy != Strategy::Failover,
+        }
+    }
 }
 
 /// Boots the guest and migrates it as the script says. A migration that failed is a result.
@@ -161,7 +178,16 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
     for (name, path) in ["nic-source", "nic-destination"].iter().zip(&nics) {
         segment.listen(name, path, UnknownUnicast::Flood)?;
     }
-    let mut lab = start_lab(script, parts, [&nics[0], &nics[1]])?;
+    let pair = script.pair();
+    let standbys = ["standby-source", "standby-destination"].map(|name| sockets.path().join(name));
+    if pair.standby {
+        for (name, path) in ["nic-standby-source", "nic-standby-destination"].iter().zip(&standbys)
+        {
+            segment.listen(name, path, UnknownUnicast::Flood)?;
+        }
+    }
+    let standby = pair.standby.then(|| [&*standbys[0], &*standbys[1]]);
+    let mut lab = start_lab(script, parts, [&nics[0], &nics[1]], standby)?;
     let load = match script.traffic {
         Kind::Udp => {
             let (_, sender, receiver) = segment.local("traffic");
@@ -210,6 +236,7 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
     let setting = Setting {
         marking: script.marking.clone(),
         nic: script.nic.name().into(),
+        standby: script.pair().standby,
         lab: parts.name().into(),
         guest: "godwit".into(),
         traffic: Traffic {
@@ -220,14 +247,27 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
         saturated,
         facts: facts(parts),
     };
-    let mut migrate = |plan: &Plan| {
-        let (record, meter) = load.carry(Some(rate), |traffic| session.migrate(plan, traffic))?;
-        Ok::<_, anyhow::Error>(result::build(&record, &*meter, setting.clone()))
-    };
-    let mut result = migrate(&plan(script))?;
-    if script.cancel_at.is_some() {
-        let again = Plan { cancel_at: None, ..plan(script) };
-        result.second = Some(Box::new(migrate(&again)?));
+    let plan = plan(script);
+    let again = script.cancel_at.map(|_| Plan { cancel_at: None, ..plan.clone() });
+    let mut plans = vec![plan; script.times as usize];
+    plans.extend(again);
+    let mut results = Vec::new();
+    // One TCP connection lasts through all migrations; each stream of datagrams has its own numbers, and gap.
+    let carried = if script.traffic == Kind::Tcp { plans.len() } else { 1 };
+    for plans in plans.chunks(carried) {
+        let (records, meter) = load.carry(Some(rate), |traffic| {
+            plans.iter().map(|plan| session.migrate(plan, traffic)).collect::<Result<Vec<_>>>()
+        })?;
+        results.extend(records.iter().map(|r| result::build(r, &*meter, setting.clone())));
+        if results.last().is_some_and(|result| result.outcome == Outcome::Failed) {
+            break;
+        }
+    }
+    let mut results = results.into_iter();
+    let mut result = results.next().context("a script has at least one migration")?;
+    match script.cancel_at {
+        Some(_) => result.second = results.next().map(Box::new),
+        None => result.series = results.collect(),
     }
     drop(session);
     narrator.finish();
@@ -249,24 +289,24 @@ impl Load {
     }
 
     /// Carries out `migrate` under traffic of `rate` bits a second, or all that the guest takes.
-    fn carry(
+    fn carry<T>(
         &self,
         rate: Option<u64>,
-        migrate: impl FnOnce(&dyn migration::Traffic) -> Result<Record>,
-    ) -> Result<(Record, Box<dyn Meter>)> {
+        migrate: impl FnOnce(&dyn migration::Traffic) -> Result<T>,
+    ) -> Result<(T, Box<dyn Meter>)> {
         match self {
             Self::Udp(source) => {
                 source.begin(rate.map_or(Rate::Saturating, Rate::Paced));
                 std::thread::sleep(SETTLE);
-                let record = migrate(source)?;
+                let done = migrate(source)?;
                 source.set_rate(Rate::Idle);
-                Ok((record, Box::new(source.trace())))
+                Ok((done, Box::new(source.trace())))
             }
             Self::Tcp { slirp, segment, logs } => {
                 let source = TcpSource::start(slirp.address(), rate, segment.clone(), logs)?;
                 std::thread::sleep(SETTLE);
-                let record = migrate(&source)?;
-                Ok((record, Box::new(source.finish()?)))
+                let done = migrate(&source)?;
+                Ok((done, Box::new(source.finish()?)))
             }
         }
     }
@@ -303,14 +343,19 @@ fn plan(script: &Script, pace: Pace) -> Plan {
     Plan {
         strategy: script.strategy,
         before: script.measure,
-        warmup: pace.warmup,
+        warmup: if script.times > 1 { SERIES_WARMUP } else { pace.warmup },
         after: script.measure,
         bandwidth: pace.bandwidth,
         cancel_at: script.cancel_at,
     }
 }
 
-fn start_lab(script: &Script, parts: &LabParts, segment: [&Path; 2]) -> Result<Box<dyn Lab>> {
+fn start_lab(
+    script: &Script,
+    parts: &LabParts,
+    segment: [&Path; 2],
+    standby: Option<[&Path; 2]>,
+) -> Result<Box<dyn Lab>> {
     let (kernel, initramfs) = match &parts.place {
         Place::Nested { kernel, initramfs, .. } => (kernel, initramfs),
         Place::Local { guest, model } => {
@@ -321,6 +366,8 @@ fn start_lab(script: &Script, parts: &LabParts, segment: [&Path; 2]) -> Result<B
                 nic: script.nic,
                 mac: MAC,
                 segment,
+                pair: script.pair(),
+                standby,
                 logs: &script.logs,
             })?));
         }
@@ -333,12 +380,14 @@ fn start_lab(script: &Script, parts: &LabParts, segment: [&Path; 2]) -> Result<B
         accelerator: Accelerator::Tcg,
         nic: script.nic,
         segment,
+        standby,
         memory_mib: HOST_MEMORY_MIB,
         console_log: &script.logs.join(HOST_LOG),
     })?;
-    let nics = host.wait_ready(HOST_BOOT)?;
-    let lab = NestedLab::new(host, &nics, &script.logs.join("qemu.log"))?;
-    step.finish(format_args!("{} NICs bound to vfio-pci", nics.len()));
+    let ready = host.wait_ready(HOST_BOOT)?;
+    let has = format!("{} NICs bound to vfio-pci", ready.nics.len());
+    let lab = NestedLab::new(host, ready, script.pair(), &script.logs.join("qemu.log"))?;
+    step.finish(has);
     Ok(Box::new(lab))
 }
 

@@ -11,6 +11,9 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use lab_init::{CHANNELS, Nic};
 
+/// Virtio 1.3, 4.1.2: the PCI vendor of every virtio device.
+const VIRTIO_VENDOR: &str = "0x1af4";
+
 /// Links each virtio-serial port under its name. There is no udev to do it.
 pub(crate) fn link_channels() -> Result<()> {
     fs::create_dir_all(CHANNELS)?;
@@ -32,7 +35,7 @@ pub(crate) fn link_channels() -> Result<()> {
     Ok(())
 }
 
-/// Hands every NIC of the host to vfio-pci.
+/// Hands every NIC of the host to vfio-pci, but for the virtual ones: see [`taps`](crate::taps).
 pub(crate) fn assign_nics() -> Result<Vec<Nic>> {
     let mut functions: Vec<PathBuf> = fs::read_dir("/sys/bus/pci/devices")?
         .map(|entry| Ok(entry?.path()))
@@ -41,7 +44,9 @@ pub(crate) fn assign_nics() -> Result<Vec<Nic>> {
     let mut nics = Vec::new();
     for function in functions {
         // PCI Code and ID Assignment 1.3: 02 00 00 is an Ethernet controller.
-        if attribute(&function, "class")? == "0x020000" {
+        if attribute(&function, "class")? == "0x020000"
+            && attribute(&function, "vendor")? != VIRTIO_VENDOR
+        {
             nics.push(assign(&function).with_context(|| format!("NIC {}", function.display()))?);
         }
     }
@@ -75,7 +80,7 @@ fn assign(function: &Path) -> Result<Nic> {
     Ok(nic)
 }
 
-fn attribute(function: &Path, name: &str) -> Result<String> {
+pub(crate) fn attribute(function: &Path, name: &str) -> Result<String> {
     let path = function.join(name);
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     Ok(text.trim_end().to_owned())

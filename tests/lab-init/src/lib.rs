@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! lab                                   init
-//!  |                                      |  mounts, modules, NICs bound to vfio-pci
+//!  |                                      |  mounts, modules, taps, NICs bound to vfio-pci
 //!  |  <--------------------------- Ready  |  (or Failed, and the host turns itself off)
 //!  |  Spawn { machine, arguments } ---->  |
 //!  |  <------------------------- Spawned  |  QMP and console on the machine's own ports
@@ -32,6 +32,9 @@ pub const GUEST_IMAGE: &str = "/guest/image";
 
 /// Where a Linux guest's initramfs keeps the programs it was given.
 pub const PROGRAMS: &str = "/bin";
+
+/// The file descriptor at which a machine finds its tap.
+pub const TAP_FD: i32 = 10;
 
 /// Modules to load, in this order: a path and its parameters a line.
 pub const MODULE_LIST: &str = "/lib/modules.list";
@@ -68,6 +71,9 @@ pub enum Request {
         machine: String,
         /// QEMU's command line without the program.
         arguments: Vec<String>,
+        /// The tap it is to have open as [`TAP_FD`], one of those reported.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tap: Option<String>,
     },
     /// End a machine's QEMU at once. Its `Exited` follows.
     Kill {
@@ -88,6 +94,8 @@ pub enum Report {
         nics: Vec<Nic>,
         /// Processors that run.
         processors: usize,
+        /// A tap for each virtio NIC, in the order of those.
+        taps: Vec<String>,
     },
     /// A machine runs.
     Spawned {
@@ -136,7 +144,11 @@ mod tests {
 
     #[test]
     fn messages_survive_the_wire() {
-        let request = Request::Spawn { machine: "source".into(), arguments: vec!["-M".into()] };
+        let request = Request::Spawn {
+            machine: "source".into(),
+            arguments: vec!["-M".into()],
+            tap: Some("tap0".into()),
+        };
         let line = serde_json::to_string(&request).unwrap();
         assert!(!line.contains('\n'));
         assert_eq!(serde_json::from_str::<Request>(&line).unwrap(), request);

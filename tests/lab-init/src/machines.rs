@@ -11,9 +11,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use lab_init::{CHANNELS, Channel, QEMU, QEMU_DATA, Report, Request};
+use command_fds::{CommandFdExt, FdMapping};
+use lab_init::{CHANNELS, Channel, QEMU, QEMU_DATA, Report, Request, TAP_FD};
 
-use crate::control::{Reports, Requests};
+use crate::{
+    control::{Reports, Requests},
+    taps,
+};
 
 /// How often a machine is looked at for having ended.
 const EXIT_POLL: Duration = Duration::from_millis(20);
@@ -25,8 +29,8 @@ pub(crate) fn serve(mut requests: Requests, reports: &Reports) -> Result<()> {
     let running = Running::default();
     while let Some(request) = requests.next()? {
         match request {
-            Ok(Request::Spawn { machine, arguments }) => {
-                match spawn(&running, reports, &machine, &arguments) {
+            Ok(Request::Spawn { machine, arguments, tap }) => {
+                match spawn(&running, reports, &machine, &arguments, tap.as_deref()) {
                     Ok(()) => reports.send(&Report::Spawned { machine }),
                     Err(error) => reports.failed(format!("spawn {machine}"), &error),
                 }
@@ -43,7 +47,13 @@ pub(crate) fn serve(mut requests: Requests, reports: &Reports) -> Result<()> {
     Ok(())
 }
 
-fn spawn(running: &Running, reports: &Reports, machine: &str, arguments: &[String]) -> Result<()> {
+fn spawn(
+    running: &Running,
+    reports: &Reports,
+    machine: &str,
+    arguments: &[String],
+    tap: Option<&str>,
+) -> Result<()> {
     let mut machines = running.lock().expect("no holder panics");
     if machines.contains_key(machine) {
         bail!("it is running already");
@@ -57,6 +67,11 @@ fn spawn(running: &Running, reports: &Reports, machine: &str, arguments: &[Strin
     }
     command.args(["-object", "monitor-qmp,id=monitor,chardev=qmp"]);
     command.args(["-serial", "chardev:console"]);
+    if let Some(name) = tap {
+        // Opened anew for each machine: what waits in it for one that is gone goes with it.
+        let parent_fd = taps::open(name)?.into();
+        command.fd_mappings(vec![FdMapping { parent_fd, child_fd: TAP_FD }])?;
+    }
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -5,6 +5,7 @@ mod control;
 mod host;
 mod machines;
 mod processors;
+mod taps;
 
 use anyhow::{Context, Result};
 use lab_init::{Report, system};
@@ -31,13 +32,14 @@ fn run() -> Result<()> {
     let (requests, reports) = control::open().context("control port")?;
     // For as long as the host lives.
     let _settled;
-    match modules.and_then(|()| Ok((processors::settle_kvm()?, host::assign_nics()?))) {
-        Ok((machine, nics)) => {
+    let all = || Ok((taps::create()?, processors::settle_kvm()?, host::assign_nics()?));
+    match modules.and_then(|()| all()) {
+        Ok((taps, machine, nics)) => {
             _settled = machine;
-            reports.send(&Report::Ready { nics, processors: processors::count() });
+            reports.send(&Report::Ready { nics, taps, processors: processors::count() });
         }
         Err(error) => {
-            reports.failed("bring up KVM and VFIO", &error);
+            reports.failed("bring up KVM, VFIO and taps", &error);
             return Err(error);
         }
     }

@@ -46,10 +46,21 @@ pub struct Setup<'a> {
     pub nic: NicModel,
     /// A listening segment port for each NIC: `-netdev stream` connects to it.
     pub segment: [&'a Path; 2],
+    /// The same for the virtio NIC that goes with each, in a host that has them.
+    pub standby: Option<[&'a Path; 2]>,
     /// Memory of the host.
     pub memory_mib: u32,
     /// Where the host's console is written to.
     pub console_log: &'a Path,
+}
+
+/// What a host has for its machines.
+#[derive(Debug)]
+pub struct Ready {
+    /// NICs bound to vfio-pci.
+    pub nics: Vec<Nic>,
+    /// Taps, one for each virtio NIC.
+    pub taps: Vec<String>,
 }
 
 /// A running virtual host. Dropped, it is gone with everything in it.
@@ -112,9 +123,9 @@ impl VirtualHost {
     ///
     /// # Errors
     /// The host failed, and at what; or it ended or fell silent, with its console's last lines.
-    pub fn wait_ready(&mut self, timeout: Duration) -> Result<Vec<Nic>> {
+    pub fn wait_ready(&mut self, timeout: Duration) -> Result<Ready> {
         match self.next_report(timeout)? {
-            Some(Report::Ready { nics, processors: PROCESSORS }) => Ok(nics),
+            Some(Report::Ready { nics, taps, processors: PROCESSORS }) => Ok(Ready { nics, taps }),
             Some(Report::Ready { processors, .. }) => {
                 bail!("the lab's host runs on {processors} of its {PROCESSORS} processors")
             }
@@ -129,12 +140,16 @@ impl VirtualHost {
         }
     }
 
-    /// Asks for a machine; a [`Report::Spawned`] or [`Report::Failed`] follows.
+    /// Asks for a machine, with a tap of its own open or without; a [`Report::Spawned`] or [`Report::Failed`] follows.
     ///
     /// # Errors
     /// The host is gone.
-    pub fn spawn(&mut self, machine: &str, arguments: &[String]) -> Result<()> {
-        self.request(&Request::Spawn { machine: machine.into(), arguments: arguments.to_vec() })
+    pub fn spawn(&mut self, machine: &str, arguments: &[String], tap: Option<&str>) -> Result<()> {
+        self.request(&Request::Spawn {
+            machine: machine.into(),
+            arguments: arguments.to_vec(),
+            tap: tap.map(str::to_owned),
+        })
     }
 
     /// Ends a machine at once; a [`Report::Exited`] follows.
@@ -219,6 +234,12 @@ fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<Stri
         add("-netdev", stream(&format!("net{index}"), segment, Listens::Peer));
         add("-device", format!("{model},netdev=net{index},bus=port{index},mac={MAC},romfile="));
     }
+    for (index, segment) in setup.standby.iter().flatten().enumerate() {
+        add("-netdev", stream(&format!("tap{index}"), segment, Listens::Peer));
+        // Not the guest's address: what the host itself sends must not move that to this port.
+        let mac = format!("52:54:00:67:6f:8{index}");
+        add("-device", format!("virtio-net-pci,netdev=tap{index},mac={mac},romfile="));
+    }
     add("-serial", format!("file:{}", setup.console_log.display()));
     add("-display", "none".into());
     add("-kernel", setup.kernel.display().to_string());
@@ -226,7 +247,7 @@ fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<Stri
     // iommu=nopt: DMA is translated, as it is under a VFIO host. maxcpus=1: `lab-init` starts the
     // other processor (see `processors` there). The rest makes emulation faster.
     let append = "console=ttyS0 quiet loglevel=4 panic=-1 intel_iommu=on iommu=nopt \
-                  mitigations=off maxcpus=1 nokaslr tsc=reliable no_timer_check random.trust_cpu=on";
+                  mitigations=off maxcpus=1 ipv6.disable=1 nokaslr tsc=reliable no_timer_check random.trust_cpu=on";
     add("-append", append.into());
     line.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned));
     line

@@ -1,8 +1,8 @@
 //! The lab inside the virtual host: real KVM, real vfio-pci.
 
-use crate::host::VirtualHost;
-use crate::init::{Channel, Nic, Report};
-use crate::migration::{Lab, Machine, Profile};
+use crate::host::{Ready, VirtualHost};
+use crate::init::{Channel, Report};
+use crate::migration::{Lab, Machine, Pair, Profile};
 use anyhow::{Context, Result, bail};
 use std::collections::HashSet;
 use std::fs::File;
@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Two machines in a [`VirtualHost`].
 pub struct NestedLab {
     host: VirtualHost,
+    /// For each machine, if they have standbys.
+    taps: Option<[String; 2]>,
     profile: Profile,
     running: HashSet<String>,
     log: File,
@@ -25,14 +27,21 @@ pub struct NestedLab {
 }
 
 impl NestedLab {
-    /// Takes a host that is ready, with its NICs. What the QEMUs say is written to `log`.
-    pub fn new(host: VirtualHost, nics: &[Nic], log: &Path) -> Result<Self> {
-        let [source, destination] = nics else {
-            bail!("the lab's host has {} NICs bound to vfio-pci; a migration takes 2", nics.len());
+    /// Takes a host that is ready, and what it has. What the QEMUs say is written to `log`.
+    pub fn new(host: VirtualHost, ready: Ready, pair: Pair, log: &Path) -> Result<Self> {
+        let [source, destination] = &ready.nics[..] else {
+            bail!(
+                "the lab's host has {} NICs bound to vfio-pci; a migration takes 2",
+                ready.nics.len()
+            );
         };
         let log = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-        let profile = Profile::nested([&source.address, &destination.address]);
-        Ok(Self { host, profile, running: HashSet::new(), log, said: Vec::new() })
+        let profile = Profile::nested([&source.address, &destination.address], pair);
+        let taps = <[String; 2]>::try_from(ready.taps).ok();
+        if pair.standby && taps.is_none() {
+            bail!("the lab's host has no tap for each machine's standby");
+        }
+        Ok(Self { host, taps, profile, running: HashSet::new(), log, said: Vec::new() })
     }
 
     /// Takes in reports until one that `wanted` accepts.
@@ -77,7 +86,8 @@ impl Lab for NestedLab {
     }
 
     fn start(&mut self, machine: Machine, arguments: &[String]) -> Result<()> {
-        self.host.spawn(machine.name(), arguments)?;
+        let tap = self.taps.as_ref().map(|taps| taps[machine as usize].as_str());
+        self.host.spawn(machine.name(), arguments, tap)?;
         let report = self.wait(&format!("start the {machine}'s QEMU"), |report| match report {
             Report::Spawned { machine: name } => name == machine.name(),
             Report::Failed { .. } => true,
@@ -117,7 +127,7 @@ impl Lab for NestedLab {
     fn answers(&mut self) -> bool {
         /// It answers in milliseconds.
         const SHORT: Duration = Duration::from_secs(15);
-        if self.host.spawn(Machine::Source.name(), &[]).is_err() {
+        if self.host.spawn(Machine::Source.name(), &[], None).is_err() {
             return false;
         }
         let deadline = Instant::now() + SHORT;

@@ -8,6 +8,7 @@ mod local;
 mod nested;
 mod pair;
 mod soak;
+mod standby;
 mod suite;
 
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ pub(crate) fn main(options: &Test) -> Result<ExitCode> {
     local::add(&mut suite, &options.host);
     if !options.quick {
         nested::add(&mut suite, &options.host);
+        standby::add(&mut suite, &options.host, options.long);
     }
     Ok(suite.finish())
 }

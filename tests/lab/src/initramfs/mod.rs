@@ -27,6 +27,8 @@ pub const FIRMWARE: &[&str] = &["bios-256k.bin", "kvmvapic.bin", "pvh.bin", "lin
 const HOST_MODULES: &[(&str, &str)] = &[
     ("virtio_pci", ""),
     ("virtio_console", ""),
+    ("virtio_net", ""),
+    ("macvtap", ""),
     ("kvm_amd", ""),
     ("kvm_intel", ""),
     ("vfio_pci", ""),

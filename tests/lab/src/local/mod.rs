@@ -11,7 +11,7 @@ mod model;
 pub use model::Model;
 
 use crate::init::Channel;
-use crate::migration::{Comparison, Device, Lab, MEMORY_MIB, Machine, Profile};
+use crate::migration::{Comparison, Device, Lab, MEMORY_MIB, Machine, Pair, Profile};
 use crate::parts::{NicModel, Qemu};
 use crate::process::Guard;
 use crate::source::{Listens, stream};
@@ -41,6 +41,10 @@ pub struct Setup<'a> {
     pub mac: &'a str,
     /// A listening segment port for each NIC.
     pub segment: [&'a Path; 2],
+    /// What each NIC is paired with.
+    pub pair: Pair,
+    /// A listening segment port for each standby, if there are any.
+    pub standby: Option<[&'a Path; 2]>,
     /// Where what the programs say is written to.
     pub logs: &'a Path,
 }
@@ -104,12 +108,16 @@ impl LocalLab {
                 let properties = [
                     ("netdev", json!("net0")),
                     ("mac", json!(setup.mac)),
-                    ("romfile", json!("")),
-                    ("x-unlogged-dma", json!(true)),
+                    ("x-unlogged-dma", json!(setup.pair.capability)),
                 ];
                 let backend = stream("net0", &side.segment, Listens::Peer);
                 Device::new(setup.nic.name(), &properties).with_backend(&["-netdev", &backend])
             }
+        };
+        let standby = |machine: Machine| {
+            let Some(paths) = setup.standby else { return json!({}) };
+            let address = json!({ "type": "unix", "path": paths[machine as usize] });
+            json!({ "type": "stream", "server": false, "addr": address })
         };
         let profile = Profile {
             // Where a machine can have one processor only, TCG emulates a locked instruction by several accesses, and
@@ -123,6 +131,8 @@ impl LocalLab {
             source_nic: nic(&sides[0]),
             destination_nic: nic(&sides[1]),
             compares: is_process,
+            pair: setup.pair,
+            standby: [Machine::Source, Machine::Destination].map(standby),
         };
         Ok(Self {
             qemu: setup.qemu.clone(),
@@ -197,8 +207,9 @@ impl Lab for LocalLab {
         said.into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>().join("\n")
     }
 
-    fn compare(&mut self) -> Result<Comparison> {
-        let [source, destination] = &self.sides;
+    fn compare(&mut self, from: Machine) -> Result<Comparison> {
+        let [a, b] = &self.sides;
+        let (source, destination) = if from == Machine::Source { (a, b) } else { (b, a) };
         let nic = source.nic.as_ref().context("only a NIC that is a process knows its writes")?;
         let written = nic.pages_written()?;
         let memory = |side: &Side| {

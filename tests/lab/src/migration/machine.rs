@@ -1,8 +1,9 @@
 //! The two machines of a migration, and what QEMU is told about them.
 
-use crate::init::{Channel, GUEST_IMAGE};
+use crate::host::MAC;
+use crate::init::{Channel, GUEST_IMAGE, TAP_FD};
 use anyhow::Result;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::fmt;
 use std::os::unix::net::UnixStream;
 
@@ -10,7 +11,7 @@ use std::os::unix::net::UnixStream;
 /// emulated processors take a second for 256 MiB of that.
 pub(crate) const MEMORY_MIB: u32 = 64;
 
-/// One of the two machines.
+/// One of the two machines, named for their parts in a guest's first migration; in the next they change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Machine {
     /// Where the guest is at first.
@@ -19,12 +20,29 @@ pub enum Machine {
     Destination,
 }
 
+/// What a machine is started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// To boot the guest.
+    Boots,
+    /// To take in a guest that migrates.
+    Incoming,
+}
+
 impl Machine {
     /// Its name in the lab.
     pub fn name(self) -> &'static str {
         match self {
             Self::Source => "source",
             Self::Destination => "destination",
+        }
+    }
+
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Source => Self::Destination,
+            Self::Destination => Self::Source,
         }
     }
 }
@@ -57,9 +75,9 @@ pub trait Lab {
         true
     }
 
-    /// Compares the memory of both machines, which are stopped, page by page of what the source's NIC wrote. Asked for
-    /// where [`Profile::compares`] says so.
-    fn compare(&mut self) -> Result<Comparison> {
+    /// Compares the memory of both machines, which are stopped, page by page of what the NIC of the one that the guest comes from
+    /// wrote. Asked for where [`Profile::compares`] says so.
+    fn compare(&mut self, _from: Machine) -> Result<Comparison> {
         anyhow::bail!("this lab does not know what its NICs write")
     }
 }
@@ -80,7 +98,7 @@ pub struct Profile {
     pub hardware: String,
     /// The guest's kernel, by its path in the lab.
     pub kernel: String,
-    /// Where the destination listens for the migration.
+    /// Where a machine listens for the migration.
     pub uri: String,
     /// The source's NIC.
     pub source_nic: Device,
@@ -88,11 +106,24 @@ pub struct Profile {
     pub destination_nic: Device,
     /// The lab can tell what the NIC wrote: the destination waits for [`Lab::compare`] before it runs.
     pub compares: bool,
+    /// What the NIC is paired with.
+    pub pair: Pair,
+    /// What the standby of each machine is connected to, as `-netdev` takes it, without its id.
+    pub standby: [Value; 2],
+}
+
+/// What a NIC is paired with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// A virtio-net standby.
+    pub standby: bool,
+    /// A port with the migration capability. Without one, QEMU has the NIC unplugged when migration starts.
+    pub capability: bool,
 }
 
 impl Profile {
     /// The lab inside the virtual host: real KVM and real vfio-pci. `nics` are PCI addresses in that host.
-    pub fn nested(nics: [&str; 2]) -> Self {
+    pub fn nested(nics: [&str; 2], pair: Pair) -> Self {
         let nic = |address: &str| Device::new("vfio-pci", &[("host", address.into())]);
         Self {
             hardware: format!("-M q35 -accel kvm -cpu host -m {MEMORY_MIB}"),
@@ -101,11 +132,13 @@ impl Profile {
             source_nic: nic(nics[0]),
             destination_nic: nic(nics[1]),
             compares: false,
+            pair,
+            standby: [(); 2].map(|()| json!({ "type": "tap", "fd": TAP_FD.to_string() })),
         }
     }
 
     /// QEMU's arguments for `machine` with the guest's command line `append`.
-    pub fn arguments(&self, machine: Machine, append: &str) -> Vec<String> {
+    pub fn arguments(&self, machine: Machine, role: Role, append: &str) -> Vec<String> {
         let mut arguments: Vec<String> = [
             "-nodefaults -no-user-config -display none -no-reboot",
             &self.hardware,
@@ -114,19 +147,25 @@ impl Profile {
             // Write-protects memory in pieces of 256 KiB as they are sent, not all of it at once: after that, the guest's
             // first write to each page traps, and so many traps in a row would be felt as a dip in throughput.
             "-global migration.x-clear-bitmap-shift=6",
-            &format!("-device pcie-root-port,id={PORT},slot=1,chassis=1,x-migration-capability=on"),
         ]
         .iter()
         .flat_map(|part| part.split(' '))
         .map(str::to_owned)
         .collect();
+        arguments.extend(["-device".into(), self.port().to_string()]);
         let nic = match machine {
             Machine::Source => &self.source_nic,
             Machine::Destination => &self.destination_nic,
         };
         arguments.extend(nic.backend.iter().cloned());
+        let mut nic = nic.clone();
+        if self.pair.standby {
+            // Before the NIC, which QEMU hides for as long as the guest does not know what a standby is.
+            arguments.extend(self.standby(machine));
+            nic.properties.insert("failover_pair_id".into(), STANDBY.into());
+        }
         arguments.extend(["-device".into(), nic.argument()]);
-        if machine == Machine::Destination {
+        if role == Role::Incoming {
             arguments.extend(["-incoming".into(), self.uri.clone()]);
             if self.compares {
                 arguments.push("-S".into());
@@ -135,12 +174,48 @@ impl Profile {
         arguments.extend(["-kernel".into(), self.kernel.clone(), "-append".into(), append.into()]);
         arguments
     }
+
+    /// The port above the NIC. A pair's ports are functions of one device, as libvirt places them.
+    fn port(&self) -> Value {
+        let mut port = json!({
+            "driver": "pcie-root-port", "port": 8, "chassis": 1, "id": PORT, "bus": "pcie.0", "addr": "0x1",
+        });
+        if self.pair.standby {
+            port["multifunction"] = true.into();
+        }
+        if self.pair.capability {
+            port["x-migration-capability"] = true.into();
+        }
+        port
+    }
+
+    /// The standby and what is around it.
+    fn standby(&self, machine: Machine) -> Vec<String> {
+        let port = json!({
+            "driver": "pcie-root-port", "port": 9, "chassis": 2, "id": STANDBY_PORT, "bus": "pcie.0", "addr": "0x1.0x1",
+        });
+        let mut network = self.standby[machine as usize].clone();
+        network["id"] = NETWORK.into();
+        let standby = json!({
+            "driver": "virtio-net-pci", "failover": true, "netdev": NETWORK, "id": STANDBY, "mac": MAC,
+            "bus": STANDBY_PORT, "addr": "0x0", "romfile": "",
+        });
+        [("-device", port), ("-netdev", network), ("-device", standby)]
+            .map(|(option, value)| [option.to_owned(), value.to_string()])
+            .concat()
+    }
 }
 
-/// Id of the root port above the NIC.
-pub(super) const PORT: &str = "rp0";
+/// Id of the root port above the NIC. These are aliases as libvirt lets a user choose them.
+pub const PORT: &str = "ua-port0";
+/// Id of the root port above the standby.
+const STANDBY_PORT: &str = "pci.2";
+/// Id of the standby's network.
+const NETWORK: &str = "hostua-standby0";
+/// Id of the standby.
+pub const STANDBY: &str = "ua-standby0";
 /// Id of the NIC.
-pub(super) const NIC: &str = "nic0";
+pub const NIC: &str = "ua-nic0";
 
 /// A device that sits below the root port.
 #[derive(Clone, Debug)]
@@ -153,7 +228,9 @@ pub struct Device {
 impl Device {
     /// A device of `driver` with these properties.
     pub fn new(driver: &str, properties: &[(&str, Value)]) -> Self {
-        let all = [("driver", driver.into()), ("id", NIC.into()), ("bus", PORT.into())];
+        let all =
+            [("driver", driver), ("id", NIC), ("bus", PORT), ("addr", "0x0"), ("romfile", "")]
+                .map(|(name, value)| (name, value.into()));
         let properties = all.iter().chain(properties);
         let properties = properties.map(|(name, value)| ((*name).into(), value.clone())).collect();
         Self { properties, backend: Vec::new() }
@@ -175,20 +252,54 @@ impl Device {
 mod tests {
     use super::*;
 
+    const NICS: [&str; 2] = ["0000:01:00.0", "0000:02:00.0"];
+
     #[test]
     fn each_machine_has_its_own_nic_and_only_one_listens() {
-        let profile = Profile::nested(["0000:01:00.0", "0000:02:00.0"]);
-        let source = profile.arguments(Machine::Source, "ip=10.0.2.15/24 marking=auto");
-        let destination = profile.arguments(Machine::Destination, "ip=10.0.2.15/24 marking=auto");
+        let profile = Profile::nested(NICS, Pair { standby: false, capability: true });
+        let append = "ip=10.0.2.15/24 marking=auto";
+        let source = profile.arguments(Machine::Source, Role::Boots, append);
+        let destination = profile.arguments(Machine::Destination, Role::Incoming, append);
         let nic = source.iter().find(|a| a.contains("vfio-pci")).unwrap();
         assert!(
-            nic.contains("\"host\":\"0000:01:00.0\"") && nic.contains("\"bus\":\"rp0\""),
+            nic.contains("\"host\":\"0000:01:00.0\"") && nic.contains("\"bus\":\"ua-port0\""),
             "{nic}"
         );
         assert!(destination.iter().any(|a| a.contains("\"host\":\"0000:02:00.0\"")));
         assert!(!source.contains(&"-incoming".into()));
-        assert_eq!(source.iter().filter(|a| a.contains("x-migration-capability=on")).count(), 1);
+        assert_eq!(source.iter().filter(|a| a.contains("x-migration-capability")).count(), 1);
         assert!(source.windows(2).any(|w| w == ["-append", "ip=10.0.2.15/24 marking=auto"]));
         assert!(destination.windows(2).any(|w| w == ["-incoming", "unix:/run/migration"]));
+        assert!(!source.iter().any(|a| a.contains("failover")), "{source:?}");
+    }
+
+    #[test]
+    fn a_pair_is_what_libvirt_makes_of_a_teaming_pair() {
+        let profile = Profile::nested(NICS, Pair { standby: true, capability: true });
+        let source = profile.arguments(Machine::Source, Role::Boots, "");
+        let objects: Vec<Value> = source
+            .iter()
+            .filter_map(|argument| serde_json::from_str(argument).ok())
+            .filter(Value::is_object)
+            .collect();
+        // libvirt 9.0's `domxml-to-native qemu-argv` of what `xtask libvirt-xml` prints, but for the tap. Order counts: QEMU must
+        // know the standby before the NIC.
+        let expected = [
+            r#"{"driver":"pcie-root-port","port":8,"chassis":1,"id":"ua-port0","bus":"pcie.0","multifunction":true,"addr":"0x1","x-migration-capability":true}"#,
+            r#"{"driver":"pcie-root-port","port":9,"chassis":2,"id":"pci.2","bus":"pcie.0","addr":"0x1.0x1"}"#,
+            r#"{"type":"tap","fd":"10","id":"hostua-standby0"}"#,
+            r#"{"driver":"virtio-net-pci","failover":true,"netdev":"hostua-standby0","id":"ua-standby0","mac":"52:54:00:67:6f:01","bus":"pci.2","addr":"0x0","romfile":""}"#,
+            r#"{"driver":"vfio-pci","host":"0000:01:00.0","id":"ua-nic0","failover_pair_id":"ua-standby0","bus":"ua-port0","addr":"0x0","romfile":""}"#,
+        ];
+        let expected: Vec<Value> =
+            expected.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+        assert_eq!(objects, expected);
+    }
+
+    #[test]
+    fn failover_is_stock_qemus() {
+        let profile = Profile::nested(NICS, Pair { standby: true, capability: false });
+        let source = profile.arguments(Machine::Source, Role::Boots, "");
+        assert!(!source.iter().any(|a| a.contains("x-migration-capability")), "{source:?}");
     }
 }

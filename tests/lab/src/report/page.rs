@@ -66,7 +66,7 @@ pub(super) fn html(result: &Migration) -> Result<String> {
         ("guest", result.guest.clone()),
         ("lab", result.lab.clone()),
         ("NIC", result.nic.clone()),
-        ("strategy", format!("{:?}", result.strategy).to_lowercase()),
+        ("strategy", result.arrangement().into()),
         ("marking policy", result.marking.clone()),
     ];
     let mut environment = Environment::new();

@@ -37,7 +37,20 @@ struct Plot {
     markers: Vec<Marker>,
     /// Points of the line.
     line: String,
+    /// The strategy whose line that is, if others are drawn beside it.
+    name: &'static str,
+    others: Vec<Other>,
     saturated: Option<Tick>,
+}
+
+/// The line of a migration with another strategy.
+#[derive(Serialize)]
+struct Other {
+    class: &'static str,
+    label: &'static str,
+    line: String,
+    /// Where the sample of the line is in the legend.
+    x: f64,
 }
 
 #[derive(Serialize)]
@@ -69,7 +82,8 @@ struct Marker {
 /// Draws a result.
 pub(super) fn svg(result: &Migration) -> Result<String> {
     let end = result.phases.last().map_or(1.0, |phase| phase.end_ms).max(1.0);
-    let peak = result.samples.iter().map(|(_, rate)| *rate).fold(1.0, f64::max);
+    let all = std::iter::once(result).chain(&result.comparisons);
+    let peak = all.flat_map(|run| &run.samples).map(|(_, rate)| *rate).fold(1.0, f64::max);
     let reference =
         result.saturated.map(|saturated| saturated.before).filter(|rate| *rate < peak * 3.0);
     let (step, top) = scale(peak.max(reference.unwrap_or(0.0)) * 1.05);
@@ -91,7 +105,18 @@ pub(super) fn svg(result: &Migration) -> Result<String> {
             Band { class: class(phase.name), title, x: start, width: end - start, titled }
         })
         .collect();
-    let line = step_line(result, x, y);
+    let line = step_line(result, 0.0, end, x, y);
+    let others = result
+        .comparisons
+        .iter()
+        .enumerate()
+        .map(|(index, other)| Other {
+            class: if index == 0 { "first" } else { "second" },
+            label: other.arrangement(),
+            line: step_line(other, start(result) - start(other), end, x, y),
+            x: LEFT + 8.0 + 150.0 * (index + 1) as f64,
+        })
+        .collect();
     let grid: Vec<Tick> = (0..=(top / step).round() as u32)
         .map(|n| f64::from(n) * step)
         .map(|rate| Tick {
@@ -121,6 +146,8 @@ pub(super) fn svg(result: &Migration) -> Result<String> {
         ticks,
         markers,
         line,
+        name: result.arrangement(),
+        others,
         saturated: reference.map(|rate| Tick {
             at: y(rate),
             label: format!("takes {} Mbit/s when flooded", megabits(rate)),
@@ -138,11 +165,25 @@ fn class(name: PhaseName) -> &'static str {
     }
 }
 
-/// Samples as the points of a line with steps: each holds for its tenth of a second.
-fn step_line(result: &Migration, x: impl Fn(f64) -> f64, y: impl Fn(f64) -> f64) -> String {
+/// When the migration started.
+fn start(result: &Migration) -> f64 {
+    result.phase(PhaseName::Before).map_or(0.0, |phase| phase.end_ms)
+}
+
+/// Samples as the points of a line with steps, moved by `shift`: each holds for its tenth of a second.
+fn step_line(
+    result: &Migration,
+    shift: f64,
+    end: f64,
+    x: impl Fn(f64) -> f64,
+    y: impl Fn(f64) -> f64,
+) -> String {
     let mut points = String::new();
     for (ms, rate) in &result.samples {
-        let ms = *ms as f64;
+        let ms = *ms as f64 + shift;
+        if ms < 0.0 || ms > end {
+            continue;
+        }
         for at in [ms, ms + 100.0] {
             points.push_str(&format!("{:.1},{:.1} ", x(at), y(*rate)));
         }

@@ -34,7 +34,11 @@ fn write_table(out: &mut String, result: &Migration) -> std::fmt::Result {
     }
     writeln!(out)?;
     for (name, value) in headlines(result) {
-        writeln!(out, "{:<19}{value}", format!("{name}:"))?;
+        writeln!(out, "{:<19} {value}", format!("{name}:"))?;
+    }
+    let series = series(result);
+    if !series.is_empty() {
+        writeln!(out, "\nMigrations, to and fro:\n{}", series.join("\n"))?;
     }
     Ok(())
 }
@@ -99,6 +103,9 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
             ),
         ));
     }
+    for other in &result.comparisons {
+        lines.push((other.arrangement(), comparison(result, other)));
+    }
     lines.push(("integrity", integrity(result)));
     lines.push((
         "marking",
@@ -130,6 +137,53 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
             ms(figures.attach_ms)
         ),
     ));
+    lines
+}
+
+/// How another strategy did, and how this one relates to it.
+fn comparison(result: &Migration, other: &Migration) -> String {
+    if other.outcome != Outcome::Completed {
+        return format!("failed: {}", other.error.as_deref().unwrap_or("no reason was given"));
+    }
+    let rate = |run: &Migration| run.phase(PhaseName::Warmup).map_or(0.0, |p| p.rx_bits_per_s);
+    let (ours, theirs) = (rate(result), rate(other));
+    let times = match theirs > 0.0 {
+        true => format!(", {:.1} times as much with {}", ours / theirs, result.arrangement()),
+        false => String::new(),
+    };
+    format!(
+        "{} Mbit/s ({:.1}% of before) in its warm-up{times}; service gap {}",
+        megabits(theirs),
+        100.0 * other.relative(PhaseName::Warmup).unwrap_or(0.0),
+        duration(other.service_gap_ms)
+    )
+}
+
+/// Each migration of a series in a line, and the median of their gaps.
+fn series(result: &Migration) -> Vec<String> {
+    let runs: Vec<&Migration> = std::iter::once(result).chain(&result.series).collect();
+    if runs.len() < 2 {
+        return Vec::new();
+    }
+    let downtime = |run: &Migration| run.migration.downtime_ms.unwrap_or(0) as f64;
+    let mut lines: Vec<String> = runs
+        .iter()
+        .enumerate()
+        .map(|(index, run)| {
+            format!(
+                "{:<6}{:<11}gap {:>8}  downtime {:>8}  stale {}",
+                index + 1,
+                format!("{:?}", run.outcome).to_lowercase(),
+                duration(run.service_gap_ms),
+                duration(downtime(run)),
+                thousands(run.integrity.stale)
+            )
+        })
+        .collect();
+    let mut beyond: Vec<f64> = runs.iter().map(|run| run.service_gap_ms - downtime(run)).collect();
+    beyond.sort_by(f64::total_cmp);
+    let median = beyond[beyond.len() / 2];
+    lines.push(format!("median of what the gap exceeds the downtime by: {}", duration(median)));
     lines
 }
 

@@ -19,6 +19,7 @@ fn result() -> Migration {
         strategy: Strategy::Warm,
         marking: "auto".into(),
         nic: "e1000e".into(),
+        standby: false,
         lab: "nested".into(),
         guest: "godwit".into(),
         outcome: Outcome::Completed,
@@ -82,6 +83,8 @@ fn result() -> Migration {
             warmup_bits_per_s: 1e6,
             service_gap_ms: 5400.0,
         }),
+        comparisons: Vec::new(),
+        series: Vec::new(),
         second: None,
     }
 }

@@ -15,6 +15,8 @@ pub struct Setting {
     pub marking: String,
     /// The NICs' model.
     pub nic: String,
+    /// Whether the NIC had a virtio-net standby.
+    pub standby: bool,
     /// Where the machines ran.
     pub lab: String,
     /// What ran in them.
@@ -53,6 +55,7 @@ pub fn build(record: &Record, meter: &dyn Meter, setting: Setting) -> Migration 
         strategy: record.plan.strategy,
         marking: setting.marking,
         nic: setting.nic,
+        standby: setting.standby,
         lab: setting.lab,
         guest: setting.guest,
         outcome: record.outcome,
@@ -74,7 +77,9 @@ pub fn build(record: &Record, meter: &dyn Meter, setting: Setting) -> Migration 
             pages_written: record.comparison.map(|comparison| comparison.written),
             pages_stale: record.comparison.map(|comparison| comparison.stale),
         },
-        service_gap_ms: meter.longest_gap().map_or(0.0, |gap| milliseconds(gap.length())),
+        service_gap_ms: meter
+            .longest_gap(timeline.begin, timeline.end)
+            .map_or(0.0, |gap| milliseconds(gap.length())),
         saturated: setting.saturated,
         events: events(timeline, ms),
         port: record.port.clone(),
@@ -85,7 +90,9 @@ pub fn build(record: &Record, meter: &dyn Meter, setting: Setting) -> Migration 
             .map(|(at, rate)| (ms(at).round() as u64, rate.round()))
             .collect(),
         baseline: None,
+        comparisons: Vec::new(),
         second: None,
+        series: Vec::new(),
     }
 }
 
@@ -95,7 +102,7 @@ fn cut(record: &Record, meter: &dyn Meter) -> Vec<(PhaseName, Instant, Instant)>
     let over = record.timeline.over.unwrap_or(start);
     let departure = match (record.plan.strategy, record.timeline.resumed) {
         // The NIC is gone from the start: the copying is all the warm-up there is.
-        (Strategy::Cold, Some(resumed)) => {
+        (Strategy::Cold | Strategy::Failover, Some(resumed)) => {
             Some(resumed - Duration::from_millis(record.info.downtime.unwrap_or(0)))
         }
         _ => record.timeline.detached,
@@ -104,7 +111,7 @@ fn cut(record: &Record, meter: &dyn Meter) -> Vec<(PhaseName, Instant, Instant)>
     match departure {
         Some(departure) => {
             let back = record.timeline.attached.unwrap_or(end);
-            let first = meter.longest_gap().map_or(back, |gap| gap.end);
+            let first = meter.longest_gap(begin, end).map_or(back, |gap| gap.end);
             let first = if first < departure { back } else { first }.clamp(departure, end);
             cuts.push((PhaseName::Warmup, start, departure));
             cuts.push((PhaseName::Gap, departure, first));
@@ -198,7 +205,7 @@ mod tests {
             Some(8e6)
         }
 
-        fn longest_gap(&self) -> Option<Gap> {
+        fn longest_gap(&self, _: Instant, _: Instant) -> Option<Gap> {
             self.gap
         }
 
@@ -255,6 +262,7 @@ mod tests {
         Setting {
             marking: "auto".into(),
             nic: "e1000e".into(),
+            standby: false,
             lab: "nested".into(),
             guest: "godwit".into(),
             traffic,

@@ -19,6 +19,9 @@ pub struct Migration {
     pub marking: String,
     /// The NICs' model.
     pub nic: String,
+    /// Whether the NIC had a virtio-net standby.
+    #[serde(default)]
+    pub standby: bool,
     /// Where the machines ran.
     pub lab: String,
     /// What ran in them.
@@ -58,9 +61,15 @@ pub struct Migration {
     /// The same with the cold strategy, to compare with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Baseline>,
+    /// Migrations with the other strategies at the same rate, to compare with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<Migration>,
     /// The migration of the same guest that followed a cancelled one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub second: Option<Box<Migration>>,
+    /// The migrations of the same guest that followed, to and fro.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub series: Vec<Migration>,
 }
 
 /// What was driven at the guest.
@@ -214,6 +223,16 @@ impl Migration {
     pub fn relative(&self, name: PhaseName) -> Option<f64> {
         let before = self.phase(PhaseName::Before)?.rx_bits_per_s;
         (before > 0.0).then_some(self.phase(name)?.rx_bits_per_s / before)
+    }
+
+    /// The strategy, for people.
+    pub fn arrangement(&self) -> &'static str {
+        match (self.strategy, self.standby) {
+            (Strategy::Warm, false) => "warm",
+            (Strategy::Warm, true) => "warm with a standby",
+            (Strategy::Failover, _) => "failover",
+            (Strategy::Cold, _) => "cold",
+        }
     }
 
     /// What another migration is compared with, of this one.

@@ -25,8 +25,8 @@ pub trait Meter {
     /// Bits a second that were sent, where this is known apart from what arrived.
     fn offered(&self, from: Instant, to: Instant) -> Option<f64>;
 
-    /// The longest time without anything new.
-    fn longest_gap(&self) -> Option<Gap>;
+    /// The longest time without anything new that began between two moments.
+    fn longest_gap(&self, from: Instant, to: Instant) -> Option<Gap>;
 
     /// What the DMA layer did between two moments, where the guest reports it.
     fn dma(&self, from: Instant, to: Instant) -> Option<DmaCounts>;
@@ -45,8 +45,9 @@ impl Meter for Trace {
         Some(self.offered(from, to))
     }
 
-    fn longest_gap(&self) -> Option<Gap> {
-        self.longest_gap()
+    fn longest_gap(&self, from: Instant, to: Instant) -> Option<Gap> {
+        // The guest reports one, the longest of all.
+        self.longest_gap().filter(|gap| (from..to).contains(&gap.start))
     }
 
     fn dma(&self, from: Instant, to: Instant) -> Option<DmaCounts> {

@@ -177,7 +177,7 @@ impl Meter for TcpTrace {
     }
 
     /// The longest run of intervals in which nothing was sent.
-    fn longest_gap(&self) -> Option<Gap> {
+    fn longest_gap(&self, from: Instant, to: Instant) -> Option<Gap> {
         let mut longest: Option<Gap> = None;
         let mut start: Option<Instant> = None;
         for pair in self.points.windows(2) {
@@ -186,6 +186,9 @@ impl Meter for TcpTrace {
                 continue;
             }
             let gap = Gap { start: *start.get_or_insert(pair[0].0), end: pair[1].0, lost: 0 };
+            if !(from..to).contains(&gap.start) {
+                continue;
+            }
             if longest.is_none_or(|known| gap.length() > known.length()) {
                 longest = Some(gap);
             }
@@ -225,8 +228,10 @@ mod tests {
         let at = |ms| end - Duration::from_millis(800) + Duration::from_millis(ms);
         assert_eq!(trace.received(at(0), at(200)).bits_per_s.round(), 8e6);
         assert_eq!(trace.received(at(200), at(500)).bits_per_s.round(), 0.0);
-        let gap = trace.longest_gap().unwrap();
+        let gap = trace.longest_gap(at(0), end).unwrap();
         assert_eq!(gap.length().as_millis(), 300);
+        let gap = trace.longest_gap(at(500), end).unwrap();
+        assert_eq!(gap.length().as_millis(), 100);
         assert_eq!(trace.samples(at(0), at(800), Duration::from_millis(100)).len(), 8);
     }
 

@@ -1,7 +1,7 @@
 //! Migrations of a fake guest between fake QEMUs, which say what real ones say.
 
 use super::*;
-use crate::migration::machine::Profile;
+use crate::migration::machine::{Pair, Profile};
 use serde_json::json;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -18,8 +18,10 @@ enum Mishap {
     Fails,
 }
 
-#[derive(Default)]
 struct World {
+    /// Where the guest is.
+    home: Machine,
+    capability: bool,
     /// As `query-migrate` has it.
     status: Option<&'static str>,
     downtime_limit: u64,
@@ -43,30 +45,37 @@ impl World {
             "migrate" if self.mishap == Mishap::Refused => return Err("MARKING is clear"),
             "migrate" => {
                 self.status = Some("active");
-                self.phase = "acknowledged";
-                self.guest_says(Machine::Source, "agent: logging on epoch=2 caught-up=9\n");
+                if self.capability {
+                    self.phase = "acknowledged";
+                    self.guest_says(self.home, "agent: logging on epoch=2 caught-up=9\n");
+                } else {
+                    self.phase = "detached";
+                    self.guest_says(self.home, "nic: detached\n");
+                }
             }
             "migrate-set-parameters" => {
                 self.downtime_limit = arguments["downtime-limit"].as_u64().unwrap();
             }
             "device_del" => {
-                self.guest_says(Machine::Source, "nic: detached\n");
-                self.event(Machine::Source, "DEVICE_DELETED", json!({ "path": "/x" }));
+                self.guest_says(self.home, "nic: detached\n");
+                self.event(self.home, "DEVICE_DELETED", json!({ "path": "/x" }));
                 self.event(
-                    Machine::Source,
+                    self.home,
                     "DEVICE_DELETED",
-                    json!({ "device": "nic0", "path": "/nic0" }),
+                    json!({ "device": crate::migration::NIC, "path": "/nic0" }),
                 );
             }
             "migrate_cancel" => {
                 self.status = Some("cancelled");
-                self.guest_says(Machine::Source, "agent: logging off epoch=3\n");
+                self.guest_says(self.home, "agent: logging off epoch=3\n");
                 if self.phase == "detached" {
-                    self.guest_says(Machine::Source, "nic: attached e1000e\n");
+                    self.guest_says(self.home, "nic: attached e1000e\n");
                 }
-                self.check(Machine::Source);
+                self.check(self.home);
             }
             "query-migrate" => return Ok(self.progress()),
+            "qom-list" if !self.capability => return Ok(json!([{ "name": "type" }])),
+            "qom-get" if !self.capability => return Err("no such property"),
             "qom-list" => return Ok(json!([{ "name": "type" }, { "name": "migration-phase" }])),
             "qom-get" => return Ok(self.phase.into()),
             _ => {}
@@ -78,7 +87,7 @@ impl World {
         if self.status == Some("active") {
             if self.mishap == Mishap::Fails {
                 self.status = Some("failed");
-                self.check(Machine::Source);
+                self.check(self.home);
             } else if self.downtime_limit > HELD {
                 self.advance();
             }
@@ -95,16 +104,14 @@ impl World {
             "acknowledged" => self.phase = "detaching",
             "detaching" => {
                 self.phase = "detached";
-                self.guest_says(Machine::Source, "nic: detached\n");
+                self.guest_says(self.home, "nic: detached\n");
             }
             "detached" => {
                 self.status = Some("completed");
-                self.event(Machine::Destination, "RESUME", json!({}));
-                self.guest_says(
-                    Machine::Destination,
-                    "agent: moved epoch=3\nnic: attached e1000e\n",
-                );
-                self.check(Machine::Destination);
+                let there = self.home.other();
+                self.event(there, "RESUME", json!({}));
+                self.guest_says(there, "agent: moved epoch=3\nnic: attached e1000e\n");
+                self.check(there);
             }
             _ => {}
         }
@@ -145,8 +152,19 @@ struct FakeLab {
 }
 
 impl FakeLab {
-    fn new(mishap: Mishap) -> Self {
-        let mut world = World { mishap, phase: "idle", ..World::default() };
+    fn new(pair: Pair, mishap: Mishap) -> Self {
+        let mut world = World {
+            home: Machine::Source,
+            capability: pair.capability,
+            status: None,
+            downtime_limit: 0,
+            phase: "idle",
+            commands: Vec::new(),
+            stopped: Vec::new(),
+            mishap,
+            consoles: [None, None],
+            monitors: [None, None],
+        };
         let ends = [0, 1].map(|machine| {
             let (console, guest) = UnixStream::pair().unwrap();
             let (ours, qemu) = UnixStream::pair().unwrap();
@@ -161,7 +179,7 @@ impl FakeLab {
             let world = world.clone();
             std::thread::spawn(move || monitor(world, stream));
         }
-        Self { world, profile: Profile::nested(["0000:01:00.0", "0000:02:00.0"]), ends }
+        Self { world, profile: Profile::nested(["0000:01:00.0", "0000:02:00.0"], pair), ends }
     }
 }
 
@@ -170,15 +188,19 @@ impl Lab for FakeLab {
         &self.profile
     }
 
-    fn start(&mut self, machine: Machine, _: &[String]) -> Result<()> {
+    fn start(&mut self, machine: Machine, arguments: &[String]) -> Result<()> {
         let mut world = self.world.lock().unwrap();
         let greeting = b"{\"QMP\": {}}\n";
         world.monitors[machine as usize].as_mut().unwrap().write_all(greeting)?;
-        if machine == Machine::Source {
-            world.guest_says(
-                machine,
-                "godwit: ready ip=10.0.2.15/24 nic=e1000e mac=52:54:00:67:6f:01\n",
-            );
+        if arguments.contains(&"-incoming".into()) {
+            world.home = machine.other();
+        } else {
+            world.home = machine;
+            let ready = "godwit: ready ip=10.0.2.15/24 nic=e1000e mac=52:54:00:67:6f:01\n";
+            world.guest_says(machine, ready);
+            if self.profile.pair.standby {
+                world.guest_says(machine, "nic: attached e1000e\n");
+            }
         }
         Ok(())
     }
@@ -219,8 +241,12 @@ fn plan(strategy: Strategy, cancel_at: Option<CancelAt>) -> Plan {
 }
 
 fn migrate(mishap: Mishap, plans: &[Plan]) -> (Vec<Record>, Arc<Mutex<World>>) {
+    migrate_pair(Pair { standby: false, capability: true }, mishap, plans)
+}
+
+fn migrate_pair(pair: Pair, mishap: Mishap, plans: &[Plan]) -> (Vec<Record>, Arc<Mutex<World>>) {
     let logs = tempfile::tempdir().unwrap();
-    let mut lab = FakeLab::new(mishap);
+    let mut lab = FakeLab::new(pair, mishap);
     let world = lab.world.clone();
     let mut say = |_: &str| {};
     let mut session = Session::boot(&mut lab, "", logs.path(), &mut say).unwrap();
@@ -288,11 +314,23 @@ fn what_qemu_refuses_or_fails_is_a_result() {
 }
 
 #[test]
-fn failover_is_refused_in_plain_words() {
-    let logs = tempfile::tempdir().unwrap();
-    let mut lab = FakeLab::new(Mishap::None);
-    let mut say = |_: &str| {};
-    let mut session = Session::boot(&mut lab, "", logs.path(), &mut say).unwrap();
-    let error = session.migrate(&plan(Strategy::Failover, None), &Flows).unwrap_err().to_string();
-    assert!(error.contains("not available yet"), "{error}");
+fn failover_has_its_warm_up_without_the_nic() {
+    let plan = plan(Strategy::Failover, None);
+    let pair = Pair { standby: true, capability: false };
+    let (records, _) = migrate_pair(pair, Mishap::None, std::slice::from_ref(&plan));
+    let timeline = records[0].timeline;
+    assert_eq!(records[0].outcome, Outcome::Completed);
+    assert!(timeline.detached.unwrap() - timeline.start < plan.warmup);
+    assert!(timeline.resumed.unwrap() - timeline.start >= plan.warmup);
+    assert_eq!(records[0].check, None);
+    assert!(records[0].port.is_empty());
+}
+
+#[test]
+fn a_guest_goes_to_and_fro() {
+    let plans = vec![plan(Strategy::Warm, None); 3];
+    let (records, world) = migrate(Mishap::None, &plans);
+    assert!(records.iter().all(|record| record.outcome == Outcome::Completed));
+    let stopped = [Machine::Source, Machine::Destination, Machine::Source];
+    assert_eq!(world.lock().unwrap().stopped, stopped);
 }
