@@ -59,7 +59,7 @@ fn domain(options: &LibvirtXml, mac: &str, kernel: &Path, qemu: &Qemu) -> Result
     let mut environment = Environment::new();
     // The name's end has minijinja escape what it puts in.
     environment.add_template("domain.xml", include_str!("domain.xml"))?;
-    Ok(environment.get_template("domain.xml")?.render(minijinja::value::Serde(Domain {
+    let xml = environment.get_template("domain.xml")?.render(minijinja::value::Serde(Domain {
         name: &options.name,
         memory_mib: options.mem,
         kernel,
@@ -73,7 +73,9 @@ fn domain(options: &LibvirtXml, mac: &str, kernel: &Path, qemu: &Qemu) -> Result
         port: PORT,
         nic: NIC,
         standby: STANDBY,
-    }))?)
+    }))?;
+    // minijinja escapes slashes too, which XML has no need of and a person reads paths by.
+    Ok(xml.replace("&#x2f;", "/"))
 }
 
 /// The address of a NIC that this machine still has a driver on. A pair has one address.
