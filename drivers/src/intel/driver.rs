@@ -293,6 +293,10 @@ impl<H: Hardware> Nic for Driver<H> {
             self.vector.interrupt.unmask();
             self.armed = true;
         }
+        // A link that comes up unnoticed would be down for ever: whoever waits for it asks now and then.
+        if !self.link.up {
+            self.link = self.hardware.link();
+        }
         let has_room_again = self.blocked && rings.transmit.is_ready();
         if rings.receive.iter().any(ReceiveRing::is_pending) || has_room_again {
             self.disarm();

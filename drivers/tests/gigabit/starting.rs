@@ -66,3 +66,14 @@ fn the_link_follows_its_interrupt() {
     assert!(rig.nic.link().up);
     assert_eq!(rig.nic.statistics().interrupts, 2);
 }
+
+#[test]
+fn a_link_that_came_without_an_interrupt_is_found() {
+    let mut rig = Rig::new();
+    rig.model.set_link(false);
+    assert!(rig.nic.arm());
+    assert!(!rig.nic.link().up);
+    rig.model.set_link_silently(true);
+    assert!(rig.nic.arm());
+    assert!(rig.nic.link().up);
+}

@@ -171,9 +171,13 @@ impl Model {
     }
 
     pub(crate) fn set_link(&self, up: bool) {
-        let mut state = self.lock();
-        state.link = up;
-        state.raise_other(LSC);
+        self.set_link_silently(up);
+        self.lock().raise_other(LSC);
+    }
+
+    /// The interrupt gets lost.
+    pub(crate) fn set_link_silently(&self, up: bool) {
+        self.lock().link = up;
     }
 
     /// How often the PHY was told to negotiate.

@@ -149,9 +149,13 @@ impl Model {
     }
 
     pub(crate) fn set_link(&self, up: bool) {
-        let mut state = self.state.lock().unwrap();
-        state.link = up;
-        state.raise(LSC | OTHER);
+        self.set_link_silently(up);
+        self.state.lock().unwrap().raise(LSC | OTHER);
+    }
+
+    /// The interrupt gets lost.
+    pub(crate) fn set_link_silently(&self, up: bool) {
+        self.state.lock().unwrap().link = up;
     }
 
     /// Frames that left, oldest first.

@@ -17,6 +17,8 @@ const RECEIVE_BUDGET: usize = 64;
 const SEND_BUDGET: usize = 64;
 /// How often timers are looked at while nothing can be sent: sockets then claim to have work at any time.
 const STALLED: Duration = Duration::from_millis(100);
+/// How often a NIC without a link is asked for it, should the interrupt that tells of it get lost.
+const LINK: Duration = Duration::from_millis(100);
 /// What the loop does after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -144,9 +146,11 @@ impl Inner {
             Some(at) => Some(at.max(now + STALLED)),
             None => None,
         };
+        let waits_for_link = !self.link.up && self.device.nic.is_some();
         Next::Sleep(
             [
                 sockets,
+                waits_for_link.then(|| now + LINK),
                 self.announce.at,
                 self.address.poll_at(),
                 self.ipv6.poll_at(),
