@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use lab::{parts::Accelerator, process::Guard};
+use lab::{local::Model, parts::Accelerator, process::Guard};
 
 use crate::{
     build,
@@ -34,7 +34,7 @@ pub(crate) const READY: &str = "godwit: ready";
 pub(crate) struct Guest {
     machine: Guard,
     console: PathBuf,
-    _nic: Option<machine::Nic>,
+    nic: Option<machine::Nic>,
 }
 
 impl Guest {
@@ -70,7 +70,7 @@ impl Guest {
         command.args(&line[1..]).args(&nic.options);
         command.args(["-serial", &format!("file:{}", console.display())]);
         let guest = Self::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()), console)?;
-        Ok(Self { _nic: Some(nic), ..guest })
+        Ok(Self { nic: Some(nic), ..guest })
     }
 
     /// Starts `command`, from [`Guard::command`], which runs one and writes its console to a file.
@@ -78,7 +78,12 @@ impl Guest {
         // What an earlier guest said must not pass for what this one says.
         fs::write(console, "").with_context(|| console.display().to_string())?;
         let machine = Guard::spawn(command).context("cannot start the guest's machine")?;
-        Ok(Self { machine, console: console.into(), _nic: None })
+        Ok(Self { machine, console: console.into(), nic: None })
+    }
+
+    /// The process that is its NIC, if it is one of its own.
+    pub(crate) fn nic_model(&self) -> Option<&Model> {
+        self.nic.as_ref().and_then(machine::Nic::model)
     }
 
     /// What the console has said so far.

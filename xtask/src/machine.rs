@@ -82,10 +82,15 @@ pub(crate) struct Nic {
     /// As QEMU's options.
     pub(crate) options: Vec<String>,
     /// What has to run as long as the machine does.
-    _processes: Option<(Model, Guard, TempDir)>,
+    processes: Option<(Model, Guard, TempDir)>,
 }
 
 impl Nic {
+    /// The process that is the device, if it is one of its own.
+    pub(crate) fn model(&self) -> Option<&Model> {
+        self.processes.as_ref().map(|(model, ..)| model)
+    }
+
     /// Gets it ready for a machine of so much memory. Whether the guest can drive it, the guest says.
     pub(crate) fn new(
         nic: &RunNic,
@@ -98,7 +103,7 @@ impl Nic {
             check_vfio(bdf)?;
             let function = format!("vfio-pci,host={bdf},bus=rp0");
             let options = ["-device", PORT, "-device", &function].map(str::to_owned).into();
-            return Ok(Self { options, _processes: None });
+            return Ok(Self { options, processes: None });
         }
         Self::emulated(nic, &backend(net, forwards)?, memory_mib)
     }
@@ -132,7 +137,7 @@ impl Nic {
             options.extend(["-device".into(), device]);
             options.extend(["-netdev".into(), netdev.into()]);
         }
-        Ok(Self { options, _processes: processes })
+        Ok(Self { options, processes })
     }
 }
 

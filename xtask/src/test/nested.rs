@@ -34,6 +34,11 @@ pub(super) fn add(suite: &mut Suite, host: &cli::Host) {
             fresh(&migration)
         });
     }
+    suite.test("migrate --nic igb", |log| {
+        let migration = migrate(log, host, &["--nic", "igb"])?;
+        completed(&migration)?;
+        fresh(&migration)
+    });
     suite.test("migrate --marking never loses writes", |log| {
         let migration = migrate(log, host, &["--marking", "never"])?;
         completed(&migration)?;

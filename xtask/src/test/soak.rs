@@ -24,7 +24,8 @@ use crate::{
     machine,
 };
 
-const NICS: [RunNic; 3] = [RunNic::E1000, RunNic::E1000e, RunNic::Igb];
+const NICS: [RunNic; 5] =
+    [RunNic::E1000, RunNic::E1000e, RunNic::Igb, RunNic::Ixgbe, RunNic::Virtio];
 const FLAPS: usize = 100;
 /// A reset comes after each so many flaps: 20 in all.
 const FLAPS_PER_RESET: usize = 5;
@@ -97,7 +98,10 @@ fn flap_and_reset(guest: &mut Guest, qmp: &mut Qmp, iperf3: u16, http: u16) -> R
     .context("cannot start iperf3")?;
     for flap in 1..=FLAPS {
         for up in [false, true] {
-            qmp.execute(&SetLink { name: machine::NETDEV.into(), up })?;
+            match guest.nic_model() {
+                Some(model) => model.set_link(up)?,
+                None => qmp.execute(&SetLink { name: machine::NETDEV.into(), up }).map(drop)?,
+            }
             let word = if up { "nic: link up" } else { "nic: link down" };
             let deadline = Instant::now() + PATIENCE;
             while guest.console().matches(word).count() < flap + usize::from(up) {

@@ -70,4 +70,13 @@ impl Model {
         let page = PAGE as u64;
         Ok(record.into_iter().flat_map(move |run| run.iova / page..run.iova / page + run.pages))
     }
+
+    /// Plugs or pulls its cable.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn set_link(&self, up: bool) -> Result<()> {
+        let command = Command::Cable { plugged: up };
+        Client::connect(&self.control)?.send(&command).map(drop)
+    }
 }
