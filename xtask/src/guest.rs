@@ -22,6 +22,8 @@ use crate::{
 
 /// For a guest in software on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// For a server in a guest to open its port again.
+const REOPENING: Duration = Duration::from_secs(10);
 const MEMORY_MIB: u32 = 128;
 /// Where the guest serves iperf3.
 pub(crate) const IPERF3_PORT: u16 = 5201;
@@ -145,6 +147,25 @@ pub(crate) fn iperf3(port: u16, arguments: &[&str]) -> Result<f64> {
         .find(|sum| sum["bytes"].as_u64().is_some_and(|bytes| bytes > 0))
         .with_context(|| format!("iperf3 transferred nothing: {}", result["end"]))?;
     sum["bits_per_second"].as_f64().context("no rate in iperf3's result")
+}
+
+/// The same soon after another run: iperf3's own server closes its port between two of them, and opens it again.
+pub(crate) fn iperf3_after_another(port: u16, arguments: &[&str]) -> Result<f64> {
+    let deadline = Instant::now() + REOPENING;
+    loop {
+        match iperf3(port, arguments) {
+            Err(error) if is_closed(&error) && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(200));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Behind a forwarded port a closed one resets the connection.
+fn is_closed(error: &anyhow::Error) -> bool {
+    let text = format!("{error:#}");
+    text.contains("reset by peer") || text.contains("Connection refused")
 }
 
 /// A port nobody has, TCP and UDP.

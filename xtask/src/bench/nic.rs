@@ -1,6 +1,6 @@
 //! `bench nic`: Godwit and Linux take turns on the same model of a NIC, in software emulation, with the same client.
 
-use std::{fmt::Write, path::Path, thread, time::Duration};
+use std::{fmt::Write, path::Path};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -20,9 +20,6 @@ use crate::{
 const NICS: [RunNic; 4] = [RunNic::E1000, RunNic::E1000e, RunNic::Igb, RunNic::Virtio];
 /// Seconds of each TCP run, of which the first does not count.
 const TCP: [&str; 4] = ["--time", "4", "--omit", "1"];
-
-/// iperf3's own server closes its port between two tests and opens it again.
-const REOPENING: Duration = Duration::from_millis(1500);
 
 /// What is measured.
 #[derive(Debug, Clone, Copy)]
@@ -86,8 +83,7 @@ fn sample(systems: &Systems, system: System, nic: &RunNic) -> Result<Sample> {
     let forward = Forward { host: port, guest: guest::IPERF3_PORT };
     let (running, boot) = systems.boot(system, nic, &Backend::User(forward))?;
     let receive = guest::iperf3(port, &TCP)?;
-    thread::sleep(REOPENING);
-    let send = guest::iperf3(port, &[&TCP[..], &["--reverse"]].concat())?;
+    let send = guest::iperf3_after_another(port, &[&TCP[..], &["--reverse"]].concat())?;
     drop(running);
 
     let directory = tempfile::Builder::new().prefix("godwit-bench-").tempdir()?;

@@ -32,7 +32,7 @@ fn ixgbe(log: &Path, host: &cli::Host) -> Result<String> {
     let ready = guest.wait_for(linux_guest::READY)?;
     ensure!(ready.ends_with(&format!("ip={ADDRESS} nic=ixgbe")), "{ready}");
     let to = guest::iperf3(forward.host, &["--time", "3"])?;
-    let from = guest::iperf3(forward.host, &["--time", "3", "--reverse"])?;
+    let from = guest::iperf3_after_another(forward.host, &["--time", "3", "--reverse"])?;
     // The driver's own complaints.
     let console = guest.console();
     for complaint in ["NETDEV WATCHDOG", "Detected Tx Unit Hang", "Reset adapter", "firmware error"]
