@@ -90,18 +90,29 @@ pub(super) fn parse(frame: &Frame, me: Station) -> Option<Received> {
 }
 
 fn arp_reply(me: Station, request: &ArpEthIpv4Packet) -> Frame {
-    let reply = ArpEthIpv4Packet {
-        operation: ArpOperation::REPLY,
+    let target = Station { mac: request.sender_mac, ip: request.sender_ipv4.into() };
+    arp(ArpOperation::REPLY, me, target)
+}
+
+/// Asks `peer` for the Ethernet address that is known already. A peer that is asked learns who asks (RFC 826), and need not
+/// ask back while it is flooded, when the answer would most likely be lost.
+pub(super) fn introduction(me: Station, peer: Station) -> Frame {
+    arp(ArpOperation::REQUEST, me, peer)
+}
+
+fn arp(operation: ArpOperation, me: Station, target: Station) -> Frame {
+    let packet = ArpEthIpv4Packet {
+        operation,
         sender_mac: me.mac,
         sender_ipv4: me.ip.octets(),
-        target_mac: request.sender_mac,
-        target_ipv4: request.sender_ipv4,
+        target_mac: target.mac,
+        target_ipv4: target.ip.octets(),
     };
     Frame::build(60, |wire| {
-        wire.extend(request.sender_mac);
+        wire.extend(target.mac);
         wire.extend(me.mac);
         wire.extend(EtherType::ARP.0.to_be_bytes());
-        wire.extend(reply.to_bytes());
+        wire.extend(packet.to_bytes());
         wire.resize(PREFIX + 60, 0);
     })
 }
@@ -185,5 +196,12 @@ pub(super) mod tests {
         let elsewhere = Station { ip: Ipv4Addr::new(10, 0, 2, 2), ..ME };
         assert!(parse(&report_frame(GUEST, elsewhere, report), ME).is_none());
         assert!(parse(&Frame::build(9, |wire| wire.extend([0; 9])), ME).is_none());
+    }
+
+    #[test]
+    fn who_is_introduced_to_can_answer() {
+        let frame = introduction(ME, GUEST);
+        let Some(Received::ArpRequest(reply)) = parse(&frame, GUEST) else { panic!("no request") };
+        assert_eq!(reply.ethernet()[..12], [ME.mac, GUEST.mac].concat());
     }
 }

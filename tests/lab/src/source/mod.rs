@@ -80,9 +80,8 @@ impl UdpSource {
         let sender = Arc::new(sender);
         let listening = (sender.clone(), shared.clone());
         let sending = shared.clone();
-        let template = Template::new(config.from, config.to, config.ip_length);
         let threads = vec![
-            spawn("traffic-send", move || send(&sending, &sender, &template))?,
+            spawn("traffic-send", move || send(&sending, &sender, &config))?,
             spawn("traffic-receive", move || {
                 listen(&listening.1, &listening.0, &receiver, config.from)
             })?,
@@ -142,7 +141,8 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
         .with_context(|| format!("cannot start the thread {name}"))
 }
 
-fn send(shared: &Shared, sender: &Sender, template: &Template) {
+fn send(shared: &Shared, sender: &Sender, config: &Config) {
+    let template = Template::new(config.from, config.to, config.ip_length);
     let epoch = Instant::now();
     let mut current = (0, Rate::Idle);
     let mut bucket = Bucket::new(0, epoch);
@@ -152,6 +152,7 @@ fn send(shared: &Shared, sender: &Sender, template: &Template) {
         {
             let mut state = shared.state.lock().unwrap();
             if current != (state.stream, state.rate) {
+                let begins = current.0 != state.stream;
                 current = (state.stream, state.rate);
                 let paced = if let Rate::Paced(bits_per_s) = state.rate { bits_per_s } else { 0 };
                 bucket = Bucket::new(paced, now);
@@ -160,6 +161,9 @@ fn send(shared: &Shared, sender: &Sender, template: &Template) {
                 state.trace.ip_length = template.ip_length();
                 if current.1 != Rate::Saturating {
                     frames.clear();
+                }
+                if begins {
+                    frames.push_back(frames::introduction(config.from, config.to));
                 }
             }
             let due = match current.1 {
