@@ -19,6 +19,7 @@ const SEND_BUDGET: usize = 64;
 const STALLED: Duration = Duration::from_millis(100);
 /// How often a NIC without a link is asked for it, should the interrupt that tells of it get lost.
 const LINK: Duration = Duration::from_millis(100);
+
 /// What the loop does after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
