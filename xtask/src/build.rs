@@ -4,6 +4,7 @@ use std::{
     env,
     path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
 };
 
 use anyhow::{Context, Result, bail};
@@ -41,13 +42,17 @@ pub(crate) fn lab_init() -> Result<PathBuf> {
     program("lab-init", "lab-init", STATIC, "Building the lab's init")
 }
 
-/// Builds the model of the 82599, for this machine.
+/// Builds the model of the 82599, for this machine; once, for it is started many times.
 pub(crate) fn ixgbe_model() -> Result<PathBuf> {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(path) = BUILT.get() {
+        return Ok(path.clone());
+    }
     let step = Step::new("Building the model of the 82599");
     let arguments = ["build", "--release", "--quiet", "--package", IXGBE_MODEL];
     command::run(cargo().args(arguments).current_dir(paths::checkout()))?;
     step.finish("done");
-    Ok(paths::target().join("release").join(IXGBE_MODEL))
+    Ok(BUILT.get_or_init(|| paths::target().join("release").join(IXGBE_MODEL)).clone())
 }
 
 /// Builds PID 1 of Linux as a guest, statically linked.

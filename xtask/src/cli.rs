@@ -190,7 +190,7 @@ pub(crate) struct Bench {
     /// Which benchmarks [default: all]
     #[arg(value_enum, value_name = "NAME")]
     pub(crate) names: Vec<BenchName>,
-    /// `nic`: only these NICs, separated by commas [default: all that QEMU emulates]
+    /// `nic`: only these NICs, separated by commas [default: e1000,e1000e,igb,ixgbe]
     #[arg(long, value_name = "NIC", value_delimiter = ',')]
     pub(crate) nic: Vec<RunNic>,
     /// How often each is measured

@@ -88,6 +88,11 @@ impl Guest {
         self.nic.as_ref().and_then(machine::Nic::model)
     }
 
+    /// Whether the machine still runs: a guest that crashes ends it.
+    pub(crate) fn is_running(&mut self) -> Result<bool> {
+        Ok(self.machine.try_wait()?.is_none())
+    }
+
     /// What the console has said so far.
     pub(crate) fn console(&self) -> String {
         let bytes = fs::read(&self.console).unwrap_or_default();

@@ -82,7 +82,7 @@ pub(crate) struct Nic {
     /// As QEMU's options.
     pub(crate) options: Vec<String>,
     /// What has to run as long as the machine does.
-    processes: Option<(Model, Guard, TempDir)>,
+    processes: Option<(Model, Option<Guard>, TempDir)>,
 }
 
 impl Nic {
@@ -105,11 +105,11 @@ impl Nic {
             let options = ["-device", PORT, "-device", &function].map(str::to_owned).into();
             return Ok(Self { options, processes: None });
         }
-        Self::emulated(nic, &backend(net, forwards)?, memory_mib)
+        Self::emulated(nic, &Wire::Netdev(backend(net, forwards)?), memory_mib)
     }
 
-    /// One that is emulated, on a netdev whose id is [`NETDEV`].
-    pub(crate) fn emulated(nic: &RunNic, netdev: &str, memory_mib: u32) -> Result<Self> {
+    /// One that is emulated.
+    pub(crate) fn emulated(nic: &RunNic, wire: &Wire<'_>, memory_mib: u32) -> Result<Self> {
         let device = model(nic).with_context(|| format!("{nic} is not emulated"))?;
         // A conventional PCI function has no place behind a root port.
         let (port, bus) = match nic {
@@ -121,7 +121,7 @@ impl Nic {
         if *nic == RunNic::Ixgbe {
             let sockets = tempfile::Builder::new().prefix("godwit-run-").tempdir()?;
             let vfio = sockets.path().join("vfio");
-            let (model, cable) = start_ixgbe(&vfio, netdev)?;
+            let (model, cable) = start_ixgbe(&vfio, wire)?;
             processes = Some((model, cable, sockets));
             let device = json!({
                 "driver": device, "bus": bus, "socket": { "type": "unix", "path": vfio }
@@ -133,21 +133,39 @@ impl Nic {
             options.extend(["-machine", "memory-backend=ram"].map(str::to_owned));
         } else {
             // No boot ROM: the guest needs none, and not every QEMU has it.
-            let device = format!("{device},bus={bus},netdev={NETDEV},romfile=");
+            let device = format!("{device},bus={bus},netdev={NETDEV},mac={MAC},romfile=");
             options.extend(["-device".into(), device]);
-            options.extend(["-netdev".into(), netdev.into()]);
+            let netdev = match wire {
+                Wire::Netdev(netdev) => netdev.clone(),
+                Wire::Socket(socket) => stream(NETDEV, socket, Listens::Peer),
+            };
+            options.extend(["-netdev".into(), netdev]);
         }
         Ok(Self { options, processes })
     }
 }
 
-/// Starts an 82599 that QEMU finds at `vfio`, and the QEMU that has the other end of its wire, with this netdev.
-fn start_ixgbe(vfio: &Path, netdev: &str) -> Result<(Model, Guard)> {
+/// What an emulated NIC is connected to.
+pub(crate) enum Wire<'a> {
+    /// A netdev of QEMU's whose id is [`NETDEV`].
+    Netdev(String),
+    /// Whoever listens on a unix socket, in the framing of QEMU's stream netdev.
+    Socket(&'a Path),
+}
+
+/// Starts an 82599 that QEMU finds at `vfio`, and a QEMU for the netdev if its wire leads to one.
+fn start_ixgbe(vfio: &Path, wire: &Wire<'_>) -> Result<(Model, Option<Guard>)> {
     let program = build::ixgbe_model()?;
-    let qemu = qemu_with(&RunNic::Ixgbe)?;
-    let wire = vfio.with_extension("wire");
-    let cable = cable(&qemu, [NETDEV, "wire"], [netdev, &stream("wire", &wire, Listens::Qemu)])?;
-    let model = Model::start(&program, vfio, &wire, MAC, &vfio.with_extension("log"))?;
+    let (socket, cable) = match wire {
+        Wire::Socket(socket) => (socket.to_path_buf(), None),
+        Wire::Netdev(netdev) => {
+            let qemu = qemu_with(&RunNic::Ixgbe)?;
+            let socket = vfio.with_extension("wire");
+            let end = stream("wire", &socket, Listens::Qemu);
+            (socket, Some(cable(&qemu, [NETDEV, "wire"], [netdev, &end])?))
+        }
+    };
+    let model = Model::start(&program, vfio, &socket, MAC, &vfio.with_extension("log"))?;
     Ok((model, cable))
 }
 

@@ -27,12 +27,12 @@ use crate::{
 };
 
 /// The guest in the lab.
-const GUEST: Station = Station {
+pub(crate) const GUEST: Station = Station {
     mac: [0x52, 0x54, 0x00, 0x67, 0x6f, 0x01],
     ip: std::net::Ipv4Addr::new(10, 0, 2, 15),
 };
 /// The traffic source: a locally administered address.
-const SOURCE: Station = Station {
+pub(crate) const SOURCE: Station = Station {
     mac: [0x02, 0x67, 0x6f, 0x00, 0x00, 0x64],
     ip: std::net::Ipv4Addr::new(10, 0, 2, 100),
 };

@@ -3,6 +3,7 @@
 
 mod dma;
 mod nic;
+mod rounds;
 mod systems;
 mod udp;
 
@@ -31,31 +32,7 @@ pub(crate) fn main(options: &Bench) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The middle one, or the mean of the two in the middle; 0 of none.
-fn median(values: impl IntoIterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
-    let (a, b) = (values.len().saturating_sub(1) / 2, values.len() / 2);
-    match (values.get(a), values.get(b)) {
-        (Some(a), Some(b)) => (a + b) / 2.0,
-        _ => 0.0,
-    }
-}
-
 /// A figure with three digits that count, for people and for JSON.
 fn rounded(value: f64) -> Value {
     json!((value * 1000.0).round() / 1000.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn medians() {
-        assert_eq!(median([]), 0.0);
-        assert_eq!(median([3.0]), 3.0);
-        assert_eq!(median([9.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median([4.0, 1.0, 9.0, 2.0]), 3.0);
-    }
 }

@@ -10,14 +10,15 @@ use lab::parts::{Accelerator, Qemu};
 
 use crate::{
     build,
-    cli::{self, Forward, Net, RunNic},
+    cli::{self, RunNic},
     guest::{self, Guest},
     linux_guest::{self, LinuxGuest},
-    machine, qemu,
+    machine::{self, Wire},
+    qemu,
 };
 
 /// The guest's address, which slirp forwards to.
-pub(super) const ADDRESS: &str = "10.0.2.15";
+const ADDRESS: &str = "10.0.2.15";
 const GATEWAY: &str = "10.0.2.2";
 const MEMORY_MIB: u32 = 128;
 
@@ -71,7 +72,7 @@ impl Systems {
         &self,
         system: System,
         nic: &RunNic,
-        net: &Backend<'_>,
+        wire: &Wire<'_>,
     ) -> Result<(Guest, Duration)> {
         let address = format!("{ADDRESS}/24");
         let qemu = &self.qemu;
@@ -87,7 +88,7 @@ impl Systems {
                 (line, linux_guest::MEMORY_MIB, linux_guest::READY)
             }
         };
-        let nic_options = machine::Nic::emulated(nic, &net.option()?, memory)?;
+        let nic_options = machine::Nic::emulated(nic, wire, memory)?;
         let log = self.logs.join(format!("{nic}-{}.log", system.name()));
         let started = Instant::now();
         let mut guest = Guest::start(line, nic_options, &log)?;
@@ -96,26 +97,5 @@ impl Systems {
             bail!("{}: {said}", log.display());
         }
         Ok((guest, started.elapsed()))
-    }
-}
-
-/// What the NIC is connected to.
-pub(super) enum Backend<'a> {
-    /// QEMU's user-mode network, with a port forwarded.
-    User(Forward),
-    /// A port of a segment.
-    Segment(&'a Path),
-}
-
-impl Backend<'_> {
-    fn option(&self) -> Result<String> {
-        match self {
-            Self::User(forward) => machine::backend(&Net::User, &[*forward]),
-            Self::Segment(path) => Ok(format!(
-                "stream,id={},server=off,addr.type=unix,addr.path={}",
-                machine::NETDEV,
-                path.display()
-            )),
-        }
     }
 }
