@@ -72,6 +72,8 @@ const RECORDER: &str = "4M";
 
 /// The console of the lab's host, in the logs.
 const HOST_LOG: &str = "host.log";
+/// What its processors were doing, if it stopped to answer.
+const HOST_STATE: &str = "host.state";
 /// How often the lab is started over when its host crashes.
 const RESTARTS: u32 = 2;
 /// The guest's iperf3 server.
@@ -136,15 +138,21 @@ pub(crate) fn run(script: &Script, parts: &LabParts) -> Result<Migration> {
                 return Ok(result);
             }
             Err(error) => {
-                let silent = error.downcast_ref::<HostSilent>().map(ToString::to_string);
-                let Some(panic) = host_panic(&script.logs).or(silent) else { return Err(error) };
+                let lost = error.downcast_ref::<HostLost>().map(ToString::to_string);
+                let Some(why) = lost.or_else(|| host_panic(&script.logs)) else {
+                    return Err(error);
+                };
                 if restarts == RESTARTS {
-                    return Err(error.context(format!("the lab's host crashed: {panic}")));
+                    return Err(error.context(format!("the lab's host crashed: {why}")));
                 }
                 restarts += 1;
                 let kept = script.logs.join(format!("host-crash-{restarts}.log"));
                 fs::rename(script.logs.join(HOST_LOG), &kept)?;
-                eprintln!("The lab's host crashed ({panic}, {}): starting over.", kept.display());
+                let state = script.logs.join(HOST_STATE);
+                if state.exists() {
+                    fs::rename(state, kept.with_extension("state"))?;
+                }
+                eprintln!("The lab's host crashed ({why}, {}): starting over.", kept.display());
             }
         }
     }
@@ -158,14 +166,26 @@ fn host_panic(logs: &Path) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
-/// The lab's host does not answer any more, so what failed in it says nothing.
+/// The lab's host does not answer any more, so what failed in it says nothing. With what it said last, if anything.
 #[derive(Debug)]
-struct HostSilent;
+struct HostLost(Option<String>);
 
-impl std::fmt::Display for HostSilent {
+impl std::fmt::Display for HostLost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("it does not answer any more")
+        f.write_str(self.0.as_deref().unwrap_or("it does not answer any more"))
     }
+}
+
+/// Keeps what there is to know about a host that does not answer, which is gone soon: why it stopped is still unknown.
+fn lost(lab: &mut dyn Lab, logs: &Path) -> HostLost {
+    let panic = host_panic(logs);
+    if panic.is_none()
+        && let Some(words) = lab.last_words()
+        && let Err(error) = fs::write(logs.join(HOST_STATE), words)
+    {
+        eprintln!("The state of the lab's host cannot be kept: {error}");
+    }
+    HostLost(panic)
 }
 
 fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
@@ -200,8 +220,9 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
         }
     };
 
-    perform(script, parts, &mut *lab, &load)
-        .map_err(|error| if lab.answers() { error } else { error.context(HostSilent) })
+    perform(script, parts, &mut *lab, &load).map_err(|error| {
+        if lab.answers() { error } else { error.context(lost(&mut *lab, &script.logs)) }
+    })
 }
 
 /// What is done once everything is there.

@@ -1,5 +1,7 @@
 //! The virtual host: a QEMU that emulates a KVM machine with an IOMMU and two Intel NICs.
 
+mod state;
+
 use std::{
     collections::HashMap,
     fs,
@@ -27,6 +29,9 @@ pub const MACHINES: [&str; 2] = ["source", "destination"];
 
 /// The MAC address of both NICs: the guest takes the second for the first.
 pub const MAC: &str = "52:54:00:67:6f:01";
+
+/// The socket of the host's own monitor.
+const MONITOR: &str = "monitor";
 
 /// Processors of the host: one for a guest, one for everything else.
 const PROCESSORS: usize = 2;
@@ -69,6 +74,7 @@ pub struct VirtualHost {
     // Dropped in this order: first the host, then what it is connected to.
     qemu: Guard,
     control: UnixStream,
+    monitor: UnixStream,
     reports: Receiver<Report>,
     channels: HashMap<String, UnixStream>,
     console_log: PathBuf,
@@ -90,6 +96,8 @@ impl VirtualHost {
         }
         let listeners = ports
             .iter()
+            .map(String::as_str)
+            .chain([MONITOR])
             .map(|port| {
                 let listener = UnixListener::bind(sockets.path().join(port))?;
                 listener.set_nonblocking(true)?;
@@ -112,11 +120,13 @@ impl VirtualHost {
             let stream = accept(listener, &mut qemu, &said)?;
             channels.insert(port.clone(), stream);
         }
+        // The monitor's comes last, as on the command line.
+        let monitor = accept(&listeners[ports.len()], &mut qemu, &said)?;
         let control =
             channels.remove(CONTROL_PORT).context("the control port was just accepted")?;
         let reports = read_reports(control.try_clone()?);
         let console_log = setup.console_log.into();
-        Ok(Self { qemu, control, reports, channels, console_log, _sockets: sockets })
+        Ok(Self { qemu, control, monitor, reports, channels, console_log, _sockets: sockets })
     }
 
     /// Waits for the host to be up with its NICs bound to vfio-pci.
@@ -137,6 +147,15 @@ impl VirtualHost {
                 self.console_log.display(),
                 self.console_tail()
             ),
+        }
+    }
+
+    /// What the processors of a host that does not answer any more are doing, at length. The host is no use afterwards.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        match self.monitor.try_clone() {
+            Ok(monitor) => state::describe(monitor, self.qemu.id()),
+            Err(error) => error.to_string(),
         }
     }
 
@@ -225,6 +244,10 @@ fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<Stri
         let number = index + 1;
         add("-device", format!("virtserialport,chardev=c{index},name={port},nr={number}"));
     }
+    let monitor = escape(&sockets.join(MONITOR));
+    add("-chardev", format!("socket,id={MONITOR},path={monitor}"));
+    add("-mon", format!("chardev={MONITOR},mode=control"));
+    add("-name", "lab,debug-threads=on".into());
     for (index, segment) in setup.segment.iter().enumerate() {
         // The speed of an 82574L. Above 5 GT/s Linux waits a second after a reset for a link that
         // QEMU never reports up.
@@ -245,8 +268,8 @@ fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<Stri
     add("-kernel", setup.kernel.display().to_string());
     add("-initrd", setup.initramfs.display().to_string());
     // iommu=nopt: DMA is translated, as it is under a VFIO host. maxcpus=1: `lab-init` starts the
-    // other processor (see `processors` there). The rest makes emulation faster.
-    let append = "console=ttyS0 quiet loglevel=4 panic=-1 intel_iommu=on iommu=nopt \
+    // other processor (see `processors` there). unknown_nmi_panic: see `state`. The rest makes emulation faster.
+    let append = "console=ttyS0 quiet loglevel=4 panic=-1 unknown_nmi_panic intel_iommu=on iommu=nopt \
                   mitigations=off maxcpus=1 ipv6.disable=1 nokaslr tsc=reliable no_timer_check random.trust_cpu=on";
     add("-append", append.into());
     line.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned));

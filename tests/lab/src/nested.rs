@@ -123,22 +123,25 @@ impl Lab for NestedLab {
         self.said[last..].join("\n")
     }
 
-    /// Asked for a machine that runs already, the host has to refuse.
+    /// Asked for a machine with a tap that is not there, the host has to refuse.
     fn answers(&mut self) -> bool {
         /// It answers in milliseconds.
         const SHORT: Duration = Duration::from_secs(15);
-        if self.host.spawn(Machine::Source.name(), &[], None).is_err() {
+        if self.host.spawn(Machine::Source.name(), &[], Some("none")).is_err() {
             return false;
         }
         let deadline = Instant::now() + SHORT;
         while let Ok(Some(report)) =
             self.host.next_report(deadline.saturating_duration_since(Instant::now()))
         {
-            if matches!(report, Report::Failed { .. } | Report::Spawned { .. }) {
+            if matches!(report, Report::Failed { .. }) {
                 return true;
             }
             self.note(&report);
         }
         false
+    }
+    fn last_words(&mut self) -> Option<String> {
+        Some(self.host.last_words())
     }
 }

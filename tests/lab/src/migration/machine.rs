@@ -75,6 +75,11 @@ pub trait Lab {
         true
     }
 
+    /// What is known about a place that does not answer any more, at length.
+    fn last_words(&mut self) -> Option<String> {
+        None
+    }
+
     /// Compares the memory of both machines, which are stopped, page by page of what the NIC of the one that the guest comes from
     /// wrote. Asked for where [`Profile::compares`] says so.
     fn compare(&mut self, _from: Machine) -> Result<Comparison> {

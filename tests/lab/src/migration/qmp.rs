@@ -240,6 +240,17 @@ command!(
     Cont = "cont" -> Empty {}
 );
 command!(
+    /// A command of the monitor for people, whose answer comes as text.
+    HumanMonitorCommand = "human-monitor-command" -> String {
+        /// The command.
+        command_line: String,
+    }
+);
+command!(
+    /// Sends the machine's processors an interrupt that cannot be masked.
+    InjectNmi = "inject-nmi" -> Empty {}
+);
+command!(
     /// Takes the link of a NIC down, or brings it up.
     SetLink = "set_link" -> Empty {
         /// Id of the NIC or of its netdev.
