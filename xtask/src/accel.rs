@@ -16,6 +16,7 @@ use lab::{
 
 use crate::{
     cli::{Accel, Net, RunNic},
+    guest::READY,
     machine,
 };
 
@@ -70,7 +71,7 @@ pub(crate) fn kvm_trouble(qemu: &Qemu, image: &Path) -> Result<Option<String>> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let console = fs::read_to_string(&console_path).unwrap_or_default();
-        if console.contains("godwit: ready") {
+        if console.contains(READY) {
             return Ok(None);
         }
         if let Some(status) = guest.try_wait()? {

@@ -169,7 +169,7 @@ pub(crate) struct LibvirtXml {
     #[arg(long, value_name = "INTERFACE", default_value = "br0")]
     pub(crate) bridge: String,
     /// MAC address of both [default: the NIC's, if this machine has a driver on it]
-    #[arg(long)]
+    #[arg(long, value_parser = parse_mac)]
     pub(crate) mac: Option<String>,
     /// Memory of the guest
     #[arg(long, value_name = "MiB", default_value_t = 256)]
@@ -335,11 +335,7 @@ fn parse_bdf(text: &str) -> Result<String, String> {
     let (domain, bus) = domain_bus.split_once(':').ok_or_else(wrong)?;
     let (device, function) = device_function.split_once('.').ok_or_else(wrong)?;
     let number = |text: &str, digits: usize, limit: u32| {
-        (text.len() == digits)
-            .then(|| u32::from_str_radix(text, 16).ok())
-            .flatten()
-            .filter(|&n| n < limit)
-            .ok_or_else(wrong)
+        hex(text, digits).filter(|&n| n < limit).ok_or_else(wrong)
     };
     Ok(format!(
         "{:04x}:{:02x}:{:02x}.{:x}",
@@ -348,6 +344,22 @@ fn parse_bdf(text: &str) -> Result<String, String> {
         number(device, 2, 32)?,
         number(function, 1, 8)?
     ))
+}
+
+/// A number of exactly so many hexadecimal digits, without a sign.
+fn hex(text: &str, digits: usize) -> Option<u32> {
+    let digits_only = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u32::from_str_radix(text, 16).ok().filter(|_| digits_only)
+}
+
+/// Checks the address of one station.
+fn parse_mac(text: &str) -> Result<String, String> {
+    let octets: Option<Vec<u32>> = text.split(':').map(|octet| hex(octet, 2)).collect();
+    match octets.as_deref() {
+        // IEEE 802: the first octet's lowest bit says that a group is meant.
+        Some([first, _, _, _, _, _]) if first & 1 == 0 => Ok(text.into()),
+        _ => Err(format!("`{text}` is not a station's MAC address; the form is 52:54:00:12:34:56")),
+    }
 }
 
 /// What the NIC of `run` is connected to.
@@ -408,8 +420,19 @@ mod tests {
         assert_eq!("vfio:3:00.0".parse::<RunNic>().ok(), None);
         assert_eq!("vfio:03:00.8".parse::<RunNic>().ok(), None);
         assert_eq!("vfio:03:20.0".parse::<RunNic>().ok(), None);
+        assert_eq!("vfio:+3:00.0".parse::<RunNic>().ok(), None);
         assert_eq!("vfio:0A:1f.7".parse(), Ok(RunNic::Vfio("0000:0a:1f.7".into())));
         assert_eq!("vfio:0001:0a:00.0".parse(), Ok(RunNic::Vfio("0001:0a:00.0".into())));
+    }
+
+    #[test]
+    fn mac_addresses_are_those_of_stations() {
+        assert_eq!(parse_mac("52:54:00:aB:00:01").as_deref(), Ok("52:54:00:aB:00:01"));
+        for wrong in
+            ["", "52:54:00:ab:00", "52:54:00:ab:00:01:02", "53:54:00:ab:00:01", "+2:00:00:00:00:00"]
+        {
+            assert!(parse_mac(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
