@@ -46,6 +46,8 @@ const HOST_BOOT: Duration = Duration::from_secs(120);
 const SETTLE: Duration = Duration::from_secs(1);
 /// How long a saturated rate is measured.
 const SATURATION: Duration = Duration::from_secs(4);
+/// The same in a migration's warm-up, which begins with more work than it goes on with.
+const SATURATED_WARMUP: Duration = Duration::from_secs(10);
 /// Paced traffic takes this share of what the guest takes when saturated. More than half; the
 /// rest is for the migration, which the same processors emulate.
 const SHARE: f64 = 0.52;
@@ -240,16 +242,7 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
         saturated = Some(Saturated { before: load.saturate()?, warmup: None });
     }
     if let (Some(saturated), true) = (&mut saturated, script.saturated_warmup) {
-        let plan = Plan {
-            before: SETTLE,
-            warmup: SETTLE + SATURATION,
-            after: SETTLE,
-            cancel_at: Some(CancelAt::Warmup),
-            ..plan(script)
-        };
-        let (record, meter) = load.carry(None, |traffic| session.migrate(&plan, traffic))?;
-        let until = record.timeline.cancelled.unwrap_or(record.timeline.end);
-        saturated.warmup = Some(meter.received(record.timeline.start, until).bits_per_s);
+        saturated.warmup = Some(saturated_warmup(&mut session, &plan(script), load)?);
     }
     let measured = saturated.map_or(0.0, |saturated| saturated.before);
     let rate = script.rate.unwrap_or((measured * SHARE) as u64);
@@ -293,6 +286,27 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
     drop(session);
     narrator.finish();
     Ok(result)
+}
+
+/// Bits a second the guest receives when it is flooded while a migration warms up, which is cancelled then.
+fn saturated_warmup(session: &mut Session<'_>, plan: &Plan, load: &Load) -> Result<f64> {
+    let plan = Plan {
+        before: SETTLE,
+        warmup: SATURATED_WARMUP,
+        after: SETTLE,
+        cancel_at: Some(CancelAt::Warmup),
+        ..plan.clone()
+    };
+    let (record, meter) = load.carry(None, |traffic| session.migrate(&plan, traffic))?;
+    match (record.outcome, record.timeline.cancelled) {
+        (Outcome::Cancelled, Some(cancelled)) => {
+            Ok(meter.received(record.timeline.start, cancelled).bits_per_s)
+        }
+        (outcome, _) => bail!(
+            "the migration under a flood, which was to be cancelled, ended as {outcome:?}: {}",
+            record.error.as_deref().unwrap_or("no reason was given")
+        ),
+    }
 }
 
 /// What drives traffic at the guest.

@@ -1,5 +1,6 @@
 //! A result for people: a table on the terminal, a plot, and a page with both.
 
+mod comparison;
 mod page;
 mod plot;
 mod table;
@@ -39,6 +40,11 @@ pub fn write_json(path: &Path, result: &Migration) -> Result<()> {
 fn megabits(bits_per_s: f64) -> String {
     let megabits = bits_per_s / 1e6;
     if megabits.abs() < 9.995 { format!("{megabits:.2}") } else { format!("{megabits:.1}") }
+}
+
+/// A part of a whole.
+fn percent(part: f64) -> String {
+    format!("{:.1}%", 100.0 * part)
 }
 
 /// 1,234,567.

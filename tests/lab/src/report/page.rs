@@ -1,7 +1,7 @@
 //! The page: everything about a run in one file that needs no other.
 
 use super::table::{headlines, verdict};
-use super::{duration, megabits, plot, thousands};
+use super::{comparison, duration, megabits, percent, plot, thousands};
 use crate::result::Migration;
 use anyhow::Result;
 use minijinja::Environment;
@@ -20,8 +20,18 @@ struct Run {
     verdict: String,
     tiles: Vec<Tile>,
     svg: String,
+    caption: String,
+    compared: Option<Compared>,
     rows: Vec<Row>,
     headlines: Vec<(&'static str, String)>,
+}
+
+#[derive(Serialize)]
+struct Compared {
+    columns: [&'static str; comparison::COLUMNS],
+    rows: Vec<[String; comparison::COLUMNS]>,
+    introduction: &'static str,
+    remarks: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -50,7 +60,7 @@ pub(super) fn html(result: &Migration) -> Result<String> {
         runs.push(run(second)?);
     }
     let facts = &result.facts;
-    let share = |part: f64| format!("{:.1}% of the processors' time", part * 100.0);
+    let share = |part: f64| format!("{} of the processors' time", percent(part));
     let machine = [
         ("processor", format!("{} × {}", facts.processors, facts.processor)),
         ("memory", format!("{} MiB", thousands(facts.memory_mib))),
@@ -82,15 +92,11 @@ fn run(result: &Migration) -> Result<Run> {
         tiles.push(Tile { value, name, mood });
     };
     if let Some(share) = result.relative(Warmup) {
-        tile(
-            "of the throughput kept in warm-up",
-            format!("{:.1}%", share * 100.0),
-            Some(share >= 0.95),
-        );
+        tile("of the throughput kept in warm-up", percent(share), Some(share >= 0.95));
     }
     if let Some(baseline) = result.baseline {
-        let share = 100.0 * baseline.warmup_bits_per_s / baseline.before_bits_per_s.max(1.0);
-        tile("with the NIC taken away at the start (cold)", format!("{share:.1}%"), None);
+        let share = baseline.warmup_bits_per_s / baseline.before_bits_per_s.max(1.0);
+        tile("with the NIC taken away at the start (cold)", percent(share), None);
     }
     tile("service gap", duration(result.service_gap_ms), None);
     if let Some(ms) = result.migration.downtime_ms {
@@ -117,9 +123,7 @@ fn run(result: &Migration) -> Result<Run> {
             from: format!("{:.2} s", phase.start_ms / 1000.0),
             length: duration(phase.end_ms - phase.start_ms),
             received: megabits(phase.rx_bits_per_s),
-            share: result
-                .relative(phase.name)
-                .map_or(String::new(), |share| format!("{:.1}%", share * 100.0)),
+            share: result.relative(phase.name).map_or(String::new(), percent),
             offered: phase.offered_bits_per_s.map_or(String::new(), megabits),
             packets: thousands(phase.rx_packets),
         })
@@ -128,6 +132,13 @@ fn run(result: &Migration) -> Result<Run> {
         verdict: verdict(result),
         tiles,
         svg: plot::svg(result)?,
+        caption: plot::caption(result),
+        compared: (!result.comparisons.is_empty()).then(|| Compared {
+            columns: comparison::TITLES,
+            rows: comparison::rows(result),
+            introduction: comparison::INTRODUCTION,
+            remarks: comparison::remarks(result),
+        }),
         rows,
         headlines: headlines(result),
     })

@@ -12,8 +12,12 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 24.0;
 /// Height of the plotting area.
 const HEIGHT: f64 = 300.0;
-/// Above the plotting area, without the rows of event labels.
+/// Above the plotting area, without the rows of event labels and the legend.
 const HEAD: f64 = 34.0;
+/// The legend, where there is one.
+const LEGEND: f64 = 24.0;
+/// Width of a sample of a line in the legend.
+const SAMPLE: f64 = 26.0;
 /// A row of event labels.
 const ROW: f64 = 17.0;
 /// Below the plotting area.
@@ -37,30 +41,37 @@ struct Plot {
     markers: Vec<Marker>,
     /// Points of the line.
     line: String,
-    /// The strategy whose line that is, if others are drawn beside it.
-    name: &'static str,
+    /// The lines of migrations with other strategies.
     others: Vec<Other>,
+    /// What line is whose, if there is more than one.
+    legend: Vec<Entry>,
     saturated: Option<Tick>,
 }
 
-/// The line of a migration with another strategy.
 #[derive(Serialize)]
 struct Other {
     class: &'static str,
-    label: &'static str,
     line: String,
-    /// Where the sample of the line is in the legend.
+}
+
+/// A line's entry in the legend.
+#[derive(Serialize)]
+struct Entry {
+    class: &'static str,
+    label: &'static str,
+    /// Where its sample starts, and where it ends.
     x: f64,
+    end: f64,
 }
 
 #[derive(Serialize)]
 struct Band {
     class: &'static str,
     title: String,
+    /// As much of the title as fits inside.
+    label: String,
     x: f64,
     width: f64,
-    /// Whether the title fits inside.
-    titled: bool,
 }
 
 #[derive(Serialize)]
@@ -88,8 +99,10 @@ pub(super) fn svg(result: &Migration) -> Result<String> {
         result.saturated.map(|saturated| saturated.before).filter(|rate| *rate < peak * 3.0);
     let (step, top) = scale(peak.max(reference.unwrap_or(0.0)) * 1.05);
     let x = |ms: f64| LEFT + (WIDTH - LEFT - RIGHT) * ms.clamp(0.0, end) / end;
-    let (markers, rows) = markers(result, x);
-    let roof = HEAD + rows as f64 * ROW;
+    let legend = legend(result);
+    let head = if legend.is_empty() { HEAD } else { HEAD + LEGEND };
+    let (markers, rows) = markers(result, head, x);
+    let roof = head + rows as f64 * ROW;
     let y = |rate: f64| roof + HEIGHT * (1.0 - rate.clamp(0.0, top) / top);
 
     let bands: Vec<Band> = result
@@ -101,20 +114,23 @@ pub(super) fn svg(result: &Migration) -> Result<String> {
                 PhaseName::Gap => format!("gap {}", duration(phase.end_ms - phase.start_ms)),
                 name => format!("{}  {} Mbit/s", name.title(), megabits(phase.rx_bits_per_s)),
             };
-            let titled = title.len() as f64 * LETTER < end - start;
-            Band { class: class(phase.name), title, x: start, width: end - start, titled }
+            let width = end - start;
+            let label = [&title, phase.name.title()]
+                .into_iter()
+                .find(|text| text.len() as f64 * LETTER < width)
+                .unwrap_or_default()
+                .to_owned();
+            Band { class: class(phase.name), title, label, x: start, width }
         })
         .collect();
     let line = step_line(result, 0.0, end, x, y);
     let others = result
         .comparisons
         .iter()
-        .enumerate()
-        .map(|(index, other)| Other {
-            class: if index == 0 { "first" } else { "second" },
-            label: other.arrangement(),
+        .zip(OTHERS)
+        .map(|(other, class)| Other {
+            class,
             line: step_line(other, start(result) - start(other), end, x, y),
-            x: LEFT + 8.0 + 150.0 * (index + 1) as f64,
         })
         .collect();
     let grid: Vec<Tick> = (0..=(top / step).round() as u32)
@@ -146,14 +162,46 @@ pub(super) fn svg(result: &Migration) -> Result<String> {
         ticks,
         markers,
         line,
-        name: result.arrangement(),
         others,
+        legend,
         saturated: reference.map(|rate| Tick {
             at: y(rate),
             label: format!("takes {} Mbit/s when flooded", megabits(rate)),
         }),
     };
     Ok(environment.get_template("plot.svg")?.render(Serde(plot))?)
+}
+
+/// What the drawing does not say itself.
+pub(super) fn caption(result: &Migration) -> String {
+    let mut text = "Each step of a line is a tenth of a second.".to_owned();
+    if !result.comparisons.is_empty() {
+        text += &format!(
+            " Every migration starts at the same place; the phases and events shown are those of {}.",
+            result.arrangement()
+        );
+    }
+    text
+}
+
+/// Styles of the lines of other strategies.
+const OTHERS: [&str; 2] = ["other first", "other second"];
+
+fn legend(result: &Migration) -> Vec<Entry> {
+    if result.comparisons.is_empty() {
+        return Vec::new();
+    }
+    let mut x = LEFT;
+    std::iter::once(result)
+        .chain(&result.comparisons)
+        .zip(["line"].into_iter().chain(OTHERS))
+        .map(|(run, class)| {
+            let label = run.arrangement();
+            let entry = Entry { class, label, x, end: x + SAMPLE };
+            x += SAMPLE + label.len() as f64 * LETTER + 34.0;
+            entry
+        })
+        .collect()
 }
 
 fn class(name: PhaseName) -> &'static str {
@@ -204,8 +252,8 @@ fn scale(limit: f64) -> (f64, f64) {
     (step, (limit / step).ceil() * step)
 }
 
-/// Labels of events, in as many rows as it takes for none to touch another.
-fn markers(result: &Migration, x: impl Fn(f64) -> f64) -> (Vec<Marker>, usize) {
+/// Labels of events, in as many rows from `head` on as it takes for none to touch another.
+fn markers(result: &Migration, head: f64, x: impl Fn(f64) -> f64) -> (Vec<Marker>, usize) {
     let mut rows: Vec<f64> = Vec::new();
     let mut markers = Vec::new();
     for event in &result.events {
@@ -221,7 +269,7 @@ fn markers(result: &Migration, x: impl Fn(f64) -> f64) -> (Vec<Marker>, usize) {
         markers.push(Marker {
             x: at,
             label: event.name.clone(),
-            y: HEAD + row as f64 * ROW - 12.0,
+            y: head + row as f64 * ROW - 12.0,
             left,
         });
     }

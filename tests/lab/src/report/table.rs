@@ -1,6 +1,6 @@
 //! The table on the terminal.
 
-use super::{duration, megabits, thousands};
+use super::{comparison, duration, megabits, percent, thousands};
 use crate::migration::Outcome;
 use crate::result::{Migration, PhaseName};
 use std::fmt::Write;
@@ -20,7 +20,7 @@ fn write_table(out: &mut String, result: &Migration) -> std::fmt::Result {
         "phase", "from", "length", "received", "of before", "datagrams"
     )?;
     for phase in &result.phases {
-        let share = result.relative(phase.name).map(|share| format!("{:.1}%", share * 100.0));
+        let share = result.relative(phase.name).map(percent);
         writeln!(
             out,
             "{:<9}{:>10}{:>10}{:>8} Mbit/s{:>11}{:>15}",
@@ -36,6 +36,7 @@ fn write_table(out: &mut String, result: &Migration) -> std::fmt::Result {
     for (name, value) in headlines(result) {
         writeln!(out, "{:<19} {value}", format!("{name}:"))?;
     }
+    comparison::write(out, result)?;
     let series = series(result);
     if !series.is_empty() {
         writeln!(out, "\nMigrations, to and fro:\n{}", series.join("\n"))?;
@@ -62,9 +63,9 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
     if let Some(saturated) = result.saturated {
         let warmup = match saturated.warmup {
             Some(rate) => format!(
-                ", {} Mbit/s ({:.1}%) in a warm-up",
+                ", {} Mbit/s ({}) in a warm-up",
                 megabits(rate),
-                100.0 * rate / saturated.before.max(1.0)
+                percent(rate / saturated.before.max(1.0))
             ),
             None => String::new(),
         };
@@ -96,15 +97,12 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
         lines.push((
             "cold baseline",
             format!(
-                "{} Mbit/s ({:.1}% of before) in its warm-up, service gap {}",
+                "{} Mbit/s ({} of before) in its warm-up, service gap {}",
                 megabits(baseline.warmup_bits_per_s),
-                100.0 * baseline.warmup_bits_per_s / baseline.before_bits_per_s.max(1.0),
+                percent(baseline.warmup_bits_per_s / baseline.before_bits_per_s.max(1.0)),
                 duration(baseline.service_gap_ms)
             ),
         ));
-    }
-    for other in &result.comparisons {
-        lines.push((other.arrangement(), comparison(result, other)));
     }
     lines.push(("integrity", integrity(result)));
     lines.push((
@@ -120,7 +118,7 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
     if let Some(others) = result.facts.taken_by_others {
         lines.push((
             "this machine",
-            format!("{:.1}% of its processors' time went to others", others * 100.0),
+            format!("{} of its processors' time went to others", percent(others)),
         ));
     }
     lines.push((
@@ -138,25 +136,6 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
         ),
     ));
     lines
-}
-
-/// How another strategy did, and how this one relates to it.
-fn comparison(result: &Migration, other: &Migration) -> String {
-    if other.outcome != Outcome::Completed {
-        return format!("failed: {}", other.error.as_deref().unwrap_or("no reason was given"));
-    }
-    let rate = |run: &Migration| run.phase(PhaseName::Warmup).map_or(0.0, |p| p.rx_bits_per_s);
-    let (ours, theirs) = (rate(result), rate(other));
-    let times = match theirs > 0.0 {
-        true => format!(", {:.1} times as much with {}", ours / theirs, result.arrangement()),
-        false => String::new(),
-    };
-    format!(
-        "{} Mbit/s ({:.1}% of before) in its warm-up{times}; service gap {}",
-        megabits(theirs),
-        100.0 * other.relative(PhaseName::Warmup).unwrap_or(0.0),
-        duration(other.service_gap_ms)
-    )
 }
 
 /// Each migration of a series in a line, and the median of their gaps.
@@ -206,7 +185,7 @@ fn integrity(result: &Migration) -> String {
 
 /// One sentence that says what came out.
 pub(super) fn verdict(result: &Migration) -> String {
-    let warmup = result.relative(PhaseName::Warmup).map(|share| format!("{:.1}%", share * 100.0));
+    let warmup = result.relative(PhaseName::Warmup).map(percent);
     match (result.outcome, warmup) {
         (Outcome::Completed, Some(warmup)) => format!(
             "The guest kept {warmup} of its throughput while it was being migrated, and was without traffic for {}.",

@@ -106,6 +106,57 @@ fn the_table_says_what_matters() {
     assert!(text.lines().all(|line| line.len() < 160), "{text}");
 }
 
+/// The same with failover and cold beside it.
+fn compared() -> Migration {
+    let other = |strategy, warmup, flooded: Option<f64>| {
+        let mut other = Migration { strategy, baseline: None, ..result() };
+        other.phases[1].rx_bits_per_s = warmup;
+        other.saturated = flooded.map(|rate| Saturated { before: 131e6, warmup: Some(rate) });
+        other
+    };
+    let comparisons =
+        vec![other(Strategy::Failover, 25e6, Some(20e6)), other(Strategy::Cold, 0.0, None)];
+    Migration { comparisons, baseline: None, ..result() }
+}
+
+#[test]
+fn strategies_are_compared_paced_and_flooded() {
+    let text = table(&compared());
+    for expected in [
+        "3.0 times what failover did, and 3.0 times would be everything",
+        "5.9 times what failover did, 95 µs for a datagram against 560 µs",
+        "cold gives it up",
+    ] {
+        assert!(text.contains(expected), "{expected} in\n{text}");
+    }
+    let failover = text.lines().find(|line| line.starts_with("failover")).unwrap();
+    let words: Vec<_> = failover.split_whitespace().collect();
+    assert_eq!(words[1..5], ["25.0", "33.3%", "20.0", "15.3%"], "{failover}");
+    assert!(!table(&result()).contains("failover"));
+}
+
+#[test]
+fn a_comparison_that_failed_says_why() {
+    let mut compared = compared();
+    compared.comparisons[0].outcome = Outcome::Failed;
+    compared.comparisons[0].error = Some("no route".into());
+    let text = table(&compared);
+    assert!(text.contains("failover failed: no route"), "{text}");
+    assert!(!text.contains("times what failover"), "{text}");
+}
+
+#[test]
+fn the_page_draws_and_explains_a_comparison() {
+    let html = page::html(&compared()).unwrap();
+    for expected in
+        ["The strategies compared", "class=\"other second\"", "events shown are those of warm"]
+    {
+        assert!(html.contains(expected), "{expected}");
+    }
+    let alone = page::html(&result()).unwrap();
+    assert!(!alone.contains("The strategies compared") && !alone.contains("other second\""));
+}
+
 #[test]
 fn a_failure_says_why() {
     let failed = Migration {

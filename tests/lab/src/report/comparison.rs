@@ -1,0 +1,123 @@
+//! The strategies side by side: what the guest receives while each copies its memory.
+
+use super::{duration, megabits, percent};
+use crate::migration::{Outcome, Strategy};
+use crate::result::{Migration, PhaseName, Saturated};
+use std::fmt::Write;
+
+/// Columns of the table.
+pub(super) const COLUMNS: usize = 7;
+
+/// Their titles. Rates are in Mbit/s, those in a warm-up; what is before one is without a migration.
+pub(super) const TITLES: [&str; COLUMNS] = [
+    "in the warm-up",
+    "paced, Mbit/s",
+    "of before",
+    "flooded, Mbit/s",
+    "of before",
+    "service gap",
+    "downtime",
+];
+
+/// The table's rows: the migration itself first.
+pub(super) fn rows(result: &Migration) -> Vec<[String; COLUMNS]> {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+    std::iter::once(result)
+        .chain(&result.comparisons)
+        .map(|run| {
+            [
+                run.arrangement().to_owned(),
+                or_dash(paced(run).map(megabits)),
+                or_dash(run.relative(PhaseName::Warmup).map(percent)),
+                or_dash(flooded(run).map(megabits)),
+                or_dash(run.saturated.and_then(kept).map(percent)),
+                duration(run.service_gap_ms),
+                or_dash(run.migration.downtime_ms.map(|ms| duration(ms as f64))),
+            ]
+        })
+        .collect()
+}
+
+/// What is compared.
+pub(super) const INTRODUCTION: &str = "warm keeps the NIC while memory is copied, the warm-up; failover gives it up at the \
+     start and goes on with a virtio-net standby; cold gives it up and goes on with nothing.";
+
+/// What the figures mean, a sentence or two each.
+pub(super) fn remarks(result: &Migration) -> Vec<String> {
+    let ours = result.arrangement();
+    let mut remarks = Vec::new();
+    for other in &result.comparisons {
+        let theirs = other.arrangement();
+        if other.outcome != Outcome::Completed {
+            let reason = other.error.as_deref().unwrap_or("no reason was given");
+            remarks.push(format!("The migration with {theirs} failed: {reason}."));
+            continue;
+        }
+        if other.strategy == Strategy::Cold {
+            continue;
+        }
+        if let (Some(a), Some(b), Some(sent)) =
+            (paced(result), paced(other), result.traffic.paced_bits_per_s)
+        {
+            remarks.push(format!(
+                "Paced, the guest is sent {} Mbit/s and cannot receive more: {ours} received {:.1} times what {theirs} \
+                 did, and {:.1} times would be everything.",
+                megabits(sent),
+                a / b,
+                sent / b
+            ));
+        }
+        if let (Some(a), Some(b)) = (flooded(result), flooded(other)) {
+            remarks.push(format!(
+                "Flooded, the guest is sent as much as gets through: {ours} received {:.1} times what {theirs} did{}.",
+                a / b,
+                per_datagram(result, a, b)
+            ));
+        }
+    }
+    remarks
+}
+
+/// Writes all of it for a terminal. Nothing, where nothing is compared.
+pub(super) fn write(out: &mut String, result: &Migration) -> std::fmt::Result {
+    if result.comparisons.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    let titles = TITLES.map(str::to_owned);
+    for row in std::iter::once(&titles).chain(&rows(result)) {
+        let [name, cells @ ..] = row;
+        write!(out, "{name:<21}")?;
+        for (cell, title) in cells.iter().zip(&TITLES[1..]) {
+            write!(out, "{cell:>width$}", width = title.len() + 3)?;
+        }
+        writeln!(out)?;
+    }
+    writeln!(out, "\n{INTRODUCTION}")?;
+    for remark in remarks(result) {
+        writeln!(out, "{remark}")?;
+    }
+    Ok(())
+}
+
+/// Bits a second of the paced load in the warm-up, if any.
+fn paced(run: &Migration) -> Option<f64> {
+    let rate = run.phase(PhaseName::Warmup)?.rx_bits_per_s;
+    (rate > 0.0).then_some(rate)
+}
+
+fn flooded(run: &Migration) -> Option<f64> {
+    run.saturated?.warmup.filter(|rate| *rate > 0.0)
+}
+
+/// The part that a warm-up leaves of what the guest takes when flooded.
+fn kept(saturated: Saturated) -> Option<f64> {
+    (saturated.before > 0.0).then_some(saturated.warmup? / saturated.before)
+}
+
+/// The same as the time that a datagram takes.
+fn per_datagram(result: &Migration, ours: f64, theirs: f64) -> String {
+    let Some(length) = result.traffic.ip_length else { return String::new() };
+    let time = |rate: f64| length as f64 * 8.0 / rate * 1e6;
+    format!(", {:.0} µs for a datagram against {:.0} µs", time(ours), time(theirs))
+}
