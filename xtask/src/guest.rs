@@ -16,8 +16,9 @@ use lab::{local::Model, parts::Accelerator, process::Guard};
 use crate::{
     build,
     cli::{Forward, Net, RunNic},
-    command, machine, tools,
-    tools::Tool,
+    command,
+    machine::{self, Wire},
+    tools::{self, Tool},
 };
 
 /// For a guest in software on a busy machine.
@@ -58,11 +59,23 @@ impl Guest {
         forwards: &[Forward],
         options: &[String],
     ) -> Result<Self> {
+        let wire = Wire::Netdev(machine::backend(&Net::User, forwards)?);
+        Self::boot_on(&wire, nic, console, append, options)
+    }
+
+    /// The same on any wire.
+    pub(crate) fn boot_on(
+        wire: &Wire<'_>,
+        nic: &RunNic,
+        console: &Path,
+        append: &str,
+        options: &[String],
+    ) -> Result<Self> {
         let qemu = machine::qemu_with(nic)?;
         let image = build::guest_path();
         let mut line = machine::command_line(&qemu, Accelerator::Tcg, MEMORY_MIB, &image, append);
         line.extend(options.iter().cloned());
-        let nic = machine::Nic::new(nic, &Net::User, forwards, MEMORY_MIB)?;
+        let nic = machine::Nic::emulated(nic, wire, MEMORY_MIB)?;
         Self::start(line, nic, console)
     }
 
@@ -143,7 +156,12 @@ pub(crate) fn iperf3(port: u16, arguments: &[&str]) -> Result<f64> {
             .args(["--client", "127.0.0.1", "--json", "--port", &port.to_string()])
             .args(arguments),
     )?;
-    let result: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    iperf3_rate(&output.stdout)
+}
+
+/// What was received in bits a second, of what iperf3 says with `--json`.
+pub(crate) fn iperf3_rate(said: &[u8]) -> Result<f64> {
+    let result: serde_json::Value = serde_json::from_slice(said).context("iperf3's result")?;
     if let Some(error) = result["error"].as_str() {
         bail!("iperf3: {error}");
     }

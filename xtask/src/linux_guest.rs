@@ -21,8 +21,8 @@ use crate::{
 /// What the guest says on its console once its services can be reached; the address and the driver follow.
 pub(crate) const READY: &str = "linux: ready";
 
-/// Drivers of all NICs there are models of.
-const MODULES: &[&str] = &["virtio_pci", "virtio_net", "e1000", "e1000e", "igb", "ixgbe"];
+/// Drivers of all NICs there are models of, and VLANs.
+const MODULES: &[&str] = &["virtio_pci", "virtio_net", "e1000", "e1000e", "igb", "ixgbe", "8021q"];
 /// Its distribution's kernel wants more than the unikernel.
 pub(crate) const MEMORY_MIB: u32 = 512;
 /// Nothing that makes emulation slower than it has to be: Linux is to be at its best.
@@ -38,9 +38,9 @@ const TOOLS: &[Tool] = &[
     Tool::program("setpriv", "util-linux"),
 ];
 
-/// The address that makes the guest ask for one.
+/// The address that makes the guest ask for one; it needs busybox for that.
 pub(crate) const DHCP: &str = "dhcp";
-/// The package whose one program has a DHCP client.
+/// The package whose one program has a DHCP client and a shell.
 const BUSYBOX: &str = "busybox-static";
 
 /// A Linux guest in files.
@@ -57,8 +57,8 @@ impl LinuxGuest {
         Self::prepare_with(host, None)
     }
 
-    /// As [`LinuxGuest::prepare`], with a DHCP client.
-    pub(crate) fn prepare_with_dhcp(host: &cli::Host) -> Result<Self> {
+    /// As [`LinuxGuest::prepare`], with busybox.
+    pub(crate) fn prepare_with_busybox(host: &cli::Host) -> Result<Self> {
         Self::prepare_with(host, Some(&busybox()?))
     }
 
@@ -81,7 +81,7 @@ impl LinuxGuest {
     }
 
     /// The machine with this guest, without NIC and serial port. `address` is `ADDRESS/LENGTH`, or
-    /// [`DHCP`] with a guest that has a client; then nothing uses the gateway.
+    /// [`DHCP`]; then nothing uses the gateway, which may be empty. A guest with busybox has a shell on its second serial port.
     pub(crate) fn command_line(
         &self,
         qemu: &Qemu,

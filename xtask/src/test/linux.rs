@@ -22,7 +22,7 @@ pub(super) fn add(suite: &mut Suite, host: &cli::Host) {
 }
 
 fn ixgbe(log: &Path, host: &cli::Host) -> Result<String> {
-    let linux = LinuxGuest::prepare_with_dhcp(host)?;
+    let linux = LinuxGuest::prepare_with_busybox(host)?;
     let nic = RunNic::Ixgbe;
     let qemu = machine::qemu_with(&nic)?;
     let forward = Forward { host: free_port()?, guest: IPERF3_PORT };

@@ -7,9 +7,11 @@ mod linux;
 mod local;
 mod nested;
 mod pair;
+mod peer;
 mod soak;
 mod standby;
 mod suite;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -25,6 +27,7 @@ pub(crate) fn main(options: &Test) -> Result<ExitCode> {
     guest::add(&mut suite);
     pair::add(&mut suite);
     linux::add(&mut suite, &options.host);
+    wire::add(&mut suite, &options.host);
     soak::add(&mut suite);
     local::add(&mut suite, &options.host);
     if !options.quick {

@@ -260,6 +260,26 @@ command!(
     }
 );
 command!(
+    /// Makes an object that belongs to a netdev and a file.
+    ObjectAdd = "object-add" -> Empty {
+        /// Its type, as `filter-dump`.
+        qom_type: String,
+        /// Its id.
+        id: String,
+        /// Id of the netdev.
+        netdev: String,
+        /// The file.
+        file: String,
+    }
+);
+command!(
+    /// Ends an object.
+    ObjectDel = "object-del" -> Empty {
+        /// Its id.
+        id: String,
+    }
+);
+command!(
     /// Asks the guest to give a device back.
     DeviceDel = "device_del" -> Empty {
         /// Its id.

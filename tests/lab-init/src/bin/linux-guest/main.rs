@@ -2,10 +2,12 @@
 //! and the sink of the probe protocol.
 //!
 //! `GUEST_IP=ADDRESS/LENGTH` and, if there is a gateway, `GUEST_GW=ADDRESS` on the kernel's command line are handed to PID 1
-//! as environment variables. With `GUEST_IP=dhcp` busybox asks for both.
+//! as environment variables. With `GUEST_IP=dhcp` busybox asks for both. If there is a second serial port, busybox runs the
+//! commands that come in by it.
 #![forbid(unsafe_code)]
 
 mod dhcp;
+mod shell;
 mod sink;
 
 use std::{
@@ -53,10 +55,12 @@ fn run() -> Result<()> {
     let address = if address == "dhcp" {
         dhcp::ask(name)?
     } else {
-        set_address(name, &address, env::var("GUEST_GW").ok().as_deref())?;
+        let gateway = env::var("GUEST_GW").ok().filter(|gateway| !gateway.is_empty());
+        set_address(name, &address, gateway.as_deref())?;
         address
     };
     let sink = sink::bind()?;
+    shell::serve()?;
     serve_iperf3();
     wait_for("iperf3 server", || is_listening(IPERF3_PORT).then_some(()))?;
     println!("linux: ready ip={address} nic={driver}");
