@@ -101,9 +101,15 @@ impl Guest {
         self.nic.as_ref().and_then(machine::Nic::model)
     }
 
-    /// Whether the machine still runs: a guest that crashes ends it.
-    pub(crate) fn is_running(&mut self) -> Result<bool> {
-        Ok(self.machine.try_wait()?.is_none())
+    /// Fails if the machine has ended, as it does when the guest crashes.
+    pub(crate) fn ensure_running(&mut self) -> Result<()> {
+        match self.machine.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!(
+                "the guest ended ({status}); its last words are in {}",
+                self.console.display()
+            ),
+        }
     }
 
     /// What the console has said so far.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use lab::result::{Facts, ProcessorTime};
 use serde_json::{Value, json};
 
@@ -13,6 +13,7 @@ use super::{
     udp::{self, Range},
 };
 use crate::{
+    build,
     cli::{Bench, Forward, Net, RunNic},
     guest,
     machine::{self, Wire},
@@ -26,6 +27,11 @@ const NICS: [RunNic; 4] = [RunNic::E1000, RunNic::E1000e, RunNic::Igb, RunNic::I
 const TCP: [&str; 4] = ["--time", "4", "--omit", "1"];
 
 pub(super) fn run(options: &Bench) -> Result<Value> {
+    let nics = if options.nic.is_empty() { &NICS[..] } else { &options.nic };
+    if nics.contains(&RunNic::Ixgbe) {
+        // Now, not in the middle of a measurement.
+        build::ixgbe_model()?;
+    }
     let logs = paths::target().join("bench-logs");
     let systems = Systems::prepare(&options.host, &logs)?;
     let (qemu, linux) = systems.versions();
@@ -35,7 +41,6 @@ pub(super) fn run(options: &Bench) -> Result<Value> {
          {} rounds in turns; medians, in parentheses lowest and highest\n",
         options.rounds
     );
-    let nics = if options.nic.is_empty() { &NICS[..] } else { &options.nic };
     let mut results = Vec::new();
     for nic in nics {
         let started = ProcessorTime::now();
@@ -93,7 +98,7 @@ fn sample(systems: &Systems, system: System, nic: &RunNic) -> Result<Sample> {
     let paced = range.best_paced()?;
     let flood = range.flood();
     // One that receives nothing is slow; one that is gone has crashed.
-    ensure!(running.is_running()?, "the guest ended under the flood");
+    running.ensure_running().context("under the flood")?;
     Ok(Sample {
         tcp_receive,
         tcp_send,
