@@ -11,6 +11,7 @@ use smoltcp::time::Duration;
 use smoltcp::wire::{ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol, IpEndpoint, Ipv4Address};
 
 use super::network::{Host, Keeper, POOL, Wire, World, host, pair};
+use crate::net::run::Next;
 use crate::net::{Buffers, Role, TcpError, TcpListener, TcpStream, UdpSocket};
 
 pub(super) const PORT: u16 = 80;
@@ -151,6 +152,34 @@ fn connections_live_through_a_change_of_nics() {
     let (((), received), ()) = world.run(LIMIT, join(transfer, swap));
     assert!(received == data);
     assert_eq!(swaps.get(), 5);
+}
+
+/// The interrupt that tells of a link may get lost.
+#[test]
+fn only_a_nic_without_a_link_is_asked_for_it_again_and_again() {
+    const SOON: Duration = Duration::from_millis(100);
+    let (a, _) = pair();
+    let mut world = World::new(&[&a]);
+    let sleeps_until = |now| match a.stack.turn(now) {
+        Next::Again => panic!("there is nothing to do"),
+        Next::Sleep(until) => until,
+    };
+    // All announcements are made.
+    world.idle(Duration::from_secs(5));
+    assert_eq!(sleeps_until(world.now), None);
+    drop(a.stack.detach(Role::Primary));
+    assert_eq!(sleeps_until(world.now), None, "a NIC that is not there has no link to wait for");
+
+    let link = a.attach();
+    link.set(false);
+    for _ in 0..20 {
+        let until = sleeps_until(world.now).expect("a time to look");
+        assert!(until > world.now && until <= world.now + SOON, "looks at {until}");
+        world.now = until;
+    }
+    link.set(true);
+    sleeps_until(world.now);
+    assert!(a.stack.link().up, "found without an interrupt");
 }
 
 #[test]
