@@ -1,6 +1,10 @@
 //! The e1000 driver against a model of the device.
 
-#[path = "../gigabit/mod.rs"]
-mod gigabit;
+#[path = "../gigabit/family.rs"]
+mod family;
+#[path = "../intel/mod.rs"]
+mod intel;
+#[path = "../gigabit/nvm.rs"]
+mod nvm;
 
-const KIND: gigabit::Kind = gigabit::Kind::E1000;
+const KIND: family::Kind = family::Kind::E1000;

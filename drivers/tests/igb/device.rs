@@ -1,10 +1,12 @@
 //! What no other family does when it starts.
 
-use super::*;
-use model::{CTRL, SW_FW_SYNC};
+use crate::family::{CTRL, SW_FW_SYNC};
+use crate::intel::{Arc, Faults, Model, Offers, POOL, Rig, plug, starting};
+use unikernel::dma::{Policy, fake};
+use unikernel::nic::{Nic, Settings};
 
 fn probe(faults: Faults) -> (Arc<Model>, Box<dyn Nic>) {
-    let pool = fake::pool(8 << 20, Policy::Never);
+    let pool = fake::pool(POOL, Policy::Never);
     let (_machine, _port, model, device) = plug(pool, faults, Offers::MsiX);
     let nic = drivers::probe(device, pool, &Settings::default()).unwrap();
     (model, nic)
@@ -13,18 +15,18 @@ fn probe(faults: Faults) -> (Arc<Model>, Box<dyn Nic>) {
 #[test]
 fn the_phy_negotiates_once_and_keeps_its_link_over_resets() {
     let mut rig = Rig::new();
-    assert_eq!(rig.model.negotiations(), 1, "nobody had it negotiate before");
+    assert_eq!(rig.model.state().own.negotiations, 1, "nobody had it negotiate before");
     assert!(rig.nic.link().up);
     for _ in 0..3 {
         rig.nic.reset().unwrap();
         assert!(rig.nic.link().up);
     }
-    assert_eq!(rig.model.negotiations(), 1, "a new link takes seconds");
+    assert_eq!(rig.model.state().own.negotiations, 1, "a new link takes seconds");
     // With the cable out there is no link to lose.
     rig.model.set_link(false);
     rig.nic.reset().unwrap();
     assert!(!rig.nic.link().up);
-    assert_eq!(rig.model.negotiations(), 2);
+    assert_eq!(rig.model.state().own.negotiations, 2);
 }
 
 #[test]
@@ -37,7 +39,7 @@ fn the_phy_is_given_back_to_firmware() {
 fn firmware_that_keeps_the_phy_delays_the_start_but_does_not_prevent_it() {
     // The model insists that the driver takes it all the same.
     let (model, _nic) = probe(Faults { firmware_keeps_phy: true, ..Faults::default() });
-    assert_eq!(model.negotiations(), 1);
+    assert_eq!(model.state().own.negotiations, 1);
 }
 
 #[test]
@@ -49,10 +51,8 @@ fn a_device_without_nvm_starts() {
 
 #[test]
 fn a_device_that_loaded_no_address_is_an_error() {
-    let pool = fake::pool(8 << 20, Policy::Never);
-    let faults = Faults { no_mac: true, ..Faults::default() };
-    let (_machine, _port, _model, device) = plug(pool, faults, Offers::MsiX);
-    let error = drivers::probe(device, pool, &Settings::default()).err();
+    let (nic, taken) = starting::probe(Faults { no_mac: true, ..Faults::default() }, |_| {});
+    let error = nic.err();
     assert!(matches!(error, Some(drivers::Error::NoAddress(_, [0, 0, 0, 0, 0, 0]))), "{error:?}");
-    assert_eq!(pool.statistics().slots_free, pool.statistics().slots);
+    assert_eq!(taken, 0);
 }

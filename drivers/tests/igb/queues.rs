@@ -1,19 +1,25 @@
 //! Several receive queues.
 
-use super::*;
-use model::EITR;
+use crate::family::{DEVICE, EITR, INTEL_I350};
+use crate::intel::{Rig, model::MAC};
 use std::collections::BTreeSet;
+use unikernel::nic::{Queues, Settings};
+use unikernel::pci::fake::Card;
 
 const QUEUES: u16 = 4;
 
+fn rig_of(card: Card) -> Rig {
+    Rig::of_card(card, Settings { queues: Queues::new(QUEUES).unwrap(), ..Settings::default() })
+}
+
 fn rig() -> Rig {
-    Rig::with_queues(QUEUES, Card::new(0x8086, INTEL_82576, 0x0200).msi_x(3, 10), false)
+    rig_of(Card::new(0x8086, DEVICE, 0x0200).msi_x(3, 10))
 }
 
 /// A TCP segment from a port of 66.9.149.187, which Microsoft's examples of hashes begin with.
 fn segment(port: u16, number: u32) -> Vec<u8> {
     let mut frame = vec![0; 14 + 20 + 20 + 6];
-    frame[..6].copy_from_slice(&model::MAC);
+    frame[..6].copy_from_slice(&MAC);
     frame[12..24].copy_from_slice(&[8, 0, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6]);
     frame[26..34].copy_from_slice(&[66, 9, 149, 187, 161, 142, 100, 80]);
     frame[34..36].copy_from_slice(&port.to_be_bytes());
@@ -45,7 +51,8 @@ fn flows_are_spread_by_the_hash_that_was_specified() {
 
 #[test]
 fn every_queue_interrupts_and_is_served_and_flows_keep_their_order() {
-    let i350 = Rig::with_queues(QUEUES, Card::new(0x8086, INTEL_I350, 0x0200).msi_x(3, 10), true);
+    let i350 = rig_of(Card::new(0x8086, INTEL_I350, 0x0200).msi_x(3, 10));
+    i350.model.state().own.is_i350 = true;
     for mut rig in [rig(), i350] {
         for port in 1024..1064 {
             assert!(rig.nic.arm());
@@ -107,11 +114,11 @@ fn each_queue_is_throttled_by_itself() {
 #[test]
 fn queues_share_entries_where_there_are_too_few() {
     for card in [
-        Card::new(0x8086, INTEL_82576, 0x0200).msi_x(3, 2),
-        Card::new(0x8086, INTEL_82576, 0x0200).msi(),
-        Card::new(0x8086, INTEL_82576, 0x0200).pin(10),
+        Card::new(0x8086, DEVICE, 0x0200).msi_x(3, 2),
+        Card::new(0x8086, DEVICE, 0x0200).msi(),
+        Card::new(0x8086, DEVICE, 0x0200).pin(10),
     ] {
-        let mut rig = Rig::with_queues(QUEUES, card, false);
+        let mut rig = rig_of(card);
         for port in 1024..1064 {
             assert!(rig.nic.arm());
             assert!(rig.model.receive(&segment(port, 0)));

@@ -1,10 +1,11 @@
 use super::*;
-use model::{CHECKED, RDT};
+use family::RDT;
+use model::CHECKED;
 use unikernel::dma::RxBuffer;
 
 #[test]
 fn a_frame_arrives_by_interrupt_of_any_kind() {
-    for &offers in KIND.offers() {
+    for &offers in family::OFFERS {
         let mut rig = Rig::with(8 << 20, Policy::Never, offers);
         for number in 0..3 {
             assert!(rig.nic.receive().is_none());
@@ -75,7 +76,7 @@ fn the_ring_wraps_with_batches_of_every_size() {
         let moved = rig.model.register(RDT).wrapping_sub(before) as usize % RING;
         assert_eq!(moved, batch % RING);
     }
-    assert_eq!(rig.pool.statistics().slots - rig.free(), TAKEN);
+    assert_eq!(rig.taken(), TAKEN);
 }
 
 #[test]
@@ -104,14 +105,14 @@ fn kept_frames_stay_what_they_were() {
     for (number, buffer) in kept.iter().enumerate() {
         assert_eq!(**buffer, frame(number, 1514));
     }
-    assert_eq!(rig.pool.statistics().slots - rig.free(), TAKEN + 3 * RING as u32);
+    assert_eq!(rig.taken(), TAKEN + 3 * RING as u32);
 }
 
 #[test]
 fn an_exhausted_pool_costs_frames_but_no_buffers() {
     // Room for the driver and 100 frames.
     let slots = TAKEN as usize + 100;
-    let mut rig = Rig::with(slots.next_multiple_of(2) * 2048, Policy::Never, KIND.offers()[0]);
+    let mut rig = Rig::with(slots.next_multiple_of(2) * 2048, Policy::Never, family::OFFERS[0]);
     let mut kept = Vec::new();
     for number in 0..2 * RING {
         assert!(rig.model.receive(&frame(number, 60)), "the device is never short of buffers");
@@ -156,7 +157,7 @@ fn wrong_checksums_are_dropped_whether_the_device_looked_or_not() {
 
 #[test]
 fn what_the_device_wrote_is_marked() {
-    let mut rig = Rig::with(8 << 20, Policy::Always, KIND.offers()[0]);
+    let mut rig = Rig::with(8 << 20, Policy::Always, family::OFFERS[0]);
     rig.model.receive(&frame(0, 60));
     rig.pool.page_log().start();
     let frame = rig.nic.receive().unwrap();
@@ -177,7 +178,7 @@ fn what_the_device_wrote_is_marked() {
 
 #[test]
 fn what_nobody_looked_at_is_marked_when_the_driver_stops() {
-    let mut rig = Rig::with(8 << 20, Policy::Always, KIND.offers()[0]);
+    let mut rig = Rig::with(8 << 20, Policy::Always, family::OFFERS[0]);
     rig.nic.flush();
     rig.pool.page_log().start();
     for number in 0..10 {

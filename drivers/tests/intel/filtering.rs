@@ -1,7 +1,7 @@
 //! Which frames arrive, and what becomes of their VLAN tags.
 
 use super::*;
-use model::RCTL;
+use model::Family;
 use unikernel::nic::VlanId;
 
 const BROADCAST: [u8; 6] = [0xff; 6];
@@ -82,7 +82,7 @@ fn in_a_vlan_tags_come_and_go_with_the_device() {
 #[test]
 fn a_device_that_does_not_filter_is_not_believed() {
     let mut rig = Rig::of(Settings { vlan: VlanId::new(100), ..Settings::default() });
-    rig.model.change(RCTL, |control| control & !(1 << 18));
+    rig.model.state().forget(model::State::VLAN_FILTER);
     assert!(arrives(&mut rig, &tagged(&frame(1, 60), 101)).is_none());
     assert_eq!(rig.nic.statistics().other_vlan, 1);
 }

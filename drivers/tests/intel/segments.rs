@@ -1,4 +1,4 @@
-//! What a device does to a TCP packet that it is to cut, by the datasheets' word (8254x manual, 3.5; 82576 datasheet,
+//! What a device does to a frame that it sends, above all to a TCP packet that it is to cut, by the datasheets' word (8254x manual, 3.5; 82576 datasheet,
 //! 7.2.4), and what a receiver checks of the result.
 
 /// Cuts `frame`, whose first `headers` bytes go to every segment, into segments with `size` bytes of payload. The
@@ -30,6 +30,20 @@ pub(crate) fn cut(frame: &[u8], headers: usize, size: usize) -> Vec<Vec<u8>> {
         segment
     };
     payload.chunks(size).enumerate().map(cut_one).collect()
+}
+
+/// Sums up from `start` on, the sum over the pseudo header in `field` included, and puts the result there.
+pub(crate) fn insert_checksum(frame: &mut [u8], start: usize, field: usize) {
+    let checksum = !fold(sum(&frame[start..]));
+    frame[field..field + 2].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// Inserts an 802.1Q tag.
+pub(crate) fn tag(frames: &mut [Vec<u8>], tag: u16) {
+    let [high, low] = tag.to_be_bytes();
+    for frame in frames {
+        frame.splice(12..12, [0x81, 0x00, high, low]);
+    }
 }
 
 /// A TCP packet over IPv4 or IPv6 with options, PSH and FIN, and garbage for lengths that the device is to

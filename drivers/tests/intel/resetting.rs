@@ -1,7 +1,8 @@
 //! Resets, at every moment.
 
 use super::*;
-use model::{IMS, RCTL};
+use family::{ENABLE, IMS, RCTL, TELLS_WHEN_DMA_ENDS};
+use model::Family;
 use unikernel::nic::{Link, ResetError};
 
 /// Frames both ways, some completed and not looked at, some queued and not sent, some kept.
@@ -33,7 +34,7 @@ fn twenty_resets_in_mid_traffic_lose_no_buffer_and_every_one_ends_in_service() {
         }
         rig.nic.reset().unwrap();
         rig.model.take_sent();
-        assert_eq!(rig.pool.statistics().slots - rig.free(), TAKEN + kept.len() as u32);
+        assert_eq!(rig.taken(), TAKEN + kept.len() as u32);
         assert!(rig.nic.receive().is_none(), "what was on the way is lost");
         assert!(rig.nic.link().up);
         // Sleeping, waking and every descriptor work as after a start.
@@ -63,7 +64,7 @@ fn twenty_resets_in_mid_traffic_lose_no_buffer_and_every_one_ends_in_service() {
         assert_eq!(**frame, super::frame(number, 200), "what is kept stays what it was");
     }
     kept.clear();
-    assert_eq!(rig.pool.statistics().slots - rig.free(), TAKEN);
+    assert_eq!(rig.taken(), TAKEN);
 }
 
 #[test]
@@ -79,7 +80,7 @@ fn counters_survive_a_reset() {
 
 #[test]
 fn a_device_that_keeps_mastering_the_bus_is_cut_off_and_reset() {
-    if !KIND.tells_when_dma_ends() {
+    if !TELLS_WHEN_DMA_ENDS {
         return;
     }
     let mut rig = Rig::new();
@@ -117,7 +118,7 @@ fn a_link_that_went_away_meanwhile_is_seen_when_it_comes_back() {
     rig.nic.reset().unwrap();
     assert!(!rig.nic.link().up);
     assert_eq!(rig.model.register(IMS), 0, "nobody has asked for interrupts yet");
-    assert_ne!(rig.model.register(RCTL) & 2, 0);
+    assert_ne!(rig.model.register(RCTL) & ENABLE, 0);
     while !rig.nic.arm() {}
     rig.model.set_link(true);
     assert!(rig.nic.interrupt().take());
@@ -129,10 +130,9 @@ fn a_link_that_went_away_meanwhile_is_seen_when_it_comes_back() {
 fn the_device_obeys_pauses_and_asks_for_none() {
     let mut rig = Rig::new();
     for _ in 0..2 {
-        // FCAL, FCAH, FCT; CTRL.RFCE and CTRL.TFCE.
-        let pause = [0x28, 0x2c, 0x30].map(|offset| rig.model.register(offset));
-        assert_eq!(pause, [0x00c2_8001, 0x0100, 0x8808]);
-        assert_eq!(rig.model.register(model::CTRL) >> 27 & 0b11, 0b01);
+        for &(register, mask, value) in model::State::PAUSE {
+            assert_eq!(rig.model.register(register) & mask, value, "{register:#x}");
+        }
         rig.nic.reset().unwrap();
     }
 }

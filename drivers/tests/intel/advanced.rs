@@ -1,11 +1,28 @@
-//! What a device does with advanced transmit descriptors (82576 datasheet, 7.2; 82599 datasheet, 7.2.3): gathers
-//! the pieces of a packet, cuts it into segments, fills in checksums and inserts the VLAN tag.
+//! What a device does with advanced descriptors (82576 datasheet, 7.1.5 and 7.2; 82599 datasheet, 7.1.6 and 7.2.3): writes
+//! back what it received; gathers the pieces of a packet, cuts it into segments, fills in checksums and inserts the VLAN tag.
 
-#[path = "../gigabit/segments.rs"]
-#[allow(dead_code, reason = "not every family's tests make packets to cut")]
-pub(crate) mod segments;
-
+use crate::intel::model::{QUEUE, State, WHOLE};
+use crate::intel::segments;
 use unikernel::dma::fake::Device;
+
+/// The second quadword of a receive write-back, from what the 82574L would say. `errors` are the bits for errors of the
+/// frame, of its transport checksum, and of its IPv4 one.
+pub(crate) fn write_back(len: u16, status: u32, tag: Option<u16>, errors: [u32; 3]) -> u64 {
+    let has = |bits: u32| status & bits != 0;
+    let looked = if has(1 << 2) { 0 } else { status & 0b111_0000 };
+    let mut new = status & WHOLE | looked | u32::from(tag.is_some()) << 3;
+    for (bits, place) in [0x9700_0000, 1 << 29, 1 << 30].into_iter().zip(errors) {
+        new |= u32::from(has(bits)) << place;
+    }
+    u64::from(tag.unwrap_or(0)) << 48 | u64::from(len) << 32 | u64::from(new)
+}
+
+/// Size of the buffers of a queue whose SRRCTL is at `control`; `size` is the mask of BSIZEPACKET.
+pub(crate) fn buffer(state: &State, control: usize, queue: usize, size: usize) -> usize {
+    let control = state.get(control + QUEUE * queue);
+    assert_eq!(control >> 25 & 0b111, 1, "advanced descriptors with one buffer");
+    (control as usize & size) << 10
+}
 
 /// The state of a transmit queue.
 #[derive(Default)]
@@ -43,9 +60,12 @@ impl Context {
 
 impl Transmitter {
     /// Takes the next descriptor; the frames that it completes, as they go on the wire.
-    pub(crate) fn take(&mut self, memory: &Device, descriptor: [u8; 16]) -> Vec<Vec<u8>> {
-        let [low, high] = [0, 8]
-            .map(|at| u64::from_le_bytes(descriptor[at..at + 8].try_into().expect("eight bytes")));
+    pub(crate) fn take(
+        &mut self,
+        memory: &Device,
+        [low, high]: [u64; 2],
+        may_tag: bool,
+    ) -> Vec<Vec<u8>> {
         let has = |bit: u32| high >> bit & 1 != 0;
         assert!(has(29), "not a legacy descriptor");
         let kind = high >> 20 & 0xf;
@@ -77,10 +97,8 @@ impl Transmitter {
             frames.iter_mut().for_each(|frame| self.insert_checksum(frame));
         }
         if has(30) {
-            let [high, low] = self.context.tag.to_be_bytes();
-            for frame in &mut frames {
-                frame.splice(12..12, [0x81, 0x00, high, low]);
-            }
+            assert!(may_tag, "VLANs are on");
+            segments::tag(&mut frames, self.context.tag);
         }
         frames
     }
@@ -94,22 +112,9 @@ impl Transmitter {
         segments::cut(packet, headers, context.segment)
     }
 
-    /// What is in the checksum's place is the sum over the pseudo header.
     fn insert_checksum(&self, frame: &mut [u8]) {
         let start = self.context.mac_header + self.context.ip_header;
         let field = start + if self.context.is_tcp { 16 } else { 6 };
-        let sum = !fold(sum(&frame[start..]));
-        frame[field..field + 2].copy_from_slice(&sum.to_be_bytes());
+        segments::insert_checksum(frame, start, field);
     }
-}
-
-/// RFC 1071.
-fn sum(bytes: &[u8]) -> u32 {
-    let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
-    bytes.chunks(2).map(word).sum()
-}
-
-fn fold(sum: u32) -> u16 {
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
 }

@@ -3,13 +3,13 @@ use drivers::Error;
 use model::MAC;
 use unikernel::nic::Link;
 
-pub(super) fn probe(
+pub(crate) fn probe(
     faults: Faults,
     set_up: impl FnOnce(&Model),
 ) -> (Result<Box<dyn Nic>, Error>, u32) {
     let pool = fake::pool(8 << 20, Policy::Never);
     let before = pool.statistics().slots_free;
-    let (_machine, _port, model, device) = plug(pool, faults, KIND.offers()[0]);
+    let (_machine, _port, model, device) = plug(pool, faults, family::OFFERS[0]);
     set_up(&model);
     let nic = drivers::probe(device, pool, &Settings::default());
     (nic, before - pool.statistics().slots_free)
@@ -19,10 +19,10 @@ pub(super) fn probe(
 fn it_starts_from_any_state() {
     let rig = Rig::new();
     assert_eq!(rig.nic.mac(), MAC);
-    assert_eq!(rig.nic.link(), Link { up: true, speed: KIND.speed(), full_duplex: true });
+    assert_eq!(rig.nic.link(), Link { up: true, speed: family::SPEED, full_duplex: true });
     assert!(rig.machine.is_bus_master(PciAddress::new(0, 1, 0, 0)));
-    assert_eq!(rig.model.register(model::IMS), 0, "nobody has asked for interrupts yet");
-    assert_eq!(rig.pool.statistics().slots - rig.free(), TAKEN);
+    assert_eq!(rig.model.register(family::IMS), 0, "nobody has asked for interrupts yet");
+    assert_eq!(rig.taken(), TAKEN);
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn a_device_that_stays_in_reset_is_an_error() {
 #[test]
 fn a_pool_too_small_names_the_remedy_and_keeps_its_memory() {
     let pool = fake::pool(512 << 10, Policy::Never);
-    let (_machine, _port, _model, device) = plug(pool, Faults::default(), KIND.offers()[0]);
+    let (_machine, _port, _model, device) = plug(pool, Faults::default(), family::OFFERS[0]);
     let error = drivers::probe(device, pool, &Settings::default()).err().unwrap();
     assert!(error.to_string().contains("swiotlb="), "{error}");
     assert_eq!(pool.statistics().slots_free, pool.statistics().slots);
