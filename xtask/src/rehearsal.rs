@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use lab::{
     host::{MAC, Setup, VirtualHost},
     local::{self, LocalLab},
-    migration::{self, CancelAt, Lab, Outcome, Pair, Plan, Session, Strategy},
+    migration::{self, CancelAt, Effort, Lab, Outcome, Pair, Plan, Session, Strategy},
     nested::NestedLab,
     parts::{Accelerator, NicModel},
     result::{self, Facts, Migration, ProcessorTime, Saturated, Setting, Traffic},
@@ -239,10 +239,10 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
     let mut saturated = None;
     if script.rate.is_none() || script.saturated_warmup {
         session.say("Measuring what the guest takes when flooded");
-        saturated = Some(Saturated { before: load.saturate()?, warmup: None });
+        saturated = Some(Saturated { before: load.saturate()?, ..Saturated::default() });
     }
     if let (Some(saturated), true) = (&mut saturated, script.saturated_warmup) {
-        saturated.warmup = Some(saturated_warmup(&mut session, &plan(script), load)?);
+        saturate_warmup(saturated, &mut session, &plan(script), load)?;
     }
     let measured = saturated.map_or(0.0, |saturated| saturated.before);
     let rate = script.rate.unwrap_or((measured * SHARE) as u64);
@@ -288,8 +288,13 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
     Ok(result)
 }
 
-/// Bits a second the guest receives when it is flooded while a migration warms up, which is cancelled then.
-fn saturated_warmup(session: &mut Session<'_>, plan: &Plan, load: &Load) -> Result<f64> {
+/// Measures what the guest receives when it is flooded while a migration warms up, which is cancelled then.
+fn saturate_warmup(
+    saturated: &mut Saturated,
+    session: &mut Session<'_>,
+    plan: &Plan,
+    load: &Load,
+) -> Result<()> {
     let plan = Plan {
         before: SETTLE,
         warmup: SATURATED_WARMUP,
@@ -298,15 +303,18 @@ fn saturated_warmup(session: &mut Session<'_>, plan: &Plan, load: &Load) -> Resu
         ..plan.clone()
     };
     let (record, meter) = load.carry(None, |traffic| session.migrate(&plan, traffic))?;
-    match (record.outcome, record.timeline.cancelled) {
-        (Outcome::Cancelled, Some(cancelled)) => {
-            Ok(meter.received(record.timeline.start, cancelled).bits_per_s)
-        }
-        (outcome, _) => bail!(
-            "the migration under a flood, which was to be cancelled, ended as {outcome:?}: {}",
+    let (Outcome::Cancelled, Some(cancelled)) = (record.outcome, record.timeline.cancelled) else {
+        bail!(
+            "the migration under a flood, which was to be cancelled, ended as {:?}: {}",
+            record.outcome,
             record.error.as_deref().unwrap_or("no reason was given")
-        ),
-    }
+        );
+    };
+    saturated.warmup = Some(meter.received(record.timeline.start, cancelled).bits_per_s);
+    let effort = record.effort.as_ref();
+    saturated.warmup_exits_per_s = effort.and_then(Effort::exits_per_s);
+    saturated.warmup_processors = effort.and_then(Effort::busy);
+    Ok(())
 }
 
 /// What drives traffic at the guest.

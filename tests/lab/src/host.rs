@@ -150,6 +150,12 @@ impl VirtualHost {
         }
     }
 
+    /// The time that each processor has been busy so far. None under KVM, whose threads do other work as well.
+    #[must_use]
+    pub fn processors(&self) -> Option<[Duration; PROCESSORS]> {
+        state::processors(self.qemu.id())
+    }
+
     /// What the processors of a host that does not answer any more are doing, at length. The host is no use afterwards.
     #[must_use]
     pub fn last_words(&self) -> String {

@@ -141,6 +141,10 @@ impl Lab for NestedLab {
         }
         false
     }
+    fn processors(&self) -> Option<[Duration; 2]> {
+        self.host.processors()
+    }
+
     fn last_words(&mut self) -> Option<String> {
         Some(self.host.last_words())
     }

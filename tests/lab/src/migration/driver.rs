@@ -2,8 +2,8 @@
 
 use super::console::{Console, Line, Said};
 use super::machine::{Comparison, Lab, Machine, PORT, Role};
-use super::qmp::{self, Capability, DeviceDel, Migrate, MigrateCancel, Qmp};
-use super::record::{CancelAt, Check, Outcome, Plan, Record, Strategy, Timeline};
+use super::qmp::{self, Capability, DeviceDel, Migrate, MigrateCancel, Qmp, QueryStats};
+use super::record::{CancelAt, Check, Effort, Outcome, Plan, Record, Strategy, Timeline};
 use crate::init::Channel;
 use crate::source::DmaCounts;
 use anyhow::{Result, bail};
@@ -117,6 +117,7 @@ impl<'a> Session<'a> {
             destination: &mut destination,
             lab: &mut *self.lab,
             comparison: None,
+            effort: None,
             home: self.home,
             source_mark,
             timeline: Timeline {
@@ -134,7 +135,7 @@ impl<'a> Session<'a> {
             say: &mut *self.say,
         };
         let (outcome, info, error) = run.carry_out()?;
-        let (mut timeline, comparison) = (run.timeline, run.comparison);
+        let (mut timeline, comparison, effort) = (run.timeline, run.comparison, run.effort);
         let port = port_figures(&mut self.source.monitor);
 
         let (console, mark) = match outcome {
@@ -185,6 +186,7 @@ impl<'a> Session<'a> {
             check,
             comparison,
             dma: dma.flatten(),
+            effort,
         })
     }
 
@@ -276,7 +278,24 @@ struct Run<'r> {
     source_mark: usize,
     timeline: Timeline,
     comparison: Option<Comparison>,
+    effort: Option<Effort>,
     say: &'r mut dyn FnMut(&str),
+}
+
+/// What [`Effort`] is reckoned from.
+#[derive(Clone, Copy)]
+struct Counts {
+    at: Instant,
+    exits: Option<u64>,
+    processors: Option<[Duration; 2]>,
+}
+
+/// How often the machine's processors have left the guest so far. `None` where KVM does not run it.
+fn count_exits(monitor: &mut Qmp) -> Option<u64> {
+    let processors = monitor.execute(&QueryStats::of_processors(&["exits"])).ok()?;
+    let counts = processors.iter().flat_map(|processor| &processor.stats);
+    let sum: u64 = counts.filter_map(|count| count.value.as_u64()).sum();
+    (sum > 0).then_some(sum)
 }
 
 impl Run<'_> {
@@ -296,6 +315,7 @@ impl Run<'_> {
             return Ok((Outcome::Failed, qmp::MigrationInfo::default(), Some(reason)));
         }
         let deadline = self.timeline.start + self.plan.warmup + SWITCHOVER;
+        let begun = self.count();
         let mut last = qmp::MigrationInfo::default();
         loop {
             let mut info = self.source.monitor.execute(&qmp::QueryMigrate {})?;
@@ -321,6 +341,7 @@ impl Run<'_> {
             }
             if held && self.timeline.start.elapsed() >= self.plan.warmup {
                 held = false;
+                self.effort = Some(self.effort_since(begun));
                 if self.plan.cancel_at == Some(CancelAt::Warmup) {
                     self.cancel()?;
                 } else {
@@ -344,6 +365,29 @@ impl Run<'_> {
             }
             last = info;
             self.look_at_destination(POLL)?;
+        }
+    }
+
+    fn count(&mut self) -> Counts {
+        Counts {
+            at: Instant::now(),
+            exits: count_exits(&mut self.source.monitor),
+            processors: self.lab.processors(),
+        }
+    }
+
+    fn effort_since(&mut self, before: Counts) -> Effort {
+        let now = self.count();
+        let used = |[a, b]: [Duration; 2], [c, d]: [Duration; 2]| {
+            [c.saturating_sub(a), d.saturating_sub(b)]
+        };
+        Effort {
+            time: now.at - before.at,
+            exits: before.exits.zip(now.exits).map(|(before, now)| now.saturating_sub(before)),
+            processors: before
+                .processors
+                .zip(now.processors)
+                .map(|(before, now)| used(before, now)),
         }
     }
 

@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 /// Memory of a machine in the nested lab. What a guest does not use, QEMU reads on both sides to see that it is zero, and
 /// emulated processors take a second for 256 MiB of that.
@@ -73,6 +74,11 @@ pub trait Lab {
     /// Whether the place itself still answers. If not, what fails in it says nothing about the guest.
     fn answers(&mut self) -> bool {
         true
+    }
+
+    /// The time that its processors have been busy so far, where it emulates them.
+    fn processors(&self) -> Option<[Duration; 2]> {
+        None
     }
 
     /// What is known about a place that does not answer any more, at length.

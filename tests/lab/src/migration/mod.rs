@@ -27,4 +27,4 @@ mod record;
 pub use driver::{Session, Traffic};
 pub(crate) use machine::MEMORY_MIB;
 pub use machine::{Comparison, Device, Lab, Machine, NIC, PORT, Pair, Profile, STANDBY};
-pub use record::{CancelAt, Check, Outcome, Plan, Record, Strategy, Timeline};
+pub use record::{CancelAt, Check, Effort, Outcome, Plan, Record, Strategy, Timeline};

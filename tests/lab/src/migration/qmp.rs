@@ -308,6 +308,49 @@ impl Command for QomGet {
     type Return = Value;
 }
 
+/// Reads what KVM counts about each of the machine's processors.
+#[derive(Debug, Serialize)]
+pub struct QueryStats {
+    target: &'static str,
+    providers: [Provider; 1],
+}
+
+#[derive(Debug, Serialize)]
+struct Provider {
+    provider: &'static str,
+    names: Vec<&'static str>,
+}
+
+impl QueryStats {
+    /// The counts of these names.
+    #[must_use]
+    pub fn of_processors(names: &[&'static str]) -> Self {
+        Self { target: "vcpu", providers: [Provider { provider: "kvm", names: names.to_vec() }] }
+    }
+}
+
+impl Command for QueryStats {
+    const NAME: &'static str = "query-stats";
+    /// One for each processor; none without KVM.
+    type Return = Vec<Statistics>;
+}
+
+/// Counts of one processor.
+#[derive(Debug, Deserialize)]
+pub struct Statistics {
+    /// By name.
+    pub stats: Vec<Statistic>,
+}
+
+/// A count.
+#[derive(Debug, Deserialize)]
+pub struct Statistic {
+    /// Its name.
+    pub name: String,
+    /// A number, or several.
+    pub value: Value,
+}
+
 /// Lists an object's properties.
 #[derive(Debug, Serialize)]
 pub struct QomList {

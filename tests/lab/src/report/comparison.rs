@@ -5,6 +5,9 @@ use crate::migration::{Outcome, Strategy};
 use crate::result::{Migration, PhaseName, Saturated};
 use std::fmt::Write;
 
+/// Bytes of an IP packet, where only the stream is known that they make up.
+const TCP_SEGMENT: usize = 1500;
+
 /// Columns of the table.
 pub(super) const COLUMNS: usize = 7;
 
@@ -68,10 +71,11 @@ pub(super) fn remarks(result: &Migration) -> Vec<String> {
             ));
         }
         if let (Some(a), Some(b)) = (flooded(result), flooded(other)) {
+            let (ours_each, theirs_each) = (each(result), each(other));
             remarks.push(format!(
-                "Flooded, the guest is sent as much as gets through: {ours} received {:.1} times what {theirs} did{}.",
-                a / b,
-                per_datagram(result, a, b)
+                "Flooded, the guest is sent as much as gets through: {ours} received {:.1} times what {theirs} did. \
+                 A datagram took {ours_each}, and {theirs_each}.",
+                a / b
             ));
         }
     }
@@ -115,9 +119,22 @@ fn kept(saturated: Saturated) -> Option<f64> {
     (saturated.before > 0.0).then_some(saturated.warmup? / saturated.before)
 }
 
-/// The same as the time that a datagram takes.
-fn per_datagram(result: &Migration, ours: f64, theirs: f64) -> String {
-    let Some(length) = result.traffic.ip_length else { return String::new() };
-    let time = |rate: f64| length as f64 * 8.0 / rate * 1e6;
-    format!(", {:.0} µs for a datagram against {:.0} µs", time(ours), time(theirs))
+/// What a datagram of the flood took: time, exits to the hypervisor where these were counted, and the lab's host.
+fn each(run: &Migration) -> String {
+    let bits = run.traffic.ip_length.unwrap_or(TCP_SEGMENT) as f64 * 8.0;
+    let per_s = flooded(run).unwrap_or(f64::INFINITY) / bits;
+    let mut text = format!("{:.0} µs", 1e6 / per_s);
+    let Some(saturated) = run.saturated else { return text };
+    if let Some(exits) = saturated.warmup_exits_per_s {
+        text += &format!(" and {:.2} exits", exits / per_s);
+    }
+    text += &format!(" with {}", run.arrangement());
+    if let Some([one, other]) = saturated.warmup_processors {
+        text += &format!(
+            " (the two processors of the lab's host were busy {:.0}% and {:.0}% of the time)",
+            100.0 * one,
+            100.0 * other
+        );
+    }
+    text
 }

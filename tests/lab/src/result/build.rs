@@ -251,8 +251,18 @@ mod tests {
         port.insert("ack-ms".into(), 12.into());
         port.insert("detach-ms".into(), (-1).into());
         let outcome = Outcome::Completed;
-        let (error, comparison, dma) = (None, None, None);
-        let record = Record { plan, outcome, error, timeline, info, port, check, comparison, dma };
+        let record = Record {
+            plan,
+            outcome,
+            error: None,
+            timeline,
+            info,
+            port,
+            check,
+            comparison: None,
+            dma: None,
+            effort: None,
+        };
         (record, Even { gap: Some(Gap { start: at(2990), end: at(3600), lost: 610 }) })
     }
 
@@ -266,7 +276,7 @@ mod tests {
             lab: "nested".into(),
             guest: "godwit".into(),
             traffic,
-            saturated: Some(Saturated { before: 16e6, warmup: None }),
+            saturated: Some(Saturated { before: 16e6, ..Saturated::default() }),
             facts: Facts::default(),
         }
     }

@@ -182,13 +182,19 @@ pub struct Integrity {
 }
 
 /// Bits a second the guest receives, at the IP layer, when it is given as much as it takes.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Saturated {
     /// With no migration.
     pub before: f64,
     /// While a migration is warming up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<f64>,
+    /// How often a second the guest was left for the hypervisor in that warm-up. None where KVM did not run it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_exits_per_s: Option<f64>,
+    /// Which part of that warm-up each of the lab host's processors was busy. None where they are not emulated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_processors: Option<[f64; 2]>,
 }
 
 /// A migration to compare with.
