@@ -156,7 +156,12 @@ impl Ipv6 {
     /// When [`poll`](Self::poll) has to run even if nothing happens.
     pub(super) fn poll_at(&self) -> Option<Instant> {
         let ends = self.prefixes.iter().map(|&(_, until)| until);
-        ends.chain(self.router.map(|(_, until)| until)).chain(self.solicit_at).min()
+        ends.chain(self.router.map(|(_, until)| until)).min()
+    }
+
+    /// When a router is to be asked for, which takes a link.
+    pub(super) fn solicit_at(&self) -> Option<Instant> {
+        self.solicit_at
     }
 
     /// The addresses of a station.

@@ -148,17 +148,20 @@ impl Inner {
             None => None,
         };
         let waits_for_link = !self.link.up && self.device.nic.is_some();
+        // What is due and cannot be sent is no reason to stay awake: it starts anew with the link.
+        let to_send = [self.announce.at, self.ipv6.solicit_at()];
+        let to_send = to_send.into_iter().flatten().filter(|_| self.link.up);
         Next::Sleep(
             [
                 sockets,
                 waits_for_link.then(|| now + LINK),
-                self.announce.at,
                 self.address.poll_at(),
                 self.ipv6.poll_at(),
                 self.idle.look_at(),
             ]
             .into_iter()
             .flatten()
+            .chain(to_send)
             .min(),
         )
     }

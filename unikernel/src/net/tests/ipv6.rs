@@ -13,6 +13,7 @@ use smoltcp::wire::{
 
 use super::network::{Host, Wire, World, host6};
 use super::traffic::{BUFFERS, LIMIT, PORT, pattern, receive, send};
+use crate::net::run::Next;
 use crate::net::{Addressing6, Role, TcpListener, TcpStream, UdpSocket};
 
 const ROUTER: Ipv6Address = Ipv6Address::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
@@ -156,6 +157,40 @@ fn a_router_is_asked_for_and_believed_until_its_word_expires() {
     assert!(has_route());
     world.idle(Duration::from_secs(40));
     assert_eq!(addresses(&host), own);
+}
+
+#[test]
+fn what_cannot_be_sent_without_a_link_keeps_nobody_awake() {
+    let (rx, tx) = (Wire::default(), Wire::default());
+    let host = host6(2, Addressing6::Auto, &rx, &tx);
+    let cable = host.attach();
+    let mut world = World::new(&[&host]);
+    let sleeps = |world: &World| match host.stack.turn(world.now) {
+        Next::Sleep(until) => until.is_none_or(|until| until > world.now),
+        Next::Again => false,
+    };
+    // A prefix that expires while there is no link changes the addresses, which is to be announced; the router is
+    // asked for again at the link's return, and that falls due as well.
+    rx.send(advertisement(Duration::from_secs(60), Duration::from_secs(3), 255));
+    world.idle(Duration::from_secs(1));
+    cable.set(false);
+    world.idle(Duration::from_secs(1));
+    cable.set(true);
+    world.idle(Duration::from_secs(1));
+    cable.set(false);
+    world.idle(Duration::from_secs(10));
+    assert!(sleeps(&world));
+    drop(host.stack.detach(Role::Primary));
+    assert!(sleeps(&world));
+    // With the next link it is all made good.
+    sent(&tx);
+    host.attach();
+    world.idle(Duration::from_secs(1));
+    let own = addresses(&host)[0];
+    let all_routers = "ff02::2".parse::<Ipv6Address>().unwrap();
+    let sent = sent(&tx);
+    assert!(sent.iter().any(|(from, to, _)| (*from, *to) == (own, all_routers)));
+    assert!(sent.iter().any(|(from, to, _)| (*from, *to) == (own, ALL_NODES)));
 }
 
 #[test]
