@@ -41,7 +41,8 @@ impl embedded_io_async::Error for TcpError {
     }
 }
 
-/// Sizes of a connection's socket buffers, in bytes. The receive buffer is also the window offered to the peer.
+/// Sizes of a connection's socket buffers, in bytes. The receive buffer is also the window offered to the peer; above 64 KiB it
+/// is rounded down to a power of two times 65535.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffers {
     /// Receive buffer.
@@ -135,9 +136,23 @@ fn new_socket(buffers: Buffers) -> Option<tcp::Socket<'static>> {
         buffer.resize(len, 0);
         Some(tcp::SocketBuffer::new(buffer))
     };
-    let mut socket = tcp::Socket::new(buffer(buffers.receive)?, buffer(buffers.transmit)?);
+    let receive = buffer(window(buffers.receive))?;
+    let mut socket = tcp::Socket::new(receive, buffer(buffers.transmit)?);
     socket.set_congestion_control(tcp::CongestionControl::Reno);
     Some(socket)
+}
+
+/// The largest receive buffer of at most `bytes` that a peer cannot overrun.
+///
+/// smoltcp 0.14 takes the window it offered with its SYN, which is never scaled (RFC 7323, section 2.2), for a scaled one. Until
+/// the next acknowledgement it accepts what lies in that window, and what does not fit the buffer ends in an assertion.
+/// Of these sizes the two are the same.
+fn window(bytes: usize) -> usize {
+    let mut window = bytes.min(u16::MAX.into());
+    while 2 * window <= bytes {
+        window *= 2;
+    }
+    window
 }
 
 impl Drop for TcpListener {

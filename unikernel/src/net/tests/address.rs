@@ -54,7 +54,7 @@ fn answer_arp(packet: &[u8], to: &Wire) {
 }
 
 /// Answers the requests on `from` with `address`, and returns the types of the messages it saw.
-fn serve(from: &Wire, to: &Wire, address: Ipv4Address) -> Vec<DhcpMessageType> {
+pub(super) fn serve(from: &Wire, to: &Wire, address: Ipv4Address) -> Vec<DhcpMessageType> {
     let mut seen = Vec::new();
     while let Some(frame) = from.take() {
         let ethernet = EthernetFrame::new_checked(&frame).expect("a frame");

@@ -47,7 +47,7 @@ fn sent(wire: &Wire) -> Vec<(Ipv6Address, Ipv6Address, Vec<u8>)> {
     ndisc.collect()
 }
 
-fn advertisement(lifetime: Duration, prefix: Duration, hop_limit: u8) -> Vec<u8> {
+pub(super) fn advertisement(lifetime: Duration, prefix: Duration, hop_limit: u8) -> Vec<u8> {
     let icmp = Icmpv6Repr::Ndisc(NdiscRepr::RouterAdvert {
         hop_limit: 64,
         flags: NdiscRouterFlags::empty(),

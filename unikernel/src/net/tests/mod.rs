@@ -1,8 +1,8 @@
 //! Stacks on a wire, in virtual time.
 
+mod address;
+mod hostile;
 mod ipv6;
 mod network;
 mod pair;
 mod traffic;
-
-mod address;

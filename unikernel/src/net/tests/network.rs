@@ -336,7 +336,7 @@ impl World {
         }
     }
 
-    fn step<F: Future>(&mut self, future: Pin<&mut F>) -> Poll<F::Output> {
+    pub(super) fn step<F: Future>(&mut self, future: Pin<&mut F>) -> Poll<F::Output> {
         for stack in &self.stacks {
             stack.turn(self.now);
         }
