@@ -1,11 +1,11 @@
 //! The internal copper PHY (datasheet 3.5), which firmware may be talking to as well.
 
-use super::registers::{STATUS_LAN_ID_MASK, STATUS_LAN_ID_SHIFT, mdic, semaphore};
+use super::registers::{SEMAPHORE, STATUS_LAN_ID_MASK, STATUS_LAN_ID_SHIFT, SYNC_PHY, mdic};
 use crate::intel::gigabit::registers::status;
 use crate::intel::wait_for;
 use unikernel::mmio::Mmio;
 
-/// The semaphore; a transaction takes 64 bit times of at least 400 ns.
+/// A transaction takes 64 bit times of at least 400 ns.
 const PATIENCE_US: u64 = 10_000;
 
 /// Control register (IEEE 802.3, 22.2.4.1). Writing it so also ends power-down, bit 11.
@@ -20,7 +20,9 @@ const STATUS_NEGOTIATED: u16 = 1 << 5;
 /// Has the PHY negotiate, unless it has a link that it negotiated: getting one takes seconds. `false` if it
 /// does not answer.
 pub(super) fn negotiate(registers: &Mmio) -> bool {
-    let phy = lock(registers);
+    let port = registers.read32(status::OFFSET) >> STATUS_LAN_ID_SHIFT & STATUS_LAN_ID_MASK;
+    let phy = SYNC_PHY[port as usize];
+    SEMAPHORE.acquire(registers, phy);
     let done = match transact(registers, mdic::READ | STATUS << mdic::REGISTER_SHIFT) {
         Some(status) if status & STATUS_LINK != 0 && status & STATUS_NEGOTIATED != 0 => true,
         _ => {
@@ -29,7 +31,7 @@ pub(super) fn negotiate(registers: &Mmio) -> bool {
             transact(registers, command).is_some()
         }
     };
-    registers.clear32(semaphore::SW_FW_SYNC, phy);
+    SEMAPHORE.release(registers, phy);
     done
 }
 
@@ -42,30 +44,4 @@ fn transact(registers: &Mmio, command: u32) -> Option<u16> {
         answer & mdic::READY != 0
     });
     (done && answer & mdic::ERROR == 0).then_some(answer as u16)
-}
-
-/// Takes the port's PHY (datasheet 4.7). Whoever does not let go of it in time is not there any more: firmware
-/// does within milliseconds, and no other software has this function.
-fn lock(registers: &Mmio) -> u32 {
-    use semaphore::*;
-    let port = registers.read32(status::OFFSET) >> STATUS_LAN_ID_SHIFT & STATUS_LAN_ID_MASK;
-    let phy = PHY[port as usize];
-    let taken = wait_for(PATIENCE_US, || {
-        wait_for(PATIENCE_US, || registers.read32(SWSM) & SMBI == 0);
-        wait_for(PATIENCE_US, || {
-            registers.set32(SWSM, SWESMBI);
-            registers.read32(SWSM) & SWESMBI != 0
-        });
-        let owners = registers.read32(SW_FW_SYNC);
-        let is_free = owners & (phy | phy << FIRMWARE_SHIFT) == 0;
-        if is_free {
-            registers.write32(SW_FW_SYNC, owners | phy);
-        }
-        registers.clear32(SWSM, SMBI | SWESMBI);
-        is_free
-    });
-    if !taken {
-        registers.set32(SW_FW_SYNC, phy);
-    }
-    phy
 }

@@ -2,6 +2,8 @@
 //! the names that chapter 8 of the Intel 82576EB Gigabit Ethernet Controller Datasheet (revision 2.63)
 //! describes them under. What did not change since the 8254x is in `intel::gigabit`.
 
+use crate::intel::Semaphore;
+
 /// The part of BAR 0 that the driver uses.
 pub(super) const SIZE: usize = 0x1_0000;
 
@@ -41,18 +43,11 @@ pub(super) mod mdic {
     pub(crate) const ERROR: u32 = 1 << 30;
 }
 
-/// The semaphore of software and firmware, SWSM, and what it protects: who has which resource.
-pub(super) mod semaphore {
-    pub(crate) const SWSM: usize = 0x5b50;
-    /// Set by reading it: whoever reads 0 has it.
-    pub(crate) const SMBI: u32 = 1 << 0;
-    /// Can be set only while firmware has not.
-    pub(crate) const SWESMBI: u32 = 1 << 1;
-    pub(crate) const SW_FW_SYNC: usize = 0x5b5c;
-    /// Software has the PHY of a port; firmware's bits are 16 higher.
-    pub(crate) const PHY: [u32; 4] = [1 << 1, 1 << 2, 1 << 5, 1 << 6];
-    pub(crate) const FIRMWARE_SHIFT: u32 = 16;
-}
+/// SWSM and SW_FW_SYNC.
+pub(super) const SEMAPHORE: Semaphore =
+    Semaphore { swsm: 0x5b50, sw_fw_sync: 0x5b5c, firmware_shift: 16 };
+/// In SW_FW_SYNC: the PHY of a port.
+pub(super) const SYNC_PHY: [u32; 4] = [1 << 1, 1 << 2, 1 << 5, 1 << 6];
 
 /// Interrupts (8.8). With MSI-X, causes of queues go to bits of EICR as IVAR says, others through ICR to the bit that
 /// IVAR_MISC says; a bit is an entry of the MSI-X table. Otherwise ICR has them all.

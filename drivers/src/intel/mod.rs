@@ -10,6 +10,7 @@ mod filters;
 pub(crate) mod gigabit;
 mod receive;
 pub(crate) mod rss;
+mod semaphore;
 mod transmit;
 
 pub(crate) use advanced::{AdvancedReceive, AdvancedTransmit, ReceiveErrors};
@@ -17,6 +18,7 @@ pub(crate) use checksum::{Checked, Offload, is_good};
 pub(crate) use driver::{Driver, Hardware};
 pub(crate) use filters::Table;
 pub(crate) use receive::{Completion, ReceiveFormat, ReceiveRing, buffer_size};
+pub(crate) use semaphore::Semaphore;
 pub(crate) use transmit::{Piece, TransmitFormat, TransmitRing};
 
 use unikernel::time::now_ns;

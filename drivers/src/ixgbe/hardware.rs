@@ -21,8 +21,6 @@ const RESET_US: u64 = 50_000;
 const SETTLE_NS: u64 = 10_000_000;
 /// A word of EEPROM.
 const EEPROM_US: u64 = 10_000;
-/// The semaphores. Firmware gives way in time, or is not there (10.5.4).
-const SEMAPHORE_US: u64 = 10_000;
 /// A queue or a data path comes on, or goes off.
 const SWITCH_US: u64 = 10_000;
 
@@ -155,11 +153,9 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         }
         r.clear32(esdp::OFFSET, esdp::SDP3_DATA);
         // Firmware may be managing the link, and must not be in the middle of it.
-        let is_held = self.acquire(semaphore::SW_MAC_CSR);
+        SEMAPHORE.acquire(r, SYNC_MAC_CSR);
         r.set32(mac::AUTOC, mac::AUTOC_RESTART);
-        if is_held {
-            self.release(semaphore::SW_MAC_CSR);
-        }
+        SEMAPHORE.release(r, SYNC_MAC_CSR);
     }
 
     fn link(&self) -> Link {
@@ -346,37 +342,6 @@ impl<M: Mac> Ixgbe<M> {
             value & eeprom::EERD_DONE != 0
         });
         done.then_some((value >> eeprom::EERD_DATA_SHIFT) as u16)
-    }
-
-    /// Takes what the bits of SW_FW_SYNC stand for (10.5.4).
-    fn acquire(&self, bits: u32) -> bool {
-        wait_for(SEMAPHORE_US, || {
-            self.with_sync(|sync| {
-                let is_free = sync & (bits | bits << semaphore::FW_SHIFT) == 0;
-                is_free.then_some(sync | bits)
-            })
-        })
-    }
-
-    fn release(&self, bits: u32) {
-        wait_for(SEMAPHORE_US, || self.with_sync(|sync| Some(sync & !bits)));
-    }
-
-    /// Changes SW_FW_SYNC while nobody else does. `false` if somebody did, or `change` did not want to.
-    fn with_sync(&self, change: impl FnOnce(u32) -> Option<u32>) -> bool {
-        use semaphore::*;
-        let r = &self.registers;
-        if r.read32(SWSM) & SWSM_SMBI != 0 {
-            return false;
-        }
-        r.set32(SWSM, SWSM_SWESMBI);
-        let new =
-            (r.read32(SWSM) & SWSM_SWESMBI != 0).then(|| change(r.read32(SW_FW_SYNC))).flatten();
-        if let Some(new) = new {
-            r.write32(SW_FW_SYNC, new);
-        }
-        r.clear32(SWSM, SWSM_SMBI | SWSM_SWESMBI);
-        new.is_some()
     }
 
     /// Unicast to the station address, and broadcasts; what else, the settings say (7.1.1).

@@ -2,6 +2,8 @@
 //! Intel 82599 10 GbE Controller Datasheet (document 331520, revision 3.4) describes them under. The
 //! X540's (document 515655) are the same where nothing else is said.
 
+use crate::intel::Semaphore;
+
 /// The part of BAR 0 that the driver uses.
 pub(super) const SIZE: usize = 0x1_1000;
 
@@ -59,20 +61,11 @@ pub(super) mod eeprom {
     pub(crate) const LAN_CORE_ADDRESS: u32 = 1;
 }
 
-/// Semaphores between drivers and firmware, SWSM and SW_FW_SYNC (8.2.3.4.14 and 15, 10.5.4).
-pub(super) mod semaphore {
-    pub(crate) const SWSM: usize = 0x1_0140;
-    /// Set by reading it as 0: this driver has the semaphore among drivers.
-    pub(crate) const SWSM_SMBI: u32 = 1 << 0;
-    /// Reads as written when firmware does not have it.
-    pub(crate) const SWSM_SWESMBI: u32 = 1 << 1;
-
-    pub(crate) const SW_FW_SYNC: usize = 0x1_0160;
-    /// Software has AUTOC and its like.
-    pub(crate) const SW_MAC_CSR: u32 = 1 << 3;
-    /// From software's bit to firmware's.
-    pub(crate) const FW_SHIFT: u32 = 5;
-}
+/// SWSM and SW_FW_SYNC (8.2.3.4.14 and 15).
+pub(super) const SEMAPHORE: Semaphore =
+    Semaphore { swsm: 0x1_0140, sw_fw_sync: 0x1_0160, firmware_shift: 5 };
+/// In SW_FW_SYNC: AUTOC and its like.
+pub(super) const SYNC_MAC_CSR: u32 = 1 << 3;
 
 /// Interrupts (8.2.3.5).
 pub(super) mod interrupt {
