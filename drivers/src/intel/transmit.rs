@@ -88,6 +88,7 @@ impl<F: TransmitFormat> TransmitRing<F> {
 
     /// Starts over with an empty ring. The device must not be using it.
     pub(crate) fn restart(&mut self) {
+        self.mark_completed();
         self.frames.fill_with(|| None);
         self.reports.clear();
         (self.tail, self.head, self.told) = (0, 0, 0);

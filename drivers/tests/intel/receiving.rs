@@ -177,15 +177,18 @@ fn what_the_device_wrote_is_marked() {
 }
 
 #[test]
-fn what_nobody_looked_at_is_marked_when_the_driver_stops() {
-    let mut rig = Rig::with(8 << 20, Policy::Always, family::OFFERS[0]);
-    rig.nic.flush();
-    rig.pool.page_log().start();
-    for number in 0..10 {
-        assert!(rig.model.receive(&frame(number, 60)));
+fn what_nobody_looked_at_is_marked_when_the_driver_stops_or_starts_over() {
+    let ways: [fn(&mut Rig); 2] = [|rig| rig.nic.stop(), |rig| rig.nic.reset().unwrap()];
+    for way in ways {
+        let mut rig = Rig::with(8 << 20, Policy::Always, family::OFFERS[0]);
+        rig.nic.flush();
+        rig.pool.page_log().start();
+        for number in 0..10 {
+            assert!(rig.model.receive(&frame(number, 60)));
+        }
+        way(&mut rig);
+        let marked = rig.pool.page_log().take().len();
+        // Two buffers to a page, and two pages of either ring.
+        assert!((5 + 4..=10 + 4).contains(&marked), "{marked} pages");
     }
-    rig.nic.stop();
-    let marked = rig.pool.page_log().take().len();
-    // Two buffers to a page, and two pages of either ring.
-    assert!((5 + 4..=10 + 4).contains(&marked), "{marked} pages");
 }
