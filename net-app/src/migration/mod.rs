@@ -139,8 +139,7 @@ impl Port {
         loop {
             match agent.poll(&mut marker) {
                 Event::None => break,
-                // The NIC has its turn between two slices.
-                Event::CatchingUp => yield_now().await,
+                Event::CatchingUp => {}
                 Event::LoggingStarted { epoch, caught_up } => {
                     unikernel::println!("agent: logging on epoch={epoch} caught-up={caught_up}");
                 }
@@ -154,6 +153,8 @@ impl Port {
                     self.check_at = Some(Instant::now() + NIC_PATIENCE);
                 }
             }
+            // The NIC has its turn between two slices, and however often a hypervisor changes its mind.
+            yield_now().await;
         }
         let (logging, epoch) = (agent.logging(), agent.epoch());
         self.app.update_migration(|migration| {
