@@ -15,7 +15,7 @@ use core::ptr::NonNull;
 use critical_section::Mutex;
 use x86_64::structures::paging::PageTable;
 
-use super::map::{Kind, MemoryMap, carve};
+use super::map::{Kind, MemoryMap, Region, carve};
 use super::{PAGE, heap};
 use crate::arch::paging::{AddressSpace, DEVICE, EXECUTE, READ, READ_WRITE};
 use crate::cmdline::Size;
@@ -56,7 +56,8 @@ pub(crate) unsafe fn init(map: MemoryMap, pool: Size, default: Size) -> PoolMemo
     let (text, rodata) = (address(&raw const text_end), address(&raw const rodata_end));
     let guard = address(&raw const stack_guard)..address(&raw const stack_bottom);
 
-    let ram = || map.iter().filter(|region| region.kind != Kind::Reserved);
+    let is_ram = |region: &&Region| region.kind != Kind::Reserved && region.start < MEMORY_MAX;
+    let ram = || map.iter().filter(is_ram);
     let top = ram().map(|region| region.end.min(MEMORY_MAX)).max().unwrap_or(0);
     let tables_len = TABLES_BASE + (top >> 30) * PAGE;
     let layout = carve(&map, image.clone(), tables_len, pool.0).unwrap_or_else(|error| {
