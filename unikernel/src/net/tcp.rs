@@ -20,6 +20,10 @@ const FAREWELL: Duration = Duration::from_secs(10);
 /// Connections that are closing at the same time; the oldest is reset beyond that, for its memory.
 const CLOSING: usize = 16;
 
+/// Memory that must be left, in one piece, where connections are made, in bytes: what cannot be refused, such as the table of
+/// sockets when it grows, is allocated without asking.
+const HEADROOM: usize = 512 * 1024;
+
 /// Why a connection is no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TcpError {
@@ -130,14 +134,19 @@ fn listen(socket: &mut tcp::Socket<'static>, port: u16) {
 
 /// A closed socket, or `None` if there is no memory for its buffers.
 fn new_socket(buffers: Buffers) -> Option<tcp::Socket<'static>> {
+    let room = |len| {
+        let mut room = Vec::new();
+        room.try_reserve_exact(len).ok()?;
+        Some(room)
+    };
     let buffer = |len| {
-        let mut buffer = Vec::new();
-        buffer.try_reserve_exact(len).ok()?;
+        let mut buffer = room(len)?;
         buffer.resize(len, 0);
         Some(tcp::SocketBuffer::new(buffer))
     };
-    let receive = buffer(window(buffers.receive))?;
-    let mut socket = tcp::Socket::new(receive, buffer(buffers.transmit)?);
+    let (receive, transmit) = (buffer(window(buffers.receive))?, buffer(buffers.transmit)?);
+    drop(room(HEADROOM)?);
+    let mut socket = tcp::Socket::new(receive, transmit);
     socket.set_congestion_control(tcp::CongestionControl::Reno);
     Some(socket)
 }
