@@ -33,6 +33,9 @@ pub fn is_nic(device: &Device) -> bool {
 }
 
 /// Resets `device` and starts its driver as `settings` say, with rings and buffers from `pool`.
+///
+/// # Errors
+/// The device has no driver, cannot do what a setting asks for, or does not start: [`Error`] says which, and names it.
 pub fn probe(
     device: Device,
     pool: &'static Pool,

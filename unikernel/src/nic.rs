@@ -60,7 +60,7 @@ pub struct Capabilities {
     /// Longest frame in bytes, Ethernet header included, VLAN tag and frame check sequence not.
     pub max_frame: usize,
     /// Checksums verified on receive: frames that fail are dropped and counted, the stack need not
-    /// look again.
+    /// look again. A fragment has none of its own: what covers a whole datagram is then not verified.
     pub receive_checksums: Checksums,
     /// Checksums filled in on transmit, whatever the frame holds in their place.
     pub transmit_checksums: Checksums,

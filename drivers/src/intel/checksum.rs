@@ -135,7 +135,7 @@ impl Transport {
         }
     }
 
-    /// Clears the fields of the network header that differ from segment to segment (8254x manual, 3.5.6).
+    /// Clears the fields of the network header that differ from segment to segment (8254x manual, 3.5.5).
     fn cut(&self, frame: &mut [u8], size: NonZeroU16) -> Option<Segments> {
         let header = usize::from(frame[self.range.start + 12] >> 4) * 4;
         let headers = self.range.start + header;

@@ -18,6 +18,9 @@ pub trait HostBridge: Send + Sync {
     /// Writes configuration space; `offset` is aligned to `width`.
     fn write(&self, function: PciAddress, offset: u16, width: Width, value: u32);
     /// Maps `len` bytes of memory space at `address`, where a function decodes one of its BARs.
+    ///
+    /// # Errors
+    /// [`Error::NotMappable`].
     fn map(&self, address: u64, len: u64) -> Result<Mmio, Error>;
 }
 
@@ -35,6 +38,9 @@ impl Ecam {
     const BUS_SHIFT: u32 = 20;
 
     /// The configuration space that an entry of ACPI's MCFG table describes.
+    ///
+    /// # Errors
+    /// [`Error::NotMappable`].
     pub fn new(range: &EcamRange) -> Result<Self, Error> {
         let first = range.base + (u64::from(range.first_bus) << Self::BUS_SHIFT);
         let len = (u64::from(range.last_bus - range.first_bus) + 1) << Self::BUS_SHIFT;

@@ -93,6 +93,9 @@ impl Device {
     }
 
     /// Memory BAR `index`, with decoding turned on.
+    ///
+    /// # Errors
+    /// [`Error::NoBar`], [`Error::NotMappable`].
     pub fn bar(&self, index: u8) -> Result<Mmio, Error> {
         let missing = Error::NoBar(self.address(), index);
         let bar = self.bars.iter().find(|bar| bar.index == index).ok_or(missing)?;
@@ -125,6 +128,9 @@ impl Device {
     /// Resets the function alone, whatever state it is in; `Ok(false)` where it cannot (7.5.3.4,
     /// 6.6.2). Addresses and the command register are as before afterwards, interrupts are off.
     /// Software that drives the function must have stopped it.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] if it does not answer afterwards.
     pub async fn reset(&self) -> Result<bool, Error> {
         let f = &self.function;
         let Some(express) = f.capability(id::EXPRESS).map(|capability| capability.offset) else {

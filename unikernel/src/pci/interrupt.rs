@@ -31,12 +31,18 @@ pub struct Vector {
 
 impl Device {
     /// Gives the function one interrupt, by MSI-X (entry 0) if it can, else MSI, else INTx.
+    ///
+    /// # Errors
+    /// [`Error::NoInterrupt`] if it has none of these, or there is no vector left.
     pub fn enable_interrupt(&self) -> Result<Vector, Error> {
         self.enable_interrupts(1)
     }
 
     /// The same with up to `entries` MSI-X table entries, for a function whose queues have one each and
     /// are moderated and masked on their own. All raise the same interrupt: one processor serves them.
+    ///
+    /// # Errors
+    /// As [`Device::enable_interrupt`].
     pub fn enable_interrupts(&self, entries: u16) -> Result<Vector, Error> {
         enable(self.function(), 0..entries, |bar| self.bar(bar))
     }
@@ -52,6 +58,9 @@ impl Device {
 impl Bridge {
     /// Gives the bridge its interrupt, for hot-plug events and its own capabilities: the MSI-X entry
     /// that its PCI Express capability names (7.5.3.2), else MSI, else INTx.
+    ///
+    /// # Errors
+    /// As [`Device::enable_interrupt`].
     pub fn enable_interrupt(&self) -> Result<Vector, Error> {
         let entry = self.function().capability(id::EXPRESS).map_or(0, |capability| {
             let capabilities = self.function().read16(capability.offset + express::CAPABILITIES);

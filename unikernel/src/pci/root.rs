@@ -39,6 +39,9 @@ impl Root {
     }
 
     /// The segment that an entry of ACPI's MCFG table describes.
+    ///
+    /// # Errors
+    /// [`Error::NotMappable`](super::Error::NotMappable).
     #[cfg(target_os = "none")]
     pub fn from_ecam(range: &crate::acpi::EcamRange) -> Result<Self, super::Error> {
         let host = Arc::new(super::Ecam::new(range)?);

@@ -116,6 +116,9 @@ impl Slot {
     ///
     /// A card that firmware found and powered is in use from the start; one that is there without
     /// power, or whose eject was requested before, is announced by the first [`Slot::poll`].
+    ///
+    /// # Errors
+    /// [`Error::NoInterrupt`] if the port has none for its events.
     pub fn new(bridge: &Bridge) -> Result<Option<Self>, Error> {
         let function = bridge.function();
         let Some(capability) = function.capability(id::EXPRESS) else { return Ok(None) };
@@ -219,8 +222,9 @@ impl Slot {
 
     /// Powers a card on and waits until it answers.
     ///
-    /// On a failure the slot is off again with its attention indicator on, and the card stays
-    /// unused until it is replaced or the button pressed.
+    /// # Errors
+    /// [`Error::PowerFailed`] if it does not in time. The slot is off again then with its attention
+    /// indicator on, and the card stays unused until it is replaced or the button pressed.
     pub async fn power_on(&mut self) -> Result<(), Error> {
         self.command(Control::POWER_LED_BLINK | Control::ATTENTION_OFF).await;
         if self.comes_up().await {
