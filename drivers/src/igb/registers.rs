@@ -134,9 +134,9 @@ pub(super) mod filter {
     /// Redirection table, and key of the hash.
     pub(crate) const RETA: usize = 0x5c00;
     pub(crate) const RSSRK: usize = 0x5c80;
-    /// DMA VM offload, of the I350 only, for each queue: take VLAN tags out.
+    /// DMA VM offload, of the I350 only, for each queue: take VLAN tags out and report them. Bit 29 would hide them.
     pub(crate) const DVMOLR: usize = 0xc038;
-    pub(crate) const DVMOLR_STRVLAN: u32 = 1 << 29;
+    pub(crate) const DVMOLR_STRVLAN: u32 = 1 << 30;
 }
 
 /// Descriptor control of either direction, RXDCTL (8.10.10) and TXDCTL (8.12.13).

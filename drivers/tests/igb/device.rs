@@ -1,9 +1,10 @@
 //! What no other family does when it starts.
 
-use crate::family::{CTRL, SW_FW_SYNC};
+use crate::family::{CTRL, INTEL_I350, SW_FW_SYNC};
 use crate::intel::{Arc, Faults, Model, Offers, POOL, Rig, plug, starting};
 use unikernel::dma::{Policy, fake};
-use unikernel::nic::{Nic, Settings};
+use unikernel::nic::{Nic, Settings, VlanId};
+use unikernel::pci::fake::Card;
 
 fn probe(faults: Faults) -> (Arc<Model>, Box<dyn Nic>) {
     let pool = fake::pool(POOL, Policy::Never);
@@ -55,4 +56,17 @@ fn a_device_that_loaded_no_address_is_an_error() {
     let error = nic.err();
     assert!(matches!(error, Some(drivers::Error::NoAddress(_, [0, 0, 0, 0, 0, 0]))), "{error:?}");
     assert_eq!(taken, 0);
+}
+
+/// Linux's igb names the bits (`e1000_82575.h`, E1000_DVMOLR_HIDEVLAN and E1000_DVMOLR_STRVLAN).
+#[test]
+fn an_i350_takes_tags_out_and_reports_them() {
+    const DVMOLR: usize = 0xc038;
+    let settings = Settings { vlan: VlanId::new(5), ..Settings::default() };
+    let rig = Rig::of_card(Card::new(0x8086, INTEL_I350, 0x0200).msi_x(3, 10), settings);
+    for queue in 0..8 {
+        let [hide, strip] =
+            [29, 30].map(|bit| rig.model.register(DVMOLR + 0x40 * queue) >> bit & 1);
+        assert_eq!((hide, strip), (0, 1), "queue {queue}");
+    }
 }
