@@ -251,8 +251,9 @@ pub fn start(
 pub fn mark_always(pool: &Pool) {
     if pool.policy() == Policy::Auto && !pool.is_marking() {
         unikernel::println!("agent: no capability above the NIC, marking always");
-        pool.mark_always();
     }
+    // Also while another bridge's agent has it marked: that one will stop.
+    pool.mark_always();
 }
 
 /// Whether a bridge tells when the hypervisor logs.
