@@ -42,7 +42,7 @@ pub(super) fn rows(result: &Migration) -> Vec<[String; COLUMNS]> {
 }
 
 /// What is compared.
-pub(super) const INTRODUCTION: &str = "warm keeps the NIC while memory is copied, the warm-up; failover gives it up at the \
+pub(super) const INTRODUCTION: &str = "Warm keeps the NIC while memory is copied, the warm-up; failover gives it up at the \
      start and goes on with a virtio-net standby; cold gives it up and goes on with nothing.";
 
 /// What the figures mean, a sentence or two each.
