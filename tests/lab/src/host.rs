@@ -252,7 +252,7 @@ fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<Stri
     }
     let monitor = escape(&sockets.join(MONITOR));
     add("-chardev", format!("socket,id={MONITOR},path={monitor}"));
-    add("-mon", format!("chardev={MONITOR},mode=control"));
+    add("-object", format!("monitor-qmp,id=qmp,chardev={MONITOR}"));
     add("-name", "lab,debug-threads=on".into());
     for (index, segment) in setup.segment.iter().enumerate() {
         // The speed of an 82574L. Above 5 GT/s Linux waits a second after a reset for a link that
