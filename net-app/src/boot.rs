@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 
 use embassy_executor::Spawner;
 use net_app::app::App;
-use net_app::migration::{self, Place, Port};
+use net_app::migration::{self, Detach, Place, Port};
 use net_app::recorder::{self, Recorder};
-use net_app::{iperf3, sink, status};
+use net_app::{echo, iperf3, sink, status};
 use unikernel::Kernel;
 use unikernel::cmdline::{CommandLine, Size};
 use unikernel::dma::Pool;
@@ -26,6 +26,7 @@ unikernel::entry!(main);
 fn main(kernel: Kernel, spawner: Spawner) {
     let config = network(&kernel.command_line);
     let settings = Settings::from_command_line(&kernel.command_line);
+    let detach = kernel.command_line.value("detach", Detach::default());
     let recorder = kernel.command_line.value("recorder", RECORDER);
     kernel.command_line.finish();
 
@@ -33,7 +34,7 @@ fn main(kernel: Kernel, spawner: Spawner) {
     let app = App::new(stack, kernel.dma, flight_recorder(recorder, kernel.dma));
     for range in &kernel.ecam {
         match Root::from_ecam(range) {
-            Ok(root) => bring_up(&app, root.enumerate(), settings, spawner),
+            Ok(root) => bring_up(&app, root.enumerate(), settings, detach, spawner),
             Err(error) => log::error!("pci: {error}"),
         }
     }
@@ -67,7 +68,7 @@ fn flight_recorder(size: Size, pool: &Pool) -> Recorder {
 }
 
 /// Starts the first NIC there is, or the first pair, and watches the ports.
-fn bring_up(app: &App, topology: Topology, settings: Settings, spawner: Spawner) {
+fn bring_up(app: &App, topology: Topology, settings: Settings, detach: Detach, spawner: Spawner) {
     let covered = |address| topology.bridges_above(address).any(migration::has_capability);
     let start = |device: &Device| {
         let address = device.address();
@@ -87,7 +88,7 @@ fn bring_up(app: &App, topology: Topology, settings: Settings, spawner: Spawner)
             holds: in_use.iter().find(is_above).map(|&(_, role)| role),
             covered: migration::has_capability(bridge) || covered(address),
         };
-        let port = Port::new(app, bridge, place, drivers::probe, settings);
+        let port = Port::new(app, bridge, place, drivers::probe, settings, detach);
         let Some(port) = port else { continue };
         match watch(port) {
             Ok(task) => spawner.spawn(task),
@@ -102,6 +103,7 @@ fn start(app: &App, spawner: Spawner) {
     spawner.spawn(run_stack(app.clone()).expect(all));
     spawner.spawn(announce(app.clone()).expect(all));
     spawner.spawn(serve_iperf3(app.clone()).expect(all));
+    spawner.spawn(serve_echo(app.clone()).expect(all));
     spawner.spawn(serve_status(app.clone()).expect(all));
     spawner.spawn(serve_sink(app.clone()).expect(all));
     spawner.spawn(measure_rates(app.clone()).expect(all));
@@ -121,6 +123,11 @@ async fn announce(app: App) {
 #[embassy_executor::task]
 async fn serve_iperf3(app: App) {
     iperf3::serve(app.stack()).await;
+}
+
+#[embassy_executor::task]
+async fn serve_echo(app: App) {
+    echo::serve(app.stack()).await;
 }
 
 #[embassy_executor::task]

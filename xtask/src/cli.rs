@@ -63,7 +63,7 @@ pub(crate) struct Test {
     /// Leave the nested lab out
     #[arg(long, conflicts_with = "long")]
     pub(crate) quick: bool,
-    /// Also the long repetitions: ten migrations to and fro
+    /// Also the long repetitions: ten migrations to and fro, under each kind of traffic
     #[arg(long)]
     pub(crate) long: bool,
     /// Only tests whose name contains this
@@ -125,18 +125,27 @@ pub(crate) struct Migrate {
     /// What is driven at the guest
     #[arg(long, value_enum, default_value_t = Traffic::Udp)]
     pub(crate) traffic: Traffic,
+    /// `--traffic echo`: go on after the last migration until so many megabytes have come back
+    #[arg(long, value_name = "MB", default_value_t = 0)]
+    pub(crate) transfer: u64,
     /// Offered rate [default: half of what the guest takes when saturated, measured first]
     #[arg(long, value_name = "Mbit")]
     pub(crate) rate: Option<f64>,
     /// Seconds of traffic before the migration, and after it
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) seconds: u32,
-    /// Cancel the migration there, then migrate a second time
-    #[arg(long, value_enum)]
-    pub(crate) cancel_at: Option<CancelAt>,
+    /// Cancel the migration there, at several places one after the other, then migrate once more
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) cancel_at: Vec<CancelAt>,
     /// The guest
     #[arg(long, value_enum, default_value_t = Guest::Godwit)]
     pub(crate) guest: Guest,
+    /// More for the guest's command line
+    #[arg(long, value_name = "guest command line", default_value = "", allow_hyphen_values = true)]
+    pub(crate) append: String,
+    /// Record every frame on the segment here, for Wireshark
+    #[arg(long, value_name = "FILE", conflicts_with = "compare")]
+    pub(crate) pcap: Option<PathBuf>,
     /// Write the result here
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -254,16 +263,24 @@ pub(crate) enum Marking {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Traffic {
+    /// Numbered datagrams
     Udp,
+    /// Stock iperf3, one connection
     Tcp,
+    /// One connection whose bytes the guest sends back: each is compared with what was sent, and all are summed up
+    Echo,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CancelAt {
+    /// Right after it was started
+    Setup,
     /// While memory is being copied
     Warmup,
     /// Once the NIC was asked to leave
     Detach,
+    /// Once it has left, with the guest stopped for the switchover
+    Detached,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

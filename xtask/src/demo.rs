@@ -31,8 +31,10 @@ pub(crate) fn main(options: &Demo) -> Result<ExitCode> {
         traffic: Kind::Udp,
         rate: None,
         measure: Duration::from_secs(options.seconds.into()),
-        cancel_at: None,
+        cancel_at: Vec::new(),
         saturated_warmup: true,
+        append: String::new(),
+        pcap: None,
         logs: directory.join("logs"),
     };
     let mut result = rehearsal::run(&script, &parts)?;

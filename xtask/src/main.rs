@@ -15,6 +15,7 @@ mod image;
 mod lab_parts;
 mod libvirt;
 mod linux_guest;
+mod load;
 mod machine;
 mod migrate;
 mod paths;

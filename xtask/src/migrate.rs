@@ -52,19 +52,19 @@ pub(crate) fn main(options: &Migrate) -> Result<ExitCode> {
     println!("{}", page.display());
     // Only now: what was measured before is shown all the same.
     compared?;
-    let as_asked = as_asked(&result, options.cancel_at.is_some(), options.marking);
+    let as_asked = as_asked(&result, !options.cancel_at.is_empty(), options.marking);
     Ok(if as_asked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Whether every migration ended as it should, and nothing is stale that the guest was to mark.
 fn as_asked(result: &Migration, cancelled: bool, marking: Marking) -> bool {
     let expected = if cancelled { Outcome::Cancelled } else { Outcome::Completed };
-    let others = result.second.as_deref().into_iter().chain(&result.series);
-    let others: Vec<_> = others.chain(&result.comparisons).collect();
-    result.outcome == expected
+    let others: Vec<_> = result.second.as_deref().into_iter().chain(&result.comparisons).collect();
+    let runs = result.runs();
+    runs.iter().all(|run| run.outcome == expected)
         && others.iter().all(|other| other.outcome == Outcome::Completed)
         && (marking == Marking::Never
-            || others.into_iter().chain([result]).all(|run| run.integrity.stale == 0))
+            || runs.into_iter().chain(others).all(|run| run.integrity.stale == 0))
 }
 
 /// The same with the strategies that the script does not have.
@@ -115,14 +115,18 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
     if options.guest == Guest::Linux {
         bail!("`--guest linux` is not available yet; `--guest godwit` is");
     }
-    if options.strategy != Strategy::Warm && options.cancel_at == Some(CancelAt::Detach) {
+    let detaches = |at: &CancelAt| matches!(at, CancelAt::Detach | CancelAt::Detached);
+    if options.strategy != Strategy::Warm && options.cancel_at.iter().any(detaches) {
         bail!("`--cancel-at detach` goes with `--strategy warm`: the others detach at the start");
     }
-    if options.strategy == Strategy::Cold && options.cancel_at.is_some() {
+    if options.strategy == Strategy::Cold && !options.cancel_at.is_empty() {
         bail!("`--cancel-at` goes with `warm` and `failover`: cold has no warm-up to cancel in");
     }
     if options.strategy == Strategy::Cold && options.standby {
         bail!("`--strategy cold` has no standby; with one, it is `--strategy failover`");
+    }
+    if options.transfer > 0 && options.traffic != Traffic::Echo {
+        bail!("`--transfer` goes with `--traffic echo`");
     }
     let rate = options.rate.map(|megabits| (megabits * 1e6) as u64);
     if rate == Some(0) || options.rate.is_some_and(|rate| !rate.is_finite() || rate < 0.0) {
@@ -146,16 +150,25 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
         traffic: match options.traffic {
             Traffic::Udp => Kind::Udp,
             Traffic::Tcp => Kind::Tcp,
+            Traffic::Echo => Kind::Echo { least: options.transfer * 1_000_000 },
         },
         rate,
         measure: Duration::from_secs(options.seconds.into()),
-        cancel_at: options.cancel_at.map(|at| match at {
-            CancelAt::Warmup => migration::CancelAt::Warmup,
-            CancelAt::Detach => migration::CancelAt::Detach,
-        }),
+        cancel_at: options.cancel_at.iter().copied().map(cancel_at).collect(),
+        append: options.append.clone(),
+        pcap: options.pcap.clone(),
         saturated_warmup: options.compare && options.strategy != Strategy::Cold,
         logs: directory.join("logs"),
     })
+}
+
+fn cancel_at(at: CancelAt) -> migration::CancelAt {
+    match at {
+        CancelAt::Setup => migration::CancelAt::Setup,
+        CancelAt::Warmup => migration::CancelAt::Warmup,
+        CancelAt::Detach => migration::CancelAt::Detach,
+        CancelAt::Detached => migration::CancelAt::Detached,
+    }
 }
 
 /// The model of the lab's NICs, if that lab can have it.

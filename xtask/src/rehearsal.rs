@@ -6,23 +6,24 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use lab::{
     host::{MAC, Setup, VirtualHost},
     local::{self, LocalLab},
-    migration::{self, CancelAt, Effort, Lab, Outcome, Pair, Plan, Session, Strategy},
+    migration::{CancelAt, Effort, Lab, Outcome, Pair, Plan, Session, Strategy},
     nested::NestedLab,
     parts::{Accelerator, NicModel},
     result::{self, Facts, Migration, ProcessorTime, Saturated, Setting, Traffic},
     segment::{Segment, UnknownUnicast},
-    source::{self, Meter, Rate, Slirp, Station, TcpSource, UdpSource},
+    source::{self, Slirp, Station, UdpSource},
 };
 
 use crate::{
     lab_parts::{LabParts, Place},
+    load::{Carried, Load, SETTLE},
     progress::Step,
 };
 
@@ -42,11 +43,7 @@ const IP_LENGTH: usize = 1400 + 28;
 const HOST_MEMORY_MIB: u32 = 4096;
 /// The emulated host boots in about ten seconds on a quiet machine.
 const HOST_BOOT: Duration = Duration::from_secs(120);
-/// A rate settles within this.
-const SETTLE: Duration = Duration::from_secs(1);
-/// How long a saturated rate is measured.
-const SATURATION: Duration = Duration::from_secs(4);
-/// The same in a migration's warm-up, which begins with more work than it goes on with.
+/// How long a saturated rate is measured in a migration's warm-up, which begins with more work than it goes on with.
 const SATURATED_WARMUP: Duration = Duration::from_secs(10);
 /// Paced traffic takes this share of what the guest takes when saturated. More than half; the
 /// rest is for the migration, which the same processors emulate.
@@ -65,7 +62,7 @@ const NESTED: Pace = Pace { warmup: Duration::from_secs(20), bandwidth: 2 << 20 
 /// Here a trap costs next to nothing, but all share the machine's processors.
 const LOCAL: Pace = Pace { warmup: Duration::from_secs(8), bandwidth: 4 << 20 };
 
-/// The warm-up of each migration of several: there the switchovers matter.
+/// The warm-up of each migration of several: there the switchovers matter, or what comes before them.
 const SERIES_WARMUP: Duration = Duration::from_secs(4);
 
 /// What the guest's flight recorder keeps: 2,048 frames, in 1,024 pages that catch-up has to mark
@@ -80,6 +77,8 @@ const HOST_STATE: &str = "host.state";
 const RESTARTS: u32 = 2;
 /// The guest's iperf3 server.
 const IPERF3_PORT: u16 = 5201;
+/// Its echo service.
+const ECHO_PORT: u16 = 7;
 
 /// What to drive at the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +87,11 @@ pub(crate) enum Kind {
     Udp,
     /// Stock iperf3.
     Tcp,
+    /// A transfer to the guest and back, of which every byte is checked.
+    Echo {
+        /// So many of them, and more as long as migrations go on.
+        least: u64,
+    },
 }
 
 /// What to rehearse.
@@ -106,9 +110,14 @@ pub(crate) struct Script {
     pub(crate) rate: Option<u64>,
     /// Before the migration, and after it.
     pub(crate) measure: Duration,
-    pub(crate) cancel_at: Option<CancelAt>,
+    /// Cancel there, one after the other, before the migration that is not.
+    pub(crate) cancel_at: Vec<CancelAt>,
     /// Also measure a saturated warm-up, in a migration that is cancelled.
     pub(crate) saturated_warmup: bool,
+    /// More for the guest's command line.
+    pub(crate) append: String,
+    /// Where every frame on the segment is recorded.
+    pub(crate) pcap: Option<PathBuf>,
     /// Where logs go.
     pub(crate) logs: PathBuf,
 }
@@ -195,7 +204,7 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
         .with_context(|| format!("cannot create {}", script.logs.display()))?;
     // Not in the logs' directory: a socket's path has at most 107 characters.
     let sockets = tempfile::Builder::new().prefix("godwit-segment-").tempdir()?;
-    let segment = Arc::new(Segment::start(None)?);
+    let segment = Arc::new(Segment::start(script.pcap.as_deref())?);
     let nics = ["nic-source", "nic-destination"].map(|name| sockets.path().join(name));
     for (name, path) in ["nic-source", "nic-destination"].iter().zip(&nics) {
         segment.listen(name, path, UnknownUnicast::Flood)?;
@@ -220,6 +229,10 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
             let slirp = Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, IPERF3_PORT)?;
             Load::Tcp { slirp, segment: segment.clone(), logs: script.logs.clone() }
         }
+        Kind::Echo { least } => {
+            let slirp = Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, ECHO_PORT)?;
+            Load::Echo { slirp, least }
+        }
     };
 
     perform(script, parts, &mut *lab, &load).map_err(|error| {
@@ -230,8 +243,10 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
 /// What is done once everything is there.
 fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) -> Result<Migration> {
     let plan = |script: &Script| plan(script, parts.pace());
-    let append =
-        format!("ip={}/24 gw=10.0.2.2 marking={} recorder={RECORDER}", GUEST.ip, script.marking);
+    let append = format!(
+        "ip={}/24 gw=10.0.2.2 marking={} recorder={RECORDER} {}",
+        GUEST.ip, script.marking, script.append
+    );
     let mut narrator = Narrator::default();
     let mut say = |what: &str| narrator.say(what);
     let mut session = Session::boot(lab, &append, &script.logs, &mut say)?;
@@ -262,27 +277,31 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
         facts: facts(parts),
     };
     let plan = plan(script);
-    let again = script.cancel_at.map(|_| Plan { cancel_at: None, ..plan.clone() });
-    let mut plans = vec![plan; script.times as usize];
-    plans.extend(again);
+    let cancelled =
+        script.cancel_at.iter().map(|&at| Plan { cancel_at: Some(at), ..plan.clone() }).collect();
+    let mut plans: Vec<Plan> = cancelled;
+    plans.extend(vec![plan; script.times as usize]);
     let mut results = Vec::new();
+    let mut transfer = None;
     // One TCP connection lasts through all migrations; each stream of datagrams has its own numbers, and gap.
-    let carried = if script.traffic == Kind::Tcp { plans.len() } else { 1 };
+    let carried = if script.traffic == Kind::Udp { 1 } else { plans.len() };
     for plans in plans.chunks(carried) {
-        let (records, meter) = load.carry(Some(rate), |traffic| {
+        let carried = load.carry(Some(rate), |traffic| {
             plans.iter().map(|plan| session.migrate(plan, traffic)).collect::<Result<Vec<_>>>()
         })?;
-        results.extend(records.iter().map(|r| result::build(r, &*meter, setting.clone())));
+        let meter = &*carried.meter;
+        results.extend(carried.done.iter().map(|r| result::build(r, meter, setting.clone())));
+        transfer = carried.transfer;
         if results.last().is_some_and(|result| result.outcome == Outcome::Failed) {
             break;
         }
     }
-    let mut results = results.into_iter();
-    let mut result = results.next().context("a script has at least one migration")?;
-    match script.cancel_at {
-        Some(_) => result.second = results.next().map(Box::new),
-        None => result.series = results.collect(),
+    let mut result = results.remove(0);
+    if !script.cancel_at.is_empty() && results.len() == script.cancel_at.len() {
+        result.second = results.pop().map(Box::new);
     }
+    result.series = results;
+    result.transfer = transfer;
     drop(session);
     narrator.finish();
     Ok(result)
@@ -302,7 +321,8 @@ fn saturate_warmup(
         cancel_at: Some(CancelAt::Warmup),
         ..plan.clone()
     };
-    let (record, meter) = load.carry(None, |traffic| session.migrate(&plan, traffic))?;
+    let Carried { done: record, meter, .. } =
+        load.carry(None, |traffic| session.migrate(&plan, traffic))?;
     let (Outcome::Cancelled, Some(cancelled)) = (record.outcome, record.timeline.cancelled) else {
         bail!(
             "the migration under a flood, which was to be cancelled, ended as {:?}: {}",
@@ -317,79 +337,15 @@ fn saturate_warmup(
     Ok(())
 }
 
-/// What drives traffic at the guest.
-enum Load {
-    Udp(UdpSource),
-    Tcp { slirp: Slirp, segment: Arc<Segment>, logs: PathBuf },
-}
-
-impl Load {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Udp(_) => "udp",
-            Self::Tcp { .. } => "tcp",
-        }
-    }
-
-    /// Carries out `migrate` under traffic of `rate` bits a second, or all that the guest takes.
-    fn carry<T>(
-        &self,
-        rate: Option<u64>,
-        migrate: impl FnOnce(&dyn migration::Traffic) -> Result<T>,
-    ) -> Result<(T, Box<dyn Meter>)> {
-        match self {
-            Self::Udp(source) => {
-                source.begin(rate.map_or(Rate::Saturating, Rate::Paced));
-                std::thread::sleep(SETTLE);
-                let done = migrate(source)?;
-                source.set_rate(Rate::Idle);
-                Ok((done, Box::new(source.trace())))
-            }
-            Self::Tcp { slirp, segment, logs } => {
-                let source = TcpSource::start(slirp.address(), rate, segment.clone(), logs)?;
-                std::thread::sleep(SETTLE);
-                let done = migrate(&source)?;
-                Ok((done, Box::new(source.finish()?)))
-            }
-        }
-    }
-
-    /// Bits a second the guest receives when it is flooded.
-    fn saturate(&self) -> Result<f64> {
-        let pause = || {
-            std::thread::sleep(SETTLE);
-            let from = Instant::now();
-            std::thread::sleep(SATURATION);
-            (from, Instant::now())
-        };
-        let rate = match self {
-            Self::Udp(source) => {
-                source.begin(Rate::Saturating);
-                let (from, to) = pause();
-                source.set_rate(Rate::Idle);
-                source.trace().received(from, to).bits_per_s
-            }
-            Self::Tcp { slirp, segment, logs } => {
-                let source = TcpSource::start(slirp.address(), None, segment.clone(), logs)?;
-                let (from, to) = pause();
-                source.finish()?.received(from, to).bits_per_s
-            }
-        };
-        if rate <= 0.0 {
-            bail!("the guest is up, but nothing the traffic source sends arrives");
-        }
-        Ok(rate)
-    }
-}
-
 fn plan(script: &Script, pace: Pace) -> Plan {
+    let several = script.times > 1 || script.cancel_at.len() > 1;
     Plan {
         strategy: script.strategy,
         before: script.measure,
-        warmup: if script.times > 1 { SERIES_WARMUP } else { pace.warmup },
+        warmup: if several { SERIES_WARMUP } else { pace.warmup },
         after: script.measure,
         bandwidth: pace.bandwidth,
-        cancel_at: script.cancel_at,
+        cancel_at: None,
     }
 }
 

@@ -6,6 +6,7 @@
 //! state demands.
 
 use alloc::boxed::Box;
+use core::str::FromStr;
 
 use embassy_futures::{select::select, yield_now};
 use embassy_time::{Duration, Instant, Timer};
@@ -38,12 +39,35 @@ pub struct Place {
     pub covered: bool,
 }
 
+/// What happens when a slot is asked for its NIC: `detach=` on the command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detach {
+    /// It gets it.
+    #[default]
+    Asked,
+    /// It does not: there to show what becomes of a migration then.
+    Never,
+}
+
+impl FromStr for Detach {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "asked" => Ok(Self::Asked),
+            "never" => Ok(Self::Never),
+            _ => Err("possible values: asked, never"),
+        }
+    }
+}
+
 /// A port with a slot, a migration capability, or both.
 pub struct Port {
     app: App,
     bridge: Bridge,
     probe: Probe,
     settings: Settings,
+    detach: Detach,
     slot: Option<Slot>,
     agent: Option<Agent<Capability>>,
     vector: Option<Vector>,
@@ -54,13 +78,15 @@ pub struct Port {
 
 impl Port {
     /// Takes a bridge over; `None` if there is nothing about it to watch. A NIC that comes is started by `probe` with
-    /// `settings`.
+    /// `settings`,
+    /// and leaves as `detach` says.
     pub fn new(
         app: &App,
         bridge: &Bridge,
         place: Place,
         probe: Probe,
         settings: Settings,
+        detach: Detach,
     ) -> Option<Self> {
         let slot = Slot::new(bridge).unwrap_or_else(|error| {
             log::error!("slot: {error}: NICs cannot be plugged there");
@@ -80,6 +106,7 @@ impl Port {
             bridge: bridge.clone(),
             probe,
             settings,
+            detach,
             slot,
             agent,
             vector,
@@ -121,6 +148,10 @@ impl Port {
         self.poll_agent().await;
         while let Some(event) = self.slot.as_mut().and_then(Slot::poll) {
             match event {
+                SlotEvent::EjectRequested if self.detach == Detach::Never => {
+                    unikernel::println!("nic: asked to leave, and stays: detach=never");
+                    self.slot.as_mut().expect("it has just said something").refuse();
+                }
                 SlotEvent::EjectRequested | SlotEvent::Removed => self.let_go().await,
                 SlotEvent::Inserted => self.take_in().await,
             }

@@ -180,7 +180,8 @@ fn boot(policy: Policy, capable: bool) -> Fixture {
     let bridge = &topology.bridges[0];
     assert_eq!(has_capability(bridge), capable);
     let place = Place { holds: Some(Role::Primary), covered: capable };
-    let port = Port::new(&app, bridge, place, start, Settings::default()).expect("a port");
+    let port =
+        Port::new(&app, bridge, place, start, Settings::default(), Detach::Asked).expect("a port");
     Fixture { machine, slot, capability, app, port }
 }
 
@@ -253,6 +254,25 @@ fn a_cancelled_migration_gives_the_nic_back() {
     // And again.
     guest.status(LOGGING_BIT, 4);
     assert!(guest.app.pool().is_marking());
+}
+
+#[test]
+fn a_nic_that_never_leaves_stays_however_often_it_is_asked_for() {
+    let mut guest = boot(Policy::Auto, true);
+    guest.port.detach = Detach::Never;
+    guest.status(LOGGING_BIT, 2);
+    for _ in 0..2 {
+        guest.machine.press(guest.slot);
+        guest.serve();
+        assert!(guest.has_nic() && guest.machine.is_populated(guest.slot));
+    }
+    guest.status(0, 3);
+    assert!(guest.has_nic() && !guest.app.pool().is_marking());
+    guest.port.detach = Detach::Asked;
+    guest.machine.press(guest.slot);
+    guest.serve();
+    assert!(!guest.has_nic());
+    assert_eq!("perhaps".parse::<Detach>(), Err("possible values: asked, never"));
 }
 
 #[test]

@@ -81,7 +81,7 @@ const ROUNDS: usize = 8;
 pub enum SlotEvent {
     /// There is a card that is not in use: [`Slot::power_on`] it, then [`Bridge::attach`].
     Inserted,
-    /// The card is asked to leave: stop its drivers, then [`Slot::power_off`].
+    /// The card is asked to leave: stop its drivers, then [`Slot::power_off`]; or [`Slot::refuse`].
     EjectRequested,
     /// The card in use went without asking: drop its drivers, then [`Slot::power_off`].
     Removed,
@@ -236,6 +236,13 @@ impl Slot {
         self.command(off | Control::ATTENTION_ON).await;
         self.card = Card::Idle;
         Err(Error::PowerFailed(self.bridge.address()))
+    }
+
+    /// Keeps a card that was asked to leave. The next request is an event again.
+    pub fn refuse(&mut self) {
+        if self.card == Card::Leaving {
+            self.card = Card::InUse;
+        }
     }
 
     /// Powers the slot off. The functions below must have been quiesced, unless they are gone.

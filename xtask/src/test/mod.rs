@@ -8,6 +8,7 @@ mod local;
 mod nested;
 mod pair;
 mod peer;
+mod refusal;
 mod soak;
 mod standby;
 mod suite;
@@ -30,8 +31,10 @@ pub(crate) fn main(options: &Test) -> Result<ExitCode> {
     wire::add(&mut suite, &options.host);
     soak::add(&mut suite);
     local::add(&mut suite, &options.host);
+    refusal::add_local(&mut suite, &options.host);
     if !options.quick {
         nested::add(&mut suite, &options.host);
+        refusal::add_nested(&mut suite, &options.host);
         standby::add(&mut suite, &options.host, options.long);
     }
     Ok(suite.finish())

@@ -8,6 +8,9 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+/// The family of standbys, as the guest calls it.
+const STANDBY: &str = "virtio";
+
 /// A line that scripts may rely on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said {
@@ -34,6 +37,11 @@ pub enum Said {
     NicDetached,
     /// A NIC has been taken into use.
     NicAttached,
+    /// Traffic goes over this one of a pair's NICs from now on.
+    NowUsing {
+        /// Its standby, else its primary.
+        standby: bool,
+    },
     /// How many of the frames about to be counted were received while the hypervisor was logging.
     WhileLogging(u64),
     /// The end of an integrity check.
@@ -88,6 +96,7 @@ pub fn parse(line: &str) -> Option<Said> {
         ["agent:", "moved", ..] => Said::Moved,
         ["nic:", "detached", ..] => Said::NicDetached,
         ["nic:", "attached", ..] => Said::NicAttached,
+        ["nic:", "now", "using", family, ..] => Said::NowUsing { standby: *family == STANDBY },
         ["recorder:", "while-logging", count, ..] => Said::WhileLogging(count.parse().ok()?),
         ["recorder:", "checked", ..] => {
             Said::Checked { checked: after("checked")?, stale: after("stale")? }
@@ -255,6 +264,8 @@ mod tests {
             ("agent: moved epoch=5", Said::Moved),
             ("nic: detached", Said::NicDetached),
             ("nic: attached e1000e", Said::NicAttached),
+            ("nic: now using virtio", Said::NowUsing { standby: true }),
+            ("nic: now using e1000e", Said::NowUsing { standby: false }),
             ("recorder: while-logging 1200", Said::WhileLogging(1200)),
             (
                 "  [12.3 INFO] recorder: checked 5000 stale 2\r",

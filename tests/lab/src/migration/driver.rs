@@ -105,8 +105,10 @@ impl<'a> Session<'a> {
         self.lab.start(target, &arguments)?;
         let monitor = self.lab.channel(target, Channel::Qmp)?;
         let mut destination = Qmp::connect("destination", monitor)?;
-        configure(&mut self.source.monitor)?;
-        configure(&mut destination)?;
+        // QEMU does not go on to the switchover by itself: a guest may let go of its NIC in a few milliseconds.
+        let pauses = matches!(plan.cancel_at, Some(CancelAt::Detach | CancelAt::Detached));
+        configure(&mut self.source.monitor, pauses)?;
+        configure(&mut destination, false)?;
 
         (self.say)("Measuring before the migration");
         let begin = Instant::now();
@@ -145,15 +147,21 @@ impl<'a> Session<'a> {
                 (&self.source.console, source_mark)
             }
         };
-        let detached = self.source.console.find(source_mark, |said| *said == Said::NicDetached);
-        timeline.detached = timeline.detached.or(detached.map(|line| line.at));
+        let said = |said: Said| self.source.console.find(source_mark, |other| *other == said);
+        timeline.detached = timeline.detached.or(said(Said::NicDetached).map(|line| line.at));
+        let mut resumption = timeline.over.unwrap_or(timeline.start);
         if outcome == Outcome::Completed || timeline.detached.is_some() {
             (self.say)("Waiting for the guest to take its NIC into use");
             let line =
                 console.wait_for(mark, "a NIC", REACTION, |said| *said == Said::NicAttached)?;
             timeline.attached = Some(line.at);
+            resumption = line.at;
         }
-        let resumption = timeline.attached.or(timeline.over).unwrap_or(timeline.start);
+        if said(Said::NowUsing { standby: true }).is_some() {
+            let back = Said::NowUsing { standby: false };
+            let what = "its NIC in the place of the standby";
+            resumption = console.wait_for(mark, what, REACTION, |said| *said == back)?.at;
+        }
         wait_for_traffic(traffic, resumption)?;
 
         (self.say)("Measuring after the migration");
@@ -162,6 +170,8 @@ impl<'a> Session<'a> {
         let (check, dma) = match plan.strategy {
             // Without the capability, nobody tells the guest that it was moved, and that it should check.
             Strategy::Failover => (None, None),
+            // Nobody logged, so there was nothing to check.
+            _ if outcome != Outcome::Completed && !self.has_logged(source_mark) => (None, None),
             _ => Self::check(console, mark, &timeline)?.unzip(),
         };
         let first = |console: &Console, mark, wanted: fn(&Said) -> bool| {
@@ -188,6 +198,12 @@ impl<'a> Session<'a> {
             dma: dma.flatten(),
             effort,
         })
+    }
+
+    /// Whether the guest has heard of a log since then.
+    fn has_logged(&self, mark: usize) -> bool {
+        let started = |said: &Said| matches!(said, Said::LoggingOn { .. });
+        self.source.console.find(mark, started).is_some()
     }
 
     /// The guest's first check since the migration was over.
@@ -246,8 +262,10 @@ fn wait_for_traffic(traffic: &dyn Traffic, moment: Instant) -> Result<()> {
     Ok(())
 }
 
-fn configure(monitor: &mut Qmp) -> Result<()> {
-    let capabilities = vec![Capability { capability: "events".into(), state: true }];
+fn configure(monitor: &mut Qmp, pauses: bool) -> Result<()> {
+    let capabilities = [("events", true), ("pause-before-switchover", pauses)]
+        .map(|(name, state)| Capability { capability: name.into(), state })
+        .into();
     monitor.execute(&qmp::MigrateSetCapabilities { capabilities })?;
     Ok(())
 }
@@ -314,6 +332,9 @@ impl Run<'_> {
             let Some(reason) = refusal else { return Err(error) };
             return Ok((Outcome::Failed, qmp::MigrationInfo::default(), Some(reason)));
         }
+        if self.plan.cancel_at == Some(CancelAt::Setup) {
+            self.cancel()?;
+        }
         let deadline = self.timeline.start + self.plan.warmup + SWITCHOVER;
         let begun = self.count();
         let mut last = qmp::MigrationInfo::default();
@@ -329,6 +350,9 @@ impl Run<'_> {
                 _ => None,
             };
             if let Some(outcome) = over {
+                if outcome == Outcome::Cancelled {
+                    self.wait_for_return()?;
+                }
                 self.timeline.over = Some(Instant::now());
                 if outcome == Outcome::Completed {
                     if self.lab.profile().compares {
@@ -353,7 +377,12 @@ impl Run<'_> {
                     self.limit(RELEASED)?;
                 }
             }
-            if self.plan.cancel_at == Some(CancelAt::Detach) && !held && self.detaching()? {
+            let reached = match self.plan.cancel_at {
+                Some(CancelAt::Detach) => !held && self.detaching()?,
+                Some(CancelAt::Detached) => info.status.as_deref() == Some("pre-switchover"),
+                _ => false,
+            };
+            if reached {
                 self.cancel()?;
             }
             if Instant::now() > deadline && self.timeline.cancelled.is_none() {
@@ -364,7 +393,9 @@ impl Run<'_> {
                 );
             }
             last = info;
-            self.look_at_destination(POLL)?;
+            // Between being asked for and gone, the NIC is there for milliseconds only.
+            let is_close = self.plan.cancel_at == Some(CancelAt::Detach) && !held;
+            self.look_at_destination(if is_close { POLL / 20 } else { POLL })?;
         }
     }
 
@@ -429,14 +460,33 @@ impl Run<'_> {
 
     /// Whether the guest has been asked for the NIC, or has already given it back.
     fn detaching(&mut self) -> Result<bool> {
+        let gone = self.source.console.find(self.source_mark, |said| *said == Said::NicDetached);
+        Ok(gone.is_some() || self.phase().starts_with("detach"))
+    }
+
+    /// The port's view of the migration; nothing where it has no capability.
+    fn phase(&mut self) -> String {
         let property = qmp::QomGet {
             path: format!("/machine/peripheral/{PORT}"),
             property: "migration-phase".into(),
         };
-        // A port without the capability has no phases.
         let phase = self.source.monitor.execute(&property).unwrap_or_default();
-        let gone = self.source.console.find(self.source_mark, |said| *said == Said::NicDetached);
-        Ok(gone.is_some() || phase.as_str().is_some_and(|phase| phase.starts_with("detach")))
+        phase.as_str().unwrap_or_default().into()
+    }
+
+    /// Waits for a NIC that was asked for and not given up yet: the guest still lets go of it, and gets it back then.
+    fn wait_for_return(&mut self) -> Result<()> {
+        let deadline = Instant::now() + REACTION;
+        while self.phase() == "returning" {
+            if Instant::now() > deadline {
+                bail!(
+                    "the migration was cancelled, and the guest did nothing about the NIC it had been asked for within {} s",
+                    REACTION.as_secs()
+                );
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(())
     }
 
     /// Has the lab compare memory once the destination has all of it, and then lets the destination run.

@@ -23,10 +23,14 @@ pub enum Strategy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CancelAt {
+    /// Right after it was started.
+    Setup,
     /// While memory is being copied.
     Warmup,
     /// Once the NIC was asked to leave.
     Detach,
+    /// Once the NIC has left and memory has converged: all but the switchover is done.
+    Detached,
 }
 
 /// How it ended.

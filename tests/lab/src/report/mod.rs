@@ -3,6 +3,7 @@
 mod comparison;
 mod page;
 mod plot;
+mod series;
 mod table;
 
 pub use table::table;

@@ -1,6 +1,6 @@
 //! The table on the terminal.
 
-use super::{comparison, duration, megabits, percent, thousands};
+use super::{comparison, duration, megabits, percent, series, thousands};
 use crate::migration::Outcome;
 use crate::result::{Migration, PhaseName};
 use std::fmt::Write;
@@ -37,9 +37,9 @@ fn write_table(out: &mut String, result: &Migration) -> std::fmt::Result {
         writeln!(out, "{:<19} {value}", format!("{name}:"))?;
     }
     comparison::write(out, result)?;
-    let series = series(result);
+    let series = series::lines(result);
     if !series.is_empty() {
-        writeln!(out, "\nMigrations, to and fro:\n{}", series.join("\n"))?;
+        writeln!(out, "\nThe migrations of this guest:\n{}", series.join("\n"))?;
     }
     Ok(())
 }
@@ -89,10 +89,32 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
         ));
     }
     let downtime = figures.downtime_ms.map_or("-".into(), |ms| duration(ms as f64));
+    let lost = result.losses.map(|losses| {
+        let all = if losses.lost > losses.in_gap {
+            format!(", {} in all", thousands(losses.lost))
+        } else {
+            String::new()
+        };
+        format!(", {} datagrams lost in it{all}", thousands(losses.in_gap))
+    });
     lines.push((
         "service gap",
-        format!("{} (downtime {downtime})", duration(result.service_gap_ms)),
+        format!(
+            "{} (downtime {downtime}){}",
+            duration(result.service_gap_ms),
+            lost.unwrap_or_default()
+        ),
     ));
+    if let Some(transfer) = &result.transfer {
+        lines.push((
+            "transfer",
+            format!(
+                "{} bytes to the guest and back over one connection, all right; SHA-256 {}",
+                thousands(transfer.bytes),
+                transfer.sha256
+            ),
+        ));
+    }
     if let Some(baseline) = result.baseline {
         lines.push((
             "cold baseline",
@@ -135,34 +157,6 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
             ms(figures.attach_ms)
         ),
     ));
-    lines
-}
-
-/// Each migration of a series in a line, and the median of their gaps.
-fn series(result: &Migration) -> Vec<String> {
-    let runs: Vec<&Migration> = std::iter::once(result).chain(&result.series).collect();
-    if runs.len() < 2 {
-        return Vec::new();
-    }
-    let downtime = |run: &Migration| run.migration.downtime_ms.unwrap_or(0) as f64;
-    let mut lines: Vec<String> = runs
-        .iter()
-        .enumerate()
-        .map(|(index, run)| {
-            format!(
-                "{:<6}{:<11}gap {:>8}  downtime {:>8}  stale {}",
-                index + 1,
-                format!("{:?}", run.outcome).to_lowercase(),
-                duration(run.service_gap_ms),
-                duration(downtime(run)),
-                thousands(run.integrity.stale)
-            )
-        })
-        .collect();
-    let mut beyond: Vec<f64> = runs.iter().map(|run| run.service_gap_ms - downtime(run)).collect();
-    beyond.sort_by(f64::total_cmp);
-    let median = beyond[beyond.len() / 2];
-    lines.push(format!("median of what the gap exceeds the downtime by: {}", duration(median)));
     lines
 }
 

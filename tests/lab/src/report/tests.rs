@@ -3,6 +3,7 @@ use crate::migration::{Outcome, Strategy};
 use crate::result::{
     Baseline, Dma, Event, Facts, Figures, Integrity, Phase, PhaseName, Saturated, Traffic,
 };
+use crate::source::{Losses, Transfer};
 
 /// A migration as it should be.
 fn result() -> Migration {
@@ -59,6 +60,8 @@ fn result() -> Migration {
             ..Integrity::default()
         },
         service_gap_ms: 741.0,
+        losses: Some(Losses { lost: 4700, in_gap: 4632 }),
+        transfer: None,
         saturated: Some(Saturated { before: 131e6, warmup: Some(118e6), ..Saturated::default() }),
         events: vec![
             event("migration starts", 10_000.0),
@@ -212,4 +215,35 @@ fn numbers_are_readable() {
     assert_eq!((thousands(12), thousands(123)), ("12".into(), "123".into()));
     assert_eq!((megabits(75.04e6), megabits(1.234e6)), ("75.0".into(), "1.23".into()));
     assert_eq!((duration(741.4), duration(1741.4)), ("741 ms".into(), "1.74 s".into()));
+}
+
+#[test]
+fn a_series_has_a_line_for_each_migration_and_a_median_of_those_that_completed() {
+    let run = |outcome, gap, downtime_ms| Migration {
+        outcome,
+        service_gap_ms: gap,
+        migration: Figures { downtime_ms: Some(downtime_ms), ..Figures::default() },
+        ..result()
+    };
+    let mut first = run(Outcome::Completed, 100.0, 90);
+    assert_eq!(series::lines(&first), Vec::<String>::new());
+    first.series = vec![
+        run(Outcome::Completed, 130.0, 90),
+        run(Outcome::Failed, 9000.0, 0),
+        run(Outcome::Completed, 200.0, 100),
+        run(Outcome::Completed, 120.0, 100),
+    ];
+    let transfer = Transfer { bytes: 1_000_000_000, sha256: "ab12".into() };
+    first.transfer = Some(transfer);
+    // 10, 20, 40 and 100.
+    assert_eq!(first.median_beyond_downtime(), Some(30.0));
+    let text = table(&first);
+    for part in [
+        "1   completed  downtime    90 ms  service gap   100 ms  lost 4,632 in it, 4,700 in all  stale 0",
+        "in the median: 30 ms",
+        "1,000,000,000 bytes to the guest and back",
+    ] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+    assert_eq!(run(Outcome::Failed, 1.0, 0).median_beyond_downtime(), None);
 }

@@ -80,6 +80,8 @@ pub fn build(record: &Record, meter: &dyn Meter, setting: Setting) -> Migration 
         service_gap_ms: meter
             .longest_gap(timeline.begin, timeline.end)
             .map_or(0.0, |gap| milliseconds(gap.length())),
+        losses: meter.losses(),
+        transfer: None,
         saturated: setting.saturated,
         events: events(timeline, ms),
         port: record.port.clone(),

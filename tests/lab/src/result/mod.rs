@@ -7,6 +7,7 @@ pub use build::{Setting, build};
 pub use facts::{Facts, ProcessorTime};
 
 use crate::migration::{CancelAt, Outcome, Strategy};
+use crate::source::{Losses, Transfer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -46,6 +47,12 @@ pub struct Migration {
     pub integrity: Integrity,
     /// The longest time without new datagrams for the guest, on the source's clock.
     pub service_gap_ms: f64,
+    /// Datagrams that did not arrive, in all and in that gap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub losses: Option<Losses>,
+    /// What went to the guest and back over one connection, from the first migration of a series to the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<Transfer>,
     /// What the guest takes when it is flooded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub saturated: Option<Saturated>,
@@ -64,10 +71,10 @@ pub struct Migration {
     /// Migrations with the other strategies at the same rate, to compare with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub comparisons: Vec<Migration>,
-    /// The migration of the same guest that followed a cancelled one.
+    /// The migration of the same guest that followed one, or several, that were cancelled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub second: Option<Box<Migration>>,
-    /// The migrations of the same guest that followed, to and fro.
+    /// The migrations of the same guest that followed: to and fro, or to be cancelled as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub series: Vec<Migration>,
 }
@@ -75,7 +82,7 @@ pub struct Migration {
 /// What was driven at the guest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Traffic {
-    /// `udp` or `tcp`.
+    /// `udp`, `tcp` or `echo`.
     pub kind: String,
     /// Bits a second it was paced to at the IP layer; none when it was not.
     pub paced_bits_per_s: Option<f64>,
@@ -223,6 +230,26 @@ impl Migration {
     /// The phase of that name.
     pub fn phase(&self, name: PhaseName) -> Option<&Phase> {
         self.phases.iter().find(|phase| phase.name == name)
+    }
+
+    /// This migration and those of its series.
+    pub fn runs(&self) -> Vec<&Migration> {
+        std::iter::once(self).chain(&self.series).collect()
+    }
+
+    /// Milliseconds that the service gaps of this migration and its series exceed QEMU's own downtime by, in the median of
+    /// those that completed; `None` if none has.
+    pub fn median_beyond_downtime(&self) -> Option<f64> {
+        let beyond = |run: &&Migration| {
+            let downtime =
+                run.migration.downtime_ms.filter(|_| run.outcome == Outcome::Completed)?;
+            Some(run.service_gap_ms - downtime as f64)
+        };
+        let mut beyond: Vec<f64> = self.runs().iter().filter_map(beyond).collect();
+        beyond.sort_by(f64::total_cmp);
+        let (lower, upper) =
+            (beyond.get(beyond.len().checked_sub(1)? / 2)?, beyond.get(beyond.len() / 2)?);
+        Some((lower + upper) / 2.0)
     }
 
     /// Throughput of a phase as a part of that before the migration.

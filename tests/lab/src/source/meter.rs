@@ -1,6 +1,7 @@
 //! What a result needs to know about traffic, of whatever kind.
 
 use super::trace::{Gap, Received, Trace};
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// Counts of the guest's DMA layer over some time.
@@ -12,6 +13,24 @@ pub struct DmaCounts {
     pub pages_caught_up: u64,
     /// Buffers received.
     pub buffers_received: u64,
+}
+
+/// What did not arrive of a stream of numbered datagrams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Losses {
+    /// Datagrams lost.
+    pub lost: u64,
+    /// Those of them that make the longest gap.
+    pub in_gap: u64,
+}
+
+/// A transfer of which every byte came back as it was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// How many.
+    pub bytes: u64,
+    /// Their SHA-256, in hexadecimal, as both ends computed it.
+    pub sha256: String,
 }
 
 /// A measurement of traffic at the guest.
@@ -27,6 +46,11 @@ pub trait Meter {
 
     /// The longest time without anything new that began between two moments.
     fn longest_gap(&self, from: Instant, to: Instant) -> Option<Gap>;
+
+    /// What was lost since the stream began, where it is numbered.
+    fn losses(&self) -> Option<Losses> {
+        None
+    }
 
     /// What the DMA layer did between two moments, where the guest reports it.
     fn dma(&self, from: Instant, to: Instant) -> Option<DmaCounts>;
@@ -48,6 +72,11 @@ impl Meter for Trace {
     fn longest_gap(&self, from: Instant, to: Instant) -> Option<Gap> {
         // The guest reports one, the longest of all.
         self.longest_gap().filter(|gap| (from..to).contains(&gap.start))
+    }
+
+    fn losses(&self) -> Option<Losses> {
+        let (_, report) = self.reports.last()?;
+        Some(Losses { lost: report.missing.get(), in_gap: report.gap_length.get() })
     }
 
     fn dma(&self, from: Instant, to: Instant) -> Option<DmaCounts> {

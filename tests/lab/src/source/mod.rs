@@ -1,6 +1,7 @@
 //! The traffic source, outside the machines under test: numbered, paced UDP datagrams of the [`godwit_probe`] protocol,
-//! and stock iperf3 for TCP.
+//! and for TCP stock iperf3, or a transfer of which every byte is checked.
 
+mod echo;
 mod frames;
 mod meter;
 mod pace;
@@ -8,8 +9,9 @@ mod slirp;
 mod tcp;
 mod trace;
 
+pub use echo::EchoSource;
 pub use frames::Station;
-pub use meter::{DmaCounts, Meter};
+pub use meter::{DmaCounts, Losses, Meter, Transfer};
 pub use slirp::{Listens, Slirp, cable, stream};
 pub use tcp::{TcpSource, TcpTrace};
 pub use trace::{Gap, Received, Trace};

@@ -89,10 +89,10 @@ impl crate::migration::Traffic for TcpSource {
     }
 }
 
-/// Bytes a client sent, by interval.
+/// Bytes that went over a connection, by interval.
 #[derive(Clone, Debug)]
 pub struct TcpTrace {
-    /// End of each interval and bytes sent up to it.
+    /// End of each interval and bytes up to it.
     points: Vec<(Instant, f64)>,
 }
 
@@ -119,6 +119,11 @@ struct Sum {
 const INTERRUPTED: &str = "interrupt";
 
 impl TcpTrace {
+    /// A trace of these points, in their order: a moment, and the bytes up to it.
+    pub(super) fn new(points: Vec<(Instant, f64)>) -> Self {
+        Self { points }
+    }
+
     /// Reads iperf3's JSON; its last interval ended at `end`.
     fn parse(text: &str, end: Instant) -> Result<Self> {
         let output: Output =
@@ -139,7 +144,7 @@ impl TcpTrace {
             total += sum.bytes;
             points.push((moment(sum.end), total));
         }
-        Ok(Self { points })
+        Ok(Self::new(points))
     }
 
     fn bytes(&self, at: Instant) -> f64 {
@@ -176,7 +181,7 @@ impl Meter for TcpTrace {
         None
     }
 
-    /// The longest run of intervals in which nothing was sent.
+    /// The longest run of intervals in which there was nothing.
     fn longest_gap(&self, from: Instant, to: Instant) -> Option<Gap> {
         let mut longest: Option<Gap> = None;
         let mut start: Option<Instant> = None;

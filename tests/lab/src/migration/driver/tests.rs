@@ -25,6 +25,8 @@ struct World {
     /// As `query-migrate` has it.
     status: Option<&'static str>,
     downtime_limit: u64,
+    /// Before the switchover, until told to go on.
+    pauses: bool,
     phase: &'static str,
     commands: Vec<String>,
     stopped: Vec<Machine>,
@@ -39,7 +41,12 @@ impl World {
         console.write_all(text.as_bytes()).unwrap();
     }
 
-    fn answer(&mut self, command: &str, arguments: &Value) -> Result<Value, &'static str> {
+    fn answer(
+        &mut self,
+        machine: usize,
+        command: &str,
+        arguments: &Value,
+    ) -> Result<Value, &'static str> {
         self.commands.push(command.into());
         match command {
             "migrate" if self.mishap == Mishap::Refused => return Err("MARKING is clear"),
@@ -68,16 +75,29 @@ impl World {
             "migrate_cancel" => {
                 self.status = Some("cancelled");
                 self.guest_says(self.home, "agent: logging off epoch=3\n");
-                if self.phase == "detached" {
-                    self.guest_says(self.home, "nic: attached e1000e\n");
+                match self.phase {
+                    "detached" => self.guest_says(self.home, "nic: attached e1000e\n"),
+                    "detaching" => self.phase = "returning",
+                    _ => {}
                 }
                 self.check(self.home);
+            }
+            "migrate-set-capabilities" if machine == self.home as usize => {
+                let pauses = json!({ "capability": "pause-before-switchover", "state": true });
+                self.pauses = arguments["capabilities"].as_array().unwrap().contains(&pauses);
             }
             "query-migrate" => return Ok(self.progress()),
             "qom-list" if !self.capability => return Ok(json!([{ "name": "type" }])),
             "qom-get" if !self.capability => return Err("no such property"),
             "qom-list" => return Ok(json!([{ "name": "type" }, { "name": "migration-phase" }])),
-            "qom-get" => return Ok(self.phase.into()),
+            "qom-get" => {
+                let phase = self.phase;
+                if phase == "returning" {
+                    self.phase = "failed";
+                    self.guest_says(self.home, "nic: detached\nnic: attached e1000e\n");
+                }
+                return Ok(phase.into());
+            }
             _ => {}
         }
         Ok(json!({}))
@@ -106,6 +126,7 @@ impl World {
                 self.phase = "detached";
                 self.guest_says(self.home, "nic: detached\n");
             }
+            "detached" if self.pauses => self.status = Some("pre-switchover"),
             "detached" => {
                 self.status = Some("completed");
                 let there = self.home.other();
@@ -128,13 +149,13 @@ impl World {
 }
 
 /// Serves a machine's monitor.
-fn monitor(world: Arc<Mutex<World>>, stream: UnixStream) {
+fn monitor(world: Arc<Mutex<World>>, machine: usize, stream: UnixStream) {
     let mut writer = stream.try_clone().unwrap();
     for line in BufReader::new(stream).lines().map_while(Result::ok) {
         let command: Value = serde_json::from_str(&line).unwrap();
         let mut world = world.lock().unwrap();
-        let answer = match world.answer(command["execute"].as_str().unwrap(), &command["arguments"])
-        {
+        let name = command["execute"].as_str().unwrap();
+        let answer = match world.answer(machine, name, &command["arguments"]) {
             Ok(value) => json!({ "return": value }),
             Err(text) => json!({ "error": { "class": "GenericError", "desc": text } }),
         };
@@ -158,6 +179,7 @@ impl FakeLab {
             capability: pair.capability,
             status: None,
             downtime_limit: 0,
+            pauses: false,
             phase: "idle",
             commands: Vec::new(),
             stopped: Vec::new(),
@@ -177,7 +199,7 @@ impl FakeLab {
             let stream =
                 world.lock().unwrap().monitors[machine].as_ref().unwrap().try_clone().unwrap();
             let world = world.clone();
-            std::thread::spawn(move || monitor(world, stream));
+            std::thread::spawn(move || monitor(world, machine, stream));
         }
         Self { world, profile: Profile::nested(["0000:01:00.0", "0000:02:00.0"], pair), ends }
     }
@@ -283,7 +305,7 @@ fn cold_takes_the_nic_first_and_holds_nothing() {
 
 #[test]
 fn a_cancelled_guest_stays_and_migrates_later() {
-    for at in [CancelAt::Warmup, CancelAt::Detach] {
+    for at in [CancelAt::Setup, CancelAt::Warmup, CancelAt::Detach, CancelAt::Detached] {
         let plans = [plan(Strategy::Warm, Some(at)), plan(Strategy::Warm, None)];
         let (records, world) = migrate(Mishap::None, &plans);
         assert_eq!(
@@ -293,6 +315,8 @@ fn a_cancelled_guest_stays_and_migrates_later() {
         let timeline = records[0].timeline;
         assert!(timeline.cancelled.is_some() && timeline.logging_off.is_some(), "{at:?}");
         assert_eq!(records[0].check.unwrap().checked, 4000);
+        let left = matches!(at, CancelAt::Detach | CancelAt::Detached);
+        assert_eq!((timeline.detached.is_some(), timeline.attached.is_some()), (left, left));
         assert_eq!(world.lock().unwrap().stopped, [Machine::Destination, Machine::Source]);
     }
 }

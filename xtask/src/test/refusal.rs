@@ -1,0 +1,90 @@
+//! Migrations that come to nothing: cancelled at every stage, or because the guest keeps its NIC. The guest has to be where
+//! it was, with its NIC, its traffic, and everything it received.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use lab::{
+    migration::Outcome,
+    result::{Migration, PhaseName},
+};
+
+use super::{
+    nested::{attempt, completed, fresh, migrate},
+    suite::Suite,
+};
+use crate::cli;
+
+/// Of a migration, in their order.
+const STAGES: &str = "setup,warmup,detach,detached";
+/// What a migration may take from the request for the NIC on, in milliseconds: QEMU's default for the guest to let go, and
+/// something for a busy machine.
+const TIMEOUT_MS: u64 = 10_000;
+const SLACK_MS: u64 = 5_000;
+
+/// In the lab on this machine.
+pub(super) fn add_local(suite: &mut Suite, host: &cli::Host) {
+    for (name, options) in [
+        ("e1000e", &["--nic", "e1000e"][..]),
+        ("ixgbe with a standby", &["--nic", "ixgbe", "--standby"]),
+    ] {
+        suite.test(&format!("a migration of {name} cancelled at every stage"), |log| {
+            cancelled(log, host, &[&["--lab", "local"], options].concat())
+        });
+    }
+    suite.test("a guest that keeps its NIC fails the migration and loses nothing", |log| {
+        let options = ["--lab", "local", "--nic", "ixgbe", "--standby", "--append", "detach=never"];
+        let (_, migration) = attempt(log, host, &options)?;
+        ensure!(migration.outcome == Outcome::Failed, "the outcome is {:?}", migration.outcome);
+        let error = migration.error.as_deref().unwrap_or_default();
+        ensure!(error.contains("did not let go of device"), "it failed with {error:?}");
+        let waited = waited(&migration)?;
+        ensure!(
+            (TIMEOUT_MS..TIMEOUT_MS + SLACK_MS).contains(&waited),
+            "it failed {waited} ms after the NIC was asked for"
+        );
+        unharmed(&migration)?;
+        let lost = migration.losses.context("nobody counted")?.lost;
+        Ok(format!("{}, {lost} datagrams lost, after {waited} ms", fresh(&migration)?))
+    });
+}
+
+/// In the nested lab.
+pub(super) fn add_nested(suite: &mut Suite, host: &cli::Host) {
+    suite.test("a migration cancelled at every stage", |log| cancelled(log, host, &[]));
+    suite.test("a migration with a standby cancelled at every stage", |log| {
+        cancelled(log, host, &["--standby"])
+    });
+}
+
+/// Cancels a migration at every stage, and then migrates.
+fn cancelled(log: &Path, host: &cli::Host, options: &[&str]) -> Result<String> {
+    let first =
+        migrate(log, host, &[&["--seconds", "1", "--cancel-at", STAGES], options].concat())?;
+    let runs = first.runs();
+    ensure!(runs.len() == STAGES.split(',').count(), "{} migrations", runs.len());
+    for run in runs {
+        let stage = run.cancel_at;
+        ensure!(run.outcome == Outcome::Cancelled, "at {stage:?} it {:?}", run.outcome);
+        unharmed(run).with_context(|| format!("cancelled at {stage:?}"))?;
+    }
+    let second = first.second.as_ref().context("there was no migration in the end")?;
+    completed(second)?;
+    fresh(second)
+}
+
+/// Milliseconds from the request for the NIC to the end.
+fn waited(migration: &Migration) -> Result<u64> {
+    let figure = |name: &str| migration.port.get(name).and_then(serde_json::Value::as_u64);
+    let requested = figure("detach-request-ms").context("the NIC was never asked for")?;
+    let end = figure("logging-ms").context("nobody logged")?;
+    Ok(end.saturating_sub(requested))
+}
+
+/// The guest's traffic flows, and what it received is right.
+fn unharmed(migration: &Migration) -> Result<()> {
+    ensure!(migration.integrity.stale == 0, "{:?}", migration.integrity);
+    let after = migration.phase(PhaseName::After).context("there is no phase after")?;
+    ensure!(after.rx_packets > 0, "no traffic reaches the guest");
+    Ok(())
+}
