@@ -27,6 +27,10 @@ const LOGGING: Duration = Duration::from_millis(100);
 /// How long after a move the recorder's check waits for a NIC.
 const NIC_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long a NIC that is about to leave still receives while its standby is in use: for a switch to have heard of that, and
+/// for what it had already sent.
+const STRAGGLERS: Duration = Duration::from_millis(20);
+
 /// Starts the driver of a device.
 pub type Probe = fn(Device, &'static Pool, &Settings) -> Result<Box<dyn Nic>, drivers::Error>;
 
@@ -198,6 +202,9 @@ impl Port {
     /// Gives the slot's card up.
     async fn let_go(&mut self) {
         if let Some(role) = self.place.holds.take() {
+            if self.app.stack().step_aside(role) {
+                Timer::after(STRAGGLERS).await;
+            }
             if let Some(mut nic) = self.app.stack().detach(role) {
                 nic.stop();
             }

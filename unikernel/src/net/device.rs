@@ -43,6 +43,8 @@ pub(super) struct Device {
     pub(super) traffic: Traffic,
     /// Whether what is sent arrives anywhere. What is held back until it does need not be repeated.
     pub(super) link_up: bool,
+    /// A frame that the NIC that was in use before still got: the next to be received.
+    pub(super) late: Option<RxBuffer>,
     /// What a router said since this was last taken.
     pub(super) advertised: Option<Advertisement>,
     pool: &'static Pool,
@@ -100,6 +102,7 @@ impl Device {
             observer: None,
             traffic: Traffic::default(),
             link_up: false,
+            late: None,
             advertised: None,
             pool,
             spares: Spares::default(),
@@ -151,7 +154,10 @@ impl phy::Device for Device {
     type TxToken<'a> = TxToken<'a>;
 
     fn receive(&mut self, _: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
-        let buffer = self.nic.as_mut()?.receive()?;
+        let buffer = match self.late.take() {
+            Some(late) => late,
+            None => self.nic.as_mut()?.receive()?,
+        };
         self.traffic.rx_frames += 1;
         self.traffic.rx_bytes += buffer.len() as u64;
         // Receiving must go on when the transmit side is full: the reply is what gets lost, as it would on the wire.

@@ -21,6 +21,7 @@ mod ipv6;
 mod multicast;
 mod pair;
 mod run;
+mod sound;
 mod stack;
 mod tcp;
 mod udp;

@@ -6,6 +6,10 @@
 //! a station from one port of a switch to another, which gratuitous ARP and an unsolicited neighbour advertisement tell it. Sockets,
 //! addresses and leases do not notice.
 //!
+//! A switch learns of a move a moment later, and frames are on their way besides. So for a moment the NIC that was in use is still
+//! listened to, and before one leaves for good the other one can take its place ([`Stack::step_aside`]): a window of frames lost at
+//! once would cost a connection a retransmission timeout, a second by RFC 6298.
+//!
 //! The NIC in use is the [`Device`](super::device::Device)'s, so that a packet's way is the same with and without a pair.
 
 use alloc::boxed::Box;
@@ -15,11 +19,16 @@ use smoltcp::iface::PollIngressSingleResult;
 use smoltcp::time::{Duration, Instant};
 
 use super::announce::Announce;
+use super::sound::is_sound;
 use super::stack::{Inner, Stack};
 use crate::nic::{Link, Nic};
 
 /// How often the NIC that is not in use is looked at: its link, and what it has received in vain.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long after a move that is not in vain.
+const LATE: Duration = Duration::from_millis(100);
+/// How often it is looked at then.
+const LOOK_FOR_LATE: Duration = Duration::from_millis(1);
 /// Before any time there is.
 const AT_ONCE: Instant = Instant::ZERO;
 /// Frames taken from a NIC, or dropped, in one go. More than a driver's ring holds.
@@ -45,6 +54,10 @@ impl Role {
 pub(super) struct Idle {
     nic: Option<Box<dyn Nic>>,
     look_at: Option<Instant>,
+    /// Until then it gets frames that were sent to it while it was in use.
+    late_until: Option<Instant>,
+    /// It has stepped aside, to leave.
+    leaves: bool,
 }
 
 impl Idle {
@@ -53,24 +66,15 @@ impl Idle {
         self.look_at
     }
 
-    fn set(&mut self, nic: Option<Box<dyn Nic>>, now: Instant) {
-        self.look_at = nic.is_some().then_some(now);
-        self.nic = nic;
+    /// One that was not in use before.
+    fn new(nic: Box<dyn Nic>) -> Self {
+        Self { nic: Some(nic), look_at: Some(AT_ONCE), late_until: None, leaves: false }
     }
 
-    /// Drops what it has received, and has it notice a change of its link.
-    fn look(&mut self, now: Instant) {
-        let Some(nic) = &mut self.nic else { return };
-        if self.look_at.is_some_and(|at| now < at) {
-            return;
-        }
-        for _ in 0..MOST {
-            if nic.receive().is_none() && nic.arm() {
-                break;
-            }
-        }
-        nic.flush();
-        self.look_at = Some(now + LOOK);
+    /// One that was in use up to `now`.
+    fn previous(nic: Option<Box<dyn Nic>>, leaves: bool, now: Instant) -> Self {
+        let look_at = nic.is_some().then_some(now);
+        Self { nic, look_at, late_until: Some(now + LATE), leaves }
     }
 
     fn is_up(&self) -> bool {
@@ -100,11 +104,25 @@ impl Stack {
                 if !fits || inner.idle.nic.is_some() {
                     return Err(nic);
                 }
-                inner.idle.set(Some(nic), AT_ONCE);
+                inner.idle = Idle::new(nic);
             }
         }
         self.shared.work.signal(());
         Ok(role)
+    }
+
+    /// Has the other NIC of a pair take the place of this one, which gets none back but still receives what is on its way to it.
+    /// Returns whether there is another to do so: then it is time to [`detach`](Self::detach) this one some milliseconds later.
+    pub fn step_aside(&self, role: Role) -> bool {
+        let inner = &mut *self.shared.inner.borrow_mut();
+        let is_in_use = inner.device.nic.as_ref().is_some_and(|nic| Role::of(&**nic) == role);
+        if !is_in_use || !inner.idle.is_up() {
+            return false;
+        }
+        inner.change_places(true, inner.now);
+        self.shared.work.signal(());
+        self.shared.changed.signal(());
+        true
     }
 
     /// Takes a NIC out of the stack. If it was in use and there is another, that one is from now on. Otherwise sockets
@@ -128,20 +146,49 @@ impl Stack {
 impl Inner {
     /// Moves to the NIC that is the better one now. Returns whether that was another.
     pub(super) fn choose_nic(&mut self, now: Instant) -> bool {
-        self.idle.look(now);
+        self.look_at_idle(now);
         let Some(nic) = &self.device.nic else { return false };
         let is_better = match Role::of(&**nic) {
             Role::Primary => !nic.link().up,
-            Role::Standby => true,
+            Role::Standby => !self.idle.leaves,
         };
         if !is_better || !self.idle.is_up() {
             return false;
         }
+        self.change_places(false, now);
+        true
+    }
+
+    fn change_places(&mut self, leaves: bool, now: Instant) {
         self.drain();
         let previous = self.device.remove();
         self.step_in();
-        self.idle.set(previous, now + LOOK);
-        true
+        self.idle = Idle::previous(previous, leaves, now);
+    }
+
+    /// Empties the idle NIC, and has it notice a change of its link.
+    fn look_at_idle(&mut self, now: Instant) {
+        if self.idle.look_at.is_some_and(|at| now < at) {
+            return;
+        }
+        let is_late = self.idle.late_until.is_some_and(|until| now < until);
+        for _ in 0..MOST {
+            let Some(nic) = &mut self.idle.nic else { return };
+            match nic.receive() {
+                // Others than these have come to both.
+                Some(frame) if is_late && frame.starts_with(&nic.mac()) && is_sound(&frame) => {
+                    self.device.late = Some(frame);
+                    self.interface.poll_ingress_single(now, &mut self.device, &mut self.sockets);
+                }
+                Some(_) => {}
+                None if nic.arm() => break,
+                None => {}
+            }
+        }
+        if let Some(nic) = &mut self.idle.nic {
+            nic.flush();
+        }
+        self.idle.look_at = Some(now + if is_late { LOOK_FOR_LATE } else { LOOK });
     }
 
     /// Takes the NIC of that role out.
@@ -149,7 +196,8 @@ impl Inner {
         let is = |nic: &Option<Box<dyn Nic>>| nic.as_ref().is_some_and(|n| Role::of(&**n) == role);
         if is(&self.idle.nic) {
             self.idle.look_at = None;
-            return self.idle.nic.take();
+            self.look_at_idle(self.now);
+            return core::mem::take(&mut self.idle).nic;
         }
         if !is(&self.device.nic) {
             return None;
@@ -183,7 +231,8 @@ impl Inner {
     fn step_in(&mut self) {
         // What it received up to now, the other one did too, or it was meant for nobody.
         self.idle.look_at = None;
-        self.idle.look(AT_ONCE);
+        self.idle.late_until = None;
+        self.look_at_idle(AT_ONCE);
         let Some(nic) = core::mem::take(&mut self.idle).nic else { return };
         crate::println!("nic: now using {}", nic.family());
         self.link = nic.link();

@@ -7,7 +7,12 @@ use std::vec::Vec;
 
 use embassy_futures::join::join;
 use embassy_futures::yield_now;
+use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::time::Duration;
+use smoltcp::wire::{
+    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol, Ipv4Address,
+    Ipv4Packet, Ipv4Repr, UdpPacket, UdpRepr,
+};
 
 use super::network::{FakeNic, Host, Keeper, Port, Wire, World, host, pair};
 use super::traffic::{LIMIT, PORT, connect, endpoint, pattern, receive, send};
@@ -164,6 +169,107 @@ fn the_idle_nic_is_silent_and_each_move_is_announced() {
     assert!(wires.iter().all(|(rx, _)| rx.is_empty()));
     assert_eq!(keeper.0.borrow().len(), 1);
     assert_eq!(b.pool.statistics().slots_free, free - 1);
+}
+
+/// A host with a primary and a standby on networks of their own: what each hears and says, and their links.
+fn two_networks() -> (Host, [(Wire, Wire, Rc<Cell<bool>>); 2]) {
+    let unused = Wire::default();
+    let b = host(2, "10.0.0.2/24", &unused, &unused);
+    drop(b.stack.detach(Role::Primary));
+    let networks = [false, true].map(|standby| {
+        let (rx, tx) = (Wire::default(), Wire::default());
+        let mut nic = FakeNic::new(b.pool, 2, &rx, &tx);
+        nic.standby = standby;
+        let link = nic.link_switch();
+        assert!(b.stack.attach(Box::new(nic)).is_ok());
+        (rx, tx, link)
+    });
+    (b, networks)
+}
+
+/// A datagram for that host.
+fn datagram(payload: &[u8]) -> Vec<u8> {
+    let (from, to) = (Ipv4Address::new(10, 0, 0, 9), Ipv4Address::new(10, 0, 0, 2));
+    let ethernet = EthernetRepr {
+        src_addr: EthernetAddress([2, 0, 0, 0, 0, 9]),
+        dst_addr: EthernetAddress([0x52, 0x54, 0, 0, 0, 2]),
+        ethertype: EthernetProtocol::Ipv4,
+    };
+    let udp = UdpRepr { src_port: PORT, dst_port: PORT };
+    let ip = Ipv4Repr {
+        src_addr: from,
+        dst_addr: to,
+        next_header: IpProtocol::Udp,
+        payload_len: udp.header_len() + payload.len(),
+        hop_limit: 64,
+    };
+    let checksums = ChecksumCapabilities::default();
+    let mut bytes = std::vec![0; ethernet.buffer_len() + ip.buffer_len() + ip.payload_len];
+    let mut frame = EthernetFrame::new_unchecked(&mut bytes);
+    ethernet.emit(&mut frame);
+    let mut packet = Ipv4Packet::new_unchecked(frame.payload_mut());
+    ip.emit(&mut packet, &checksums);
+    let mut datagram = UdpPacket::new_unchecked(packet.payload_mut());
+    let copy = |room: &mut [u8]| room.copy_from_slice(payload);
+    udp.emit(&mut datagram, &from.into(), &to.into(), payload.len(), copy, &checksums);
+    bytes
+}
+
+#[test]
+fn what_is_on_its_way_to_the_nic_of_before_still_arrives() {
+    let (b, [(primary, _, link), (standby, said, _)]) = two_networks();
+    let mut world = World::new(&[&b]);
+    let keeper = Keeper::default();
+    b.stack.observe(Box::new(keeper.clone()));
+    let received = || core::mem::take(&mut *keeper.0.borrow_mut()).len();
+    link.set(false);
+    world.idle(Duration::from_secs(3));
+    assert_eq!(in_use(&b), Some(Role::Standby));
+    link.set(true);
+    while in_use(&b) != Some(Role::Primary) {
+        world.idle(Duration::from_millis(1));
+    }
+    received();
+    while said.take().is_some() {}
+    // Late on the standby: a datagram, one that was damaged, and a broadcast, which both hear.
+    standby.send(datagram(b"late"));
+    let mut damaged = datagram(b"damaged");
+    *damaged.last_mut().expect("a frame has bytes") ^= 1;
+    standby.send(damaged);
+    standby.send(std::vec![0xff; 60]);
+    primary.send(std::vec![0xff; 60]);
+    world.idle(Duration::from_millis(20));
+    assert_eq!(received(), 2);
+    // Too late: what comes now, the one in use gets as well.
+    world.idle(Duration::from_secs(1));
+    standby.send(datagram(b"flooded"));
+    world.idle(Duration::from_secs(1));
+    assert_eq!((received(), standby.is_empty()), (0, true));
+    // Whatever there was to be said to it was said where the host is now.
+    assert!(said.is_empty());
+}
+
+#[test]
+fn a_nic_that_steps_aside_receives_until_it_is_taken_out() {
+    let (b, [(primary, said, _), (_, standby_said, _)]) = two_networks();
+    let mut world = World::new(&[&b]);
+    let keeper = Keeper::default();
+    b.stack.observe(Box::new(keeper.clone()));
+    world.idle(Duration::from_secs(3));
+    while said.take().is_some() {}
+    assert!(!b.stack.step_aside(Role::Standby), "it is not in use");
+    assert!(b.stack.step_aside(Role::Primary));
+    primary.send(datagram(b"late"));
+    world.idle(Duration::from_millis(15));
+    assert_eq!((in_use(&b), keeper.0.borrow().len()), (Some(Role::Standby), 1));
+    assert!(said.is_empty() && !standby_said.is_empty(), "the move was announced by the standby");
+    world.idle(Duration::from_secs(1));
+    assert_eq!(in_use(&b), Some(Role::Standby), "it does not come back");
+    primary.send(datagram(b"flooded"));
+    assert!(b.stack.detach(Role::Primary).is_some_and(|nic| !nic.is_standby()));
+    assert_eq!(keeper.0.borrow().len(), 1);
+    drop(b.stack.detach(Role::Standby));
+    assert!(!b.stack.step_aside(Role::Primary), "there is nobody to take its place");
 }
 
 #[test]
