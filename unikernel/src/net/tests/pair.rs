@@ -171,18 +171,25 @@ fn the_idle_nic_is_silent_and_each_move_is_announced() {
     assert_eq!(b.pool.statistics().slots_free, free - 1);
 }
 
-/// A host with a primary and a standby on networks of their own: what each hears and says, and their links.
-fn two_networks() -> (Host, [(Wire, Wire, Rc<Cell<bool>>); 2]) {
+/// What a NIC hears and says, and its link.
+struct Network {
+    heard: Wire,
+    said: Wire,
+    link: Rc<Cell<bool>>,
+}
+
+/// A host with a primary and a standby on networks of their own.
+fn two_networks() -> (Host, [Network; 2]) {
     let unused = Wire::default();
     let b = host(2, "10.0.0.2/24", &unused, &unused);
     drop(b.stack.detach(Role::Primary));
     let networks = [false, true].map(|standby| {
-        let (rx, tx) = (Wire::default(), Wire::default());
-        let mut nic = FakeNic::new(b.pool, 2, &rx, &tx);
+        let (heard, said) = (Wire::default(), Wire::default());
+        let mut nic = FakeNic::new(b.pool, 2, &heard, &said);
         nic.standby = standby;
         let link = nic.link_switch();
         assert!(b.stack.attach(Box::new(nic)).is_ok());
-        (rx, tx, link)
+        Network { heard, said, link }
     });
     (b, networks)
 }
@@ -217,55 +224,58 @@ fn datagram(payload: &[u8]) -> Vec<u8> {
 
 #[test]
 fn what_is_on_its_way_to_the_nic_of_before_still_arrives() {
-    let (b, [(primary, _, link), (standby, said, _)]) = two_networks();
+    let (b, [primary, standby]) = two_networks();
     let mut world = World::new(&[&b]);
     let keeper = Keeper::default();
     b.stack.observe(Box::new(keeper.clone()));
     let received = || core::mem::take(&mut *keeper.0.borrow_mut()).len();
-    link.set(false);
+    primary.link.set(false);
     world.idle(Duration::from_secs(3));
     assert_eq!(in_use(&b), Some(Role::Standby));
-    link.set(true);
+    primary.link.set(true);
     while in_use(&b) != Some(Role::Primary) {
         world.idle(Duration::from_millis(1));
     }
     received();
-    while said.take().is_some() {}
+    while standby.said.take().is_some() {}
     // Late on the standby: a datagram, one that was damaged, and a broadcast, which both hear.
-    standby.send(datagram(b"late"));
+    standby.heard.send(datagram(b"late"));
     let mut damaged = datagram(b"damaged");
     *damaged.last_mut().expect("a frame has bytes") ^= 1;
-    standby.send(damaged);
-    standby.send(std::vec![0xff; 60]);
-    primary.send(std::vec![0xff; 60]);
+    standby.heard.send(damaged);
+    standby.heard.send(std::vec![0xff; 60]);
+    primary.heard.send(std::vec![0xff; 60]);
     world.idle(Duration::from_millis(20));
     assert_eq!(received(), 2);
     // Too late: what comes now, the one in use gets as well.
     world.idle(Duration::from_secs(1));
-    standby.send(datagram(b"flooded"));
+    standby.heard.send(datagram(b"flooded"));
     world.idle(Duration::from_secs(1));
-    assert_eq!((received(), standby.is_empty()), (0, true));
+    assert_eq!((received(), standby.heard.is_empty()), (0, true));
     // Whatever there was to be said to it was said where the host is now.
-    assert!(said.is_empty());
+    assert!(standby.said.is_empty());
 }
 
 #[test]
 fn a_nic_that_steps_aside_receives_until_it_is_taken_out() {
-    let (b, [(primary, said, _), (_, standby_said, _)]) = two_networks();
+    let (b, [primary, standby]) = two_networks();
     let mut world = World::new(&[&b]);
     let keeper = Keeper::default();
     b.stack.observe(Box::new(keeper.clone()));
     world.idle(Duration::from_secs(3));
-    while said.take().is_some() {}
+    while primary.said.take().is_some() {}
     assert!(!b.stack.step_aside(Role::Standby), "it is not in use");
     assert!(b.stack.step_aside(Role::Primary));
-    primary.send(datagram(b"late"));
+    primary.heard.send(datagram(b"late"));
     world.idle(Duration::from_millis(15));
     assert_eq!((in_use(&b), keeper.0.borrow().len()), (Some(Role::Standby), 1));
-    assert!(said.is_empty() && !standby_said.is_empty(), "the move was announced by the standby");
+    assert!(
+        primary.said.is_empty() && !standby.said.is_empty(),
+        "the move was announced by the standby"
+    );
     world.idle(Duration::from_secs(1));
     assert_eq!(in_use(&b), Some(Role::Standby), "it does not come back");
-    primary.send(datagram(b"flooded"));
+    primary.heard.send(datagram(b"flooded"));
     assert!(b.stack.detach(Role::Primary).is_some_and(|nic| !nic.is_standby()));
     assert_eq!(keeper.0.borrow().len(), 1);
     drop(b.stack.detach(Role::Standby));
