@@ -106,7 +106,7 @@ impl<'a> Session<'a> {
         let monitor = self.lab.channel(target, Channel::Qmp)?;
         let mut destination = Qmp::connect("destination", monitor)?;
         // QEMU does not go on to the switchover by itself: a guest may let go of its NIC in a few milliseconds.
-        let pauses = matches!(plan.cancel_at, Some(CancelAt::Detach | CancelAt::Detached));
+        let pauses = plan.cancel_at.is_some_and(CancelAt::is_late);
         configure(&mut self.source.monitor, pauses)?;
         configure(&mut destination, false)?;
 
@@ -350,8 +350,10 @@ impl Run<'_> {
                 _ => None,
             };
             if let Some(outcome) = over {
-                if outcome == Outcome::Cancelled {
-                    self.wait_for_return()?;
+                if outcome == Outcome::Cancelled
+                    && self.plan.cancel_at.is_some_and(CancelAt::is_late)
+                {
+                    self.wait_for_detach()?;
                 }
                 self.timeline.over = Some(Instant::now());
                 if outcome == Outcome::Completed {
@@ -474,18 +476,14 @@ impl Run<'_> {
         phase.as_str().unwrap_or_default().into()
     }
 
-    /// Waits for a NIC that was asked for and not given up yet: the guest still lets go of it, and gets it back then.
-    fn wait_for_return(&mut self) -> Result<()> {
-        let deadline = Instant::now() + REACTION;
-        while self.phase() == "returning" {
-            if Instant::now() > deadline {
-                bail!(
-                    "the migration was cancelled, and the guest did nothing about the NIC it had been asked for within {} s",
-                    REACTION.as_secs()
-                );
-            }
-            std::thread::sleep(POLL);
-        }
+    /// Waits for the guest to let go of a NIC that it was asked for: it does, and gets it back then.
+    fn wait_for_detach(&mut self) -> Result<()> {
+        let what =
+            "the detach of its NIC, which it was asked for before the migration was cancelled";
+        let console = &self.source.console;
+        let wanted = |said: &Said| *said == Said::NicDetached;
+        self.timeline.detached =
+            Some(console.wait_for(self.source_mark, what, REACTION, wanted)?.at);
         Ok(())
     }
 

@@ -33,6 +33,13 @@ pub enum CancelAt {
     Detached,
 }
 
+impl CancelAt {
+    /// The guest has been asked for its NIC by then.
+    pub fn is_late(self) -> bool {
+        matches!(self, Self::Detach | Self::Detached)
+    }
+}
+
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
