@@ -263,9 +263,11 @@ fn wait_for_traffic(traffic: &dyn Traffic, moment: Instant) -> Result<()> {
 }
 
 fn configure(monitor: &mut Qmp, pauses: bool) -> Result<()> {
-    let capabilities = [("events", true), ("pause-before-switchover", pauses)]
-        .map(|(name, state)| Capability { capability: name.into(), state })
-        .into();
+    // With a return path, as libvirt has it, the downtime includes what the destination takes to load the machine.
+    let capabilities =
+        [("events", true), ("return-path", true), ("pause-before-switchover", pauses)]
+            .map(|(name, state)| Capability { capability: name.into(), state })
+            .into();
     monitor.execute(&qmp::MigrateSetCapabilities { capabilities })?;
     Ok(())
 }
