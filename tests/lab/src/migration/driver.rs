@@ -107,8 +107,14 @@ impl<'a> Session<'a> {
         let mut destination = Qmp::connect("destination", monitor)?;
         // QEMU does not go on to the switchover by itself: a guest may let go of its NIC in a few milliseconds.
         let pauses = plan.cancel_at.is_some_and(CancelAt::is_late);
-        configure(&mut self.source.monitor, pauses)?;
-        configure(&mut destination, false)?;
+        // With a return path, as libvirt has it, the downtime includes what the destination takes to load the machine. But a
+        // migration that is cancelled before that path is there was seen to leave QEMU waiting for it.
+        let returns = plan.cancel_at != Some(CancelAt::Setup);
+        for (monitor, pauses) in [(&mut self.source.monitor, pauses), (&mut destination, false)] {
+            let capabilities =
+                [("events", true), ("return-path", returns), ("pause-before-switchover", pauses)];
+            configure(monitor, &capabilities)?;
+        }
 
         (self.say)("Measuring before the migration");
         let begin = Instant::now();
@@ -262,12 +268,11 @@ fn wait_for_traffic(traffic: &dyn Traffic, moment: Instant) -> Result<()> {
     Ok(())
 }
 
-fn configure(monitor: &mut Qmp, pauses: bool) -> Result<()> {
-    // With a return path, as libvirt has it, the downtime includes what the destination takes to load the machine.
-    let capabilities =
-        [("events", true), ("return-path", true), ("pause-before-switchover", pauses)]
-            .map(|(name, state)| Capability { capability: name.into(), state })
-            .into();
+fn configure(monitor: &mut Qmp, capabilities: &[(&str, bool)]) -> Result<()> {
+    let capabilities = capabilities
+        .iter()
+        .map(|&(name, state)| Capability { capability: name.into(), state })
+        .collect();
     monitor.execute(&qmp::MigrateSetCapabilities { capabilities })?;
     Ok(())
 }
