@@ -3,7 +3,7 @@
 use super::registers::*;
 use crate::Error;
 use crate::intel::{
-    AdvancedReceive, AdvancedTransmit, Descriptors, Hardware, ReceiveErrors, Table,
+    AdvancedReceive, AdvancedTransmit, Descriptors, Hardware, ReceiveErrors, Table, gigabit,
     is_station_address, rss, wait_for,
 };
 use core::marker::PhantomData;
@@ -121,20 +121,15 @@ impl<M: Mac> Hardware for Ixgbe<M> {
     }
 
     fn mac(&mut self) -> Result<[u8; 6], [u8; 6]> {
-        let low = self.registers.read32(receive::RAL0).to_le_bytes();
-        let high = self.registers.read32(receive::RAH0);
-        let loaded = [low[0], low[1], low[2], low[3], high as u8, (high >> 8) as u8];
-        if high & receive::RAH_AV != 0 && is_station_address(loaded) {
-            return Ok(loaded);
-        }
+        let loaded = match gigabit::station_address(&self.registers) {
+            Ok(loaded) => return Ok(loaded),
+            Err(loaded) => loaded,
+        };
         let mac = self.mac_in_eeprom().ok_or(loaded)?;
         if !is_station_address(mac) {
             return Err(mac);
         }
-        let [a, b, c, d, e, f] = mac;
-        self.registers.write32(receive::RAL0, u32::from_le_bytes([a, b, c, d]));
-        let high = u32::from(u16::from_le_bytes([e, f])) | receive::RAH_AV;
-        self.registers.write32(receive::RAH0, high);
+        gigabit::set_station_address(&self.registers, mac);
         Ok(mac)
     }
 

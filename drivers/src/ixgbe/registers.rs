@@ -144,12 +144,6 @@ pub(super) mod receive {
     /// VLAN filter table array: a bit for each VLAN.
     pub(crate) const VFTA: usize = 0xa000;
 
-    /// Station address, low and high half.
-    pub(crate) const RAL0: usize = 0x5400;
-    pub(crate) const RAH0: usize = 0x5404;
-    /// In RAH: the address is valid.
-    pub(crate) const RAH_AV: u32 = 1 << 31;
-
     pub(crate) const MRQC: usize = 0x5818;
     /// RSS alone.
     pub(crate) const MRQC_RSS: u32 = 0b0001;

@@ -125,10 +125,7 @@ impl<M: Mac> Hardware for Gigabit<M> {
         if !is_station_address(mac) {
             return Err(mac);
         }
-        let [a, b, c, d, e, f] = mac;
-        self.registers.write32(receive::RAL0, u32::from_le_bytes([a, b, c, d]));
-        let high = u32::from(u16::from_le_bytes([e, f])) | receive::RAH_AV;
-        self.registers.write32(receive::RAH0, high);
+        set_station_address(&self.registers, mac);
         Ok(mac)
     }
 
@@ -305,6 +302,13 @@ pub(crate) fn link(registers: &Mmio) -> Link {
         _ => 1000,
     };
     Link { up: true, speed, full_duplex: status & status::FD != 0 }
+}
+
+/// Has the device receive frames to this address. All families have the registers, in the same place.
+pub(crate) fn set_station_address(registers: &Mmio, [a, b, c, d, e, f]: [u8; 6]) {
+    registers.write32(receive::RAL0, u32::from_le_bytes([a, b, c, d]));
+    let high = u32::from(u16::from_le_bytes([e, f])) | receive::RAH_AV;
+    registers.write32(receive::RAH0, high);
 }
 
 /// The station address that the device loaded by itself. The error is what is there instead.
