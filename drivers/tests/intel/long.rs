@@ -123,6 +123,29 @@ fn a_full_ring_of_long_packets_is_sent_whole() {
     assert_eq!(rig.taken(), TAKEN);
 }
 
+/// Whatever is in the ring before them: one descriptor too many would make it look empty.
+#[test]
+fn the_longest_packets_never_fill_the_last_descriptor() {
+    let (frame, _) = packet(true, 65536 - 66);
+    for before in 0..9 {
+        let mut rig = Rig::new();
+        rig.model.set_faults(Faults { stalls_transmit: true, ..Faults::default() });
+        (0..before).for_each(|number| rig.queue(&super::frame(number, 60)));
+        let mut expected = before;
+        // Each size needs a context of its own.
+        for size in [8900, 8948].into_iter().cycle() {
+            if !rig.nic.transmit_ready() {
+                break;
+            }
+            rig.queue_segmented(&frame, size);
+            expected += (65536_usize - 66).div_ceil(usize::from(size));
+        }
+        rig.nic.flush();
+        rig.model.transmit();
+        assert_eq!(rig.model.take_sent().len(), expected, "{before} frames before");
+    }
+}
+
 #[test]
 fn what_cannot_be_cut_is_dropped() {
     let mut rig = Rig::new();

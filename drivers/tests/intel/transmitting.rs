@@ -26,6 +26,24 @@ fn frames_leave_as_they_were_with_one_doorbell_and_one_report_a_batch() {
 }
 
 #[test]
+fn reports_are_marked_also_beyond_the_end_of_the_ring() {
+    let mut rig = Rig::with(POOL, Policy::Always, family::OFFERS[0]);
+    for number in 0..RING - 5 {
+        rig.queue(&frame(number, 60));
+        rig.nic.flush();
+    }
+    rig.model.set_faults(Faults { stalls_transmit: true, ..Faults::default() });
+    for number in 0..10 {
+        rig.queue(&frame(number, 60));
+    }
+    rig.nic.flush();
+    rig.model.transmit();
+    rig.pool.page_log().start();
+    rig.nic.flush();
+    assert_eq!(rig.pool.page_log().take().len(), 2, "the last page of the ring and the first");
+}
+
+#[test]
 fn a_full_ring_refuses_and_interrupts_when_there_is_room_again() {
     let mut rig = Rig::new();
     rig.model.set_faults(Faults { stalls_transmit: true, ..Faults::default() });
