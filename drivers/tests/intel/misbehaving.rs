@@ -51,7 +51,7 @@ fn stopping_in_mid_traffic_gives_every_buffer_back() {
 #[test]
 fn dropping_the_driver_stops_it_and_the_device_starts_again() {
     let (rig, kept) = in_mid_traffic();
-    let Rig { machine, model, pool, nic, port: _port } = rig;
+    let Rig { machine, model, pool, nic, port: _port, .. } = rig;
     drop((nic, kept));
     assert_eq!(pool.statistics().slots_free, pool.statistics().slots);
     model.set_faults(Faults::default());

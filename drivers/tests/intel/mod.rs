@@ -42,6 +42,16 @@ pub(crate) struct Rig {
     pub(crate) model: Arc<Model>,
     pub(crate) pool: &'static Pool,
     pub(crate) nic: Box<dyn Nic>,
+    _connection: Connection,
+}
+
+/// Gives the interrupt back, of which there are only so many: the model and its machine have each other, and stay.
+struct Connection(Arc<Model>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.connect(None);
+    }
 }
 
 impl Rig {
@@ -69,8 +79,9 @@ impl Rig {
         settings: &Settings,
     ) -> Self {
         let nic = drivers::probe(device, pool, settings).unwrap();
-        model.connect(nic.interrupt());
-        Self { machine, port, model, pool, nic }
+        model.connect(Some(nic.interrupt()));
+        let _connection = Connection(model.clone());
+        Self { machine, port, model, pool, nic, _connection }
     }
 
     pub(crate) fn free(&self) -> u32 {

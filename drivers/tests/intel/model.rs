@@ -175,8 +175,8 @@ impl Model {
         self.state.lock().unwrap()
     }
 
-    pub(crate) fn connect(&self, interrupt: Interrupt) {
-        self.state().interrupt = Some(interrupt);
+    pub(crate) fn connect(&self, interrupt: Option<Interrupt>) {
+        self.state().interrupt = interrupt;
     }
 
     pub(crate) fn set_faults(&self, faults: Faults) {
