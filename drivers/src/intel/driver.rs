@@ -42,6 +42,11 @@ pub(crate) trait Hardware: Sized + 'static {
     /// Ends all DMA and leaves the device in reset state. `false` if it did not end in time.
     fn quiesce(&mut self) -> bool;
 
+    /// Waits until the device is ready after its last reset. `false` if it does not get there.
+    fn settle(&self) -> bool {
+        true
+    }
+
     /// The station address: what the device loaded, else what its NVM says. The error is what was
     /// found instead.
     fn mac(&mut self) -> Result<[u8; 6], [u8; 6]>;
@@ -176,15 +181,18 @@ impl<H: Hardware> Driver<H> {
             blocked: false,
             statistics: Statistics::default(),
         };
-        driver.bring_up();
+        driver.bring_up().map_err(|()| Error::Reset(address))?;
         // What was counted before is nobody's.
         driver.hardware.take_errors();
         Ok(driver)
     }
 
-    /// From a device that was reset, and rings that start over, to one that receives and transmits.
-    fn bring_up(&mut self) {
-        let Some(rings) = &self.rings else { return };
+    /// From a device that was reset, and rings that start over, to one that receives and transmits. An error is that the
+    /// device is not ready after its reset.
+    fn bring_up(&mut self) -> Result<(), ()> {
+        let Some(rings) = self.rings.as_ref().filter(|_| self.hardware.settle()) else {
+            return Err(());
+        };
         let queues: Vec<_> = rings.receive.iter().map(ReceiveRing::descriptors).collect();
         self.device.enable_bus_master();
         self.hardware.enable_link();
@@ -194,6 +202,7 @@ impl<H: Hardware> Driver<H> {
         self.hardware.enable_transmit(rings.transmit.descriptors());
         self.hardware.route_interrupts(&self.vector);
         self.link = self.hardware.link();
+        Ok(())
     }
 
     fn disarm(&mut self) {
@@ -325,17 +334,18 @@ impl<H: Hardware> Nic for Driver<H> {
         let ended = self.hardware.quiesce();
         // From here on no request of the device passes that is still under way.
         self.device.disable_bus_master();
-        if !ended && self.hardware.reset().is_err() {
-            let gone = self.hardware.is_gone();
-            self.stop();
-            return Err(if gone { ResetError::Gone } else { ResetError::Stuck });
-        }
-        if let Some(rings) = &mut self.rings {
+        let mut is_up = ended || self.hardware.reset().is_ok();
+        if is_up && let Some(rings) = &mut self.rings {
             rings.restart();
+            self.blocked = false;
+            is_up = self.bring_up().is_ok();
         }
-        self.blocked = false;
-        self.bring_up();
-        Ok(())
+        if is_up {
+            return Ok(());
+        }
+        let gone = self.hardware.is_gone();
+        self.stop();
+        Err(if gone { ResetError::Gone } else { ResetError::Stuck })
     }
 
     fn gone(&self) -> bool {

@@ -120,6 +120,17 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         ended && is_reset
     }
 
+    fn settle(&self) -> bool {
+        let r = &self.registers;
+        let rest = SETTLE_NS.saturating_sub(now_ns() - self.reset_at);
+        wait_for(rest.div_ceil(1000), || false);
+        wait_for(RESET_US, || {
+            r.read32(eeprom::EEC) & eeprom::EEC_AUTO_RD != 0
+                && r.read32(receive::RDRXCTL) & receive::RDRXCTL_DMA_INIT_DONE != 0
+                && !self.is_in_reset()
+        })
+    }
+
     fn mac(&mut self) -> Result<[u8; 6], [u8; 6]> {
         let loaded = match gigabit::station_address(&self.registers) {
             Ok(loaded) => return Ok(loaded),
@@ -139,7 +150,6 @@ impl<M: Mac> Hardware for Ixgbe<M> {
     }
 
     fn enable_link(&mut self) {
-        self.settle();
         let r = &self.registers;
         let ordered = ctrl_ext::NO_SNOOP_DISABLE | ctrl_ext::RELAXED_ORDERING_DISABLE;
         r.set32(ctrl_ext::OFFSET, ordered | ctrl_ext::DRV_LOAD);
@@ -295,18 +305,6 @@ impl<M: Mac> Ixgbe<M> {
         wait_for(1, || false);
         self.reset_at = now_ns();
         wait_for(RESET_US, || !self.is_in_reset())
-    }
-
-    /// Waits until the device has got over its last reset. `false` if it does not.
-    fn settle(&self) -> bool {
-        let r = &self.registers;
-        let rest = SETTLE_NS.saturating_sub(now_ns() - self.reset_at);
-        wait_for(rest.div_ceil(1000), || false);
-        wait_for(RESET_US, || {
-            r.read32(eeprom::EEC) & eeprom::EEC_AUTO_RD != 0
-                && r.read32(receive::RDRXCTL) & receive::RDRXCTL_DMA_INIT_DONE != 0
-                && !self.is_in_reset()
-        })
     }
 
     fn is_in_reset(&self) -> bool {

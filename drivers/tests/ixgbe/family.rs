@@ -62,9 +62,12 @@ pub(crate) const OFFERS: &[Offers] = &[Offers::MsiX, Offers::Msi, Offers::Pin];
 /// A register says that no more requests are under way.
 pub(crate) const TELLS_WHEN_DMA_ENDS: bool = true;
 
-/// Nothing that the model does not have.
+/// What this family's device does wrong besides.
 #[derive(Default)]
-pub(crate) struct Own;
+pub(crate) struct Own {
+    /// Comes out of a reset, and never initialises its DMA engine.
+    pub(crate) never_settles: bool,
+}
 
 impl State {
     pub(crate) fn strips(&self, queue: usize) -> bool {
@@ -165,7 +168,10 @@ impl Family for State {
         Some(match offset {
             LINKS => u32::from(self.link) << 30 | 0b11 << 28,
             EEC => u32::from(!self.faults.stays_in_reset) << 9,
-            RDRXCTL => self.get(RDRXCTL) | u32::from(!self.faults.stays_in_reset) << 3,
+            RDRXCTL => {
+                let is_done = !self.faults.stays_in_reset && !self.own.never_settles;
+                self.get(RDRXCTL) | u32::from(is_done) << 3
+            }
             SECRXSTAT => 1,
             SWSM => self.take_semaphore(SWSM),
             EICR => {

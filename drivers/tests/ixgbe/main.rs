@@ -8,3 +8,4 @@ mod intel;
 #[path = "../gigabit/nvm.rs"]
 mod nvm;
 mod queues;
+mod readiness;
