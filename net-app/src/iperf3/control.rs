@@ -33,6 +33,16 @@ pub(super) enum Failure {
     Overdue,
 }
 
+impl Failure {
+    /// What it means that the client has this state, where the test does not go on with it.
+    pub(super) fn unexpected(state: u8) -> Self {
+        match state {
+            state::CLIENT_TERMINATE => Self::ClientTerminated,
+            other => Self::UnknownMessage(other),
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

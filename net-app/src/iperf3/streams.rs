@@ -9,9 +9,9 @@ use embassy_time::{Duration, Instant, Timer, with_timeout};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use unikernel::net::{IpEndpoint, Stack, TcpListener, TcpStream, UdpSocket};
 
-use super::control::{Failure, deny, read_cookie};
+use super::control::{Control, Failure, deny, read_cookie};
 use super::datagram::{self, CONNECT_REPLY, Header};
-use super::protocol::{Cookie, Parameters, Protocol, Refusal, StreamResult, stream_id};
+use super::protocol::{Cookie, Parameters, Protocol, Refusal, StreamResult, state, stream_id};
 
 /// How long the client may take to open all its streams.
 const OPENING: Duration = Duration::from_secs(30);
@@ -30,30 +30,29 @@ pub(super) enum Streams {
 }
 
 impl Streams {
-    /// Waits until the client has opened all streams.
+    /// Has the client open all streams. Until it has, it may say no more than that it gives up, or just go.
     pub(super) async fn open(
         stack: &Stack,
         listener: &mut TcpListener,
-        cookie: &Cookie,
+        control: &mut Control,
         parameters: &Parameters,
-        ready: impl Future<Output = Result<(), Failure>>,
     ) -> Result<Self, Failure> {
+        // Bound before the client is asked: its first datagram is not repeated.
+        let datagrams = (parameters.protocol == Protocol::Udp).then(|| UdpData::new(stack));
+        control.send_state(state::CREATE_STREAMS).await?;
         let open = async {
-            match parameters.protocol {
-                Protocol::Tcp => {
-                    ready.await?;
-                    Ok(Self::Tcp(open_tcp(listener, cookie, parameters).await?))
-                }
-                Protocol::Udp => {
-                    // Bound before the client is asked: its first datagram is not repeated.
-                    let data = UdpData::new(stack);
-                    ready.await?;
+            match datagrams {
+                None => Self::Tcp(open_tcp(listener, &control.cookie, parameters).await),
+                Some(data) => {
                     data.open(parameters).await;
-                    Ok(Self::Udp(data))
+                    Self::Udp(data)
                 }
             }
         };
-        with_timeout(OPENING, open).await.unwrap_or(Err(Failure::Refused(Refusal::Accept)))
+        match select(with_timeout(OPENING, open), control.state()).await {
+            Either::First(streams) => streams.map_err(|_| Failure::Refused(Refusal::Accept)),
+            Either::Second(state) => Err(state.map_or_else(|why| why, Failure::unexpected)),
+        }
     }
 
     /// Moves data until dropped.
@@ -124,7 +123,7 @@ async fn open_tcp(
     listener: &mut TcpListener,
     cookie: &Cookie,
     parameters: &Parameters,
-) -> Result<Vec<TcpData>, Failure> {
+) -> Vec<TcpData> {
     let mut streams = Vec::new();
     while streams.len() < parameters.streams() {
         let mut stream = listener.accept().await;
@@ -139,7 +138,7 @@ async fn open_tcp(
             Err(_) => {}
         }
     }
-    Ok(streams)
+    streams
 }
 
 impl TcpData {

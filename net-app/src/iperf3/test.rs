@@ -39,9 +39,7 @@ async fn serve(
     };
     let parameters = busy(listener, exchange).await?;
 
-    let cookie = control.cookie;
-    let ready = control.send_state(state::CREATE_STREAMS);
-    let streams = Streams::open(stack, listener, &cookie, &parameters, ready).await?;
+    let streams = Streams::open(stack, listener, control, &parameters).await?;
 
     busy(listener, async {
         control.send_state(state::TEST_START).await?;
@@ -101,8 +99,7 @@ async fn transfer(
     let end = async {
         match select(control.state(), overdue).await {
             Either::First(Ok(state::TEST_END)) => Ok(()),
-            Either::First(Ok(state::CLIENT_TERMINATE)) => Err(Failure::ClientTerminated),
-            Either::First(Ok(other)) => Err(Failure::UnknownMessage(other)),
+            Either::First(Ok(other)) => Err(Failure::unexpected(other)),
             Either::First(Err(failure)) => Err(failure),
             Either::Second(()) => Err(Failure::Overdue),
         }
