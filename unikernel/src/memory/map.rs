@@ -10,8 +10,10 @@ use crate::cmdline::Size;
 const LOW_MEMORY: u64 = 1 << 20;
 /// Devices with 32-bit DMA must reach the pool.
 const DMA_LIMIT: u64 = 1 << 32;
-/// A heap smaller than this cannot hold the network stack.
-const HEAP_MIN: u64 = 2 << 20;
+/// What the application's socket buffers take, those of a UDP throughput test included (9 MiB), and some room.
+const HEAP_MIN: u64 = 12 << 20;
+/// What the loader may keep at the end of memory; QEMU has 128 KiB of tables there.
+const LOADER: u64 = 256 << 10;
 
 /// What a region of physical memory is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,27 +56,39 @@ pub struct Layout {
 /// Why memory cannot be carved; the text names the remedy.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CarveError {
-    /// A pool of this many bytes is empty, or no region below 4 GiB holds it and the page tables.
-    Pool(u64),
-    /// What is left for the heap, in bytes, is too little.
-    Heap(u64),
+    /// A pool of `len` bytes is empty, or no region below 4 GiB holds it and the page tables.
+    Pool {
+        /// As asked for, in whole pages.
+        len: u64,
+        /// The memory, in bytes, of a machine that has room for it.
+        least: u64,
+    },
+    /// Too little is left for the heap.
+    Heap {
+        /// The largest piece, in bytes.
+        left: u64,
+        /// The memory, in bytes, of a machine where enough is left.
+        least: u64,
+    },
 }
 
 impl fmt::Display for CarveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Pool(len) => write!(
+            Self::Pool { len, least } => write!(
                 f,
-                "no room below 4 GiB for a DMA pool of {}: change swiotlb= or give the machine \
-                 more memory",
-                Size(len)
+                "no room below 4 GiB for a DMA pool of {}: change swiotlb= or give the machine {} \
+                 of memory",
+                Size(len),
+                Size(least)
             ),
-            Self::Heap(left) => write!(
+            Self::Heap { left, least } => write!(
                 f,
-                "{} are left for the heap, which needs {}: lower swiotlb= or give the machine \
-                 more memory",
+                "{} are left for the heap, which needs {}: lower swiotlb= or give the machine {} \
+                 of memory",
                 Size(left),
-                Size(HEAP_MIN)
+                Size(HEAP_MIN),
+                Size(least)
             ),
         }
     }
@@ -94,9 +108,12 @@ pub fn carve(
     pool: u64,
 ) -> Result<Layout, CarveError> {
     let (tables, pool) = (align_up(tables), align_up(pool));
+    let least = [tables, pool, HEAP_MIN, LOADER].into_iter().fold(image.end, u64::saturating_add);
+    let least = least.checked_next_multiple_of(1 << 20).unwrap_or(u64::MAX);
+    let no_pool = CarveError::Pool { len: pool, least };
     let mut pieces = free_pieces(map, image);
 
-    let fixed = tables.checked_add(pool).filter(|_| pool > 0).ok_or(CarveError::Pool(pool))?;
+    let Some(fixed) = tables.checked_add(pool).filter(|_| pool > 0) else { return Err(no_pool) };
     // The lowest fit keeps the large piece for the heap.
     let home = pieces
         .iter_mut()
@@ -104,7 +121,7 @@ pub fn carve(
             piece.start.checked_add(fixed).is_some_and(|end| end <= piece.end.min(DMA_LIMIT))
         })
         .min_by_key(|piece| piece.start)
-        .ok_or(CarveError::Pool(pool))?;
+        .ok_or(no_pool)?;
     let tables = home.start..home.start + tables;
     let pool = tables.end..tables.end + pool;
     home.start = pool.end;
@@ -112,7 +129,7 @@ pub fn carve(
     let heap = pieces.iter().max_by_key(|piece| piece.end - piece.start).cloned().unwrap_or(0..0);
     let len = heap.end - heap.start;
     if len < HEAP_MIN {
-        return Err(CarveError::Heap(len));
+        return Err(CarveError::Heap { left: len, least });
     }
     let total: u64 = pieces.iter().map(|piece| piece.end - piece.start).sum();
     Ok(Layout { tables, pool, heap, unused: total - len })
@@ -219,7 +236,8 @@ mod tests {
             [usable(MIB, 64 * MIB), usable(4 * GIB - 32 * MIB, 20 * GIB)],
         ] {
             let pool = 64 * MIB;
-            assert_eq!(carve(&map, IMAGE, MIB, pool), Err(CarveError::Pool(pool)));
+            let error = CarveError::Pool { len: pool, least: 80 * MIB };
+            assert_eq!(carve(&map, IMAGE, MIB, pool), Err(error));
         }
     }
 
@@ -248,16 +266,30 @@ mod tests {
 
     #[test]
     fn too_little_memory_names_the_remedy() {
-        let map = [usable(MIB, 16 * MIB)];
-        let error = carve(&map, IMAGE, PAGE, 16 * MIB).unwrap_err();
-        assert_eq!(error, CarveError::Pool(16 * MIB));
-        assert_eq!(carve(&map, IMAGE, PAGE, 0), Err(CarveError::Pool(0)));
-        let error = carve(&map, IMAGE, PAGE, 13 * MIB).unwrap_err();
-        assert_eq!(error, CarveError::Heap(MIB - PAGE));
-        assert!(error.to_string().contains("swiotlb="));
-        assert_eq!(
-            carve(&map, IMAGE, PAGE, u64::MAX),
-            Err(CarveError::Pool(u64::MAX / PAGE * PAGE))
-        );
+        const POOL: u64 = 16 * MIB;
+        // As QEMU has it, which keeps tables at the end.
+        let machine = |memory: u64| {
+            let end = memory - (128 << 10);
+            carve(&[usable(MIB, end), reserved(end, memory)], IMAGE, PAGE, POOL)
+        };
+        let least = 31 * MIB;
+        assert_eq!(machine(16 * MIB), Err(CarveError::Pool { len: POOL, least }));
+        for memory in 19..31 {
+            let error = machine(memory * MIB).unwrap_err();
+            let left = memory * MIB - (128 << 10) - (18 * MIB + PAGE);
+            assert_eq!(error, CarveError::Heap { left, least }, "{memory} MiB");
+            let text = error.to_string();
+            assert!(text.contains("swiotlb=") && text.contains("31M"), "{text}");
+        }
+        assert!(machine(least).is_ok());
+    }
+
+    #[test]
+    fn a_pool_that_no_machine_has_room_for_is_refused() {
+        let map = [usable(MIB, 64 * MIB)];
+        for pool in [0, u64::MAX] {
+            let error = carve(&map, IMAGE, PAGE, pool).unwrap_err();
+            assert!(matches!(error, CarveError::Pool { .. }), "{error}");
+        }
     }
 }

@@ -60,10 +60,15 @@ pub(crate) unsafe fn init(map: MemoryMap, pool: Size, default: Size) -> PoolMemo
     let ram = || map.iter().filter(is_ram);
     let top = ram().map(|region| region.end.min(MEMORY_MAX)).max().unwrap_or(0);
     let tables_len = TABLES_BASE + (top >> 30) * PAGE;
-    let layout = carve(&map, image.clone(), tables_len, pool.0).unwrap_or_else(|error| {
+    let carve = |pool: Size| carve(&map, image.clone(), tables_len, pool.0);
+    let layout = carve(pool).or_else(|error| {
+        if pool == default {
+            return Err(error);
+        }
         crate::println!("command line: swiotlb={pool}: {error}; taking the default");
-        carve(&map, image.clone(), tables_len, default.0).unwrap_or_else(|error| panic!("{error}"))
+        carve(default)
     });
+    let layout = layout.unwrap_or_else(|error| panic!("{error}"));
 
     let mut next_table = layout.tables.start;
     let mut frames = || {
