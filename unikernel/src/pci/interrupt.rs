@@ -149,11 +149,17 @@ fn enable_msi_x(
 fn enable_msi(function: &Function, offset: u16, message: MsiMessage) {
     let control = function.read16(offset + msi::CONTROL);
     function.write32(offset + msi::ADDRESS, message.address as u32);
-    if control & msi::CONTROL_64_BIT != 0 {
+    let mask = if control & msi::CONTROL_64_BIT != 0 {
         function.write32(offset + msi::ADDRESS_UPPER, (message.address >> 32) as u32);
         function.write16(offset + msi::DATA_64, message.data as u16);
+        msi::MASK_64
     } else {
         function.write16(offset + msi::DATA_32, message.data as u16);
+        msi::MASK_32
+    };
+    if control & msi::CONTROL_MASKABLE != 0 {
+        // A previous owner may have left the one message masked; the other bits are reserved where there are no more.
+        function.update16(offset + mask, 1, 0);
     }
     function.update16(offset + msi::CONTROL, msi::CONTROL_GRANTED, msi::CONTROL_ENABLE);
 }

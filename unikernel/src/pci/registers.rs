@@ -50,10 +50,15 @@ pub(crate) mod msi {
     /// Multiple message enable: how many messages software granted, 0 for one.
     pub(crate) const CONTROL_GRANTED: u16 = 0b111 << 4;
     pub(crate) const CONTROL_64_BIT: u16 = 1 << 7;
+    /// Messages can be masked one by one.
+    pub(crate) const CONTROL_MASKABLE: u16 = 1 << 8;
     pub(crate) const ADDRESS: u16 = 0x04;
     pub(crate) const ADDRESS_UPPER: u16 = 0x08;
     pub(crate) const DATA_32: u16 = 0x08;
     pub(crate) const DATA_64: u16 = 0x0c;
+    /// A bit for each message.
+    pub(crate) const MASK_32: u16 = 0x0c;
+    pub(crate) const MASK_64: u16 = 0x10;
 }
 
 /// MSI-X capability and table (7.7.2).

@@ -203,6 +203,24 @@ fn interrupts_fall_back_from_msi_x_to_msi_to_the_pin() {
 }
 
 #[test]
+fn a_message_that_a_previous_owner_masked_is_unmasked() {
+    const MASKABLE: u8 = 1 << 0;
+    const WIDE: u8 = 1 << 7;
+    for (wide, mask) in [(0, 0x0c), (WIDE, 0x10)] {
+        // All writable, so what is masked beyond the one message in use is seen to stay.
+        let mut body = [0; 0x16];
+        body[..2].copy_from_slice(&[wide, MASKABLE]);
+        body[mask - 2..mask + 2].fill(0xff);
+        let (machine, port) = machine_with_port();
+        let card = Card::new(0x8086, 0x1521, 0x0200).capability(0x05, &body);
+        machine.cold_plug(port, card, 0xfe80_0000);
+        let device = machine.root().enumerate().devices.remove(0);
+        assert_eq!(device.enable_interrupt().unwrap().signalling, Signalling::Msi);
+        assert_eq!(device.function().read32(0x40 + mask as u16), u32::MAX - 1);
+    }
+}
+
+#[test]
 fn several_msi_x_entries_raise_one_interrupt() {
     for (has, wants, gets) in [(5, 3, 3), (2, 3, 2), (1, 1, 1)] {
         let card = Card::new(0x8086, 0x10d3, 0x0200).bar(3, 0x4000, 0, Memory::new(0x4000));
