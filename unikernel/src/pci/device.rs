@@ -117,6 +117,9 @@ impl Device {
         // address would be a surprise.
         if self.is_present() {
             self.function.update16(COMMAND, CommandRegister::BUS_MASTER_ENABLE.bits(), 0);
+            // A write through memory-mapped configuration space may be posted. Reading waits for it, and the answer
+            // does not overtake writes to memory that the function sent before (7.2.2, 2.4.1).
+            self.function.read16(COMMAND);
         }
     }
 
