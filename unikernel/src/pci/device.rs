@@ -1,19 +1,15 @@
 //! A function that a driver can drive.
 
 use super::bar::{self, Bar, Window};
-use super::registers::{COMMAND, VENDOR_ID, express, id};
+use super::registers::{COMMAND, VENDOR_ID};
 use super::{Error, Function, PciAddress};
 use crate::mmio::Mmio;
 use alloc::vec::Vec;
 use core::ops::Range;
-use embassy_time::{Duration, Instant, Timer};
 use pci_types::CommandRegister;
 
 /// Registers of a type 0 header that hold a BAR (7.5.1.2).
 const BARS: u8 = 6;
-
-/// What a function may take to complete transactions, and again to be reset (6.6.2).
-const RESET_TIME: Duration = Duration::from_millis(100);
 
 /// An endpoint function with its BARs sized and assigned.
 #[derive(Clone, Debug)]
@@ -126,44 +122,5 @@ impl Device {
     /// Whether the function still answers.
     pub fn is_present(&self) -> bool {
         self.function.read16(VENDOR_ID) == self.vendor
-    }
-
-    /// Resets the function alone, whatever state it is in; `Ok(false)` where it cannot (7.5.3.4,
-    /// 6.6.2). Addresses and the command register are as before afterwards, interrupts are off.
-    /// Software that drives the function must have stopped it.
-    ///
-    /// # Errors
-    /// [`Error::Gone`] if it does not answer afterwards.
-    pub async fn reset(&self) -> Result<bool, Error> {
-        let f = &self.function;
-        let Some(express) = f.capability(id::EXPRESS).map(|capability| capability.offset) else {
-            return Ok(false);
-        };
-        let capabilities = f.read32(express + express::DEVICE_CAPABILITIES);
-        if capabilities & express::DEVICE_CAPABILITIES_FLR == 0 {
-            return Ok(false);
-        }
-        let command = f.read16(COMMAND);
-        f.write16(COMMAND, 0);
-        // Completions under way would otherwise arrive at a function that knows nothing of them.
-        let deadline = Instant::now() + RESET_TIME;
-        while self.has_transactions_pending() && Instant::now() < deadline {
-            Timer::after(Duration::from_millis(1)).await;
-        }
-        f.update16(express + express::DEVICE_CONTROL, 0, express::DEVICE_CONTROL_FLR);
-        Timer::after(RESET_TIME).await;
-        if !self.is_present() {
-            return Err(Error::Gone(self.address()));
-        }
-        self.bars.iter().for_each(|bar| bar.write(f));
-        f.write16(COMMAND, command);
-        Ok(true)
-    }
-
-    /// Whether memory transactions the function issued have not completed yet (7.5.3.5).
-    pub fn has_transactions_pending(&self) -> bool {
-        let Some(express) = self.function.capability(id::EXPRESS) else { return false };
-        let status = self.function.read16(express.offset + express::DEVICE_STATUS);
-        status != u16::MAX && status & express::DEVICE_STATUS_PENDING != 0
     }
 }

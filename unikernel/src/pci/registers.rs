@@ -91,12 +91,6 @@ pub(crate) mod express {
     /// Interrupt message number: the MSI-X entry hot-plug events use.
     pub(crate) const MESSAGE_SHIFT: u16 = 9;
     pub(crate) const MESSAGE_MASK: u16 = 0x1f;
-    pub(crate) const DEVICE_CAPABILITIES: u16 = 0x04;
-    pub(crate) const DEVICE_CAPABILITIES_FLR: u32 = 1 << 28;
-    pub(crate) const DEVICE_CONTROL: u16 = 0x08;
-    pub(crate) const DEVICE_CONTROL_FLR: u16 = 1 << 15;
-    pub(crate) const DEVICE_STATUS: u16 = 0x0a;
-    pub(crate) const DEVICE_STATUS_PENDING: u16 = 1 << 5;
     pub(crate) const LINK_CAPABILITIES: u16 = 0x0c;
     pub(crate) const LINK_CAPABILITIES_ACTIVE_REPORTING: u32 = 1 << 20;
     pub(crate) const LINK_STATUS: u16 = 0x12;

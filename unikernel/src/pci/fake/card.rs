@@ -61,7 +61,6 @@ pub struct Card {
     pub(super) bars: Vec<(u8, u64, Arc<dyn Registers>)>,
     free: u16,
     last_link: u16,
-    express: Option<u16>,
 }
 
 impl Card {
@@ -74,7 +73,7 @@ impl Card {
         // Command: I/O, memory, bus master, INTx disable.
         config.allow(0x04, &[0x07, 0x04]);
         config.allow(0x3c, &[0xff]);
-        Self { config, bars: Vec::new(), free: 0x40, last_link: 0x34, express: None }
+        Self { config, bars: Vec::new(), free: 0x40, last_link: 0x34 }
     }
 
     /// Adds a memory BAR with `registers` behind it; `flags` are the register's low four bits.
@@ -123,23 +122,8 @@ impl Card {
         self.config.set(at, &[id, 0]);
         self.config.set(at + 2, body);
         self.last_link = at + 1;
-        self.express = self.express.or((id == 0x10).then_some(at));
         self.free = (at + 2 + body.len() as u16).next_multiple_of(4);
         at
-    }
-
-    /// A function-level reset, if software just wrote the bit that initiates one.
-    pub(super) fn reset_if_asked(&mut self) {
-        let Some(at) = self.express else { return };
-        let control = self.config.read(at + 0x08, Width::Word) as u16;
-        if control & 1 << 15 == 0 {
-            return;
-        }
-        self.config.set16(at + 0x08, control & !(1 << 15));
-        self.config.write(0x04, Width::Word, 0);
-        for bar in 0..6 {
-            self.config.write(0x10 + 4 * bar, Width::Dword, 0);
-        }
     }
 
     /// Adds MSI-X with `entries` entries at the start of BAR `bar`.

@@ -292,7 +292,6 @@ impl HostBridge for Machine {
         assert!(!is_bar || !decodes, "{function}: a BAR is written while it is decoded");
         let Some(at) = target.slot else {
             target.card.config.write(offset, width, value);
-            target.card.reset_if_asked();
             return;
         };
         let config = &mut target.card.config;

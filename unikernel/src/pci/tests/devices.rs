@@ -269,27 +269,6 @@ fn an_msi_x_table_outside_its_bar_is_not_used() {
 }
 
 #[test]
-fn a_function_level_reset_keeps_addresses_and_command() {
-    let resettable = 1u32 << 28;
-    let mut express = [0; 0x12];
-    express[2..6].copy_from_slice(&resettable.to_le_bytes());
-    let (machine, port) = machine_with_port();
-    machine.cold_plug(port, nic().capability(0x10, &express), 0xfe80_0000);
-    let device = machine.root().enumerate().devices.remove(0);
-    let registers = device.bar(0).unwrap();
-    registers.write32(0, 1);
-    device.enable_bus_master();
-    assert_eq!(embassy_futures::block_on(device.reset()), Ok(true));
-    assert!(machine.is_bus_master(device.address()));
-    assert_eq!(registers.read32(0), 1, "decoded where it was");
-
-    let machine = Machine::new();
-    machine.add(1, 0, Card::new(0x8086, 1, 0x0200));
-    let device = machine.root().enumerate().devices.remove(0);
-    assert_eq!(embassy_futures::block_on(device.reset()), Ok(false));
-}
-
-#[test]
 fn a_vanished_function_is_left_alone() {
     let (machine, port) = machine_with_port();
     machine.cold_plug(port, nic(), 0xfe80_0000);
