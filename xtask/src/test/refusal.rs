@@ -11,6 +11,7 @@ use lab::{
 
 use super::{
     nested::{attempt, completed, fresh, migrate},
+    standby::RATE,
     suite::Suite,
 };
 use crate::cli;
@@ -26,14 +27,15 @@ const SLACK_MS: u64 = 5_000;
 pub(super) fn add_local(suite: &mut Suite, host: &cli::Host) {
     for (name, options) in [
         ("e1000e", &["--nic", "e1000e"][..]),
-        ("ixgbe with a standby", &["--nic", "ixgbe", "--standby"]),
+        ("ixgbe with a standby", &["--nic", "ixgbe", "--standby", "--rate", RATE]),
     ] {
         suite.test(&format!("a migration of {name} cancelled at every stage"), |log| {
             cancelled(log, host, &[&["--lab", "local"], options].concat())
         });
     }
     suite.test("a guest that keeps its NIC fails the migration and loses nothing", |log| {
-        let options = ["--lab", "local", "--nic", "ixgbe", "--standby", "--append", "detach=never"];
+        let options = ["--lab", "local", "--nic", "ixgbe", "--rate", RATE];
+        let options = [&options[..], &["--standby", "--append", "detach=never"]].concat();
         let (_, migration) = attempt(log, host, &options)?;
         ensure!(migration.outcome == Outcome::Failed, "the outcome is {:?}", migration.outcome);
         let error = migration.error.as_deref().unwrap_or_default();
@@ -53,7 +55,7 @@ pub(super) fn add_local(suite: &mut Suite, host: &cli::Host) {
 pub(super) fn add_nested(suite: &mut Suite, host: &cli::Host) {
     suite.test("a migration cancelled at every stage", |log| cancelled(log, host, &[]));
     suite.test("a migration with a standby cancelled at every stage", |log| {
-        cancelled(log, host, &["--standby"])
+        cancelled(log, host, &["--standby", "--rate", RATE])
     });
 }
 

@@ -17,7 +17,7 @@ const TIMES: usize = 10;
 /// What a service gap may exceed QEMU's own downtime by, in the median.
 const BEYOND_MS: f64 = 50.0;
 /// In Mbit/s: what the standby keeps up with, or what it drops would be taken for a gap.
-const RATE: &str = "60";
+pub(super) const RATE: &str = "60";
 /// A transfer, in megabytes.
 const TRANSFER: u64 = 1000;
 
