@@ -104,7 +104,7 @@ impl World {
             if self.mishap == Mishap::Fails {
                 self.status = Some("failed");
                 self.check(self.home);
-            } else if self.downtime_limit > HELD {
+            } else if self.downtime_limit > run::HELD {
                 self.advance();
             }
         }
