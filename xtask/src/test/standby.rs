@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use lab::{
-    migration::Outcome,
+    migration::{Outcome, Strategy},
     result::{Migration, PhaseName},
 };
 
@@ -32,6 +32,27 @@ pub(super) fn add(suite: &mut Suite, host: &cli::Host, long: bool) {
     if !long {
         return;
     }
+    suite.test("warm, failover and cold next to one another", |log| {
+        let warm = migrate(log, host, &["--standby", "--compare", "--seconds", "3"])?;
+        completed(&warm)?;
+        let of = |strategy: Strategy| {
+            let compared = warm.comparisons.iter().find(|other| other.strategy == strategy);
+            compared.with_context(|| format!("there is no {strategy:?} migration"))
+        };
+        completed(of(Strategy::Cold)?)?;
+        let failover = of(Strategy::Failover)?;
+        completed(failover)?;
+        let ratio = |what: fn(&Migration) -> Option<f64>| {
+            let of_both = what(&warm).zip(what(failover));
+            of_both.map(|(warm, other)| warm / other).context("a warm-up was not measured")
+        };
+        // How much more differs between machines; what it rests on is in the report.
+        Ok(format!(
+            "warm receives {:.1} times what failover does in the warm-up, {:.1} times when flooded",
+            ratio(|run| Some(run.phase(PhaseName::Warmup)?.rx_bits_per_s))?,
+            ratio(|run| run.saturated.as_ref()?.warmup)?
+        ))
+    });
     let times = TIMES.to_string();
     let to_and_fro = ["--standby", "--times", &times, "--rate", RATE];
     suite.test("ten migrations to and fro under UDP", |log| {
