@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write};
 
+use lab::result::median;
 use serde_json::{Map, Value, json};
 
 use super::{rounded, systems::System};
@@ -148,11 +149,8 @@ impl Spread {
     fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
-        let last = values.len().saturating_sub(1);
-        // Not the mean of one infinite ratio and another, which would not be a number.
-        let (a, b) = (at(last / 2), at(values.len() / 2));
-        let median = if a == b { a } else { (a + b) / 2.0 };
-        Self { median, lowest: at(0), highest: at(last) }
+        let median = median(&values).unwrap_or(f64::NAN);
+        Self { median, lowest: at(0), highest: at(values.len().saturating_sub(1)) }
     }
 
     /// What is no finite number is null.
@@ -185,17 +183,17 @@ impl fmt::Display for Spread {
 mod tests {
     use super::*;
 
-    fn median(values: &[f64]) -> f64 {
+    fn median_of(values: &[f64]) -> f64 {
         Spread::of(values.to_vec()).median
     }
 
     #[test]
     fn medians() {
-        assert!(median(&[]).is_nan());
-        assert_eq!(median(&[3.0]), 3.0);
-        assert_eq!(median(&[9.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&[4.0, 1.0, 9.0, 2.0]), 3.0);
-        assert_eq!(median(&[f64::INFINITY, f64::INFINITY]), f64::INFINITY);
+        assert!(median_of(&[]).is_nan());
+        assert_eq!(median_of(&[3.0]), 3.0);
+        assert_eq!(median_of(&[9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median_of(&[4.0, 1.0, 9.0, 2.0]), 3.0);
+        assert_eq!(median_of(&[f64::INFINITY, f64::INFINITY]), f64::INFINITY);
     }
 
     #[test]

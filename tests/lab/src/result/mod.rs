@@ -226,6 +226,14 @@ pub struct Event {
     pub ms: f64,
 }
 
+/// The middle one of values in ascending order, or the mean of the two in the middle.
+pub fn median(sorted: &[f64]) -> Option<f64> {
+    let lower = *sorted.get(sorted.len().checked_sub(1)? / 2)?;
+    let upper = *sorted.get(sorted.len() / 2)?;
+    // Not the mean of one infinite value and another, which would not be a number.
+    Some(if lower == upper { lower } else { (lower + upper) / 2.0 })
+}
+
 impl Migration {
     /// The phase of that name.
     pub fn phase(&self, name: PhaseName) -> Option<&Phase> {
@@ -247,9 +255,7 @@ impl Migration {
         };
         let mut beyond: Vec<f64> = self.runs().iter().filter_map(beyond).collect();
         beyond.sort_by(f64::total_cmp);
-        let (lower, upper) =
-            (beyond.get(beyond.len().checked_sub(1)? / 2)?, beyond.get(beyond.len() / 2)?);
-        Some((lower + upper) / 2.0)
+        median(&beyond)
     }
 
     /// Throughput of a phase as a part of that before the migration.
