@@ -12,6 +12,7 @@ fn on_panic(info: &PanicInfo<'_>) -> ! {
     x86_64::instructions::interrupts::disable();
     // A panic while one is being printed: the second message is the one that cannot be trusted.
     if !PANICKED.swap(true, Ordering::Relaxed) {
+        crate::console::finish();
         crate::println!("{info}");
         backtrace::print(backtrace::frame_pointer());
     }

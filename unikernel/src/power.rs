@@ -30,6 +30,7 @@ pub(crate) fn set_pm1a_control(port: u16) {
 /// machine is switched off all the same.
 pub fn exit(code: u8) -> ! {
     interrupts::disable();
+    crate::console::finish();
     if code != 0 {
         // SAFETY: no other device of a PC answers at this port (it was the 80287's).
         unsafe { Port::new(DEBUG_EXIT).write(u32::from(code)) };

@@ -43,6 +43,7 @@ unsafe extern "C" {
 
 /// Prints the context on the console and ends the machine.
 pub(super) fn die(frame: &Frame) -> ! {
+    crate::console::finish();
     let name = NAMES.get(frame.vector as usize).unwrap_or(&"reserved");
     let cr2 = Cr2::read_raw();
     crate::println!(

@@ -72,5 +72,13 @@ extern "C" fn start(start_info: u32) -> ! {
 
     log::debug!("booted in {} us", time::now_ns() / 1000);
     let kernel = Kernel { command_line, dma, ecam: tables.ecam };
-    crate::executor::run(|spawner| godwit_main(kernel, spawner))
+    crate::executor::run(|spawner| {
+        spawner.spawn(write_console().expect("it is spawned once"));
+        godwit_main(kernel, spawner)
+    })
+}
+
+#[embassy_executor::task]
+async fn write_console() {
+    console::write_deferred().await;
 }
