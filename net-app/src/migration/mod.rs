@@ -4,6 +4,10 @@
 //! One task watches one [`Port`]. The capability's interrupt is the port's hot-plug interrupt, so at each one it looks
 //! at both, and at the capability first: what a NIC received before it left has to be marked as the hypervisor's present
 //! state demands.
+//!
+//! To a virtual machine, configuration space and slots are slow: an access is an exit, and at some of them the hypervisor
+//! resets a device or maps its memory, with the processor waiting. Between such steps the stack catches up with what the
+//! standby has received ([`Stack::catch_up`](unikernel::net::Stack::catch_up)), or its ring would overflow.
 
 use alloc::boxed::Box;
 use core::str::FromStr;
@@ -14,7 +18,7 @@ use migrate_agent::{Agent, Event, Marker, Registers, Slice, Unusable, registers}
 use unikernel::dma::{Policy, Pool};
 use unikernel::net::Role;
 use unikernel::nic::{Nic, Settings};
-use unikernel::pci::{Bridge, Device, Slot, SlotEvent, Vector, VendorCapability};
+use unikernel::pci::{Bridge, Device, PciAddress, Slot, SlotEvent, Vector, VendorCapability};
 
 use crate::app::App;
 
@@ -186,6 +190,9 @@ impl Port {
                     unikernel::println!("agent: moved epoch={epoch}");
                     self.app.update_migration(|migration| migration.moves += 1);
                     self.check_at = Some(Instant::now() + NIC_PATIENCE);
+                    // From the standby, if there is one; its service goes on before anything else does.
+                    self.app.stack().announce();
+                    self.app.stack().catch_up().await;
                 }
             }
             // The NIC has its turn between two slices, and however often a hypervisor changes its mind.
@@ -213,6 +220,7 @@ impl Port {
                 Role::Standby => unikernel::println!("nic: standby detached"),
             }
         }
+        self.app.stack().catch_up().await;
         if let Some(slot) = &mut self.slot {
             slot.power_off().await;
         }
@@ -225,17 +233,24 @@ impl Port {
             log::error!("slot: {error}");
             return;
         }
-        for device in self.bridge.attach() {
+        self.app.stack().catch_up().await;
+        let devices = self.bridge.attach();
+        self.app.stack().catch_up().await;
+        for device in devices {
             if !drivers::is_nic(&device) {
                 log::info!("slot: {} is not a NIC, left alone", device.address());
             } else {
-                self.start(device);
+                self.start(device).await;
             }
         }
     }
 
-    fn start(&mut self, device: Device) {
-        let started = start(&self.app, device, self.place.covered, self.probe, &self.settings);
+    async fn start(&mut self, device: Device) {
+        let address = device.address();
+        let nic = run_driver(&self.app, device, self.probe, &self.settings);
+        // Before the standby is left: its backlog is older than what the NIC receives from now on.
+        self.app.stack().catch_up().await;
+        let started = nic.and_then(|nic| take_nic(&self.app, address, nic, self.place.covered));
         if let Some((role, family)) = started {
             self.place.holds = Some(role);
             if role == Role::Primary {
@@ -257,13 +272,24 @@ pub fn start(
     settings: &Settings,
 ) -> Option<(Role, &'static str)> {
     let address = device.address();
-    let nic = match probe(device, app.pool(), settings) {
-        Ok(nic) => nic,
-        Err(error) => {
-            log::error!("nic: {error}");
-            return None;
-        }
-    };
+    take_nic(app, address, run_driver(app, device, probe, settings)?, covered)
+}
+
+fn run_driver(
+    app: &App,
+    device: Device,
+    probe: Probe,
+    settings: &Settings,
+) -> Option<Box<dyn Nic>> {
+    probe(device, app.pool(), settings).inspect_err(|error| log::error!("nic: {error}")).ok()
+}
+
+fn take_nic(
+    app: &App,
+    address: PciAddress,
+    nic: Box<dyn Nic>,
+    covered: bool,
+) -> Option<(Role, &'static str)> {
     let (family, is_logged) = (nic.family(), nic.is_logged());
     let role = match app.stack().attach(nic) {
         Ok(role) => role,

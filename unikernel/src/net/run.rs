@@ -20,6 +20,9 @@ const STALLED: Duration = Duration::from_millis(100);
 /// How often a NIC without a link is asked for it, should the interrupt that tells of it get lost.
 const LINK: Duration = Duration::from_millis(100);
 
+/// What [`Stack::catch_up`] takes at most. A NIC that never runs dry is to be left all the same.
+const CATCH_UP: embassy_time::Duration = embassy_time::Duration::from_millis(50);
+
 /// What the loop does after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -42,12 +45,24 @@ impl Stack {
         }
     }
 
+    /// Waits until what has been received by now is dealt with. For tasks that keep the processor for long: the ring of a
+    /// NIC holds what arrives in some milliseconds.
+    pub async fn catch_up(&self) {
+        let deadline = embassy_time::Instant::now() + CATCH_UP;
+        self.shared.rested.set(false);
+        self.shared.work.signal(());
+        while !self.shared.rested.get() && embassy_time::Instant::now() < deadline {
+            yield_now().await;
+        }
+    }
+
     /// One turn of the loop at time `now`.
     pub(super) fn turn(&self, now: Instant) -> Next {
         // Whatever is signalled from here on may have come too late for this turn.
         self.shared.work.reset();
         let inner = &mut *self.shared.inner.borrow_mut();
         let (next, changed) = inner.turn(now);
+        self.shared.rested.set(next != Next::Again);
         if changed {
             self.shared.changed.signal(());
         }

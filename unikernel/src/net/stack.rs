@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
@@ -47,6 +47,8 @@ pub(super) struct Shared {
     pub(super) inner: RefCell<Inner>,
     /// Something happened that the run loop must look at.
     pub(super) work: Signal<NoopRawMutex, ()>,
+    /// A turn of the run loop has left nothing to do.
+    pub(super) rested: Cell<bool>,
     /// Set when address or link changes; for one waiter.
     pub(super) changed: Signal<NoopRawMutex, ()>,
 }
@@ -107,6 +109,7 @@ impl Stack {
                     seed: config.seed,
                 }),
                 work: Signal::new(),
+                rested: Cell::new(false),
                 changed: Signal::new(),
             }),
         };
@@ -139,6 +142,15 @@ impl Stack {
         // The NIC's interrupt is off, and its link may have changed.
         self.shared.work.signal(());
         result
+    }
+
+    /// Announces the addresses again: the machine is somewhere else on the network than it was.
+    pub fn announce(&self) {
+        let inner = &mut *self.shared.inner.borrow_mut();
+        if inner.link.up {
+            inner.announce = Announce { sent: 0, at: Some(Instant::ZERO) };
+            self.shared.work.signal(());
+        }
     }
 
     /// Calls `f` with a socket.

@@ -159,6 +159,9 @@ fn the_idle_nic_is_silent_and_each_move_is_announced() {
     assert_eq!(announcements(false), [0, 4]);
     assert_eq!(announcements(true), [4, 0]);
     assert_eq!(announcements(true), [0, 0]);
+    // The machine itself has moved.
+    b.stack.announce();
+    assert_eq!(announcements(true), [4, 0]);
 
     // A broadcast reaches both.
     let keeper = Keeper::default();

@@ -7,6 +7,7 @@ use std::vec::Vec;
 
 use embassy_futures::join::join;
 use embassy_futures::select::select;
+use embassy_futures::yield_now;
 use smoltcp::time::Duration;
 use smoltcp::wire::{ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol, IpEndpoint, Ipv4Address};
 
@@ -138,11 +139,11 @@ fn connections_live_through_a_change_of_nics() {
     let swap = async {
         for _ in 0..5 {
             for _ in 0..20 {
-                embassy_futures::yield_now().await;
+                yield_now().await;
             }
             drop(b.stack.detach(Role::Primary).expect("a NIC"));
             for _ in 0..400 {
-                embassy_futures::yield_now().await;
+                yield_now().await;
             }
             b.attach();
             swaps.set(swaps.get() + 1);
@@ -230,7 +231,7 @@ fn half_open_handshakes_do_not_fill_the_backlog() {
     }
     let wait = select(listener.accept(), async {
         for _ in 0..24_000 {
-            embassy_futures::yield_now().await;
+            yield_now().await;
         }
     });
     world.run(LIMIT, wait);
@@ -305,6 +306,27 @@ fn a_flood_does_not_starve_the_rest() {
     let ((), received) = world.run(LIMIT, join(send(&client, &data), receive(&server)));
     assert!(received == data);
     assert!(b.stack.traffic().rx_frames > 10_000);
+}
+
+#[test]
+fn catching_up_leaves_nothing_but_a_flood_that_does_not_end() {
+    let (a, b) = pair();
+    let mut world = World::new(&[&a, &b]);
+    for _ in 0..1000 {
+        a.tx.send(vec![0xff; 60]);
+    }
+    world.run(LIMIT, b.stack.catch_up());
+    assert!(a.tx.is_empty());
+    let flood = async {
+        loop {
+            for _ in 0..100 {
+                a.tx.send(vec![0xff; 60]);
+            }
+            yield_now().await;
+        }
+    };
+    world.run(LIMIT, select(b.stack.catch_up(), flood));
+    assert!(!a.tx.is_empty());
 }
 
 #[test]
