@@ -3,7 +3,7 @@
 use super::*;
 use family::{ENABLE, RCTL};
 use segments::{packet, verify};
-use unikernel::nic::Mtu;
+use unikernel::nic::{Mtu, VlanId};
 
 fn jumbo(mtu: u16) -> Rig {
     Rig::of(Settings { mtu: Mtu::new(mtu).unwrap(), ..Settings::default() })
@@ -35,6 +35,18 @@ fn frames_up_to_the_mtu_pass_both_ways_and_no_longer_ones() {
             assert_eq!(rig.nic.statistics().received, count as u64 * (round + 1));
             rig.nic.reset().unwrap();
         }
+    }
+}
+
+#[test]
+fn in_a_vlan_the_longest_frame_is_longer_by_its_tag() {
+    for mtu in [1500, 9000] {
+        let settings =
+            Settings { vlan: VlanId::new(100), mtu: Mtu::new(mtu).unwrap(), ..Settings::default() };
+        let mut rig = Rig::of(settings);
+        let frame = frame(1, 14 + usize::from(mtu));
+        assert!(rig.model.arrive(&[&frame[..12], &[0x81, 0, 0, 100], &frame[12..]].concat()));
+        assert_eq!(*rig.nic.receive().unwrap(), frame, "mtu {mtu}");
     }
 }
 
@@ -90,7 +102,7 @@ fn the_device_cuts_tcp_packets_into_segments() {
 
 #[test]
 fn segments_are_tagged_in_a_vlan() {
-    let vlan = unikernel::nic::VlanId::new(7);
+    let vlan = VlanId::new(7);
     let mut rig = Rig::of(Settings { vlan, ..Settings::default() });
     let (frame, headers) = packet(true, 5000);
     rig.queue_segmented(&frame, 1448);
@@ -106,19 +118,13 @@ fn a_full_ring_of_long_packets_is_sent_whole() {
     let mut rig = Rig::new();
     rig.model.set_faults(Faults { stalls_transmit: true, ..Faults::default() });
     let (frame, headers) = packet(true, 60_000);
-    let mut queued = 0;
-    while rig.nic.transmit_ready() {
-        rig.queue_segmented(&frame, 1448);
-        queued += 1;
-    }
+    let queued = rig.fill(|rig, _| rig.queue_segmented(&frame, 1448));
     rig.nic.flush();
     rig.model.transmit();
     let sent = rig.model.take_sent();
-    for segments in sent.chunks(60_000_usize.div_ceil(1448)) {
-        verify(&frame, headers, 1448, segments);
-        queued -= 1;
-    }
-    assert_eq!(queued, 0);
+    let packets = sent.chunks(60_000_usize.div_ceil(1448));
+    assert_eq!(packets.len(), queued);
+    packets.for_each(|segments| verify(&frame, headers, 1448, segments));
     rig.nic.flush();
     assert_eq!(rig.taken(), TAKEN);
 }
@@ -132,14 +138,12 @@ fn the_longest_packets_never_fill_the_last_descriptor() {
         rig.model.set_faults(Faults { stalls_transmit: true, ..Faults::default() });
         (0..before).for_each(|number| rig.queue(&super::frame(number, 60)));
         let mut expected = before;
-        // Each size needs a context of its own.
-        for size in [8900, 8948].into_iter().cycle() {
-            if !rig.nic.transmit_ready() {
-                break;
-            }
+        rig.fill(|rig, number| {
+            // Each size needs a context of its own.
+            let size = [8900, 8948][number % 2];
             rig.queue_segmented(&frame, size);
             expected += (65536_usize - 66).div_ceil(usize::from(size));
-        }
+        });
         rig.nic.flush();
         rig.model.transmit();
         assert_eq!(rig.model.take_sent().len(), expected, "{before} frames before");

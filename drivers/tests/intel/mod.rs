@@ -102,6 +102,17 @@ impl Rig {
         self.queue_for(frame, NonZeroU16::new(size));
     }
 
+    /// Queues for as long as there is room, one frame after the other; how many.
+    fn fill(&mut self, mut queue: impl FnMut(&mut Self, usize)) -> usize {
+        for queued in 0..RING {
+            if !self.nic.transmit_ready() {
+                return queued;
+            }
+            queue(self, queued);
+        }
+        panic!("a ring of {RING} descriptors has room for more frames than that");
+    }
+
     fn queue_for(&mut self, frame: &[u8], segment: Option<NonZeroU16>) {
         let mut buffer = self.pool.transmit_buffer_of(frame.len()).unwrap();
         buffer[..frame.len()].copy_from_slice(frame);

@@ -47,11 +47,7 @@ fn reports_are_marked_also_beyond_the_end_of_the_ring() {
 fn a_full_ring_refuses_and_interrupts_when_there_is_room_again() {
     let mut rig = Rig::new();
     rig.model.set_faults(Faults { stalls_transmit: true, ..Faults::default() });
-    let mut queued = 0;
-    while rig.nic.transmit_ready() {
-        rig.queue(&frame(queued, 60));
-        queued += 1;
-    }
+    let queued = rig.fill(|rig, number| rig.queue(&frame(number, 60)));
     assert!((RING - MOST..RING).contains(&queued), "{queued}");
     rig.queue(&frame(0, 60));
     assert_eq!(rig.nic.statistics().transmit_dropped, 1);
@@ -71,9 +67,7 @@ fn a_full_ring_refuses_and_interrupts_when_there_is_room_again() {
 fn room_made_while_arming_is_noticed() {
     let mut rig = Rig::new();
     rig.model.set_faults(Faults { stalls_transmit: true, ..Faults::default() });
-    while rig.nic.transmit_ready() {
-        rig.queue(&frame(0, 60));
-    }
+    rig.fill(|rig, number| rig.queue(&frame(number, 60)));
     rig.nic.flush();
     rig.model.transmit();
     assert!(!rig.nic.arm(), "there is room");
@@ -138,12 +132,9 @@ fn transport_checksums_are_filled_in_by_the_device() {
 fn a_ring_full_of_frames_with_contexts_is_sent_whole() {
     let mut rig = Rig::new();
     rig.model.set_faults(Faults { stalls_transmit: true, ..Faults::default() });
-    let mut queued = 0;
-    while rig.nic.transmit_ready() {
-        // Each needs a context of its own.
-        rig.queue(&packet(if queued % 2 == 0 { TCP } else { UDP }, &[queued as u8]));
-        queued += 1;
-    }
+    // Each needs a context of its own.
+    let one = |number| packet(if number % 2 == 0 { TCP } else { UDP }, &[number as u8]);
+    let queued = rig.fill(|rig, number| rig.queue(&one(number)));
     assert!(((RING - MOST) / 2..RING / 2).contains(&queued), "{queued}");
     rig.nic.flush();
     rig.model.transmit();
