@@ -107,14 +107,19 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
     /// Marks what the device completed and nobody looked at: frames that nobody will miss, but all that was written is
     /// then in the hypervisor's log, and memory the same on both sides of a migration. The device must have stopped.
     pub(crate) fn mark_completed(&mut self) {
-        for (index, buffer) in self.buffers.iter_mut().enumerate() {
+        for index in 0..self.buffers.len() {
             if F::completion(self.ring.read(2 * index + 1)).is_some() {
-                let whole = 0..buffer.capacity();
-                // Dropping what this returns gives the buffer back to the device, which does not want it any more.
-                let _ = buffer.sync_for_cpu(whole);
+                self.mark_unread(index);
             }
         }
         self.ring.mark(0..self.ring.len());
+    }
+
+    /// Marks a buffer that the device wrote and nobody reads.
+    fn mark_unread(&mut self, index: usize) {
+        let whole = 0..self.buffer;
+        // Dropping what this returns gives the buffer back to the device.
+        let _ = self.buffers[index].sync_for_cpu(whole);
     }
 
     /// Where the descriptors are.
@@ -159,6 +164,27 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
 
     /// Takes the frame out of the descriptor at `next` and puts another buffer in, or leaves both.
     fn take(&mut self, completion: &Completion, statistics: &mut Statistics) -> Option<RxBuffer> {
+        let Some(replacement) = self.replacement(completion, statistics) else {
+            self.mark_unread(self.next);
+            return None;
+        };
+        let stream = core::mem::replace(&mut self.buffers[self.next], replacement);
+        let frame = stream.receive(completion.len).ok()?;
+        if !checksum::is_good(&frame, completion.checked) {
+            statistics.bad_checksum += 1;
+            return None;
+        }
+        statistics.received += 1;
+        statistics.received_bytes += frame.len() as u64;
+        Some(frame)
+    }
+
+    /// A buffer for a descriptor whose frame is one to take.
+    fn replacement(
+        &mut self,
+        completion: &Completion,
+        statistics: &mut Statistics,
+    ) -> Option<Stream<FromDevice>> {
         let continues = self.skipping;
         self.skipping = !completion.ends_frame;
         if self.skipping || continues {
@@ -174,19 +200,9 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
             statistics.other_vlan += 1;
             return None;
         }
-        let Ok(replacement) = self.pool.receive_stream_of(self.buffer) else {
-            statistics.no_buffer += 1;
-            return None;
-        };
-        let stream = core::mem::replace(&mut self.buffers[self.next], replacement);
-        let frame = stream.receive(completion.len).ok()?;
-        if !checksum::is_good(&frame, completion.checked) {
-            statistics.bad_checksum += 1;
-            return None;
-        }
-        statistics.received += 1;
-        statistics.received_bytes += frame.len() as u64;
-        Some(frame)
+        let replacement = self.pool.receive_stream_of(self.buffer).ok();
+        statistics.no_buffer += u64::from(replacement.is_none());
+        replacement
     }
 
     /// The tail to write, if descriptors were refilled since the last call. Their write-backs are

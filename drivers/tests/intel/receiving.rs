@@ -169,6 +169,13 @@ fn what_the_device_wrote_is_marked() {
     assert_eq!(rig.pool.page_log().take().len(), 2);
     drop(frame);
 
+    // Of a frame that nobody gets as well.
+    rig.model.write_back(&super::frame(1, 60), 13, WHOLE);
+    rig.pool.page_log().start();
+    assert!(rig.nic.receive().is_none());
+    rig.nic.flush();
+    assert_eq!(rig.pool.page_log().take().len(), 2);
+
     // A transmit report is all that is new in the transmit ring when it is reaped.
     rig.model.set_faults(Faults { stalls_transmit: true, ..Faults::default() });
     rig.queue(&[0; 60]);
