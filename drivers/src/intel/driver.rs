@@ -301,6 +301,9 @@ impl<H: Hardware> Nic for Driver<H> {
             self.hardware.unmask_interrupts(self.blocked);
             self.vector.interrupt.unmask();
             self.armed = true;
+        } else if self.blocked {
+            // The ring may have filled up since the interrupts were turned on.
+            self.hardware.unmask_interrupts(true);
         }
         // A link that comes up unnoticed would be down for ever: whoever waits for it asks now and then.
         if !self.link.up {
@@ -331,7 +334,7 @@ impl<H: Hardware> Nic for Driver<H> {
         // Counters go with the reset.
         self.statistics();
         self.disarm();
-        let ended = self.hardware.quiesce();
+        let ended = !self.hardware.is_gone() && self.hardware.quiesce();
         // From here on no request of the device passes that is still under way.
         self.device.disable_bus_master();
         let mut is_up = ended || self.hardware.reset().is_ok();

@@ -45,22 +45,26 @@ fn reports_are_marked_also_beyond_the_end_of_the_ring() {
 
 #[test]
 fn a_full_ring_refuses_and_interrupts_when_there_is_room_again() {
-    let mut rig = Rig::new();
-    rig.model.set_faults(Faults { stalls_transmit: true, ..Faults::default() });
-    let queued = rig.fill(|rig, number| rig.queue(&frame(number, 60)));
-    assert!((RING - MOST..RING).contains(&queued), "{queued}");
-    rig.queue(&frame(0, 60));
-    assert_eq!(rig.nic.statistics().transmit_dropped, 1);
-    rig.nic.flush();
-    assert_eq!(rig.model.register(TDT) as usize, queued);
-    assert!(rig.nic.arm());
-    let interrupt = rig.nic.interrupt();
-    rig.model.transmit();
-    assert!(interrupt.take());
-    assert!(rig.nic.transmit_ready());
-    assert_eq!(rig.model.take_sent().len(), queued);
-    rig.nic.flush();
-    assert_eq!(rig.taken(), TAKEN);
+    // Whether the driver's interrupts are off when it fills up, or on.
+    for armed in [false, true] {
+        let mut rig = Rig::new();
+        rig.model.set_faults(Faults { stalls_transmit: true, ..Faults::default() });
+        assert!(!armed || rig.nic.arm());
+        let queued = rig.fill(|rig, number| rig.queue(&frame(number, 60)));
+        assert!((RING - MOST..RING).contains(&queued), "{queued}");
+        rig.queue(&frame(0, 60));
+        assert_eq!(rig.nic.statistics().transmit_dropped, 1);
+        rig.nic.flush();
+        assert_eq!(rig.model.register(TDT) as usize, queued);
+        assert!(rig.nic.arm());
+        let interrupt = rig.nic.interrupt();
+        rig.model.transmit();
+        assert!(interrupt.take());
+        assert!(rig.nic.transmit_ready());
+        assert_eq!(rig.model.take_sent().len(), queued);
+        rig.nic.flush();
+        assert_eq!(rig.taken(), TAKEN);
+    }
 }
 
 #[test]
