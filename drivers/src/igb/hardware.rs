@@ -2,13 +2,12 @@
 
 use super::registers::*;
 use super::{Controller, Receive, phy};
-use crate::Error;
 use crate::intel::gigabit::{self, registers as common};
 use crate::intel::{AdvancedTransmit, Descriptors, Hardware, Table, rss, wait_for};
 use core::marker::PhantomData;
 use unikernel::mmio::Mmio;
 use unikernel::nic::{Link, Mtu, Queues, Settings};
-use unikernel::pci::{Error as PciError, PciAddress, Signalling, Vector};
+use unikernel::pci::{Signalling, Vector};
 
 /// Master requests end within 100 ms after CTRL.GIO_MASTER_DISABLE was set, or something is wrong.
 const QUIESCE_US: u64 = 100_000;
@@ -54,14 +53,12 @@ struct Messages {
 impl<C: Controller> Hardware for Igb<C> {
     const FAMILY: &'static str = "igb";
     const QUEUES: usize = Queues::MAX;
+    const SIZE: usize = SIZE;
     type Receive = Receive;
     type Transmit = AdvancedTransmit;
 
-    fn new(registers: Mmio, address: PciAddress) -> Result<Self, Error> {
-        if registers.len() < SIZE {
-            return Err(PciError::NoBar(address, 0).into());
-        }
-        Ok(Self { registers, queues: 1, buffer: 0, messages: None, controller: PhantomData })
+    fn new(registers: Mmio) -> Self {
+        Self { registers, queues: 1, buffer: 0, messages: None, controller: PhantomData }
     }
 
     fn is_gone(&self) -> bool {

@@ -17,7 +17,7 @@ use unikernel::mmio::Mmio;
 use unikernel::nic::{
     Capabilities, Checksums, Link, Nic, ResetError, Segmentation, Settings, Statistics,
 };
-use unikernel::pci::{Device, PciAddress, Vector};
+use unikernel::pci::{self, Device, Vector};
 
 /// What the driver does to registers.
 pub(crate) trait Hardware: Sized + 'static {
@@ -25,13 +25,15 @@ pub(crate) trait Hardware: Sized + 'static {
     const FAMILY: &'static str;
     /// Most receive queues that it can spread flows over.
     const QUEUES: usize = 1;
+    /// The part of BAR 0 that it uses, in bytes.
+    const SIZE: usize;
     /// Receive descriptors.
     type Receive: ReceiveFormat;
     /// Transmit descriptors.
     type Transmit: TransmitFormat;
 
-    /// The device behind BAR 0.
-    fn new(registers: Mmio, address: PciAddress) -> Result<Self, Error>;
+    /// The device behind BAR 0, of which there are at least [`SIZE`](Self::SIZE) bytes.
+    fn new(registers: Mmio) -> Self;
 
     /// The device does not answer: a register that is never all ones reads so.
     fn is_gone(&self) -> bool;
@@ -161,7 +163,11 @@ impl<H: Hardware> Driver<H> {
         settings: &Settings,
     ) -> Result<Self, Error> {
         let address = device.address();
-        let mut hardware = H::new(device.bar(0)?, address)?;
+        let registers = device.bar(0)?;
+        if registers.len() < H::SIZE {
+            return Err(pci::Error::NoBar(address, 0).into());
+        }
+        let mut hardware = H::new(registers);
         hardware.reset().map_err(|()| Error::Reset(address))?;
         let mac = hardware.mac().map_err(|mac| Error::NoAddress(address, mac))?;
 

@@ -1,7 +1,6 @@
 //! What the driver does to registers.
 
 use super::registers::*;
-use crate::Error;
 use crate::intel::{
     AdvancedReceive, AdvancedTransmit, Descriptors, Hardware, ReceiveErrors, Table, gigabit,
     is_station_address, rss, wait_for,
@@ -9,7 +8,7 @@ use crate::intel::{
 use core::marker::PhantomData;
 use unikernel::mmio::Mmio;
 use unikernel::nic::{Link, Mtu, Queues, Settings};
-use unikernel::pci::{Error as PciError, PciAddress, Signalling, Vector};
+use unikernel::pci::{Signalling, Vector};
 use unikernel::time::now_ns;
 
 /// Master requests end within this after CTRL.PCIe Master Disable was set, or something is wrong
@@ -74,14 +73,12 @@ struct Causes {
 impl<M: Mac> Hardware for Ixgbe<M> {
     const FAMILY: &'static str = "ixgbe";
     const QUEUES: usize = Queues::MAX;
+    const SIZE: usize = SIZE;
     type Receive = AdvancedReceive<Errors>;
     type Transmit = AdvancedTransmit;
 
-    fn new(registers: Mmio, address: PciAddress) -> Result<Self, Error> {
-        if registers.len() < SIZE {
-            return Err(PciError::NoBar(address, 0).into());
-        }
-        Ok(Self {
+    fn new(registers: Mmio) -> Self {
+        Self {
             registers,
             queues: 1,
             buffer: 0,
@@ -89,7 +86,7 @@ impl<M: Mac> Hardware for Ixgbe<M> {
             causes: Causes::default(),
             reset_at: 0,
             mac: PhantomData,
-        })
+        }
     }
 
     fn is_gone(&self) -> bool {

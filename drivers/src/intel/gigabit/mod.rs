@@ -7,14 +7,13 @@ mod offloading;
 pub(crate) mod registers;
 
 use super::{Descriptors, Hardware, ReceiveFormat, Table, is_station_address, wait_for};
-use crate::Error;
 use core::marker::PhantomData;
 use offloading::Offloading;
 use registers::statistics::ERRORS;
 use registers::*;
 use unikernel::mmio::Mmio;
 use unikernel::nic::{Link, Mtu, Settings};
-use unikernel::pci::{Error as PciError, PciAddress, Signalling, Vector};
+use unikernel::pci::{Signalling, Vector};
 
 /// Reading a word of NVM.
 const NVM_US: u64 = 10_000;
@@ -84,15 +83,13 @@ pub(crate) struct Gigabit<M> {
 
 impl<M: Mac> Hardware for Gigabit<M> {
     const FAMILY: &'static str = M::FAMILY;
+    const SIZE: usize = SIZE;
     type Receive = M::Receive;
     type Transmit = Offloading;
 
-    fn new(registers: Mmio, address: PciAddress) -> Result<Self, Error> {
-        if registers.len() < SIZE {
-            return Err(PciError::NoBar(address, 0).into());
-        }
+    fn new(registers: Mmio) -> Self {
         let (causes, kept) = (Causes::default(), [0; ERRORS.len()]);
-        Ok(Self { registers, causes, kept, mac: PhantomData })
+        Self { registers, causes, kept, mac: PhantomData }
     }
 
     fn is_gone(&self) -> bool {
