@@ -161,7 +161,11 @@ impl Port {
                     self.slot.as_mut().expect("it has just said something").refuse();
                 }
                 SlotEvent::EjectRequested | SlotEvent::Removed => self.let_go().await,
-                SlotEvent::Inserted => self.take_in().await,
+                SlotEvent::Inserted => {
+                    // It may be a migration that brought it, since the agent was looked at.
+                    self.poll_agent().await;
+                    self.take_in().await;
+                }
             }
             // Powering a slot takes a while; logging may have begun meanwhile.
             self.poll_agent().await;
