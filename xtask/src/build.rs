@@ -4,7 +4,7 @@ use std::{
     env,
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
+    sync::Mutex,
 };
 
 use anyhow::{Context, Result, bail};
@@ -23,12 +23,8 @@ pub(crate) const TARGETS: [&str; 2] = [GUEST, STATIC];
 
 /// Builds the unikernel; the path of its PVH ELF.
 pub(crate) fn guest() -> Result<PathBuf> {
-    program("net-app", "net-app", GUEST, "Building the unikernel")
-}
-
-/// Where it is once it was built.
-pub(crate) fn guest_path() -> PathBuf {
-    program_path("net-app", GUEST)
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    once(&BUILT, || program("net-app", "net-app", GUEST, "Building the unikernel"))
 }
 
 /// Builds what firmware starts from a disk: the path of the UEFI application.
@@ -42,17 +38,16 @@ pub(crate) fn lab_init() -> Result<PathBuf> {
     program("lab-init", "lab-init", STATIC, "Building the lab's init")
 }
 
-/// Builds the model of the 82599, for this machine; once, for it is started many times.
+/// Builds the model of the 82599, for this machine.
 pub(crate) fn ixgbe_model() -> Result<PathBuf> {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    if let Some(path) = BUILT.get() {
-        return Ok(path.clone());
-    }
-    let step = Step::new("Building the model of the 82599");
-    let arguments = ["build", "--release", "--quiet", "--package", IXGBE_MODEL];
-    command::run(cargo().args(arguments).current_dir(paths::checkout()))?;
-    step.finish("done");
-    Ok(BUILT.get_or_init(|| paths::target().join("release").join(IXGBE_MODEL)).clone())
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    once(&BUILT, || {
+        let step = Step::new("Building the model of the 82599");
+        let arguments = ["build", "--release", "--quiet", "--package", IXGBE_MODEL];
+        command::run(cargo().args(arguments).current_dir(paths::checkout()))?;
+        step.finish("done");
+        Ok(paths::target().join("release").join(IXGBE_MODEL))
+    })
 }
 
 /// Builds PID 1 of Linux as a guest, statically linked.
@@ -70,11 +65,19 @@ fn program(package: &str, name: &str, target: &str, title: &str) -> Result<PathB
             .current_dir(paths::checkout()),
     )?;
     step.finish("done");
-    Ok(program_path(name, target))
+    Ok(paths::target().join(target).join("release").join(name))
 }
 
-fn program_path(name: &str, target: &str) -> PathBuf {
-    paths::target().join(target).join("release").join(name)
+/// What was built before, or is built now: whatever needs it may ask, and tests do so many times, some at the same time.
+fn once(
+    built: &Mutex<Option<PathBuf>>,
+    build: impl FnOnce() -> Result<PathBuf>,
+) -> Result<PathBuf> {
+    let mut built = built.lock().expect("no build panics");
+    match &*built {
+        Some(path) => Ok(path.clone()),
+        None => Ok(built.insert(build()?).clone()),
+    }
 }
 
 /// The cargo that started this tool.

@@ -41,7 +41,7 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// Boots the unikernel, which has been built, with this NIC, in software.
+    /// Boots the unikernel with this NIC, in software.
     pub(crate) fn boot(
         nic: &RunNic,
         console: &Path,
@@ -72,7 +72,7 @@ impl Guest {
         options: &[String],
     ) -> Result<Self> {
         let qemu = machine::qemu_with(nic)?;
-        let image = build::guest_path();
+        let image = build::guest()?;
         let mut line = machine::command_line(&qemu, Accelerator::Tcg, MEMORY_MIB, &image, append);
         line.extend(options.iter().cloned());
         let nic = machine::Nic::emulated(nic, wire, MEMORY_MIB)?;

@@ -11,11 +11,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use lab::{parts::Qemu, process::Guard};
+use lab::process::Guard;
 use tempfile::TempDir;
 
 use super::{host::silently, suite::Suite};
-use crate::{command, guest::Guest, paths, qemu, tools};
+use crate::{build, command, guest::Guest, machine, paths, qemu, tools};
 
 /// What a cache may hold after a build that came to nothing.
 const LOCK: &str = "qemu.lock";
@@ -62,8 +62,8 @@ pub(super) fn add(suite: &mut Suite) {
     });
 }
 
-/// Of running the guest, which has been built.
-pub(super) fn add_kvm(suite: &mut Suite, qemu: &Qemu) {
+/// Of running the guest.
+pub(super) fn add_kvm(suite: &mut Suite) {
     suite.test("a /dev/kvm that is none ends in TCG", |log| {
         let Some(mut namespace) = mount_namespace()? else { return Ok(SKIPPED.into()) };
         let file = tempfile::NamedTempFile::new()?;
@@ -77,7 +77,7 @@ pub(super) fn add_kvm(suite: &mut Suite, qemu: &Qemu) {
     suite.test("a KVM in which guests hang ends in TCG", |log| {
         let bench = Bench::new()?;
         let mut run = Guard::command(env::current_exe()?);
-        run.env("PATH", bench.with_kvm(qemu, "exec sleep 600")?);
+        run.env("PATH", bench.with_kvm("exec sleep 600")?);
         falls_back_to_tcg(log, &mut run)
     });
     suite.test("a KVM that works is used", |log| {
@@ -87,9 +87,9 @@ pub(super) fn add_kvm(suite: &mut Suite, qemu: &Qemu) {
         let qemu_in_tcg = format!(
             "for word do shift; case \"$word\" in kvm) word=tcg;; host) word=max;; esac; \
              set -- \"$@\" \"$word\"; done; exec {} \"$@\"",
-            qemu.command_line().join(" ")
+            machine::qemu()?.command_line().join(" ")
         );
-        run.env("PATH", bench.with_kvm(qemu, &qemu_in_tcg)?);
+        run.env("PATH", bench.with_kvm(&qemu_in_tcg)?);
         let console = run_guest(log, &mut run)?;
         ensure!(!console.contains("KVM is not usable"), "said {:?}", console.lines().next());
         silently(Ok(()))
@@ -98,6 +98,8 @@ pub(super) fn add_kvm(suite: &mut Suite, qemu: &Qemu) {
 
 /// Runs the guest by `tool`, this very one, until it is ready. Returns what both said.
 fn run_guest(log: &Path, tool: &mut Command) -> Result<String> {
+    // Not while the guest is waited for.
+    build::guest()?;
     let said = File::create(log)?;
     tool.args(["run", "--accel", "auto", "--append", "ip=10.0.2.15/24"])
         .stdin(Stdio::null())
@@ -179,11 +181,11 @@ impl Bench {
         Ok(path)
     }
 
-    /// A PATH with a QEMU in front that is `qemu`, but for what the shell does with KVM.
-    fn with_kvm(&self, qemu: &Qemu, kvm: &str) -> Result<OsString> {
+    /// A PATH with a QEMU in front that is the one to boot on, but for what the shell does with KVM.
+    fn with_kvm(&self, kvm: &str) -> Result<OsString> {
         let path = self.directory("bin")?;
         let program = path.join("qemu-system-x86_64");
-        let other = qemu.command_line().join(" ");
+        let other = machine::qemu()?.command_line().join(" ");
         let script = format!(
             "#!/bin/sh\ncase \" $* \" in *\" -accel kvm \"*) {kvm};; *) exec {other} \"$@\";; esac\n"
         );

@@ -6,9 +6,6 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Result, ensure};
-use lab::parts::Qemu;
-
 use super::{
     errors,
     host::{cargo_test, silently},
@@ -22,20 +19,18 @@ use crate::{
     machine, tools,
     tools::Tool,
 };
+use anyhow::{Result, ensure};
 
 pub(super) fn add(suite: &mut Suite) {
     if !suite.test("the unikernel builds", |_| silently(build::guest().map(drop))) {
         return;
     }
-    // The patched QEMU may take minutes to build: not within a test.
-    let qemu = match machine::qemu() {
-        Ok(qemu) => qemu,
-        Err(error) => {
-            suite.test("a QEMU to boot on", |_| Err(error));
-            return;
-        }
-    };
-    kernel_boot_tests(suite, &qemu);
+    // The patched one may take minutes to build, and shows its own progress.
+    let qemu = |_: &Path| Ok(machine::qemu()?.binary.display().to_string());
+    if !suite.test("a QEMU to boot on", qemu) {
+        return;
+    }
+    suite.test("boot tests", kernel_boot_tests);
     suite.test("boot", |log| {
         let mut guest = boot(log, "", &[])?;
         let ready = guest.wait_for(guest::READY)?;
@@ -51,7 +46,7 @@ pub(super) fn add(suite: &mut Suite) {
             Ok(())
         })())
     });
-    errors::add_kvm(suite, &qemu);
+    errors::add_kvm(suite);
     suite.test("without a capability the guest marks always and says so once", |log| {
         let mut guest = boot(log, "", &[])?;
         guest.wait_for(guest::READY)?;
@@ -99,10 +94,10 @@ pub(super) fn add(suite: &mut Suite) {
 }
 
 /// The kernel's own, which boot an image of theirs.
-fn kernel_boot_tests(suite: &mut Suite, qemu: &Qemu) {
+fn kernel_boot_tests(log: &Path) -> Result<String> {
     let arguments = ["--package", "unikernel", "--test", "boot", "--", "--ignored"];
-    let qemu = qemu.command_line().join(" ");
-    cargo_test(suite, "boot tests", &arguments, &[("GODWIT_QEMU", qemu)]);
+    let qemu = machine::qemu()?.command_line().join(" ");
+    cargo_test(log, &arguments, &[("GODWIT_QEMU", qemu)])
 }
 
 fn iperf3(log: &Path, nic: &RunNic, append: &str, arguments: &[&str]) -> Result<String> {

@@ -14,32 +14,28 @@ use super::suite::Suite;
 use crate::{build, paths, progress::Step};
 
 pub(super) fn add(suite: &mut Suite) {
-    cargo_test(suite, "host tests", &["--workspace", "--no-fail-fast"], &[]);
+    suite.test("host tests", |log| cargo_test(log, &["--workspace", "--no-fail-fast"], &[]));
 }
 
 /// Runs tests of ours by cargo, as one.
 pub(super) fn cargo_test(
-    suite: &mut Suite,
-    name: &str,
+    log: &Path,
     arguments: &[&str],
     environment: &[(&str, String)],
-) {
-    suite.test(name, |log| {
-        let mut cargo = build::cargo();
-        cargo
-            .arg("test")
-            .args(arguments)
-            .envs(environment.iter().map(|(key, value)| (key, value)))
-            .current_dir(paths::checkout());
-        let status = logged(&mut cargo, log, &format!("Running the {name}"), |text| {
-            format!("{} passed", count(text).0)
-        })?;
-        let text = fs::read_to_string(log)?;
-        let (passed, failures) = count(&text);
-        ensure!(status.success(), "{}", describe(&failures, &text));
-        ensure!(passed > 0, "cargo test ran no test");
-        Ok(format!("{passed} of them"))
-    });
+) -> Result<String> {
+    let mut cargo = build::cargo();
+    cargo
+        .arg("test")
+        .args(arguments)
+        .envs(environment.iter().map(|(key, value)| (key, value)))
+        .current_dir(paths::checkout());
+    let so_far = |text: &str| format!("{} passed", count(text).0);
+    let status = logged(&mut cargo, log, "Running cargo test", so_far)?;
+    let text = fs::read_to_string(log)?;
+    let (passed, failures) = count(&text);
+    ensure!(status.success(), "{}", describe(&failures, &text));
+    ensure!(passed > 0, "cargo test ran no test");
+    Ok(format!("{passed} of them"))
 }
 
 /// Runs a command with its output in `log`, and shows how far it has come by what is there.

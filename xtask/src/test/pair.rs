@@ -90,7 +90,7 @@ impl Drop for Monitor {
 
 fn boot(log: &Path, http: u16) -> Result<(Guest, Monitor)> {
     let qemu = machine::qemu()?;
-    let line = machine::command_line(&qemu, Accelerator::Tcg, 128, &build::guest_path(), "");
+    let line = machine::command_line(&qemu, Accelerator::Tcg, 128, &build::guest()?, "");
     let socket = std::env::temp_dir().join(format!("godwit-{}.monitor", process::id()));
     let mut command = Guard::command(&line[0]);
     command.args(&line[1..]);

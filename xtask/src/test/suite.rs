@@ -72,6 +72,9 @@ impl Suite {
         for name in &self.failed {
             println!("failed: {name}");
         }
+        if self.passed == 0 && self.failed.is_empty() {
+            println!("no test has {:?} in its name", self.filter);
+        }
         println!("logs: {}", self.logs.display());
         println!("{} passed, {} failed", self.passed, self.failed.len());
         if self.failed.is_empty() && self.passed > 0 {
