@@ -4,6 +4,9 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// Where the report goes that nobody named a place for.
+pub(crate) const REPORT: &str = "report";
+
 /// Builds, boots, live-migrates and tests the Godwit unikernel.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
@@ -66,7 +69,7 @@ pub(crate) struct Test {
     /// Also the long repetitions: ten migrations to and fro, under each kind of traffic
     #[arg(long)]
     pub(crate) long: bool,
-    /// Only tests whose name contains this
+    /// Only tests whose name, as printed, contains this
     #[arg(value_name = "FILTER")]
     pub(crate) filter: Option<String>,
     #[command(flatten)]
@@ -100,8 +103,7 @@ pub(crate) struct Run {
 
 #[derive(Debug, Args)]
 pub(crate) struct Migrate {
-    /// Where the two machines run: nested KVM inside an emulated host, this machine without
-    /// passthrough hardware, or this machine with it
+    /// Where the two machines run
     #[arg(long, value_enum, default_value_t = LabKind::Nested)]
     pub(crate) lab: LabKind,
     /// Model of the two NICs
@@ -129,7 +131,7 @@ pub(crate) struct Migrate {
     #[arg(long, value_name = "MB", default_value_t = 0)]
     pub(crate) transfer: u64,
     /// Offered rate [default: half of what the guest takes when saturated, measured first]
-    #[arg(long, value_name = "Mbit")]
+    #[arg(long, value_name = "Mbit", allow_negative_numbers = true)]
     pub(crate) rate: Option<f64>,
     /// Seconds of traffic before the migration, and after it
     #[arg(long, value_name = "N", default_value_t = 10)]
@@ -149,9 +151,9 @@ pub(crate) struct Migrate {
     /// Write the result here
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Write result, plot and page into this directory
-    #[arg(long, value_name = "DIR")]
-    pub(crate) report: Option<PathBuf>,
+    /// Write result, plot, page and logs into this directory
+    #[arg(long, value_name = "DIR", default_value = REPORT)]
+    pub(crate) report: PathBuf,
     #[command(flatten)]
     pub(crate) host: Host,
 }
@@ -226,7 +228,7 @@ pub(crate) enum BenchName {
 pub(crate) enum LabNic {
     E1000e,
     Igb,
-    /// With --lab local only
+    /// With `migrate --lab local` only
     Ixgbe,
 }
 
@@ -239,8 +241,11 @@ pub(crate) enum Accel {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LabKind {
+    /// Under KVM inside an emulated host, with VFIO
     Nested,
+    /// On this machine in software, without passthrough hardware
     Local,
+    /// On this machine with it; not available yet
     Host,
 }
 
@@ -286,6 +291,7 @@ pub(crate) enum CancelAt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Guest {
     Godwit,
+    /// Not available yet
     Linux,
 }
 

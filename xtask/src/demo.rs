@@ -9,9 +9,8 @@ use lab::{
 };
 
 use crate::{
-    cli::{Demo, LabKind},
-    lab_parts,
-    migrate::{self, REPORT},
+    cli::{Demo, LabKind, REPORT},
+    lab_parts, migrate,
     rehearsal::{self, Kind, Script},
 };
 

@@ -21,12 +21,12 @@ use crate::{
     tools::{self, Tool},
 };
 
-/// Where the report goes that nobody named a place for.
-pub(crate) const REPORT: &str = "report";
+/// What the fastest of the NICs has, in bits a second. More would only fill the source's memory.
+const FASTEST: u64 = 10_000_000_000;
 
 pub(crate) fn main(options: &Migrate) -> Result<ExitCode> {
-    let directory = options.report.clone().unwrap_or_else(|| PathBuf::from(REPORT));
-    let script = script(options, &directory)?;
+    let directory = &options.report;
+    let script = script(options, directory)?;
     if script.traffic == Kind::Tcp {
         tools::require("TCP traffic", &[Tool::program("iperf3", "iperf3")])?;
     }
@@ -36,7 +36,7 @@ pub(crate) fn main(options: &Migrate) -> Result<ExitCode> {
     };
     let mut result = rehearsal::run(&script, &parts)?;
     let compared = if options.compare { compare(&script, &mut result, &parts) } else { Ok(()) };
-    let page = publish(&result, &directory, options.json.as_deref())?;
+    let page = publish(&result, directory, options.json.as_deref())?;
     if result.integrity.stale > 0 {
         println!(
             "{} of {} frames are STALE on arrival{}",
@@ -129,8 +129,8 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
         bail!("`--transfer` goes with `--traffic echo`");
     }
     let rate = options.rate.map(|megabits| (megabits * 1e6) as u64);
-    if rate == Some(0) || options.rate.is_some_and(|rate| !rate.is_finite() || rate < 0.0) {
-        bail!("`--rate` is in Mbit/s and more than 0");
+    if rate.is_some_and(|rate| !(1..=FASTEST).contains(&rate)) {
+        bail!("`--rate` is in Mbit/s, more than 0 and at most {}", FASTEST / 1_000_000);
     }
     Ok(Script {
         nic: model(options.lab, options.nic)?,
@@ -150,7 +150,7 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
         traffic: match options.traffic {
             Traffic::Udp => Kind::Udp,
             Traffic::Tcp => Kind::Tcp,
-            Traffic::Echo => Kind::Echo { least: options.transfer * 1_000_000 },
+            Traffic::Echo => Kind::Echo { least: options.transfer.saturating_mul(1_000_000) },
         },
         rate,
         measure: Duration::from_secs(options.seconds.into()),

@@ -27,7 +27,10 @@ pub(crate) fn main(options: &Run) -> Result<ExitCode> {
     // The console is for reading: with no terminal on its input QEMU cannot leave one in raw mode.
     let mut guest = Guard::spawn(Guard::command(&line[0]).args(&line[1..]).stdin(Stdio::null()))
         .context("cannot start QEMU")?;
-    let deadline = options.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    // One beyond the clock's range is none.
+    let deadline = options
+        .timeout
+        .and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
     loop {
         if let Some(status) = guest.try_wait()? {
             return Ok(exit_code(status));
