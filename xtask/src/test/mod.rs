@@ -5,6 +5,7 @@ mod guest;
 mod host;
 mod linux;
 mod local;
+mod moves;
 mod nested;
 mod pair;
 mod peer;

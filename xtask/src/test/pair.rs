@@ -16,7 +16,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use lab::{parts::Accelerator, process::Guard};
+use lab::{host::MAC, parts::Accelerator, process::Guard};
 
 use super::suite::Suite;
 use crate::{
@@ -25,7 +25,6 @@ use crate::{
     machine,
 };
 
-const MAC: &str = "52:54:00:67:6f:01";
 /// Known datagrams in the guest's recorder, and the payload of each.
 const DATAGRAMS: u32 = 3000;
 const PAYLOAD: usize = 1200;

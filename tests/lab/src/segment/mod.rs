@@ -98,14 +98,9 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Starts a switch without ports. Every frame it takes in is written to `pcap`, if given.
+    /// Starts a switch without ports. Every frame it takes in is written to the pcapng file `pcap`, if given.
     pub fn start(pcap: Option<&Path>) -> Result<Self> {
-        let tap = pcap
-            .map(|path| {
-                pcap::Writer::create(path)
-                    .with_context(|| format!("cannot write {}", path.display()))
-            })
-            .transpose()?;
+        let tap = pcap.map(pcap::Writer::create).transpose()?;
         let poll = Poll::new().context("cannot create the segment's event queue")?;
         let waker = Arc::new(Waker::new(poll.registry(), worker::WAKE)?);
         let (commands, inbox) = mpsc::channel();

@@ -1,50 +1,63 @@
-//! A copy of all frames for Wireshark, in the classic pcap format (draft-ietf-opsawg-pcap, section 4).
+//! A copy of all frames for Wireshark, as a pcapng file. Its interfaces are the ports that the frames came in by.
 
 use super::frame::Frame;
+use anyhow::{Context, Result};
+use pcap_file::DataLink;
+use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketBlock;
+use pcap_file::pcapng::blocks::interface_description::{
+    InterfaceDescriptionBlock, InterfaceDescriptionOption,
+};
+use pcap_file::pcapng::{Block, PcapNgBlock, PcapNgWriter};
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Magic number of files with nanosecond timestamps.
-const MAGIC: u32 = 0xa1b2_3c4d;
-const VERSION: [u16; 2] = [2, 4];
-const SNAPLEN: u32 = 65535;
-/// LINKTYPE_ETHERNET.
-const ETHERNET: u32 = 1;
+/// Times are in units of ten to the power of minus this, of a second.
+const NANOSECONDS: u8 = 9;
 
 /// Writes frames to a file, until a write fails: a full disk must not stop the traffic.
 pub(super) struct Writer {
-    file: Option<BufWriter<File>>,
+    path: PathBuf,
+    file: Option<PcapNgWriter<BufWriter<File>>>,
 }
 
 impl Writer {
-    pub(super) fn create(path: &Path) -> io::Result<Self> {
-        let mut file = BufWriter::new(File::create(path)?);
-        file.write_all(&MAGIC.to_le_bytes())?;
-        for part in VERSION {
-            file.write_all(&part.to_le_bytes())?;
-        }
-        file.write_all(&[0; 8])?;
-        file.write_all(&SNAPLEN.to_le_bytes())?;
-        file.write_all(&ETHERNET.to_le_bytes())?;
-        Ok(Self { file: Some(file) })
+    pub(super) fn create(path: &Path) -> Result<Self> {
+        let context = || format!("cannot write {}", path.display());
+        let file = BufWriter::new(File::create(path).with_context(context)?);
+        let file = PcapNgWriter::new(file).with_context(context)?;
+        Ok(Self { path: path.into(), file: Some(file) })
     }
 
-    pub(super) fn write(&mut self, frame: &Frame) {
-        let Some(file) = &mut self.file else { return };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    /// Adds a port: those of the segment in their order.
+    pub(super) fn port(&mut self, name: &str) {
+        let options = vec![
+            InterfaceDescriptionOption::IfName(Cow::Borrowed(name)),
+            InterfaceDescriptionOption::IfTsResol(NANOSECONDS),
+        ];
+        // No limit: frames are never cut off.
+        let port = InterfaceDescriptionBlock { linktype: DataLink::ETHERNET, snaplen: 0, options };
+        self.put(&port.into_block());
+    }
+
+    /// Adds a frame that came in by the port of this number.
+    pub(super) fn frame(&mut self, port: usize, frame: &Frame) {
         let bytes = frame.ethernet();
-        let kept = &bytes[..bytes.len().min(SNAPLEN as usize)];
-        let header =
-            [now.as_secs() as u32, now.subsec_nanos(), kept.len() as u32, bytes.len() as u32];
-        let write = |file: &mut BufWriter<File>| {
-            for field in header {
-                file.write_all(&field.to_le_bytes())?;
-            }
-            file.write_all(kept)
+        let frame = EnhancedPacketBlock {
+            interface_id: port as u32,
+            timestamp: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            original_len: bytes.len() as u32,
+            data: Cow::Borrowed(bytes),
+            options: Vec::new(),
         };
-        if write(file).is_err() {
+        self.put(&frame.into_block());
+    }
+
+    fn put(&mut self, block: &Block<'_>) {
+        if let Some(Err(error)) = self.file.as_mut().map(|file| file.write_block(block)) {
+            eprintln!("{} is cut off here: {error}", self.path.display());
             self.file = None;
         }
     }

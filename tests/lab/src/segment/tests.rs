@@ -1,8 +1,10 @@
 use super::*;
+use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption;
+use pcap_file::pcapng::{Block, PcapNgReader};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const GUEST: Mac = [0x52, 0x54, 0, 0x67, 0x6f, 1];
@@ -165,19 +167,34 @@ fn a_peer_may_come_back_and_one_that_babbles_is_cut_off() {
 }
 
 #[test]
-fn the_tap_is_a_pcap_file() {
+fn the_tap_has_an_interface_for_each_port() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("tap.pcap");
+    let path = dir.path().join("tap.pcapng");
     let segment = Segment::start(Some(&path)).unwrap();
-    let (_, sender, _receiver) = segment.local("a");
-    let (_, _other, other) = segment.local("b");
+    let (_, sender, first) = segment.local("first");
+    let (_, answering, second) = segment.local("second");
     sender.send(&mut VecDeque::from([frame(GUEST, SOURCE, 1)]), PATIENCE);
-    assert!(other.receive(PATIENCE).is_some());
+    assert!(second.receive(PATIENCE).is_some());
+    answering.send(&mut VecDeque::from([frame(SOURCE, GUEST, 2)]), PATIENCE);
+    assert!(first.receive(PATIENCE).is_some());
     drop(segment);
-    let bytes = std::fs::read(path).unwrap();
-    assert_eq!(bytes.len(), 24 + 16 + 60);
-    assert_eq!(bytes[..4], [0x4d, 0x3c, 0xb2, 0xa1]);
-    assert_eq!(&bytes[24 + 16..][..6], GUEST);
+    let mut capture = PcapNgReader::new(std::fs::File::open(path).unwrap()).unwrap();
+    let mut frames = Vec::new();
+    while let Some(block) = capture.next_block() {
+        if let Block::EnhancedPacket(packet) = block.unwrap() {
+            frames.push((packet.interface_id, packet.data.into_owned(), packet.timestamp));
+        }
+    }
+    let [(0, there, at), (1, back, _)] = &frames[..] else { panic!("{frames:?}") };
+    assert_eq!((&there[..6], there[20]), (&GUEST[..], 1));
+    assert_eq!((&back[..6], back[20]), (&SOURCE[..], 2));
+    let age = SystemTime::now().duration_since(UNIX_EPOCH + *at).unwrap();
+    assert!(age < PATIENCE, "{age:?}");
+    let names: Vec<_> = capture.interfaces().iter().flat_map(|port| &port.options).collect();
+    for name in ["first", "second"] {
+        let name = InterfaceDescriptionOption::IfName(name.into());
+        assert!(names.contains(&&name), "{names:?}");
+    }
 }
 
 #[test]

@@ -132,6 +132,9 @@ impl Worker {
                     Member { port, unknown, peer }
                 }
             };
+            if let Some(tap) = &mut self.tap {
+                tap.port(&member.port.name);
+            }
             self.members.push(member);
             // Edge-triggered: a connection from before the registration is not announced.
             self.accept(index);
@@ -220,7 +223,7 @@ impl Worker {
         let Some((destination, source)) = frame.addresses() else { return };
         self.members[from].port.received.fetch_add(1, Relaxed);
         if let Some(tap) = &mut self.tap {
-            tap.write(&frame);
+            tap.frame(from, &frame);
         }
         let before = match self.table.learn(source, from, now) {
             Learned::Nothing => None,
