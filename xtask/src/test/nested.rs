@@ -138,6 +138,7 @@ pub(super) fn fresh(migration: &Migration) -> Result<String> {
     Ok(format!("0 of {} stale, {logged} while logging", integrity.buffers_checked))
 }
 
-fn path(path: &Path) -> Result<&str> {
+/// As an argument of this tool.
+pub(super) fn path(path: &Path) -> Result<&str> {
     path.to_str().context("a path in the target directory")
 }

@@ -1,7 +1,7 @@
 //! Migrations that come to nothing: cancelled at every stage, or because the guest keeps its NIC. The guest has to be where
 //! it was, with its NIC, its traffic, and everything it received.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use lab::{
@@ -12,7 +12,7 @@ use lab::{
 use super::{
     guest::TSHARK,
     moves,
-    nested::{attempt, completed, fresh, migrate},
+    nested::{attempt, completed, fresh, migrate, path},
     standby::RATE,
     suite::Suite,
 };
@@ -63,16 +63,17 @@ pub(super) fn add_nested(suite: &mut Suite, host: &cli::Host) {
 fn with_a_standby(log: &Path, host: &cli::Host) -> Result<String> {
     tools::require("this test", &[TSHARK])?;
     let capture = log.with_extension("pcapng");
-    let file = capture.to_str().context("a path in the target directory")?;
     let options = ["--lab", "local", "--nic", "ixgbe", "--standby", "--append", "ip=dhcp"];
     // Slow, for a capture that is read in a moment.
-    let traffic = ["--traffic", "tcp", "--rate", "20", "--pcap", file];
+    let traffic = ["--traffic", "tcp", "--rate", "20", "--pcap", path(&capture)?];
     let remark = cancelled(log, host, &[&options[..], &traffic].concat())?;
     // The NIC leaves where it is cancelled late, and comes back; in the end it leaves for good.
     let (primary, standby) = ("nic-source", "nic-standby-source");
     let ports = [primary, standby, primary, standby, primary, standby, "nic-destination"];
     moves::announced(&capture, &ports)?;
     moves::one_lease(&capture)?;
+    // It is large, and all of interest in it was as it should be.
+    fs::remove_file(&capture)?;
     Ok(format!("{remark}, every move announced"))
 }
 
