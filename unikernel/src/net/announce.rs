@@ -20,6 +20,18 @@ const ALL_ROUTERS: Ipv6Address = Ipv6Address::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 /// Of neighbour discovery (RFC 4861, section 4).
 const HOP_LIMIT: u8 = 255;
 
+/// Ethertype of the Reverse Address Resolution Protocol (RFC 903).
+const RARP: [u8; 2] = [0x80, 0x35];
+
+/// Whether a frame is what a hypervisor sends in the name of a guest that has moved: a request by RARP, from the guest's own
+/// station address (QEMU, `net/announce.c`).
+///
+/// QEMU does so on the standby, five times in a second, however early the primary is in use again. Switches believe it.
+#[inline]
+pub(super) fn is_by_hypervisor(frame: &[u8], mac: [u8; 6]) -> bool {
+    frame.get(12..14) == Some(&RARP) && frame[6..12] == mac
+}
+
 /// Tells switches where our MAC is now and neighbours what it is.
 #[derive(Default)]
 pub(super) struct Announce {
@@ -30,6 +42,14 @@ pub(super) struct Announce {
 }
 
 impl Inner {
+    /// Contradicts a hypervisor that has announced our address where it is no longer used.
+    pub(super) fn contradict(&mut self, now: Instant) {
+        if core::mem::take(&mut self.device.announced_elsewhere) && self.link.up {
+            self.announce = Announce { sent: 0, at: Some(now) };
+            self.idle.expect(now);
+        }
+    }
+
     /// Sends the announcements that are due: gratuitous ARP (RFC 5227, section 2.3), unsolicited neighbour advertisements
     /// (RFC 4861, section 7.2.6), and a router solicitation.
     pub(super) fn send_announcements(&mut self, now: Instant) {

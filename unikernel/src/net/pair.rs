@@ -73,8 +73,15 @@ impl Idle {
 
     /// One that was in use up to `now`.
     fn previous(nic: Option<Box<dyn Nic>>, leaves: bool, now: Instant) -> Self {
-        let look_at = nic.is_some().then_some(now);
-        Self { nic, look_at, late_until: Some(now + LATE), leaves }
+        let mut idle = Self { nic, look_at: None, late_until: None, leaves };
+        idle.expect(now);
+        idle
+    }
+
+    /// For a moment, frames will still be sent to it.
+    pub(super) fn expect(&mut self, now: Instant) {
+        self.late_until = Some(now + LATE);
+        self.look_at = self.nic.is_some().then_some(now);
     }
 
     fn is_up(&self) -> bool {

@@ -116,6 +116,7 @@ impl Inner {
             self.announce = Announce { sent: 0, at: Some(now) };
             changed = true;
         }
+        self.contradict(now);
         self.send_announcements(now);
 
         let mut sent = 0;

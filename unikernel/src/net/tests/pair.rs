@@ -260,6 +260,35 @@ fn what_is_on_its_way_to_the_nic_of_before_still_arrives() {
 }
 
 #[test]
+fn a_hypervisor_that_announces_the_standby_is_contradicted() {
+    let (b, [primary, standby]) = two_networks();
+    let mut world = World::new(&[&b]);
+    world.idle(Duration::from_secs(3));
+    assert_eq!(in_use(&b), Some(Role::Primary));
+    let keeper = Keeper::default();
+    b.stack.observe(Box::new(keeper.clone()));
+    let _socket = UdpSocket::bind(&b.stack, PORT, 4, 4096);
+    let mut announcements = |station: u8| {
+        world.idle(Duration::from_millis(200));
+        while primary.said.take().is_some() {}
+        // QEMU's, through the standby, and what a switch then sends there.
+        let mut rarp = std::vec![0; 60];
+        rarp[..6].fill(0xff);
+        rarp[6..12].copy_from_slice(&[0x52, 0x54, 0, 0, 0, station]);
+        rarp[12..14].copy_from_slice(&[0x80, 0x35]);
+        primary.heard.send(rarp);
+        standby.heard.send(datagram(b"misled"));
+        world.idle(Duration::from_millis(20));
+        assert!(standby.said.is_empty());
+        core::iter::from_fn(|| primary.said.take()).count()
+    };
+    assert_eq!(announcements(3), 0, "of another station");
+    assert_eq!(keeper.0.borrow().len(), 1);
+    assert_eq!(announcements(2), 1);
+    assert_eq!(keeper.0.borrow().len(), 3);
+}
+
+#[test]
 fn a_nic_that_steps_aside_receives_until_it_is_taken_out() {
     let (b, [primary, standby]) = two_networks();
     let mut world = World::new(&[&b]);
