@@ -15,8 +15,10 @@ use crate::nic::Link;
 const RECEIVE_BUDGET: usize = 64;
 /// Rounds of sending in one turn; in each, every socket sends one packet.
 const SEND_BUDGET: usize = 64;
-/// How often timers are looked at while nothing can be sent: sockets then claim to have work at any time.
+/// How often timers are looked at without a link: sockets then claim to have work at any time.
 const STALLED: Duration = Duration::from_millis(100);
+/// How long room to send is waited for, should the interrupt that tells of it get lost, or the DMA pool be short.
+const ROOM: Duration = Duration::from_millis(1);
 /// How often a NIC without a link is asked for it, should the interrupt that tells of it get lost.
 const LINK: Duration = Duration::from_millis(100);
 
@@ -154,32 +156,28 @@ impl Inner {
 
     fn sleep_until(&mut self, now: Instant) -> Next {
         let sockets = self.interface.poll_at(now, &self.sockets);
-        let can_send = self.device.transmit_ready();
-        let sockets = match sockets {
-            Some(at) if can_send && at <= now => return Next::Again,
-            Some(at) if can_send => Some(at),
-            // A full ring empties soon; a missing NIC comes when it comes.
-            Some(_) if self.link.up => return Next::Again,
-            Some(at) => Some(at.max(now + STALLED)),
-            None => None,
+        // Without a link these are no reason to stay awake: they start anew with it.
+        let unasked = [self.announce.at, self.ipv6.solicit_at()].into_iter().flatten();
+        let to_send = sockets.into_iter().chain(unasked.filter(|_| self.link.up)).min();
+        let possible = match (self.device.transmit_ready(), self.link.up) {
+            (true, _) => now,
+            // A NIC that has room again interrupts; a missing one comes when it comes.
+            (false, true) => now + ROOM,
+            (false, false) => now + STALLED,
         };
+        let to_send = to_send.map(|at| at.max(possible));
+        if to_send == Some(now) {
+            return Next::Again;
+        }
         let waits_for_link = !self.link.up && self.device.nic.is_some();
-        // What is due and cannot be sent is no reason to stay awake: it starts anew with the link.
-        let to_send = [self.announce.at, self.ipv6.solicit_at()];
-        let to_send = to_send.into_iter().flatten().filter(|_| self.link.up);
-        Next::Sleep(
-            [
-                sockets,
-                waits_for_link.then(|| now + LINK),
-                self.address.poll_at(),
-                self.ipv6.poll_at(),
-                self.idle.look_at(),
-            ]
-            .into_iter()
-            .flatten()
-            .chain(to_send)
-            .min(),
-        )
+        let times = [
+            to_send,
+            waits_for_link.then(|| now + LINK),
+            self.address.poll_at(),
+            self.ipv6.poll_at(),
+            self.idle.look_at(),
+        ];
+        Next::Sleep(times.into_iter().flatten().min())
     }
 
     /// Follows the link. Returns whether it changed.

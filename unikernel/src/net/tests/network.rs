@@ -64,6 +64,8 @@ pub(super) struct FakeNic {
     interrupt: Interrupt,
     /// Frames the transmit ring takes until the next flush.
     room: usize,
+    /// Its neighbour asks for a pause: what is queued stays where it is.
+    pauses: Rc<Cell<bool>>,
     pub(super) offload: bool,
     pub(super) standby: bool,
     /// The port of a switch it is plugged into.
@@ -91,6 +93,7 @@ impl FakeNic {
             link: Rc::new(Cell::new(true)),
             interrupt: irq::allocate().expect("an interrupt"),
             room: RING,
+            pauses: Rc::default(),
             offload: false,
             standby: false,
             port: None,
@@ -101,6 +104,11 @@ impl FakeNic {
     /// The cable.
     pub(super) fn link_switch(&self) -> Rc<Cell<bool>> {
         self.link.clone()
+    }
+
+    /// The neighbour.
+    pub(super) fn pause_switch(&self) -> Rc<Cell<bool>> {
+        self.pauses.clone()
     }
 }
 
@@ -174,7 +182,9 @@ impl Nic for FakeNic {
     }
 
     fn flush(&mut self) {
-        self.room = RING;
+        if !self.pauses.get() {
+            self.room = RING;
+        }
     }
 
     fn arm(&mut self) -> bool {

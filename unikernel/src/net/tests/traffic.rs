@@ -184,6 +184,38 @@ fn only_a_nic_without_a_link_is_asked_for_it_again_and_again() {
 }
 
 #[test]
+fn a_full_ring_is_slept_on_until_there_is_room() {
+    let (there, back) = (Wire::default(), Wire::default());
+    let a = host(1, "10.0.0.1/24", &back, &there);
+    let b = host(2, "10.0.0.2/24", &there, &back);
+    let nic = a.nic();
+    let pauses = nic.pause_switch();
+    assert!(a.stack.attach(Box::new(nic)).is_ok());
+    b.attach();
+    let mut world = World::new(&[&a, &b]);
+    let socket = UdpSocket::bind(&a.stack, PORT, 1000, 1 << 20);
+    let send = |count| {
+        let socket = &socket;
+        async move {
+            for _ in 0..count {
+                assert!(socket.send(endpoint(2, PORT), &[7; 100]).await);
+            }
+        }
+    };
+    world.run(LIMIT, send(1));
+    world.idle(Duration::from_secs(1));
+    pauses.set(true);
+    world.run(LIMIT, send(1000));
+    world.idle(Duration::from_millis(10));
+    let Next::Sleep(Some(until)) = a.stack.turn(world.now) else { panic!("awake, or for ever") };
+    assert!(until > world.now && until <= world.now + Duration::from_millis(10), "until {until}");
+    assert!(b.stack.traffic().rx_frames < 1000);
+    pauses.set(false);
+    world.idle(Duration::from_secs(1));
+    assert!(b.stack.traffic().rx_frames > 1000, "all of them came");
+}
+
+#[test]
 fn attaching_announces_the_address() {
     let (a, b) = pair();
     let mut world = World::new(&[&a, &b]);
