@@ -26,6 +26,14 @@ pub fn print_line(arguments: fmt::Arguments<'_>) {
     line.flush();
 }
 
+/// Waits until everything printed so far is written: before something after which the machine may go on elsewhere.
+pub async fn written() {
+    #[cfg(target_os = "none")]
+    while deferred::waits() {
+        embassy_futures::yield_now().await;
+    }
+}
+
 /// Collects what the formatter hands over in fragments: a fragment each would cost a status read.
 struct Line {
     buffer: heapless::Vec<u8, 256>,
@@ -124,6 +132,11 @@ mod deferred {
                 yield_now().await;
             }
         }
+    }
+
+    /// Whether there is something to be written.
+    pub(super) fn waits() -> bool {
+        with(|waiting| !waiting.bytes.is_empty()) == Some(true)
     }
 
     fn write_waiting() {

@@ -224,6 +224,8 @@ impl Port {
                 Role::Standby => unikernel::println!("nic: standby detached"),
             }
         }
+        // An empty slot may be all that a migration waits for.
+        unikernel::console::written().await;
         self.app.stack().catch_up().await;
         if let Some(slot) = &mut self.slot {
             slot.power_off().await;
