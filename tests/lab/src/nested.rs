@@ -4,7 +4,7 @@ use crate::host::{Ready, VirtualHost};
 use crate::init::{Channel, Report};
 use crate::migration::{Lab, Machine, Pair, Profile};
 use anyhow::{Context, Result, bail};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -21,6 +21,8 @@ pub struct NestedLab {
     taps: Option<[String; 2]>,
     profile: Profile,
     running: HashSet<String>,
+    /// How those ended that ran before.
+    ended: HashMap<String, String>,
     log: File,
     /// What the QEMUs said last.
     said: Vec<String>,
@@ -41,7 +43,15 @@ impl NestedLab {
         if pair.standby && taps.is_none() {
             bail!("the lab's host has no tap for each machine's standby");
         }
-        Ok(Self { host, taps, profile, running: HashSet::new(), log, said: Vec::new() })
+        Ok(Self {
+            host,
+            taps,
+            profile,
+            running: HashSet::new(),
+            ended: HashMap::new(),
+            log,
+            said: Vec::new(),
+        })
     }
 
     /// Takes in reports until one that `wanted` accepts.
@@ -60,15 +70,24 @@ impl NestedLab {
         }
     }
 
+    /// Takes in what was reported up to now. That the host is gone, whoever asks it for something hears.
+    fn catch_up(&mut self) {
+        while let Ok(Some(report)) = self.host.next_report(Duration::ZERO) {
+            self.note(&report);
+        }
+    }
+
     fn note(&mut self, report: &Report) {
         let line = match report {
             Report::Output { machine, line } => format!("{machine}: {line}"),
             Report::Exited { machine, status, .. } => {
                 self.running.remove(machine);
+                self.ended.insert(machine.clone(), status.clone());
                 format!("{machine}: ended ({status})")
             }
             Report::Spawned { machine } => {
                 self.running.insert(machine.clone());
+                self.ended.remove(machine);
                 format!("{machine}: started")
             }
             Report::Failed { what, why } => format!("cannot {what}: {why}"),
@@ -100,9 +119,7 @@ impl Lab for NestedLab {
     }
 
     fn stop(&mut self, machine: Machine) -> Result<()> {
-        while let Some(report) = self.host.next_report(Duration::ZERO)? {
-            self.note(&report);
-        }
+        self.catch_up();
         if self.running.contains(machine.name()) {
             self.host.kill(machine.name())?;
             let gone = |report: &Report| matches!(report, Report::Exited { machine: name, .. } if name == machine.name());
@@ -115,10 +132,13 @@ impl Lab for NestedLab {
         self.host.channel(machine.name(), channel)
     }
 
+    fn ended(&mut self, machine: Machine) -> Option<String> {
+        self.catch_up();
+        self.ended.get(machine.name()).cloned()
+    }
+
     fn said(&mut self) -> String {
-        while let Ok(Some(report)) = self.host.next_report(Duration::ZERO) {
-            self.note(&report);
-        }
+        self.catch_up();
         let last = self.said.len().saturating_sub(8);
         self.said[last..].join("\n")
     }
@@ -141,6 +161,7 @@ impl Lab for NestedLab {
         }
         false
     }
+
     fn processors(&self) -> Option<[Duration; 2]> {
         self.host.processors()
     }

@@ -169,6 +169,7 @@ impl Lab for LocalLab {
         let mut command = Guard::command(&line[0]);
         command.args(&line[1..]).args(arguments);
         let ends = [("monitor", &side.monitor[1]), ("console", &side.console[1])];
+        // Inherited by whatever is started meanwhile. Nothing is: one thread starts all processes of a lab.
         for (name, end) in ends {
             fcntl_setfd(end, FdFlags::empty())?;
             command.args(["-chardev", &format!("socket,id={name},fd={}", end.as_raw_fd())]);
@@ -189,6 +190,11 @@ impl Lab for LocalLab {
         side.qemu = None;
         side.nic = None;
         Ok(())
+    }
+
+    fn ended(&mut self, machine: Machine) -> Option<String> {
+        let status = self.sides[machine as usize].qemu.as_mut()?.try_wait();
+        status.ok()?.map(|status| status.to_string())
     }
 
     fn channel(&self, machine: Machine, channel: Channel) -> Result<UnixStream> {

@@ -1,10 +1,10 @@
 //! What the guest says on its console.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -127,16 +127,38 @@ struct Heard {
     closed: bool,
 }
 
+/// A guest died, and said so on its console.
+#[derive(Debug)]
+pub struct Died {
+    machine: String,
+    /// What it said.
+    words: String,
+    log: PathBuf,
+}
+
+impl std::fmt::Display for Died {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { machine, words, log } = self;
+        write!(f, "the {machine}'s guest died: {words} (its console is in {})", log.display())
+    }
+}
+
+impl std::error::Error for Died {}
+
 /// A console: listens in the background, keeps every line, and writes all to a log.
 pub struct Console {
     machine: String,
+    log: PathBuf,
     heard: Arc<(Mutex<Heard>, Condvar)>,
 }
+
+/// How long what a guest has said may take to be heard.
+const MOMENT: Duration = Duration::from_secs(1);
 
 impl Console {
     /// Listens to `stream`, until it closes. Everything said goes to the file `log` as well.
     pub fn listen(machine: &str, mut stream: UnixStream, log: &Path) -> Result<Self> {
-        let mut log =
+        let mut file =
             File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let heard = Arc::<(Mutex<Heard>, Condvar)>::default();
         let shared = heard.clone();
@@ -148,7 +170,7 @@ impl Console {
                     Ok(0) => break,
                     Ok(count) => {
                         // A log that cannot be written must not end the migration it tells about.
-                        let _ = log.write_all(&chunk[..count]);
+                        let _ = file.write_all(&chunk[..count]);
                         partial.extend_from_slice(&chunk[..count]);
                     }
                     Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -170,7 +192,7 @@ impl Console {
             .name(name)
             .spawn(body)
             .context("cannot listen to the console")?;
-        Ok(Self { machine: machine.into(), heard })
+        Ok(Self { machine: machine.into(), log: log.into(), heard })
     }
 
     /// The number of lines so far: where to look from for what follows.
@@ -194,6 +216,34 @@ impl Console {
             .cloned()
     }
 
+    /// Whether the guest has said something from `mark` on that `wanted` accepts. Others may know of it sooner than its console does.
+    pub fn has_said(&self, mark: usize, wanted: impl Fn(&Said) -> bool) -> bool {
+        let said = |line: &Line| line.said.as_ref().is_some_and(&wanted);
+        let has_not = |heard: &mut Heard| {
+            !heard.closed && !heard.lines.get(mark..).unwrap_or_default().iter().any(said)
+        };
+        let heard = self.heard.0.lock().unwrap();
+        let (heard, _) = self.heard.1.wait_timeout_while(heard, MOMENT, has_not).unwrap();
+        heard.lines.get(mark..).unwrap_or_default().iter().any(said)
+    }
+
+    /// How the guest died, if it has. As with [`Console::has_said`], that may take a moment.
+    pub fn death(&self) -> Option<Died> {
+        let last_words = |heard: &Heard| {
+            let lines = &heard.lines;
+            let at = lines.iter().position(|line| line.said == Some(Said::Panic))?;
+            // Where it panicked, and on the next line why.
+            Some(lines[at..].iter().take(2).map(|line| line.text.clone()).collect::<Vec<_>>())
+        };
+        let is_short = |heard: &mut Heard| {
+            !heard.closed && last_words(heard).is_none_or(|words| words.len() < 2)
+        };
+        let heard = self.heard.0.lock().unwrap();
+        let (heard, _) = self.heard.1.wait_timeout_while(heard, MOMENT, is_short).unwrap();
+        let words = last_words(&heard)?.join(" ");
+        Some(Died { machine: self.machine.clone(), words, log: self.log.clone() })
+    }
+
     /// Waits for a line that `wanted` accepts, from `mark` on. A panic of the guest, the end of the machine and silence
     /// are errors, which say what was waited for and how the console ends.
     pub fn wait_for(
@@ -211,11 +261,11 @@ impl Console {
                 next += 1;
                 match &line.said {
                     Some(said) if wanted(said) => return Ok(line.clone()),
-                    Some(Said::Panic) => bail!(
-                        "the {}'s guest died while waiting for {what}: {}",
-                        self.machine,
-                        line.text
-                    ),
+                    Some(Said::Panic) => {
+                        drop(heard);
+                        let died = self.death().map(Error::from).context("it said so")?;
+                        return Err(died.context(format!("waiting for {what}")));
+                    }
                     _ => {}
                 }
             }
@@ -326,12 +376,18 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("the move") && error.contains("so far so good"), "{error}");
-        guest.write_all(b"panicked at 'oops'\n").unwrap();
-        let error = console
-            .wait_for(0, "the move", Duration::from_secs(5), wanted)
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("oops"), "{error}");
+        guest.write_all(b"panicked at src/main.rs:7:9:\n").unwrap();
+        let late = std::thread::spawn(move || {
+            std::thread::sleep(MOMENT / 20);
+            guest.write_all(b"oops\nbacktrace\n").unwrap();
+            guest
+        });
+        let error = console.wait_for(0, "the move", Duration::from_secs(5), wanted).unwrap_err();
+        let words =
+            "waiting for the move: the source's guest died: panicked at src/main.rs:7:9: oops (";
+        assert!(format!("{error:#}").starts_with(words), "{error:#}");
+        assert!(error.downcast_ref::<Died>().is_some());
+        let guest = late.join().unwrap();
         let mark = console.mark();
         drop(guest);
         let error = console

@@ -2,13 +2,13 @@
 
 mod run;
 
-use super::console::{Console, Line, Said};
+use super::console::{Console, Died, Line, Said};
 use super::machine::{Lab, Machine, PORT, Role};
 use super::qmp::{self, Capability, Qmp};
 use super::record::{CancelAt, Check, Outcome, Plan, Record, Strategy, Timeline};
 use crate::init::Channel;
 use crate::source::DmaCounts;
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use run::Run;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -42,6 +42,8 @@ pub struct Session<'a> {
     home: Machine,
     source: Side,
     destination_console: Console,
+    /// How often it was to migrate.
+    migrations: u32,
     say: &'a mut dyn FnMut(&str),
 }
 
@@ -56,27 +58,16 @@ impl<'a> Session<'a> {
     ) -> Result<Self> {
         say("Booting the guest on the source");
         let home = Machine::Source;
-        lab.start(home, &lab.profile().arguments(home, Role::Boots, append))?;
-        let connect = |lab: &dyn Lab| {
-            let console = |machine: Machine| {
-                let log = directory.join(format!("{machine}.log"));
-                Console::listen(machine.name(), lab.channel(machine, Channel::Console)?, &log)
-            };
-            let source = Side {
-                console: console(Machine::Source)?,
-                monitor: Qmp::connect("source", lab.channel(Machine::Source, Channel::Qmp)?)?,
-            };
-            let ready = |said: &Said| matches!(said, Said::Ready { .. });
-            let attached = |said: &Said| *said == Said::NicAttached;
-            source.console.wait_for(0, "an address", BOOT, ready)?;
-            if lab.profile().pair.standby {
-                // QEMU plugs it in when the guest has said that it knows what a standby is.
-                source.console.wait_for(0, "the NIC beside its standby", REACTION, attached)?;
-            }
-            Ok((source, console(Machine::Destination)?))
+        let listen = |machine: Machine| {
+            let log = directory.join(format!("{machine}.log"));
+            Console::listen(machine.name(), lab.channel(machine, Channel::Console)?, &log)
         };
-        let (source, destination_console) = connect(lab).map_err(|error| explain(error, lab))?;
-        Ok(Self { lab, append: append.into(), home, source, destination_console, say })
+        let (console, destination_console) = (listen(home)?, listen(home.other())?);
+        lab.start(home, &lab.profile().arguments(home, Role::Boots, append))?;
+        let monitor = boot(lab, &console).map_err(|error| explain(error, lab, &[&console]))?;
+        let source = Side { console, monitor };
+        let append = append.into();
+        Ok(Self { lab, append, home, source, destination_console, migrations: 0, say })
     }
 
     /// Tells whoever listens to progress what is being done now.
@@ -87,18 +78,31 @@ impl<'a> Session<'a> {
     /// Migrates as planned. A migration that QEMU or the guest refuse or fail is a record; an error means that the lab does
     /// not work, or that the guest does not keep to its part afterwards.
     pub fn migrate(&mut self, plan: &Plan, traffic: &dyn Traffic) -> Result<Record> {
-        self.carry_out(plan, traffic).map_err(|error| explain(error, self.lab))
+        self.migrations += 1;
+        let from = self.home;
+        self.carry_out(plan, traffic).map_err(|error| {
+            let error =
+                explain(error, self.lab, &[&self.source.console, &self.destination_console]);
+            match self.migrations {
+                1 => error,
+                number => error.context(format!(
+                    "migration {number} of the guest, from the machine `{from}` to `{}`",
+                    from.other()
+                )),
+            }
+        })
     }
 
     fn carry_out(&mut self, plan: &Plan, traffic: &dyn Traffic) -> Result<Record> {
         (self.say)("Starting the destination");
         let target = self.home.other();
+        ensure_running(self.lab, self.home)?;
         let source_mark = self.source.console.mark();
         let destination_mark = self.destination_console.mark();
         let arguments = self.lab.profile().arguments(target, Role::Incoming, &self.append);
         self.lab.start(target, &arguments)?;
         let monitor = self.lab.channel(target, Channel::Qmp)?;
-        let mut destination = Qmp::connect("destination", monitor)?;
+        let mut destination = Qmp::connect(target.name(), monitor)?;
         // QEMU does not go on to the switchover by itself: a guest may let go of its NIC in a few milliseconds.
         let pauses = plan.cancel_at.is_some_and(CancelAt::is_late);
         // With a return path, as libvirt has it, the downtime includes what the destination takes to load the machine. But
@@ -148,6 +152,10 @@ impl<'a> Session<'a> {
                 (&self.source.console, source_mark)
             }
         };
+        if outcome == Outcome::Completed {
+            // The last it said where it was; the rest of this looks at what has been heard.
+            self.source.console.has_said(source_mark, |said| *said == Said::NicDetached);
+        }
         let said = |said: Said| self.source.console.find(source_mark, |other| *other == said);
         timeline.detached = timeline.detached.or(said(Said::NicDetached).map(|line| line.at));
         let mut resumption = timeline.over.unwrap_or(timeline.start);
@@ -203,8 +211,7 @@ impl<'a> Session<'a> {
 
     /// Whether the guest has heard of a log since then.
     fn has_logged(&self, mark: usize) -> bool {
-        let started = |said: &Said| matches!(said, Said::LoggingOn { .. });
-        self.source.console.find(mark, started).is_some()
+        self.source.console.has_said(mark, |said| matches!(said, Said::LoggingOn { .. }))
     }
 
     /// The guest's first check since the migration was over.
@@ -223,11 +230,38 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Adds what the QEMUs said to an error: the reason is often there.
-fn explain(error: anyhow::Error, lab: &mut dyn Lab) -> anyhow::Error {
+/// Waits for the guest on the machine with this console to have booted. Returns the machine's monitor.
+fn boot(lab: &dyn Lab, console: &Console) -> Result<Qmp> {
+    let monitor = lab.channel(Machine::Source, Channel::Qmp)?;
+    let monitor = Qmp::connect(Machine::Source.name(), monitor)?;
+    console.wait_for(0, "an address", BOOT, |said| matches!(said, Said::Ready { .. }))?;
+    if lab.profile().pair.standby {
+        // QEMU plugs it in when the guest has said that it knows what a standby is.
+        let attached = |said: &Said| *said == Said::NicAttached;
+        console.wait_for(0, "the NIC beside its standby", REACTION, attached)?;
+    }
+    Ok(monitor)
+}
+
+/// Fails if a machine's QEMU has ended, whose monitor would not answer.
+fn ensure_running(lab: &mut dyn Lab, machine: Machine) -> Result<()> {
+    match lab.ended(machine) {
+        None => Ok(()),
+        Some(status) => bail!("the {machine}'s QEMU has ended ({status})"),
+    }
+}
+
+/// Adds to an error what is often its reason: that the guest died, and what the QEMUs said.
+fn explain(error: anyhow::Error, lab: &mut dyn Lab, consoles: &[&Console]) -> anyhow::Error {
+    let mut text = format!("{error:#}");
+    if error.downcast_ref::<Died>().is_none()
+        && let Some(died) = consoles.iter().find_map(|console| console.death())
+    {
+        text = format!("{died}. What came of it: {text}");
+    }
     match lab.said() {
-        said if said.is_empty() => error,
-        said => anyhow::anyhow!("{error:#}\nThe machines' QEMUs said last:\n{said}"),
+        said if said.is_empty() => anyhow!(text),
+        said => anyhow!("{text}\nThe machines' QEMUs said last:\n{said}"),
     }
 }
 

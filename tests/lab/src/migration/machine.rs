@@ -65,6 +65,9 @@ pub trait Lab {
     /// Ends a machine's QEMU, if it still runs, and waits for its end.
     fn stop(&mut self, machine: Machine) -> Result<()>;
 
+    /// How a machine's QEMU has ended, if it has since it was started.
+    fn ended(&mut self, machine: Machine) -> Option<String>;
+
     /// The stream to a machine's monitor or console. It stays the same over restarts of the machine.
     fn channel(&self, machine: Machine, channel: Channel) -> Result<UnixStream>;
 

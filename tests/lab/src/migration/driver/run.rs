@@ -3,7 +3,7 @@
 use super::super::machine::{Comparison, Lab, Machine, NIC, PORT};
 use super::super::qmp::{self, DeviceDel, Migrate, MigrateCancel, Qmp, QueryStats};
 use super::super::record::{CancelAt, Effort, Outcome, Plan, Strategy, Timeline};
-use super::{POLL, REACTION, Said, Side};
+use super::{POLL, REACTION, Said, Side, ensure_running};
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
@@ -71,6 +71,7 @@ impl Run<'_> {
         let begun = self.count();
         let mut last = qmp::MigrationInfo::default();
         loop {
+            ensure_running(self.lab, self.home)?;
             let mut info = self.source.monitor.execute(&qmp::QueryMigrate {})?;
             // A migration that was cancelled or failed has no figures any more.
             info.total_time = info.total_time.or(last.total_time);
@@ -119,10 +120,14 @@ impl Run<'_> {
             if reached {
                 self.cancel()?;
             }
-            if Instant::now() > deadline && self.timeline.cancelled.is_none() {
+            let (since, deadline) = match self.timeline.cancelled {
+                Some(at) => ("cancelled", at + SWITCHOVER),
+                None => ("let", deadline),
+            };
+            if Instant::now() > deadline {
                 self.cancel()?;
                 bail!(
-                    "the migration did not come to its end within {} s of being let; QEMU says {info:?}",
+                    "the migration did not come to its end within {} s of being {since}; QEMU says {info:?}",
                     SWITCHOVER.as_secs()
                 );
             }
@@ -236,6 +241,7 @@ impl Run<'_> {
     fn wait_for_resumption(&mut self) -> Result<()> {
         let deadline = Instant::now() + REACTION;
         while self.timeline.resumed.is_none() {
+            ensure_running(self.lab, self.home.other())?;
             if Instant::now() > deadline {
                 bail!(
                     "the migration completed, but the destination did not run within {} s",

@@ -16,6 +16,8 @@ enum Mishap {
     Refused,
     /// The migration fails in the warm-up.
     Fails,
+    /// The guest dies when it hears of the migration, and its machine ends.
+    Dies,
 }
 
 struct World {
@@ -31,6 +33,7 @@ struct World {
     commands: Vec<String>,
     stopped: Vec<Machine>,
     mishap: Mishap,
+    ended: Option<Machine>,
     consoles: [Option<UnixStream>; 2],
     monitors: [Option<UnixStream>; 2],
 }
@@ -50,6 +53,11 @@ impl World {
         self.commands.push(command.into());
         match command {
             "migrate" if self.mishap == Mishap::Refused => return Err("MARKING is clear"),
+            "migrate" if self.mishap == Mishap::Dies => {
+                self.status = Some("active");
+                self.ended = Some(self.home);
+                self.guest_says(self.home, "panicked at src/irq.rs:70:5:\nboom\n");
+            }
             "migrate" => {
                 self.status = Some("active");
                 if self.capability {
@@ -180,6 +188,7 @@ impl FakeLab {
             commands: Vec::new(),
             stopped: Vec::new(),
             mishap,
+            ended: None,
             consoles: [None, None],
             monitors: [None, None],
         };
@@ -226,6 +235,11 @@ impl Lab for FakeLab {
     fn stop(&mut self, machine: Machine) -> Result<()> {
         self.world.lock().unwrap().stopped.push(machine);
         Ok(())
+    }
+
+    fn ended(&mut self, machine: Machine) -> Option<String> {
+        let ended = self.world.lock().unwrap().ended;
+        ended.filter(|ended| *ended == machine).map(|_| "exit status: 0".into())
     }
 
     fn channel(&self, machine: Machine, channel: Channel) -> Result<UnixStream> {
@@ -280,7 +294,7 @@ fn warm_is_held_then_let_go() {
     assert_eq!((record.outcome, &record.error), (Outcome::Completed, &None));
     let timeline = record.timeline;
     assert!(timeline.detached.unwrap() - timeline.start >= plan.warmup);
-    assert!(timeline.resumed.unwrap() >= timeline.detached.unwrap());
+    assert!(timeline.resumed.unwrap() - timeline.start >= plan.warmup);
     assert!(timeline.logging_on.unwrap() < timeline.detached.unwrap());
     let check = record.check.unwrap();
     assert_eq!((check.checked, check.stale, check.while_logging), (4000, 0, Some(1200)));
@@ -331,6 +345,21 @@ fn what_qemu_refuses_or_fails_is_a_result() {
         (Outcome::Failed, Some("MARKING is clear"))
     );
     assert_eq!(records[0].check, None);
+}
+
+#[test]
+fn a_guest_that_dies_is_the_reason_for_what_comes_of_it() {
+    let logs = tempfile::tempdir().unwrap();
+    let mut lab = FakeLab::new(Pair { standby: false, capability: true }, Mishap::Dies);
+    let mut say = |_: &str| {};
+    let mut session = Session::boot(&mut lab, "", logs.path(), &mut say).unwrap();
+    let plan = plan(Strategy::Warm, None);
+    let died = "the source's guest died: panicked at src/irq.rs:70:5: boom (its console is in ";
+    for start in ["", "migration 2 of the guest, from the machine `source` to `destination`: "] {
+        let error = format!("{:#}", session.migrate(&plan, &Flows).unwrap_err());
+        assert!(error.starts_with(&format!("{start}{died}")), "{error}");
+        assert!(error.contains("the source's QEMU has ended (exit status: 0)"), "{error}");
+    }
 }
 
 #[test]
