@@ -33,7 +33,7 @@ impl Source {
 
 /// Receives and reports, for ever.
 pub async fn serve(app: &App) -> ! {
-    let socket = UdpSocket::bind(app.stack(), PORT, DATAGRAMS, BYTES);
+    let socket = UdpSocket::bind(app.stack(), PORT, DATAGRAMS, BYTES).expect("memory at boot");
     let source = RefCell::new(None);
     let receive = async {
         loop {

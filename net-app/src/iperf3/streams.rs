@@ -38,7 +38,10 @@ impl Streams {
         parameters: &Parameters,
     ) -> Result<Self, Failure> {
         // Bound before the client is asked: its first datagram is not repeated.
-        let datagrams = (parameters.protocol == Protocol::Udp).then(|| UdpData::new(stack));
+        let datagrams = match parameters.protocol {
+            Protocol::Tcp => None,
+            Protocol::Udp => Some(UdpData::new(stack).ok_or(Failure::Refused(Refusal::Accept))?),
+        };
         control.send_state(state::CREATE_STREAMS).await?;
         let open = async {
             match datagrams {
@@ -232,9 +235,10 @@ impl Flow {
 }
 
 impl UdpData {
-    fn new(stack: &Stack) -> Self {
-        let socket = UdpSocket::bind(stack, super::PORT, DATAGRAMS, DATAGRAM_BYTES);
-        Self { socket, flows: RefCell::new(Vec::new()) }
+    /// `None` if there is no memory for the socket.
+    fn new(stack: &Stack) -> Option<Self> {
+        let socket = UdpSocket::bind(stack, super::PORT, DATAGRAMS, DATAGRAM_BYTES)?;
+        Some(Self { socket, flows: RefCell::new(Vec::new()) })
     }
 
     /// Waits for the first datagram of each stream and answers it.

@@ -18,6 +18,7 @@ mod address;
 mod announce;
 mod device;
 mod ipv6;
+mod memory;
 mod multicast;
 mod pair;
 mod run;

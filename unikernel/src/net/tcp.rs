@@ -5,24 +5,25 @@ use core::fmt;
 use core::future::poll_fn;
 use core::task::{Context, Poll};
 
+use embassy_time::Timer;
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::{self, RecvError, State};
 use smoltcp::time::Duration;
 use smoltcp::wire::IpEndpoint;
 
+use super::memory::{filled, has_headroom};
 use super::stack::Stack;
 
 /// How long a handshake may take before its place in the backlog is given to another.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a closing connection may be silent before it is given up.
 const FAREWELL: Duration = Duration::from_secs(10);
-/// Connections that are closing at the same time; the oldest is reset beyond that, for its memory.
+/// Connections that are closing at the same time; the oldest is forgotten beyond that, for its memory. What its peer still
+/// sends is answered by a reset.
 const CLOSING: usize = 16;
-
-/// Memory that must be left, in one piece, where connections are made, in bytes: what cannot be refused, such as the table of
-/// sockets when it grows, is allocated without asking.
-const HEADROOM: usize = 512 * 1024;
+/// How often a listener that had no memory for a single socket tries again.
+const RETRY: embassy_time::Duration = embassy_time::Duration::from_millis(100);
 
 /// Why a connection is no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl Buffers {
 pub struct TcpListener {
     stack: Stack,
     port: u16,
-    buffers: Buffers,
+    pub(super) buffers: Buffers,
     /// One socket a pending connection: smoltcp listens with the socket that will be the connection.
     backlog: Vec<SocketHandle>,
 }
@@ -87,6 +88,10 @@ impl TcpListener {
 
     /// Waits for the next connection.
     pub async fn accept(&mut self) -> TcpStream {
+        // Nothing tells when there is memory again.
+        while self.backlog.is_empty() && !self.add() {
+            Timer::after(RETRY).await;
+        }
         poll_fn(|context| self.poll_accept(context)).await
     }
 
@@ -117,13 +122,19 @@ impl TcpListener {
     /// Listens with as many sockets as the backlog is to have, memory permitting.
     fn fill(&mut self) {
         while self.backlog.len() < self.backlog.capacity() {
-            let Some(mut socket) = new_socket(self.buffers) else {
+            if !self.add() {
                 log::warn!("tcp: no memory for the backlog of port {}", self.port);
                 return;
-            };
-            listen(&mut socket, self.port);
-            self.backlog.push(self.stack.shared.inner.borrow_mut().sockets.add(socket));
+            }
         }
+    }
+
+    /// Listens with one more socket. `false` if there is no memory for it.
+    fn add(&mut self) -> bool {
+        let Some(mut socket) = new_socket(self.buffers) else { return false };
+        listen(&mut socket, self.port);
+        self.backlog.push(self.stack.shared.inner.borrow_mut().sockets.add(socket));
+        true
     }
 }
 
@@ -134,18 +145,11 @@ fn listen(socket: &mut tcp::Socket<'static>, port: u16) {
 
 /// A closed socket, or `None` if there is no memory for its buffers.
 fn new_socket(buffers: Buffers) -> Option<tcp::Socket<'static>> {
-    let room = |len| {
-        let mut room = Vec::new();
-        room.try_reserve_exact(len).ok()?;
-        Some(room)
-    };
-    let buffer = |len| {
-        let mut buffer = room(len)?;
-        buffer.resize(len, 0);
-        Some(tcp::SocketBuffer::new(buffer))
-    };
+    let buffer = |len| filled(len, 0).map(tcp::SocketBuffer::new);
     let (receive, transmit) = (buffer(window(buffers.receive))?, buffer(buffers.transmit)?);
-    drop(room(HEADROOM)?);
+    if !has_headroom() {
+        return None;
+    }
     let mut socket = tcp::Socket::new(receive, transmit);
     socket.set_congestion_control(tcp::CongestionControl::Reno);
     Some(socket)
@@ -368,8 +372,6 @@ impl Drop for TcpStream {
         socket.set_timeout(Some(FAREWELL));
         inner.closing.push(self.handle);
         if inner.closing.len() > CLOSING {
-            inner.sockets.get_mut::<tcp::Socket<'_>>(inner.closing[0]).abort();
-            // Without a NIC the reset may never leave.
             inner.sockets.remove(inner.closing.remove(0));
         }
         self.stack.shared.work.signal(());

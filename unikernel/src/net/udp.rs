@@ -1,6 +1,5 @@
 //! UDP for tasks.
 
-use alloc::vec;
 use core::future::poll_fn;
 use core::task::Poll;
 
@@ -8,6 +7,7 @@ use smoltcp::iface::SocketHandle;
 use smoltcp::socket::udp;
 use smoltcp::wire::IpEndpoint;
 
+use super::memory::{filled, has_headroom};
 use super::stack::Stack;
 
 /// A bound UDP socket.
@@ -18,17 +18,22 @@ pub struct UdpSocket {
 
 impl UdpSocket {
     /// Binds `port`, with room for `datagrams` datagrams and `bytes` bytes of payload in each direction. What arrives
-    /// beyond that is dropped.
+    /// beyond that is dropped. `None` if there is no memory for it.
     ///
     /// # Panics
     /// If `port` is 0.
-    pub fn bind(stack: &Stack, port: u16, datagrams: usize, bytes: usize) -> Self {
-        let buffer =
-            || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; datagrams], vec![0; bytes]);
-        let mut socket = udp::Socket::new(buffer(), buffer());
+    pub fn bind(stack: &Stack, port: u16, datagrams: usize, bytes: usize) -> Option<Self> {
+        let buffer = || {
+            let metadata = filled(datagrams, udp::PacketMetadata::EMPTY)?;
+            Some(udp::PacketBuffer::new(metadata, filled(bytes, 0)?))
+        };
+        let mut socket = udp::Socket::new(buffer()?, buffer()?);
+        if !has_headroom() {
+            return None;
+        }
         socket.bind(port).expect("the port is not 0 and the socket is new");
         let handle = stack.shared.inner.borrow_mut().sockets.add(socket);
-        Self { stack: stack.clone(), handle }
+        Some(Self { stack: stack.clone(), handle })
     }
 
     fn socket<R>(&self, f: impl FnOnce(&mut udp::Socket<'static>) -> R) -> R {

@@ -170,7 +170,7 @@ async fn session(client: &Host, to: IpAddress, port: u16, server: &Host) {
             talk(listener.accept().await).await;
         }
     };
-    let there = UdpSocket::bind(&server.stack, 7, 16, 16 * 1024);
+    let there = UdpSocket::bind(&server.stack, 7, 16, 16 * 1024).unwrap();
     let echo = async {
         loop {
             let mut from = Vec::new();
@@ -180,7 +180,7 @@ async fn session(client: &Host, to: IpAddress, port: u16, server: &Host) {
             }
         }
     };
-    let here = UdpSocket::bind(&client.stack, port, 16, 16 * 1024);
+    let here = UdpSocket::bind(&client.stack, port, 16, 16 * 1024).unwrap();
     let ask = async {
         // The second goes in fragments, the third where nobody listens.
         for (len, port) in [(100, 7), (4000, 7), (10, 9)] {

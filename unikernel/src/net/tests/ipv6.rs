@@ -104,8 +104,10 @@ fn connections_and_datagrams_between_link_local_addresses() {
     let ((), received) = world.run(LIMIT, join(send(&client, &data), receive(&server)));
     assert!(received == data);
 
-    let (from, socket) =
-        (UdpSocket::bind(&a.stack, 7, 4, 4096), UdpSocket::bind(&b.stack, 7, 4, 4096));
+    let (from, socket) = (
+        UdpSocket::bind(&a.stack, 7, 4, 4096).unwrap(),
+        UdpSocket::bind(&b.stack, 7, 4, 4096).unwrap(),
+    );
     let mut got = Vec::new();
     let receive = socket.receive_each(|peer, payload| got.push((peer.addr, payload.to_vec())));
     world.run(LIMIT, join(from.send(IpEndpoint::new(to.into(), 7), b"hello"), receive));

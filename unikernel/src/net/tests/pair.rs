@@ -267,7 +267,7 @@ fn a_hypervisor_that_announces_the_standby_is_contradicted() {
     assert_eq!(in_use(&b), Some(Role::Primary));
     let keeper = Keeper::default();
     b.stack.observe(Box::new(keeper.clone()));
-    let _socket = UdpSocket::bind(&b.stack, PORT, 4, 4096);
+    let _socket = UdpSocket::bind(&b.stack, PORT, 4, 4096).unwrap();
     let mut announcements = |station: u8| {
         world.idle(Duration::from_millis(200));
         while primary.said.take().is_some() {}
@@ -318,8 +318,10 @@ fn a_nic_that_steps_aside_receives_until_it_is_taken_out() {
 fn sockets_and_addresses_stay() {
     let (a, b, [primary, _]) = hosts();
     let mut world = World::new(&[&a, &b]);
-    let (from, to) =
-        (UdpSocket::bind(&a.stack, PORT, 4, 4096), UdpSocket::bind(&b.stack, PORT, 4, 4096));
+    let (from, to) = (
+        UdpSocket::bind(&a.stack, PORT, 4, 4096).unwrap(),
+        UdpSocket::bind(&b.stack, PORT, 4, 4096).unwrap(),
+    );
     let lease = b.stack.lease();
     for up in [true, false, true, false] {
         primary.set(up);

@@ -1,6 +1,7 @@
 //! TCP, UDP and ARP between two stacks, with loss, floods, and NICs that come and go.
 
 use core::cell::Cell;
+use core::pin::pin;
 use std::boxed::Box;
 use std::vec;
 use std::vec::Vec;
@@ -96,7 +97,7 @@ fn checksums_left_to_the_nic_are_not_computed() {
     b.attach();
     let mut world = World::new(&[&a, &b]);
     // Nobody fills them in on this wire, so the other side must find them wrong.
-    let socket = UdpSocket::bind(&a.stack, PORT, 4, 4096);
+    let socket = UdpSocket::bind(&a.stack, PORT, 4, 4096).unwrap();
     world.run(LIMIT, socket.send(endpoint(2, PORT), b"hello"));
     let observer = Keeper::default();
     b.stack.observe(Box::new(observer.clone()));
@@ -193,7 +194,7 @@ fn a_full_ring_is_slept_on_until_there_is_room() {
     assert!(a.stack.attach(Box::new(nic)).is_ok());
     b.attach();
     let mut world = World::new(&[&a, &b]);
-    let socket = UdpSocket::bind(&a.stack, PORT, 1000, 1 << 20);
+    let socket = UdpSocket::bind(&a.stack, PORT, 1000, 1 << 20).unwrap();
     let send = |count| {
         let socket = &socket;
         async move {
@@ -237,6 +238,25 @@ fn attaching_announces_the_address() {
             )
     });
     assert_eq!(announcements.count(), 4);
+}
+
+#[test]
+fn a_listener_without_memory_listens_when_there_is_some() {
+    let (a, b) = pair();
+    let mut world = World::new(&[&a, &b]);
+    let none = Buffers { transmit: usize::MAX, ..BUFFERS };
+    let mut listener = TcpListener::bind(&b.stack, PORT, 2, none);
+    {
+        let mut accept = pin!(listener.accept());
+        assert!(world.step(accept.as_mut()).is_pending());
+    }
+    assert!(UdpSocket::bind(&b.stack, PORT, 1, usize::MAX).is_none());
+    listener.buffers = BUFFERS;
+    for port in [40_000, 40_001] {
+        let client = TcpStream::connect(&a.stack, endpoint(2, PORT), port, BUFFERS);
+        let (client, _server) = world.run(LIMIT, join(client, listener.accept()));
+        assert!(client.is_ok());
+    }
 }
 
 #[test]
@@ -298,8 +318,8 @@ fn dropped_connections_leave_nothing_behind() {
 fn udp_datagrams_arrive_whole_even_when_fragmented() {
     let (a, b) = pair();
     let mut world = World::new(&[&a, &b]);
-    let from = UdpSocket::bind(&a.stack, 1000, 8, 69_000);
-    let to = UdpSocket::bind(&b.stack, 2000, 8, 100_000);
+    let from = UdpSocket::bind(&a.stack, 1000, 8, 69_000).unwrap();
+    let to = UdpSocket::bind(&b.stack, 2000, 8, 100_000).unwrap();
     for len in [0, 1, 1472, 8000] {
         let data = pattern(len);
         let mut got = Vec::new();
