@@ -4,21 +4,18 @@ use smoltcp::phy::{ChecksumCapabilities, Device as _, TxToken as _};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
-    EthernetRepr, HardwareAddress, Icmpv6Packet, Icmpv6Repr, IpCidr, IpProtocol, Ipv4Address,
-    Ipv6Address, Ipv6Packet, Ipv6Repr, NdiscNeighborFlags, NdiscRepr,
+    EthernetRepr, HardwareAddress, IPV6_LINK_LOCAL_ALL_NODES, IPV6_LINK_LOCAL_ALL_ROUTERS,
+    Icmpv6Packet, Icmpv6Repr, IpCidr, IpProtocol, Ipv4Address, Ipv6Address, Ipv6Packet, Ipv6Repr,
+    NdiscNeighborFlags, NdiscRepr,
 };
 
-use super::ipv6::link_local;
+use super::ipv6::{HOP_LIMIT, link_local};
+use super::multicast::station;
 use super::stack::Inner;
 
 /// When announcements follow the first. A switch that has just brought the port up may drop that one.
 const ANNOUNCE_AFTER: [Duration; 3] =
     [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(1000)];
-
-const ALL_NODES: Ipv6Address = Ipv6Address::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-const ALL_ROUTERS: Ipv6Address = Ipv6Address::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
-/// Of neighbour discovery (RFC 4861, section 4).
-const HOP_LIMIT: u8 = 255;
 
 /// Ethertype of the Reverse Address Resolution Protocol (RFC 903).
 const RARP: [u8; 2] = [0x80, 0x35];
@@ -107,12 +104,12 @@ impl Inner {
             target_addr: address,
             lladdr: Some(mac.into()),
         };
-        self.send_ndisc(mac, address, ALL_NODES, advertisement, now)
+        self.send_ndisc(mac, address, IPV6_LINK_LOCAL_ALL_NODES, advertisement, now)
     }
 
     fn solicit_router(&mut self, mac: EthernetAddress, now: Instant) -> bool {
         let solicitation = NdiscRepr::RouterSolicit { lladdr: Some(mac.into()) };
-        self.send_ndisc(mac, link_local(mac.0), ALL_ROUTERS, solicitation, now)
+        self.send_ndisc(mac, link_local(mac.0), IPV6_LINK_LOCAL_ALL_ROUTERS, solicitation, now)
     }
 
     fn send_ndisc(
@@ -123,7 +120,6 @@ impl Inner {
         ndisc: NdiscRepr<'_>,
         now: Instant,
     ) -> bool {
-        let [.., a, b, c, d] = group.octets();
         let icmp = Icmpv6Repr::Ndisc(ndisc);
         let ip = Ipv6Repr {
             src_addr: source,
@@ -134,8 +130,7 @@ impl Inner {
         };
         let ethernet = EthernetRepr {
             src_addr: mac,
-            // RFC 2464, section 7.
-            dst_addr: EthernetAddress([0x33, 0x33, a, b, c, d]),
+            dst_addr: EthernetAddress(station(group.into())),
             ethertype: EthernetProtocol::Ipv6,
         };
         self.send_frame(ethernet, ip.buffer_len() + icmp.buffer_len(), now, |payload| {

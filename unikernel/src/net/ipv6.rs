@@ -28,7 +28,7 @@ const PREFIXES: usize = 2;
 /// What an interface identifier goes with.
 const PREFIX_LEN: u8 = 64;
 /// Of neighbour discovery (RFC 4861, section 6.1.2): it did not come through a router.
-const HOP_LIMIT: u8 = 255;
+pub(super) const HOP_LIMIT: u8 = 255;
 const IPV6_HEADER: usize = 40;
 const NEXT_HEADER: usize = 20;
 const ICMPV6_TYPE: usize = 14 + IPV6_HEADER;

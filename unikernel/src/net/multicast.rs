@@ -2,15 +2,15 @@
 
 use alloc::vec::Vec;
 
-use smoltcp::wire::{IpAddress, IpCidr, Ipv4Address, Ipv6Address};
+use smoltcp::wire::{
+    IPV4_MULTICAST_ALL_SYSTEMS, IPV6_LINK_LOCAL_ALL_NODES, IpAddress, IpCidr, Ipv6Address,
+};
 
 use super::stack::{Inner, Stack};
 
-/// Every IPv4 host is a member (RFC 1112, section 4).
-const ALL_HOSTS: IpAddress = IpAddress::Ipv4(Ipv4Address::new(224, 0, 0, 1));
-
-/// Every IPv6 node is a member (RFC 4291, section 2.7.1).
-const ALL_NODES: IpAddress = IpAddress::Ipv6(Ipv6Address::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
+/// Every IPv4 host is a member of the first (RFC 1112, section 4), every IPv6 node of the second (RFC 4291, section 2.7.1).
+const EVERYBODY: [IpAddress; 2] =
+    [IpAddress::Ipv4(IPV4_MULTICAST_ALL_SYSTEMS), IpAddress::Ipv6(IPV6_LINK_LOCAL_ALL_NODES)];
 
 /// The group in which neighbours look for an address: FF02::1:FFxx:xxxx (RFC 4291, section 2.7.1).
 fn solicited_node(address: Ipv6Address) -> IpAddress {
@@ -19,7 +19,7 @@ fn solicited_node(address: Ipv6Address) -> IpAddress {
 }
 
 /// Where frames to a group go.
-fn station(group: IpAddress) -> [u8; 6] {
+pub(super) fn station(group: IpAddress) -> [u8; 6] {
     match group {
         // RFC 1112, section 6.4: the low 23 bits.
         IpAddress::Ipv4(group) => {
@@ -67,8 +67,7 @@ impl Inner {
             IpCidr::Ipv4(_) => None,
             IpCidr::Ipv6(cidr) => Some(solicited_node(cidr.address())),
         });
-        let groups =
-            [ALL_HOSTS, ALL_NODES].into_iter().chain(solicited).chain(self.groups.iter().copied());
+        let groups = EVERYBODY.into_iter().chain(solicited).chain(self.groups.iter().copied());
         let stations: Vec<_> = groups.map(station).collect();
         if let Some(nic) = &mut self.device.nic {
             nic.accept_multicast(&stations);
@@ -82,10 +81,9 @@ mod tests {
 
     #[test]
     fn groups_have_the_stations_that_the_standard_gives_them() {
-        assert_eq!(station(ALL_HOSTS), [1, 0, 0x5e, 0, 0, 1]);
+        assert_eq!(EVERYBODY.map(station), [[1, 0, 0x5e, 0, 0, 1], [0x33, 0x33, 0, 0, 0, 1]]);
         let group = IpAddress::v4(239, 255, 1, 2);
         assert_eq!(station(group), [1, 0, 0x5e, 0x7f, 1, 2]);
-        assert_eq!(station(ALL_NODES), [0x33, 0x33, 0, 0, 0, 1]);
         let address = Ipv6Address::new(0xfe80, 0, 0, 0, 0x5054, 0xff, 0xfe67, 0x6f01);
         assert_eq!(station(solicited_node(address)), [0x33, 0x33, 0xff, 0x67, 0x6f, 0x01]);
     }
