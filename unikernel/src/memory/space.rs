@@ -156,7 +156,8 @@ pub(crate) fn physical<'m>(address: u64, len: usize) -> Option<&'m [u8]> {
         return None;
     }
     // SAFETY: everything below 4 GiB but the stack's guard page is identity-mapped from the first
-    // instruction on, and what callers read there (loader and firmware tables) lies outside the
-    // heap and the pool, so nobody writes it.
+    // instruction on. Callers read what loader and firmware tables point to: by their memory map
+    // that is none of the heap's or the pool's, so nobody writes it. Tables that point elsewhere
+    // come from somebody who can change any memory anyway.
     Some(unsafe { core::slice::from_raw_parts(address as *const u8, len) })
 }
