@@ -105,13 +105,10 @@ impl<'a> Session<'a> {
         let mut destination = Qmp::connect(target.name(), monitor)?;
         // QEMU does not go on to the switchover by itself: a guest may let go of its NIC in a few milliseconds.
         let pauses = plan.cancel_at.is_some_and(CancelAt::is_late);
-        // With a return path, as libvirt has it, the downtime includes what the destination takes to load the machine. But
-        // QEMU 11.1 hangs if it is cancelled right at the start: migration_cancel() finds no path to shut down yet, and the
-        // main loop then waits for the thread that reads from it, even with nothing to detach.
-        let returns = plan.cancel_at != Some(CancelAt::Setup);
+        // With a return path, as libvirt has it, the downtime includes what the destination takes to load the machine.
         for (monitor, pauses) in [(&mut self.source.monitor, pauses), (&mut destination, false)] {
             let capabilities =
-                [("events", true), ("return-path", returns), ("pause-before-switchover", pauses)];
+                [("events", true), ("return-path", true), ("pause-before-switchover", pauses)];
             configure(monitor, &capabilities)?;
         }
 
