@@ -112,7 +112,7 @@ mod tests {
         let xml = domain(&options(), "52:54:00:67:6f:01", Path::new("/k"), &qemu).unwrap();
         assert!(xml.contains("<name>a &lt;b&gt; &amp; &#x27;c&#x27;</name>"), "{xml}");
         for part in [
-            "<driver name='qemu'/>\n      <teaming type='persistent'/>\n      <alias name='ua-standby0'/>",
+            "<model type='virtio'/>\n      <teaming type='persistent'/>\n      <alias name='ua-standby0'/>",
             "<teaming type='transient' persistent='ua-standby0'/>",
             "<address domain='0x0000' bus='0x03' slot='0x00' function='0x1'/>",
             "<qemu:device alias='ua-port0'>",

@@ -33,6 +33,8 @@ pub(super) const CONFIGURE: &[&str] = &[
     "--enable-tcg",
     "--enable-kvm",
     "--enable-slirp",
+    "--enable-vhost-kernel",
+    "--enable-vhost-net",
     "--disable-install-blobs",
     "--disable-docs",
     "--disable-tools",
