@@ -5,6 +5,7 @@ mod page;
 mod plot;
 mod series;
 mod table;
+mod words;
 
 pub use table::table;
 
@@ -63,7 +64,7 @@ fn thousands(number: u64) -> String {
 
 /// A length of time, in milliseconds up to a second and in seconds beyond.
 fn duration(ms: f64) -> String {
-    if ms < 1000.0 { format!("{ms:.0} ms") } else { format!("{:.2} s", ms / 1000.0) }
+    if ms < 999.5 { format!("{ms:.0} ms") } else { format!("{:.2} s", ms / 1000.0) }
 }
 
 #[cfg(test)]

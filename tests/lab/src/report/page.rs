@@ -1,6 +1,8 @@
 //! The page: everything about a run in one file that needs no other.
 
+use super::series::Series;
 use super::table::{headlines, verdict};
+use super::words::{self, Words};
 use super::{comparison, duration, megabits, percent, plot, thousands};
 use crate::result::Migration;
 use anyhow::Result;
@@ -10,6 +12,9 @@ use serde::Serialize;
 
 #[derive(Serialize)]
 struct Page<'a> {
+    title: &'static str,
+    explanation: String,
+    series: Series,
     runs: Vec<Run>,
     machine: Vec<(&'a str, String)>,
     setup: [(&'a str, String); 5],
@@ -23,6 +28,8 @@ struct Run {
     caption: String,
     compared: Option<Compared>,
     rows: Vec<Row>,
+    /// What the rows count.
+    packets: &'static str,
     headlines: Vec<(&'static str, String)>,
 }
 
@@ -81,7 +88,15 @@ pub(super) fn html(result: &Migration) -> Result<String> {
     ];
     let mut environment = Environment::new();
     environment.add_template("page.html", include_str!("page.html"))?;
-    Ok(environment.get_template("page.html")?.render(Serde(Page { runs, machine, setup }))?)
+    let page = Page {
+        title: words::title(result),
+        explanation: words::explanation(result),
+        series: Series::of(result),
+        runs,
+        machine,
+        setup,
+    };
+    Ok(environment.get_template("page.html")?.render(Serde(page))?)
 }
 
 fn run(result: &Migration) -> Result<Run> {
@@ -140,6 +155,7 @@ fn run(result: &Migration) -> Result<Run> {
             remarks: comparison::remarks(result),
         }),
         rows,
+        packets: Words::of(result).packets,
         headlines: headlines(result),
     })
 }

@@ -1,5 +1,6 @@
 //! Throughput over time, as an SVG.
 
+use super::words::Words;
 use super::{duration, megabits};
 use crate::result::{Migration, PhaseName};
 use anyhow::Result;
@@ -39,6 +40,8 @@ struct Plot {
     grid: Vec<Tick>,
     ticks: Vec<Tick>,
     markers: Vec<Marker>,
+    /// What the axis is labelled.
+    rate: &'static str,
     /// Points of the line.
     line: String,
     /// The lines of migrations with other strategies.
@@ -161,6 +164,7 @@ pub(super) fn svg(result: &Migration) -> Result<String> {
         grid,
         ticks,
         markers,
+        rate: Words::of(result).rate,
         line,
         others,
         legend,

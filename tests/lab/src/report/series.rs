@@ -3,37 +3,61 @@
 use super::{duration, thousands};
 use crate::migration::Outcome;
 use crate::result::Migration;
+use serde::Serialize;
 
-/// A line for each migration of a series, and the median of what their gaps exceed the downtime by. None for a single one.
-pub(super) fn lines(result: &Migration) -> Vec<String> {
-    let runs = result.runs();
-    if runs.len() < 2 {
-        return Vec::new();
-    }
-    let mut lines: Vec<String> =
-        runs.iter().enumerate().map(|(index, run)| line(index + 1, run)).collect();
-    if let Some(median) = result.median_beyond_downtime() {
-        lines.push(format!(
-            "what the service gap exceeds the downtime by, in the median: {median:.0} ms"
-        ));
-    }
-    lines
+const COLUMNS: usize = 7;
+
+/// A row for each migration of a series; none for a single one.
+#[derive(Serialize)]
+pub(super) struct Series {
+    pub(super) columns: [&'static str; COLUMNS],
+    pub(super) rows: Vec<[String; COLUMNS]>,
+    /// What their gaps exceed the downtime by.
+    pub(super) median: Option<String>,
 }
 
-fn line(number: usize, run: &Migration) -> String {
-    let downtime = run.migration.downtime_ms.map_or("-".into(), |ms| duration(ms as f64));
-    let lost = run.losses.map(|losses| {
-        format!("  lost {} in it, {} in all", thousands(losses.in_gap), thousands(losses.lost))
-    });
-    format!(
-        "{number:<4}{:<11}downtime {downtime:>8}  service gap {:>8}{}  stale {}",
-        match run.outcome {
-            Outcome::Completed => "completed",
-            Outcome::Cancelled => "cancelled",
-            Outcome::Failed => "failed",
-        },
+impl Series {
+    pub(super) fn of(result: &Migration) -> Self {
+        let columns =
+            ["", "outcome", "downtime", "service gap", "lost in it", "lost in all", "stale"];
+        let runs = result.runs();
+        if runs.len() < 2 {
+            return Self { columns, rows: Vec::new(), median: None };
+        }
+        let median = result.median_beyond_downtime();
+        let median = median
+            .map(|ms| format!("The service gap exceeds the downtime by {ms:.0} ms in the median."));
+        let rows = runs.iter().enumerate().map(|(index, run)| row(index + 1, run)).collect();
+        Self { columns, rows, median }
+    }
+
+    /// For a terminal.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let titles = self.columns.map(str::to_owned);
+        let rows = std::iter::once(&titles).chain(&self.rows).filter(|_| !self.rows.is_empty());
+        rows.map(|[number, outcome, figures @ ..]| {
+            let figures = figures.iter().map(|figure| format!("{figure:>13}"));
+            format!("{number:<4}{outcome:<11}{}", figures.collect::<String>())
+        })
+        .chain(self.median.clone())
+        .collect()
+    }
+}
+
+fn row(number: usize, run: &Migration) -> [String; COLUMNS] {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+    let outcome = match run.outcome {
+        Outcome::Completed => "completed",
+        Outcome::Cancelled => "cancelled",
+        Outcome::Failed => "failed",
+    };
+    [
+        number.to_string(),
+        outcome.into(),
+        or_dash(run.migration.downtime_ms.map(|ms| duration(ms as f64))),
         duration(run.service_gap_ms),
-        lost.unwrap_or_default(),
-        thousands(run.integrity.stale)
-    )
+        or_dash(run.losses.map(|losses| thousands(losses.in_gap))),
+        or_dash(run.losses.map(|losses| thousands(losses.lost))),
+        thousands(run.integrity.stale),
+    ]
 }

@@ -1,6 +1,8 @@
 //! The table on the terminal.
 
-use super::{comparison, duration, megabits, percent, series, thousands};
+use super::series::Series;
+use super::words::Words;
+use super::{comparison, duration, megabits, percent, thousands};
 use crate::migration::Outcome;
 use crate::result::{Migration, PhaseName};
 use std::fmt::Write;
@@ -17,7 +19,12 @@ fn write_table(out: &mut String, result: &Migration) -> std::fmt::Result {
     writeln!(
         out,
         "{:<9}{:>10}{:>10}{:>15}{:>11}{:>15}",
-        "phase", "from", "length", "received", "of before", "datagrams"
+        "phase",
+        "from",
+        "length",
+        "received",
+        "of before",
+        Words::of(result).packets
     )?;
     for phase in &result.phases {
         let share = result.relative(phase.name).map(percent);
@@ -37,7 +44,7 @@ fn write_table(out: &mut String, result: &Migration) -> std::fmt::Result {
         writeln!(out, "{:<19} {value}", format!("{name}:"))?;
     }
     comparison::write(out, result)?;
-    let series = series::lines(result);
+    let series = Series::of(result).lines();
     if !series.is_empty() {
         writeln!(out, "\nThe migrations of this guest:\n{}", series.join("\n"))?;
     }
@@ -51,10 +58,10 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     let outcome = match (result.outcome, &result.error) {
         (Outcome::Completed, _) => "completed".to_owned(),
-        (Outcome::Cancelled, _) => "cancelled, the guest runs on on the source".into(),
+        (Outcome::Cancelled, _) => "cancelled, the guest goes on where it was".into(),
         (Outcome::Failed, error) => {
             format!(
-                "failed, the guest runs on on the source: {}",
+                "failed, the guest goes on where it was: {}",
                 error.as_deref().unwrap_or("no reason was given")
             )
         }
@@ -137,6 +144,11 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
             result.dma.pages_marked_before.map_or("unknown".into(), thousands)
         ),
     ));
+    if result.facts.lab_restarts > 0 {
+        let times =
+            format!("{} times, for its host crashed under emulation", result.facts.lab_restarts);
+        lines.push(("lab started over", times));
+    }
     if let Some(others) = result.facts.taken_by_others {
         lines.push((
             "this machine",
@@ -187,8 +199,8 @@ pub(super) fn verdict(result: &Migration) -> String {
         ),
         (Outcome::Completed, None) => "The guest was migrated.".into(),
         (Outcome::Cancelled, _) => {
-            "The migration was cancelled; the guest runs on on the source.".into()
+            "The migration was cancelled; the guest goes on where it was.".into()
         }
-        (Outcome::Failed, _) => "The migration failed; the guest runs on on the source.".into(),
+        (Outcome::Failed, _) => "The migration failed; the guest goes on where it was.".into(),
     }
 }

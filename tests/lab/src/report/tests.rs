@@ -165,6 +165,27 @@ fn the_page_draws_and_explains_a_comparison() {
     assert!(!alone.contains("The strategies compared") && !alone.contains("other second\""));
 }
 
+/// What is no datagram, and not received, is not called so.
+#[test]
+fn figures_are_called_what_they_are() {
+    let of = |kind: &str, strategy| {
+        let traffic = Traffic { kind: kind.into(), ..result().traffic };
+        Migration { traffic, losses: None, strategy, ..result() }
+    };
+    for (kind, axis) in [("tcp", "taken by the connection"), ("echo", "sent back by the guest")] {
+        let result = of(kind, Strategy::Cold);
+        let (text, page) = (table(&result), page::html(&result).unwrap());
+        assert!(text.contains("segments") && !text.contains("datagram"), "{text}");
+        assert!(page.contains(axis) && !page.contains("datagram"), "{page}");
+        assert!(page.contains("<h1>A live migration without the NIC</h1>"), "{page}");
+    }
+    let page = page::html(&of("udp", Strategy::Warm)).unwrap();
+    assert!(
+        page.contains("<th>datagrams</th>") && page.contains("with the NIC attached"),
+        "{page}"
+    );
+}
+
 #[test]
 fn a_failure_says_why() {
     let failed = Migration {
@@ -226,7 +247,7 @@ fn a_series_has_a_line_for_each_migration_and_a_median_of_those_that_completed()
         ..result()
     };
     let mut first = run(Outcome::Completed, 100.0, 90);
-    assert_eq!(series::lines(&first), Vec::<String>::new());
+    assert_eq!(series::Series::of(&first).lines(), Vec::<String>::new());
     first.series = vec![
         run(Outcome::Completed, 130.0, 90),
         run(Outcome::Failed, 9000.0, 0),
@@ -239,11 +260,18 @@ fn a_series_has_a_line_for_each_migration_and_a_median_of_those_that_completed()
     assert_eq!(first.median_beyond_downtime(), Some(30.0));
     let text = table(&first);
     for part in [
-        "1   completed  downtime    90 ms  service gap   100 ms  lost 4,632 in it, 4,700 in all  stale 0",
-        "in the median: 30 ms",
+        "1   completed          90 ms       100 ms        4,632        4,700            0",
+        "by 30 ms in the median",
         "1,000,000,000 bytes to the guest and back",
     ] {
         assert!(text.contains(part), "{part:?} in {text}");
     }
+    let page = page::html(&first).unwrap();
+    for part in
+        ["All migrations of this guest", "<th>3</th><td>failed</td>", "by 30 ms in the median"]
+    {
+        assert!(page.contains(part), "{part:?} in {page}");
+    }
+    assert!(!page::html(&run(Outcome::Completed, 1.0, 0)).unwrap().contains("All migrations"));
     assert_eq!(run(Outcome::Failed, 1.0, 0).median_beyond_downtime(), None);
 }

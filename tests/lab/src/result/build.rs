@@ -113,8 +113,10 @@ fn cut(record: &Record, meter: &dyn Meter) -> Vec<(PhaseName, Instant, Instant)>
     match departure {
         Some(departure) => {
             let back = record.timeline.attached.unwrap_or(end);
-            let first = meter.longest_gap(begin, end).map_or(back, |gap| gap.end);
-            let first = if first < departure { back } else { first }.clamp(departure, end);
+            // The longest gap may also be another, of a stream that loses something in any case.
+            let gap = meter.longest_gap(begin, end);
+            let gap = gap.filter(|gap| gap.start <= back && gap.end >= departure);
+            let first = gap.map_or(back, |gap| gap.end).clamp(departure, end);
             cuts.push((PhaseName::Warmup, start, departure));
             cuts.push((PhaseName::Gap, departure, first));
             cuts.push((PhaseName::After, first, end));
@@ -307,6 +309,17 @@ mod tests {
         assert_eq!(result.migration.attach_ms, Some(300.0));
         assert_eq!((result.dma.pages_marked, result.dma.pages_marked_before), (4000, Some(1000)));
         assert_eq!(result.samples.len(), 50);
+    }
+
+    #[test]
+    fn a_gap_that_is_not_the_switchovers_ends_no_phase() {
+        let (record, mut meter) = record(Strategy::Warm);
+        for (start, end) in [(100, 900), (4000, 4900)] {
+            let at = |ms| record.timeline.begin + Duration::from_millis(ms);
+            meter.gap = Some(Gap { start: at(start), end: at(end), lost: 1 });
+            let result = build(&record, &meter, setting());
+            assert_eq!(times(&result)[2], ("gap", 3000.0, 3500.0), "{start} to {end}");
+        }
     }
 
     #[test]

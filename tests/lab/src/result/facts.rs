@@ -95,8 +95,10 @@ impl ProcessorTime {
 
     /// The share of the time since `earlier` that others had.
     pub fn others_since(self, earlier: Self) -> f64 {
-        let busy = (self.busy - earlier.busy).saturating_sub(self.own - earlier.own);
-        busy as f64 / (self.all - earlier.all).max(1) as f64
+        // Counters of proc(5) may go back a little.
+        let own = self.own.saturating_sub(earlier.own);
+        let busy = self.busy.saturating_sub(earlier.busy).saturating_sub(own);
+        busy as f64 / self.all.saturating_sub(earlier.all).max(1) as f64
     }
 }
 
