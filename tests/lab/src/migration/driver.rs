@@ -20,6 +20,8 @@ const BOOT: Duration = Duration::from_secs(60);
 const REACTION: Duration = Duration::from_secs(30);
 /// How long the guest may take to check all frames it holds.
 const CHECKING: Duration = Duration::from_secs(60);
+/// Until traffic that has started over is reported on.
+const SETTLE: Duration = Duration::from_millis(500);
 /// Between two looks at a migration.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -27,6 +29,9 @@ const POLL: Duration = Duration::from_millis(20);
 pub trait Traffic {
     /// Whether the guest has been seen to receive anything that was sent after `moment`.
     fn flows_since(&self, moment: Instant) -> bool;
+
+    /// Forgets what was measured so far, where that could not be told from what comes next.
+    fn start_over(&self) {}
 }
 
 struct Side {
@@ -113,6 +118,8 @@ impl<'a> Session<'a> {
         }
 
         (self.say)("Measuring before the migration");
+        traffic.start_over();
+        std::thread::sleep(SETTLE);
         let begin = Instant::now();
         std::thread::sleep(plan.before);
         let mut run = Run {

@@ -44,7 +44,7 @@ pub trait Meter {
     /// Bits a second that were sent, where this is known apart from what arrived.
     fn offered(&self, from: Instant, to: Instant) -> Option<f64>;
 
-    /// The longest time without anything new that began between two moments.
+    /// The longest time without anything new of which some lies between two moments.
     fn longest_gap(&self, from: Instant, to: Instant) -> Option<Gap>;
 
     /// What was lost since the stream began, where it is numbered.
@@ -71,7 +71,7 @@ impl Meter for Trace {
 
     fn longest_gap(&self, from: Instant, to: Instant) -> Option<Gap> {
         // The guest reports one, the longest of all.
-        self.longest_gap().filter(|gap| (from..to).contains(&gap.start))
+        self.longest_gap().filter(|gap| gap.overlaps(from, to))
     }
 
     fn losses(&self) -> Option<Losses> {

@@ -125,6 +125,12 @@ impl crate::migration::Traffic for UdpSource {
         // Nothing sent before can be what makes the highest number rise from one report to the next.
         matches!((highest(later), state.trace.reports.last()), (Some(first), Some((_, last))) if last.highest_seq > first)
     }
+
+    /// The guest reports one gap of a stream, the longest: it must not be one from when the destination was being started.
+    fn start_over(&self) {
+        let rate = self.shared.state.lock().unwrap().rate;
+        self.begin(rate);
+    }
 }
 
 impl Drop for UdpSource {

@@ -191,7 +191,7 @@ impl Meter for TcpTrace {
                 continue;
             }
             let gap = Gap { start: *start.get_or_insert(pair[0].0), end: pair[1].0, lost: 0 };
-            if !(from..to).contains(&gap.start) {
+            if !gap.overlaps(from, to) {
                 continue;
             }
             if longest.is_none_or(|known| gap.length() > known.length()) {

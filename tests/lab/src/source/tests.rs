@@ -1,5 +1,6 @@
 use super::frames::tests::{GUEST, ME, report_frame};
 use super::*;
+use crate::migration::Traffic;
 use crate::segment::{Frame, Segment};
 use godwit_probe::Sequence;
 
@@ -100,6 +101,20 @@ fn a_gap_is_as_long_as_the_guest_was_deaf() {
     let gap = source.trace().longest_gap().unwrap();
     let error = gap.length().abs_diff(deaf);
     assert!(error < Duration::from_millis(150), "{gap:?} for {deaf:?}");
+}
+
+#[test]
+fn starting_over_forgets_a_gap_and_goes_on_at_the_same_rate() {
+    let (_segment, guest, source) = bench();
+    source.begin(Rate::Paced(8_000_000));
+    until(|| source.trace().total >= 100);
+    guest.deaf.store(true, Relaxed);
+    std::thread::sleep(Duration::from_millis(100));
+    guest.deaf.store(false, Relaxed);
+    until(|| source.trace().longest_gap().is_some());
+    source.start_over();
+    until(|| source.latest().is_some_and(|(_, report)| report.packets > 100));
+    assert_eq!(source.trace().longest_gap(), None);
 }
 
 #[test]

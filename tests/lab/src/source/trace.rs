@@ -35,6 +35,11 @@ impl Gap {
     pub fn length(&self) -> Duration {
         self.end.saturating_duration_since(self.start)
     }
+
+    /// Whether some of it lies between two moments.
+    pub fn overlaps(&self, from: Instant, to: Instant) -> bool {
+        self.start < to && self.end > from
+    }
 }
 
 /// What arrived between two moments.
