@@ -85,10 +85,10 @@ pub(super) fn add(suite: &mut Suite, host: &cli::Host, long: bool) {
     });
 }
 
-/// What a user of the connection noticed.
+/// What the source noticed.
 fn longest_gap(runs: &[&Migration]) -> String {
     let longest = runs.iter().map(|run| run.service_gap_ms).fold(0.0, f64::max);
-    format!("never silent for longer than {longest:.0} ms")
+    format!("the source was never held up for longer than {longest:.0} ms")
 }
 
 /// The migrations of a series, all of which completed. Traffic flowed after each of them, or there would be no result.

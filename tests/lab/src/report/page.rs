@@ -3,7 +3,7 @@
 use super::series::Series;
 use super::table::{headlines, verdict};
 use super::words::{self, Words};
-use super::{comparison, duration, megabits, percent, plot, thousands};
+use super::{comparison, duration, megabits, percent, plot, service_gap, thousands};
 use crate::result::Migration;
 use anyhow::Result;
 use minijinja::Environment;
@@ -113,7 +113,7 @@ fn run(result: &Migration) -> Result<Run> {
         let share = baseline.warmup_bits_per_s / baseline.before_bits_per_s.max(1.0);
         tile("with the NIC taken away at the start (cold)", percent(share), None);
     }
-    tile("service gap", duration(result.service_gap_ms), None);
+    tile("service gap", service_gap(result), None);
     if let Some(ms) = result.migration.downtime_ms {
         tile("downtime", duration(ms as f64), None);
     }

@@ -1,6 +1,6 @@
 //! Several migrations of one guest.
 
-use super::{duration, thousands};
+use super::{duration, service_gap, thousands};
 use crate::migration::Outcome;
 use crate::result::Migration;
 use serde::Serialize;
@@ -55,7 +55,7 @@ fn row(number: usize, run: &Migration) -> [String; COLUMNS] {
         number.to_string(),
         outcome.into(),
         or_dash(run.migration.downtime_ms.map(|ms| duration(ms as f64))),
-        duration(run.service_gap_ms),
+        service_gap(run),
         or_dash(run.losses.map(|losses| thousands(losses.in_gap))),
         or_dash(run.losses.map(|losses| thousands(losses.lost))),
         thousands(run.integrity.stale),

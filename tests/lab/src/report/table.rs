@@ -2,7 +2,7 @@
 
 use super::series::Series;
 use super::words::Words;
-use super::{comparison, duration, megabits, percent, thousands};
+use super::{comparison, duration, megabits, percent, service_gap, thousands};
 use crate::migration::Outcome;
 use crate::result::{Migration, PhaseName};
 use std::fmt::Write;
@@ -106,11 +106,7 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
     });
     lines.push((
         "service gap",
-        format!(
-            "{} (downtime {downtime}){}",
-            duration(result.service_gap_ms),
-            lost.unwrap_or_default()
-        ),
+        format!("{} (downtime {downtime}){}", service_gap(result), lost.unwrap_or_default()),
     ));
     if let Some(transfer) = &result.transfer {
         lines.push((
@@ -194,8 +190,8 @@ pub(super) fn verdict(result: &Migration) -> String {
     let warmup = result.relative(PhaseName::Warmup).map(percent);
     match (result.outcome, warmup) {
         (Outcome::Completed, Some(warmup)) => format!(
-            "The guest kept {warmup} of its throughput while it was being migrated, and was without traffic for {}.",
-            duration(result.service_gap_ms)
+            "The guest kept {warmup} of its throughput while it was being migrated; longest time without traffic: {}.",
+            service_gap(result)
         ),
         (Outcome::Completed, None) => "The guest was migrated.".into(),
         (Outcome::Cancelled, _) => {

@@ -274,4 +274,8 @@ fn a_series_has_a_line_for_each_migration_and_a_median_of_those_that_completed()
     }
     assert!(!page::html(&run(Outcome::Completed, 1.0, 0)).unwrap().contains("All migrations"));
     assert_eq!(run(Outcome::Failed, 1.0, 0).median_beyond_downtime(), None);
+    // Over TCP, 0 is not that there was none.
+    let tcp = Migration { losses: None, ..run(Outcome::Completed, 0.0, 140) };
+    assert_eq!(tcp.median_beyond_downtime(), None);
+    assert_eq!(service_gap(&tcp), "none seen");
 }

@@ -45,7 +45,8 @@ pub struct Migration {
     pub dma: Dma,
     /// The flight recorder's check.
     pub integrity: Integrity,
-    /// The longest time without new datagrams for the guest, on the source's clock.
+    /// The longest time without new datagrams for the guest, on the source's clock. Over TCP, the longest time in which the
+    /// source could send nothing, in steps of 100 ms: what buffers bridge is none.
     pub service_gap_ms: f64,
     /// Datagrams that did not arrive, in all and in that gap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -246,11 +247,11 @@ impl Migration {
     }
 
     /// Milliseconds that the service gaps of this migration and its series exceed QEMU's own downtime by, in the median of
-    /// those that completed; `None` if none has.
+    /// those that completed under numbered datagrams; `None` if none has.
     pub fn median_beyond_downtime(&self) -> Option<f64> {
         let beyond = |run: &&Migration| {
-            let downtime =
-                run.migration.downtime_ms.filter(|_| run.outcome == Outcome::Completed)?;
+            let is_measured = run.outcome == Outcome::Completed && run.losses.is_some();
+            let downtime = run.migration.downtime_ms.filter(|_| is_measured)?;
             Some(run.service_gap_ms - downtime as f64)
         };
         let mut beyond: Vec<f64> = self.runs().iter().filter_map(beyond).collect();
