@@ -221,7 +221,7 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
     let mut lab = start_lab(script, parts, [&nics[0], &nics[1]], standby)?;
     let load = match script.traffic {
         Kind::Udp => {
-            let (_, sender, receiver) = segment.local("traffic");
+            let (sender, receiver) = segment.local("traffic");
             let config = source::Config { from: SOURCE, to: GUEST, ip_length: IP_LENGTH };
             Load::Udp(UdpSource::start(sender, receiver, config)?)
         }

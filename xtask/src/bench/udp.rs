@@ -48,7 +48,7 @@ impl Range {
     pub(super) fn start(socket: &Path) -> Result<Self> {
         let segment = Segment::start(None)?;
         segment.listen("nic", socket, UnknownUnicast::Flood)?;
-        let (_, sender, receiver) = segment.local("source");
+        let (sender, receiver) = segment.local("source");
         let config = Config { from: SOURCE, to: GUEST, ip_length: IP_LENGTH };
         let source = UdpSource::start(sender, receiver, config)?;
         Ok(Self { source, _segment: segment })

@@ -28,12 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
-use std::time::Instant;
 use worker::{Command, Worker};
-
-/// Names a port of one segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PortId(usize);
 
 /// Whether a port gets frames for stations the switch does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,19 +37,6 @@ pub enum UnknownUnicast {
     Flood,
     /// Not to this port: its stations always speak first. Right for slirp, which would act on frames for others.
     Block,
-}
-
-/// An address that turned up on another port than before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Move {
-    /// The address.
-    pub mac: Mac,
-    /// Where it was; `None` the first time it is seen.
-    pub from: Option<PortId>,
-    /// Where it is.
-    pub to: PortId,
-    /// When the frame that told came in.
-    pub at: Instant,
 }
 
 /// Counts of one port since it was made.
@@ -81,18 +63,11 @@ struct Port {
     dropped: AtomicU64,
 }
 
-/// What the worker tells others.
-#[derive(Default)]
-struct Shared {
-    ports: Mutex<Vec<Arc<Port>>>,
-    moves: Mutex<Vec<Move>>,
-}
-
 /// A running switch. It stops when dropped.
 pub struct Segment {
     commands: mpsc::Sender<Command>,
     waker: Arc<Waker>,
-    shared: Arc<Shared>,
+    ports: Mutex<Vec<Arc<Port>>>,
     worker: Option<JoinHandle<()>>,
     sockets: Mutex<Vec<PathBuf>>,
 }
@@ -104,40 +79,40 @@ impl Segment {
         let poll = Poll::new().context("cannot create the segment's event queue")?;
         let waker = Arc::new(Waker::new(poll.registry(), worker::WAKE)?);
         let (commands, inbox) = mpsc::channel();
-        let shared = Arc::new(Shared::default());
-        let worker = Worker::new(poll, inbox, shared.clone(), tap);
+        let worker = Worker::new(poll, inbox, tap);
         let worker = std::thread::Builder::new()
             .name("segment".into())
             .spawn(move || worker.run())
             .context("cannot start the segment's thread")?;
-        Ok(Self { commands, waker, shared, worker: Some(worker), sockets: Mutex::default() })
+        let (ports, sockets) = (Mutex::default(), Mutex::default());
+        Ok(Self { commands, waker, ports, worker: Some(worker), sockets })
     }
 
     /// Adds a port whose peer connects to the unix socket `path`. A new connection takes the place of the one before.
-    pub fn listen(&self, name: &str, path: &Path, unknown: UnknownUnicast) -> Result<PortId> {
+    pub fn listen(&self, name: &str, path: &Path, unknown: UnknownUnicast) -> Result<()> {
         let listener = mio::net::UnixListener::bind(path)
             .with_context(|| format!("cannot listen on {} for port {name}", path.display()))?;
         self.sockets.lock().unwrap().push(path.to_path_buf());
-        let (id, port) = self.add(name);
+        let port = self.add(name);
         self.command(Command::Listen { port, listener, unknown });
-        Ok(id)
+        Ok(())
     }
 
     /// Adds a port inside this process.
-    pub fn local(&self, name: &str) -> (PortId, Sender, Receiver) {
+    pub fn local(&self, name: &str) -> (Sender, Receiver) {
         /// Frames for the process that wait in the port.
         const WAITING: usize = 1024;
         let inbox = Inbox::new();
         let (outbox, frames) = mpsc::sync_channel(WAITING);
-        let (id, port) = self.add(name);
+        let port = self.add(name);
         port.connected.store(true, Relaxed);
         self.command(Command::Local { port, inbox: inbox.clone(), outbox });
-        (id, Sender { inbox, waker: self.waker.clone() }, Receiver { frames })
+        (Sender { inbox, waker: self.waker.clone() }, Receiver { frames })
     }
 
     /// Counts of all ports, in the order they were added.
     pub fn statistics(&self) -> Vec<PortStatistics> {
-        let ports = self.shared.ports.lock().unwrap();
+        let ports = self.ports.lock().unwrap();
         ports
             .iter()
             .map(|port| PortStatistics {
@@ -150,12 +125,7 @@ impl Segment {
             .collect()
     }
 
-    /// Every address that appeared or moved, oldest first.
-    pub fn moves(&self) -> Vec<Move> {
-        self.shared.moves.lock().unwrap().clone()
-    }
-
-    fn add(&self, name: &str) -> (PortId, Arc<Port>) {
+    fn add(&self, name: &str) -> Arc<Port> {
         let port = Arc::new(Port {
             name: name.into(),
             connected: AtomicBool::new(false),
@@ -163,9 +133,8 @@ impl Segment {
             sent: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         });
-        let mut ports = self.shared.ports.lock().unwrap();
-        ports.push(port.clone());
-        (PortId(ports.len() - 1), port)
+        self.ports.lock().unwrap().push(port.clone());
+        port
     }
 
     fn command(&self, command: Command) {

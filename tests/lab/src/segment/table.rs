@@ -16,20 +16,6 @@ pub(super) struct Table<P> {
     capacity: usize,
 }
 
-/// What [`Table::learn`] did.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Learned<P> {
-    /// The address was known on this port, or may not be learned.
-    Nothing,
-    /// The address is new.
-    New,
-    /// The address was known on another port until now.
-    Moved {
-        /// That port.
-        from: P,
-    },
-}
-
 impl<P: Copy + Eq> Table<P> {
     /// An empty table that never holds more than `capacity` addresses.
     pub(super) fn new(capacity: usize) -> Self {
@@ -37,23 +23,17 @@ impl<P: Copy + Eq> Table<P> {
     }
 
     /// Notes that a frame with source address `mac` came in on `port`.
-    pub(super) fn learn(&mut self, mac: Mac, port: P, now: Instant) -> Learned<P> {
+    pub(super) fn learn(&mut self, mac: Mac, port: P, now: Instant) {
         if is_group(mac) {
-            return Learned::Nothing;
+            return;
         }
-        if let Some((known, seen)) = self.entries.get_mut(&mac) {
-            *seen = now;
-            let from = std::mem::replace(known, port);
-            return if from == port { Learned::Nothing } else { Learned::Moved { from } };
-        }
-        if self.entries.len() == self.capacity {
+        if self.entries.len() >= self.capacity && !self.entries.contains_key(&mac) {
             self.entries.retain(|_, (_, seen)| now.duration_since(*seen) < AGEING_TIME);
-            if self.entries.len() == self.capacity {
-                return Learned::Nothing;
+            if self.entries.len() >= self.capacity {
+                return;
             }
         }
         self.entries.insert(mac, (port, now));
-        Learned::New
     }
 
     /// The port behind which `mac` is, or `None` when a frame to it has to go everywhere.
@@ -85,9 +65,9 @@ mod tests {
         let now = Instant::now();
         let mut table = Table::new(8);
         assert_eq!(table.lookup(A, now), None);
-        assert_eq!(table.learn(A, 1, now), Learned::New);
-        assert_eq!(table.learn(A, 1, now), Learned::Nothing);
-        assert_eq!(table.learn(A, 2, now), Learned::Moved { from: 1 });
+        table.learn(A, 1, now);
+        assert_eq!(table.lookup(A, now), Some(1));
+        table.learn(A, 2, now);
         assert_eq!(table.lookup(A, now), Some(2));
         table.forget(1);
         assert_eq!(table.lookup(A, now), Some(2));
@@ -99,7 +79,7 @@ mod tests {
     fn group_addresses_are_no_source() {
         let now = Instant::now();
         let mut table = Table::new(8);
-        assert_eq!(table.learn([0xff; 6], 1, now), Learned::Nothing);
+        table.learn([0xff; 6], 1, now);
         assert_eq!(table.lookup([0xff; 6], now), None);
     }
 
@@ -108,10 +88,11 @@ mod tests {
         let start = Instant::now();
         let later = start + AGEING_TIME;
         let mut table = Table::new(1);
-        assert_eq!(table.learn(A, 1, start), Learned::New);
-        assert_eq!(table.learn(B, 2, start), Learned::Nothing);
+        table.learn(A, 1, start);
+        table.learn(B, 2, start);
+        assert_eq!((table.lookup(A, start), table.lookup(B, start)), (Some(1), None));
         assert_eq!(table.lookup(A, later), None);
-        assert_eq!(table.learn(B, 2, later), Learned::New);
+        table.learn(B, 2, later);
         assert_eq!(table.lookup(B, later), Some(2));
     }
 }

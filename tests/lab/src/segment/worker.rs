@@ -4,8 +4,8 @@ use super::frame::{self, Frame};
 use super::local::{Inbox, WhenFull};
 use super::pcap;
 use super::queue::{LIFETIME, Queue};
-use super::table::{self, Learned, Table};
-use super::{Move, Port, PortId, Shared, UnknownUnicast};
+use super::table::{self, Table};
+use super::{Port, UnknownUnicast};
 use bytes::BytesMut;
 use mio::net::{UnixListener, UnixStream};
 use mio::{Events, Interest, Poll, Token};
@@ -50,7 +50,6 @@ struct Member {
 pub(super) struct Worker {
     poll: Poll,
     commands: mpsc::Receiver<Command>,
-    shared: Arc<Shared>,
     tap: Option<pcap::Writer>,
     members: Vec<Member>,
     table: Table<usize>,
@@ -62,13 +61,11 @@ impl Worker {
     pub(super) fn new(
         poll: Poll,
         commands: mpsc::Receiver<Command>,
-        shared: Arc<Shared>,
         tap: Option<pcap::Writer>,
     ) -> Self {
         Self {
             poll,
             commands,
-            shared,
             tap,
             members: Vec::new(),
             table: Table::new(ADDRESSES),
@@ -150,6 +147,8 @@ impl Worker {
             if self.poll.registry().register(&mut socket, stream_token(index), both).is_err() {
                 continue;
             }
+            // Another peer, or one that was restarted: what stood behind the port need not be there any more.
+            self.table.forget(index);
             queue.clear();
             *stream = Some(Stream { socket, received: BytesMut::new(), more: true });
             member.port.connected.store(true, Relaxed);
@@ -225,15 +224,7 @@ impl Worker {
         if let Some(tap) = &mut self.tap {
             tap.frame(from, &frame);
         }
-        let before = match self.table.learn(source, from, now) {
-            Learned::Nothing => None,
-            Learned::New => Some(None),
-            Learned::Moved { from } => Some(Some(PortId(from))),
-        };
-        if let Some(before) = before {
-            let movement = Move { mac: source, from: before, to: PortId(from), at: now };
-            self.shared.moves.lock().unwrap().push(movement);
-        }
+        self.table.learn(source, from, now);
         let known =
             if table::is_group(destination) { None } else { self.table.lookup(destination, now) };
         match known {

@@ -13,7 +13,7 @@ struct FakeGuest {
 
 impl FakeGuest {
     fn start(segment: &Segment) -> Self {
-        let (_, sender, receiver) = segment.local("guest");
+        let (sender, receiver) = segment.local("guest");
         let stop = Arc::new(AtomicBool::new(false));
         let deaf = Arc::new(AtomicBool::new(false));
         let (stopped, is_deaf) = (stop.clone(), deaf.clone());
@@ -70,7 +70,7 @@ fn until(mut condition: impl FnMut() -> bool) {
 fn bench() -> (Segment, FakeGuest, UdpSource) {
     let segment = Segment::start(None).unwrap();
     let guest = FakeGuest::start(&segment);
-    let (_, sender, receiver) = segment.local("traffic");
+    let (sender, receiver) = segment.local("traffic");
     let config = Config { from: ME, to: GUEST, ip_length: 1000 };
     let source = UdpSource::start(sender, receiver, config).unwrap();
     (segment, guest, source)
