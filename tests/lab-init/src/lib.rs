@@ -10,7 +10,6 @@
 //!  |  <------------------------- Spawned  |  QMP and console on the machine's own ports
 //!  |  <-------------------------- Output  |  each line QEMU prints
 //!  |  <-------------------------- Exited  |
-//!  |  PowerOff ------------------------>  |
 //! ```
 #![forbid(unsafe_code)]
 
@@ -80,8 +79,6 @@ pub enum Request {
         /// The machine.
         machine: String,
     },
-    /// End everything.
-    PowerOff,
 }
 
 /// From `init` to the lab.
@@ -152,6 +149,5 @@ mod tests {
         let line = serde_json::to_string(&request).unwrap();
         assert!(!line.contains('\n'));
         assert_eq!(serde_json::from_str::<Request>(&line).unwrap(), request);
-        assert_eq!(serde_json::to_string(&Request::PowerOff).unwrap(), "\"power-off\"");
     }
 }

@@ -24,7 +24,7 @@ const EXIT_POLL: Duration = Duration::from_millis(20);
 
 type Running = Arc<Mutex<HashMap<String, Child>>>;
 
-/// Serves requests until the lab wants, or is at, its end.
+/// Serves requests until the lab is at its end.
 pub(crate) fn serve(mut requests: Requests, reports: &Reports) -> Result<()> {
     let running = Running::default();
     while let Some(request) = requests.next()? {
@@ -40,7 +40,6 @@ pub(crate) fn serve(mut requests: Requests, reports: &Reports) -> Result<()> {
                     child.kill().context("kill")?;
                 }
             }
-            Ok(Request::PowerOff) => break,
             Err(error) => reports.failed("understand a request", &error.into()),
         }
     }

@@ -3,6 +3,10 @@
 //! The `qapi` crate would have all commands, but its types are generated from an older QEMU's schema, and an event or a
 //! migration status it does not know ends the connection. Here, what is not known is passed by.
 
+mod commands;
+
+pub use commands::*;
+
 use anyhow::{Context, Result, anyhow, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -22,10 +26,6 @@ pub trait Command: Serialize {
     /// What comes back. `Empty` when nothing does.
     type Return: DeserializeOwned;
 }
-
-/// An object without, or of no interest for, its members.
-#[derive(Debug, Deserialize)]
-pub struct Empty {}
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -177,238 +177,6 @@ pub fn refusal(error: &anyhow::Error) -> Option<&Refused> {
     error.downcast_ref()
 }
 
-macro_rules! command {
-    ($(#[$doc:meta])* $type:ident = $name:literal -> $return:ty { $($(#[$field_doc:meta])* $field:ident: $field_type:ty),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Serialize)]
-        #[serde(rename_all = "kebab-case")]
-        pub struct $type { $($(#[$field_doc])* pub $field: $field_type),* }
-        impl Command for $type {
-            const NAME: &'static str = $name;
-            type Return = $return;
-        }
-    };
-}
-
-command!(
-    /// Leaves negotiation mode.
-    Capabilities = "qmp_capabilities" -> Empty {}
-);
-command!(
-    /// Ends QEMU.
-    Quit = "quit" -> Empty {}
-);
-command!(
-    /// Starts a migration.
-    Migrate = "migrate" -> Empty {
-        /// Where to, as `-incoming` takes it.
-        uri: String,
-    }
-);
-command!(
-    /// Cancels the migration.
-    MigrateCancel = "migrate_cancel" -> Empty {}
-);
-command!(
-    /// How the migration is going.
-    QueryMigrate = "query-migrate" -> MigrationInfo {}
-);
-command!(
-    /// Sets capabilities.
-    MigrateSetCapabilities = "migrate-set-capabilities" -> Empty {
-        /// Those to be changed.
-        capabilities: Vec<Capability>,
-    }
-);
-command!(
-    /// Sets parameters, also while a migration runs.
-    MigrateSetParameters = "migrate-set-parameters" -> Empty {
-        /// Bytes a second.
-        max_bandwidth: u64,
-        /// Bytes a second to reckon with in the switchover, to which the limit does not apply.
-        avail_switchover_bandwidth: u64,
-        /// Milliseconds.
-        downtime_limit: u64,
-    }
-);
-command!(
-    /// Whether the machine runs.
-    QueryStatus = "query-status" -> Status {}
-);
-command!(
-    /// Lets the machine run.
-    Cont = "cont" -> Empty {}
-);
-command!(
-    /// A command of the monitor for people, whose answer comes as text.
-    HumanMonitorCommand = "human-monitor-command" -> String {
-        /// The command.
-        command_line: String,
-    }
-);
-command!(
-    /// Sends the machine's processors an interrupt that cannot be masked.
-    InjectNmi = "inject-nmi" -> Empty {}
-);
-command!(
-    /// Takes the link of a NIC down, or brings it up.
-    SetLink = "set_link" -> Empty {
-        /// Id of the NIC or of its netdev.
-        name: String,
-        /// Up, else down.
-        up: bool,
-    }
-);
-command!(
-    /// Makes an object that belongs to a netdev and a file.
-    ObjectAdd = "object-add" -> Empty {
-        /// Its type, as `filter-dump`.
-        qom_type: String,
-        /// Its id.
-        id: String,
-        /// Id of the netdev.
-        netdev: String,
-        /// The file.
-        file: String,
-    }
-);
-command!(
-    /// Ends an object.
-    ObjectDel = "object-del" -> Empty {
-        /// Its id.
-        id: String,
-    }
-);
-command!(
-    /// Asks the guest to give a device back.
-    DeviceDel = "device_del" -> Empty {
-        /// Its id.
-        id: String,
-    }
-);
-
-/// Of a machine.
-#[derive(Debug, Deserialize)]
-pub struct Status {
-    /// `running`, `paused`, `inmigrate`, `postmigrate`, and others.
-    pub status: String,
-}
-
-/// Reads a property.
-#[derive(Debug, Serialize)]
-pub struct QomGet {
-    /// Of the object at this path.
-    pub path: String,
-    /// Its name.
-    pub property: String,
-}
-
-impl Command for QomGet {
-    const NAME: &'static str = "qom-get";
-    type Return = Value;
-}
-
-/// Reads what KVM counts about each of the machine's processors.
-#[derive(Debug, Serialize)]
-pub struct QueryStats {
-    target: &'static str,
-    providers: [Provider; 1],
-}
-
-#[derive(Debug, Serialize)]
-struct Provider {
-    provider: &'static str,
-    names: Vec<&'static str>,
-}
-
-impl QueryStats {
-    /// The counts of these names.
-    #[must_use]
-    pub fn of_processors(names: &[&'static str]) -> Self {
-        Self { target: "vcpu", providers: [Provider { provider: "kvm", names: names.to_vec() }] }
-    }
-}
-
-impl Command for QueryStats {
-    const NAME: &'static str = "query-stats";
-    /// One for each processor; none without KVM.
-    type Return = Vec<Statistics>;
-}
-
-/// Counts of one processor.
-#[derive(Debug, Deserialize)]
-pub struct Statistics {
-    /// By name.
-    pub stats: Vec<Statistic>,
-}
-
-/// A count.
-#[derive(Debug, Deserialize)]
-pub struct Statistic {
-    /// Its name.
-    pub name: String,
-    /// A number, or several.
-    pub value: Value,
-}
-
-/// Lists an object's properties.
-#[derive(Debug, Serialize)]
-pub struct QomList {
-    /// Of the object at this path.
-    pub path: String,
-}
-
-impl Command for QomList {
-    const NAME: &'static str = "qom-list";
-    type Return = Vec<Property>;
-}
-
-/// A property of an object.
-#[derive(Debug, Deserialize)]
-pub struct Property {
-    /// Its name.
-    pub name: String,
-}
-
-/// A capability and its new state.
-#[derive(Debug, Serialize)]
-pub struct Capability {
-    /// Its name.
-    pub capability: String,
-    /// On or off.
-    pub state: bool,
-}
-
-/// How a migration is going.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
-pub struct MigrationInfo {
-    /// `setup`, `active`, `device`, `completed`, `cancelling`, `cancelled`, `failed`, and others; none before the first.
-    pub status: Option<String>,
-    /// Milliseconds since it began, or that it took.
-    pub total_time: Option<u64>,
-    /// Milliseconds the machine was stopped, at the end.
-    pub downtime: Option<u64>,
-    /// Figures about memory.
-    pub ram: Option<RamStatistics>,
-    /// Why it failed.
-    pub error_desc: Option<String>,
-}
-
-/// What of memory has been copied.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
-pub struct RamStatistics {
-    /// Bytes sent.
-    pub transferred: u64,
-    /// Bytes still to be sent.
-    pub remaining: u64,
-    /// Bytes of memory.
-    pub total: u64,
-    /// Times the log was read: passes over memory.
-    pub dirty_sync_count: u64,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -479,7 +247,7 @@ mod tests {
     fn a_monitor_that_closes_or_babbles_is_an_error() {
         let (stream, served) = monitor(&["what?"]);
         let mut qmp = Qmp::connect("destination", stream).unwrap();
-        assert!(format!("{:#}", qmp.execute(&Quit {}).unwrap_err()).contains("what?"));
+        assert!(format!("{:#}", qmp.execute(&Cont {}).unwrap_err()).contains("what?"));
         served.join().unwrap();
         let error = qmp.wait_event("X", Duration::from_secs(5)).unwrap_err();
         assert!(error.to_string().contains("destination closed"), "{error}");
