@@ -29,9 +29,7 @@ pub fn print_line(arguments: fmt::Arguments<'_>) {
 /// Waits until everything printed so far is written: before something after which the machine may go on elsewhere.
 pub async fn written() {
     #[cfg(target_os = "none")]
-    while deferred::waits() {
-        embassy_futures::yield_now().await;
-    }
+    deferred::written().await;
 }
 
 /// Collects what the formatter hands over in fragments: a fragment each would cost a status read.
@@ -73,92 +71,7 @@ use deferred::write;
 pub(crate) use deferred::{finish, write_deferred};
 
 #[cfg(target_os = "none")]
-mod deferred {
-    use core::cell::RefCell;
-
-    use embassy_futures::yield_now;
-    use embassy_sync::blocking_mutex::CriticalSectionMutex;
-    use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
-    use embassy_sync::signal::Signal;
-    use heapless::{Deque, Vec};
-
-    use crate::arch::serial;
-
-    /// Bytes that wait at most. More are written at once: nothing is lost.
-    const MOST: usize = 4096;
-    /// Bytes written between two turns of the other tasks.
-    const PIECE: usize = 8;
-
-    struct Waiting {
-        bytes: Deque<u8, MOST>,
-        /// There is a task that writes them.
-        deferred: bool,
-    }
-
-    static WAITING: CriticalSectionMutex<RefCell<Waiting>> =
-        CriticalSectionMutex::new(RefCell::new(Waiting { bytes: Deque::new(), deferred: false }));
-    static MORE: Signal<CriticalSectionRawMutex, ()> = Signal::new();
-
-    /// Has the bytes written soon; at once if nobody else would, or there is no room.
-    pub(super) fn write(bytes: &[u8]) {
-        let waits = with(|waiting| {
-            let waits = waiting.deferred && waiting.bytes.len() + bytes.len() <= MOST;
-            if waits {
-                waiting.bytes.extend(bytes);
-            }
-            waits
-        });
-        if waits == Some(true) {
-            MORE.signal(());
-        } else {
-            write_waiting();
-            serial::write(bytes);
-        }
-    }
-
-    /// Writes what waits, and from now on everything at once: the machine is about to end.
-    pub(crate) fn finish() {
-        with(|waiting| waiting.deferred = false);
-        write_waiting();
-    }
-
-    /// Writes what is printed from now on, for ever.
-    pub(crate) async fn write_deferred() -> ! {
-        with(|waiting| waiting.deferred = true);
-        loop {
-            MORE.wait().await;
-            while let Some(piece) = take() {
-                serial::write(&piece);
-                yield_now().await;
-            }
-        }
-    }
-
-    /// Whether there is something to be written.
-    pub(super) fn waits() -> bool {
-        with(|waiting| !waiting.bytes.is_empty()) == Some(true)
-    }
-
-    fn write_waiting() {
-        while let Some(piece) = take() {
-            serial::write(&piece);
-        }
-    }
-
-    fn take() -> Option<Vec<u8, PIECE>> {
-        with(|waiting| {
-            let bytes = core::iter::from_fn(|| waiting.bytes.pop_front());
-            let piece: Vec<_, PIECE> = bytes.take(PIECE).collect();
-            (!piece.is_empty()).then_some(piece)
-        })
-        .flatten()
-    }
-
-    /// `None` in a non-maskable interrupt that came just here: what it has to say does not wait.
-    fn with<R>(f: impl FnOnce(&mut Waiting) -> R) -> Option<R> {
-        WAITING.lock(|waiting| Some(f(&mut *waiting.try_borrow_mut().ok()?)))
-    }
-}
+mod deferred;
 
 #[cfg(not(target_os = "none"))]
 fn write(bytes: &[u8]) {

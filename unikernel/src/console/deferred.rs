@@ -1,0 +1,96 @@
+//! Printing that waits until nobody is kept from work by it.
+
+use core::cell::RefCell;
+
+use embassy_futures::yield_now;
+use embassy_sync::blocking_mutex::CriticalSectionMutex;
+use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
+use embassy_sync::signal::Signal;
+use heapless::{Deque, Vec};
+
+use crate::arch::serial;
+
+/// Bytes that wait at most. More are written at once: nothing is lost.
+const MOST: usize = 4096;
+/// Bytes written between two turns of the other tasks.
+const PIECE: usize = 8;
+
+struct Waiting {
+    bytes: Deque<u8, MOST>,
+    /// How many have been taken out, ever.
+    taken: u64,
+    /// There is a task that writes them.
+    deferred: bool,
+}
+
+static WAITING: CriticalSectionMutex<RefCell<Waiting>> =
+    CriticalSectionMutex::new(RefCell::new(Waiting {
+        bytes: Deque::new(),
+        taken: 0,
+        deferred: false,
+    }));
+static MORE: Signal<CriticalSectionRawMutex, ()> = Signal::new();
+
+/// Has the bytes written soon; at once if nobody else would, or there is no room.
+pub(super) fn write(bytes: &[u8]) {
+    let waits = with(|waiting| {
+        let waits = waiting.deferred && waiting.bytes.len() + bytes.len() <= MOST;
+        if waits {
+            waiting.bytes.extend(bytes);
+        }
+        waits
+    });
+    if waits == Some(true) {
+        MORE.signal(());
+    } else {
+        write_waiting();
+        serial::write(bytes);
+    }
+}
+
+/// Writes what waits, and from now on everything at once: the machine is about to end.
+pub(crate) fn finish() {
+    with(|waiting| waiting.deferred = false);
+    write_waiting();
+}
+
+/// Writes what is printed from now on, for ever.
+pub(crate) async fn write_deferred() -> ! {
+    with(|waiting| waiting.deferred = true);
+    loop {
+        MORE.wait().await;
+        while let Some(piece) = take() {
+            serial::write(&piece);
+            yield_now().await;
+        }
+    }
+}
+
+/// Waits until what waits now is written. What others print meanwhile may go on waiting.
+pub(super) async fn written() {
+    let end = with(|waiting| waiting.taken + waiting.bytes.len() as u64);
+    while with(|waiting| waiting.taken) < end {
+        yield_now().await;
+    }
+}
+
+fn write_waiting() {
+    while let Some(piece) = take() {
+        serial::write(&piece);
+    }
+}
+
+fn take() -> Option<Vec<u8, PIECE>> {
+    with(|waiting| {
+        let bytes = core::iter::from_fn(|| waiting.bytes.pop_front());
+        let piece: Vec<_, PIECE> = bytes.take(PIECE).collect();
+        waiting.taken += piece.len() as u64;
+        (!piece.is_empty()).then_some(piece)
+    })
+    .flatten()
+}
+
+/// `None` in a non-maskable interrupt that came just here: what it has to say does not wait.
+fn with<R>(f: impl FnOnce(&mut Waiting) -> R) -> Option<R> {
+    WAITING.lock(|waiting| Some(f(&mut *waiting.try_borrow_mut().ok()?)))
+}
