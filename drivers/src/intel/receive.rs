@@ -206,7 +206,8 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
     }
 
     /// The tail to write, if descriptors were refilled since the last call. Their write-backs are
-    /// marked here, once a batch and before the device may write the same descriptors again.
+    /// marked here, once a batch and before the device may write the same descriptors again. The
+    /// refill has written to the same pages, but is no mark to rely on.
     pub(crate) fn flush(&mut self) -> Option<usize> {
         if self.told == self.next {
             return None;

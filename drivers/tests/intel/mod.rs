@@ -4,6 +4,8 @@ mod filtering;
 mod long;
 mod misbehaving;
 pub(crate) mod model;
+#[path = "../nic/mod.rs"]
+mod nic;
 mod receiving;
 mod resetting;
 pub(crate) mod segments;
@@ -11,7 +13,9 @@ pub(crate) mod starting;
 mod transmitting;
 
 use crate::family;
+use misbehaving::in_mid_traffic;
 pub(crate) use model::{Faults, Model};
+pub(crate) use nic::frame;
 use std::num::NonZeroU16;
 pub(crate) use std::sync::Arc;
 use unikernel::dma::{Policy, Pool, fake};
@@ -153,13 +157,4 @@ fn plug_card(
     let device = machine.root().enumerate().devices.remove(0);
     assert_eq!(device.address(), PciAddress::new(0, 1, 0, 0));
     (machine, port, model, device)
-}
-
-/// A frame of `len` bytes that no two numbers share, of no protocol the driver knows.
-pub(crate) fn frame(number: usize, len: usize) -> Vec<u8> {
-    let mut frame: Vec<u8> = (0..len).map(|i| (i * 7 + number) as u8).collect();
-    frame[..6].copy_from_slice(&model::MAC);
-    frame[12..14].copy_from_slice(&[0x88, 0xb5]);
-    frame[14..22].copy_from_slice(&(number as u64).to_le_bytes());
-    frame
 }

@@ -2,11 +2,15 @@
 
 mod misbehaving;
 mod model;
+#[path = "../nic/mod.rs"]
+mod nic;
 mod receiving;
 mod starting;
 mod transmitting;
 
+use misbehaving::in_mid_traffic;
 use model::{Model, Sent, Traits};
+use nic::frame;
 use std::sync::Arc;
 use unikernel::dma::{Policy, Pool, fake};
 use unikernel::nic::{Nic, Settings};
@@ -75,15 +79,6 @@ fn plug(
     machine.cold_plug(port, card, 0xfe80_0000);
     let device = machine.root().enumerate().devices.remove(0);
     (machine, port, model, device)
-}
-
-/// A frame of `len` bytes that no two numbers share, of no protocol the driver knows.
-fn frame(number: usize, len: usize) -> Vec<u8> {
-    let mut frame: Vec<u8> = (0..len).map(|i| (i * 7 + number) as u8).collect();
-    frame[..6].copy_from_slice(&model::MAC);
-    frame[12..14].copy_from_slice(&[0x88, 0xb5]);
-    frame[14..22].copy_from_slice(&(number as u64).to_le_bytes());
-    frame
 }
 
 /// An IPv4 packet over UDP whose transport checksum is wrong.
