@@ -266,6 +266,33 @@ mod tests {
     }
 
     #[test]
+    fn udp_over_ipv6_must_have_a_checksum() {
+        let mut frame = alloc::vec![0; 14 + 40 + 8];
+        frame[12..14].copy_from_slice(&IPV6.to_be_bytes());
+        frame[18..20].copy_from_slice(&8u16.to_be_bytes());
+        frame[20] = UDP;
+        frame[58..60].copy_from_slice(&8u16.to_be_bytes());
+        assert!(!is_good(&frame, NONE), "RFC 8200, 8.1");
+        finish(&mut frame);
+        assert!(is_good(&frame, NONE));
+    }
+
+    #[test]
+    fn fragments_have_no_checksum_of_their_own() {
+        for (flags, is_fragment) in [(0x4000u16, false), (0x2000, true), (0x0001, true)] {
+            let mut frame = udp(b"godwit");
+            frame[20..22].copy_from_slice(&flags.to_be_bytes());
+            frame[24..26].fill(0);
+            let header = !fold(sum(&frame[14..34]));
+            frame[24..26].copy_from_slice(&header.to_be_bytes());
+            frame[40] ^= 1;
+            assert_eq!(is_good(&frame, NONE), is_fragment, "{flags:#x}");
+            let checksum = Offload::prepare(&mut frame, None, None).unwrap().checksum;
+            assert_eq!(checksum.is_none(), is_fragment, "{flags:#x}");
+        }
+    }
+
+    #[test]
     fn what_the_device_said_is_believed() {
         let mut frame = udp(b"godwit");
         frame[41] ^= 1;

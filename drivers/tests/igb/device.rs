@@ -37,6 +37,14 @@ fn the_phy_is_given_back_to_firmware() {
 }
 
 #[test]
+fn firmware_that_has_the_phy_is_waited_for() {
+    // The model insists on it.
+    let talks = |model: &Model| model.state().own.firmware_talks = 100;
+    let (nic, _) = starting::probe(Faults::default(), talks);
+    assert!(nic.unwrap().link().up);
+}
+
+#[test]
 fn firmware_that_keeps_the_phy_delays_the_start_but_does_not_prevent_it() {
     // The model insists that the driver takes it all the same.
     let (model, _nic) = probe(Faults { firmware_keeps_phy: true, ..Faults::default() });

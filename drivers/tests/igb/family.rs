@@ -74,6 +74,8 @@ pub(crate) struct Own {
     /// The PHY negotiated; it does not forget when the MAC is reset.
     negotiated: bool,
     pub(crate) negotiations: usize,
+    /// Looks at SW_FW_SYNC until firmware is done with the PHY.
+    pub(crate) firmware_talks: u32,
 }
 
 impl State {
@@ -107,6 +109,7 @@ impl State {
     fn talk(&mut self, command: u32) {
         let owner = self.get(SW_FW_SYNC);
         assert_ne!(owner & 1 << 1, 0, "firmware may be talking to the PHY");
+        assert_eq!(self.own.firmware_talks, 0, "firmware is talking to the PHY");
         assert_eq!(command >> 21 & 0x1f, 1, "the internal PHY");
         let data = match (command >> 26 & 0b11, command >> 16 & 0x1f) {
             (0b10, 1) => u32::from(self.link) << 2 | u32::from(self.own.negotiated) << 5,
@@ -231,7 +234,11 @@ impl Family for State {
         Some(match offset {
             EEC => u32::from(!self.faults.no_nvm) << 9,
             SWSM => self.take_semaphore(SWSM),
-            SW_FW_SYNC => self.get(SW_FW_SYNC) | u32::from(self.faults.firmware_keeps_phy) << 17,
+            SW_FW_SYNC => {
+                let talks = self.own.firmware_talks != 0;
+                self.own.firmware_talks = self.own.firmware_talks.saturating_sub(1);
+                self.get(SW_FW_SYNC) | u32::from(talks || self.faults.firmware_keeps_phy) << 17
+            }
             ICR if self.has((GPIE, 0)) || self.get(LEGACY_IMS) == 0 => self.take(ICR),
             EICR => panic!("what reading clears depends on the mode"),
             0x4000..0x4100 => self.take(offset),

@@ -5,6 +5,7 @@ pub(crate) use crate::advanced::Transmitter;
 use crate::intel::Offers;
 use crate::intel::model::{Causes, Family, Filters, QUEUE, State};
 
+const CTRL_EXT: usize = 0x0018;
 const EICR: usize = 0x0800;
 const EIMS: usize = 0x0880;
 const EIMC: usize = 0x0888;
@@ -48,6 +49,8 @@ pub(crate) const IMS: usize = EIMS;
 /// In RXCTRL and DMATXCTL.
 pub(crate) const ENABLE: u32 = 1 << 0;
 const QUEUE_ENABLE: u32 = 1 << 25;
+/// In RFCTL.
+const RSC_DIS: (usize, u32) = (0x5008, 5);
 const LSC: u32 = 1 << 20;
 const OTHER: u32 = 1 << 31;
 
@@ -133,6 +136,10 @@ impl Family for State {
 
     fn buffer(&self, queue: usize) -> Option<usize> {
         let is_on = self.get(RXDCTL + QUEUE * queue) & QUEUE_ENABLE != 0;
+        assert!(!is_on || self.has(RSC_DIS), "frames are not put together");
+        let ordered = 0b11 << 16;
+        let is_ordered = self.get(CTRL_EXT) & ordered == ordered;
+        assert!(!is_on || is_ordered, "no relaxed order, no snooping left out");
         (is_on && self.is_enabled(RCTL) && !self.has((SECRXCTRL, 1)))
             .then(|| advanced::buffer(self, SRRCTL, queue, 0x1f))
     }

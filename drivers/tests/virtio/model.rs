@@ -54,6 +54,8 @@ pub(crate) struct Traits {
     pub(crate) offered: u64,
     pub(crate) queue_size: u16,
     pub(crate) mac: [u8; 6],
+    /// What takes its place while it is being read.
+    pub(crate) next_mac: Option<[u8; 6]>,
     pub(crate) mtu: u16,
     /// Never finishes a reset.
     pub(crate) stays_in_reset: bool,
@@ -75,6 +77,7 @@ impl Default for Traits {
             offered: USUAL,
             queue_size: 256,
             mac: MAC,
+            next_mac: None,
             mtu: 1500,
             stays_in_reset: false,
             refuses_features: false,
@@ -396,6 +399,12 @@ impl Registers for Model {
             (0x1e, Width::Word) => (queue as u16 + state.traits.notify_off).into(),
             (ISR, Width::Byte) => core::mem::take(&mut state.isr).into(),
             (CONFIG..NOTIFY, _) => {
+                if offset == CONFIG + 3
+                    && let Some(mac) = state.traits.next_mac.take()
+                {
+                    state.traits.mac = mac;
+                    state.generation = state.generation.wrapping_add(1);
+                }
                 let config = state.config();
                 let at = |i| u32::from(config[offset - CONFIG + i]);
                 (0..width as usize).fold(0, |value, i| value | at(i) << (8 * i))

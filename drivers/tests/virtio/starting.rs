@@ -62,6 +62,25 @@ fn a_smaller_mtu_is_respected() {
 }
 
 #[test]
+fn configuration_that_changes_while_it_is_read_is_read_again() {
+    let traits = Traits { mac: [2; 6], next_mac: Some(MAC), ..Traits::default() };
+    assert_eq!(Rig::with(traits).nic.mac(), MAC);
+}
+
+#[test]
+fn a_feature_whose_field_the_device_does_not_have_is_none() {
+    let pool = fake::pool(4 << 20, Policy::Never);
+    let mut structures = Model::structures();
+    // Up to the status.
+    structures[3].2 = 8;
+    let traits = Traits { offered: USUAL | MTU, ..Traits::default() };
+    let (_machine, _, model, device) = plug(pool, traits, &structures, true);
+    let nic = drivers::probe(device, pool, &Settings::default()).unwrap();
+    assert_eq!(model.accepted() & (MTU | STATUS), STATUS);
+    assert_eq!(nic.capabilities().max_frame, 1514);
+}
+
+#[test]
 fn what_cannot_be_driven_is_refused_by_name() {
     let without = |bit: u64| Traits { offered: USUAL & !bit, ..Traits::default() };
     let whole = Model::structures();

@@ -97,8 +97,10 @@ fn checksums_are_left_to_a_device_that_fills_them_in() {
 
 #[test]
 fn a_long_packet_is_left_whole_for_the_device_to_cut() {
-    let rig = Rig::new();
-    assert_eq!(rig.nic.capabilities().segmentation, None);
+    for offered in [USUAL, USUAL | HOST_TSO4, USUAL | HOST_TSO6] {
+        let rig = Rig::with(Traits { offered, ..Traits::default() });
+        assert_eq!(rig.nic.capabilities().segmentation, None, "over IPv4 and IPv6, or not at all");
+    }
     let mut rig = Rig::with(Traits { offered: USUAL | HOST_TSO4 | HOST_TSO6, ..Traits::default() });
     assert_eq!(rig.nic.capabilities().segmentation, Some(Segmentation { max_frame: 64 << 10 }));
     let len = 14 + 20 + 32 + 20_000;
