@@ -1,12 +1,11 @@
 //! A primary and a standby in one machine: what a move between them does to connections.
 
 use std::{
-    fs,
     io::{Read, Write},
     net::{Ipv4Addr, TcpStream, UdpSocket},
     os::unix::net::UnixStream,
-    path::{Path, PathBuf},
-    process::{self, Stdio},
+    path::Path,
+    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,8 +14,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use lab::{host::MAC, parts::Accelerator, process::Guard};
+use anyhow::{Context, Result, ensure};
+use lab::{
+    host::MAC,
+    migration::qmp::{DeviceDel, Qmp, SetLink},
+    parts::Accelerator,
+    process::Guard,
+};
+use pcap_file::pcapng::{Block, PcapNgReader};
 
 use super::suite::Suite;
 use crate::{
@@ -36,61 +41,10 @@ pub(super) fn add(suite: &mut Suite) {
     suite.test("connections across moves between a primary and a standby", moves);
 }
 
-/// The machine's monitor, for people and scripts.
-struct Monitor {
-    path: PathBuf,
-    stream: UnixStream,
-}
-
-impl Monitor {
-    fn connect(path: PathBuf) -> Result<Self> {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            match UnixStream::connect(&path) {
-                Ok(stream) => {
-                    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-                    let mut monitor = Self { path, stream };
-                    monitor.prompt()?;
-                    return Ok(monitor);
-                }
-                Err(error) if Instant::now() >= deadline => {
-                    return Err(error).context("QEMU's monitor");
-                }
-                Err(_) => thread::sleep(Duration::from_millis(50)),
-            }
-        }
-    }
-
-    fn command(&mut self, line: &str) -> Result<()> {
-        writeln!(self.stream, "{line}")?;
-        let answer = self.prompt()?;
-        ensure!(!answer.contains("Error"), "{line}: {answer}");
-        Ok(())
-    }
-
-    /// What it says up to its next prompt.
-    fn prompt(&mut self) -> Result<String> {
-        let mut said = Vec::new();
-        while !said.ends_with(b"(qemu) ") {
-            let mut byte = [0];
-            self.stream.read_exact(&mut byte).context("QEMU's monitor")?;
-            said.extend(byte);
-        }
-        Ok(String::from_utf8_lossy(&said).into_owned())
-    }
-}
-
-impl Drop for Monitor {
-    fn drop(&mut self) {
-        // The directory of temporary files outlives it.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-fn boot(log: &Path, http: u16) -> Result<(Guest, Monitor)> {
+/// Boots the guest, with a monitor at the socket `monitor`.
+fn boot(log: &Path, http: u16, monitor: &Path) -> Result<Guest> {
     let qemu = machine::qemu()?;
     let line = machine::command_line(&qemu, Accelerator::Tcg, 128, &build::guest()?, "");
-    let socket = std::env::temp_dir().join(format!("godwit-{}.monitor", process::id()));
     let mut command = Guard::command(&line[0]);
     command.args(&line[1..]);
     // Native hot-plug is what the guest knows.
@@ -116,15 +70,18 @@ fn boot(log: &Path, http: u16) -> Result<(Guest, Monitor)> {
         format!("e1000e,id=nic0,bus=rp0,netdev=h0,mac={MAC},failover_pair_id=standby0,romfile=");
     command.args(["-device", &standby, "-device", &primary]);
     command.args(["-serial", &format!("file:{}", log.display())]);
-    command.args(["-monitor", &format!("unix:{},server=on,wait=off", socket.display())]);
-    let guest = Guest::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()), log)?;
-    Ok((guest, Monitor::connect(socket)?))
+    command.args(["-qmp", &format!("unix:{},server=on,wait=off", monitor.display())]);
+    Guest::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()), log)
 }
 
 fn moves(log: &Path) -> Result<String> {
     let http = free_port()?;
-    let (mut guest, mut monitor) = boot(log, http)?;
+    let directory = tempfile::Builder::new().prefix("godwit-pair-").tempdir()?;
+    let socket = directory.path().join("qmp");
+    let mut guest = boot(log, http, &socket)?;
     guest.wait_for(guest::READY)?;
+    let stream = UnixStream::connect(&socket).context("the guest's monitor")?;
+    let mut monitor = Qmp::connect("guest", stream)?;
     guest.wait_for("nic: standby virtio")?;
     guest.wait_for("nic: now using e1000e")?;
     fill_recorder(http)?;
@@ -136,14 +93,14 @@ fn moves(log: &Path) -> Result<String> {
     });
     for _ in 0..2 {
         thread::sleep(Duration::from_secs(1));
-        monitor.command("set_link nic0 off")?;
+        monitor.execute(&SetLink { name: "nic0".into(), up: false })?;
         wait_for_last(&guest, "nic: now using virtio")?;
         thread::sleep(Duration::from_secs(1));
-        monitor.command("set_link nic0 on")?;
+        monitor.execute(&SetLink { name: "nic0".into(), up: true })?;
         wait_for_last(&guest, "nic: now using e1000e")?;
     }
     thread::sleep(Duration::from_millis(500));
-    monitor.command("device_del nic0")?;
+    monitor.execute(&DeviceDel { id: "nic0".into() })?;
     wait_for_last(&guest, "nic: detached")?;
     done.store(true, Ordering::Relaxed);
     let (bytes, datagrams) = reader.join().ok().context("the download panicked")??;
@@ -233,24 +190,14 @@ fn dechunk(mut body: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
-/// Goes through the blocks of a pcapng file to its end. Returns how many datagrams were in it, all as they were sent.
-fn check(mut capture: &[u8]) -> Result<u32> {
-    let word = |bytes: &[u8], at: usize| {
-        bytes.get(at..at + 4).map(|four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]))
-    };
+/// Goes through a pcapng file to its end. Returns how many datagrams were in it, all as they were sent.
+fn check(capture: &[u8]) -> Result<u32> {
+    let mut capture = PcapNgReader::new(capture)?;
     let mut found = 0;
-    while !capture.is_empty() {
-        let (kind, len) = (word(capture, 0), word(capture, 4).unwrap_or(0) as usize);
-        ensure!(len >= 12 && word(capture, len - 4) == Some(len as u32), "a broken block");
-        let (block, rest) = capture.split_at(len);
-        capture = rest;
-        // Enhanced packet block: 28 bytes, then the frame.
-        if kind != Some(6) {
-            continue;
-        }
-        let len = word(block, 20).unwrap_or(0) as usize;
-        let Some(frame) = block.get(28..28 + len) else { bail!("a frame longer than its block") };
-        let is_ours = len == 14 + 20 + 8 + PAYLOAD && frame[23] == 17;
+    while let Some(block) = capture.next_block() {
+        let Block::EnhancedPacket(packet) = block? else { continue };
+        let frame = packet.data;
+        let is_ours = frame.len() == 14 + 20 + 8 + PAYLOAD && frame[23] == 17;
         if is_ours {
             let number = u32::from_be_bytes([frame[42], frame[43], frame[44], frame[45]]);
             ensure!(frame[42..] == payload(number), "datagram {number} is not what was sent");
