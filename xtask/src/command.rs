@@ -7,26 +7,23 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-/// What the C library says for ENOSPC, whoever reports it; commands run in the C locale.
+/// What commands run in, so that errors can be recognised.
+pub(crate) const LOCALE: &str = "C.UTF-8";
+
+/// What the C library says for ENOSPC in that, whoever reports it.
 pub(crate) const FULL_DISK: &str = "No space left on device";
 
 /// Runs to the end, output captured; a failure carries the last lines of what the program said.
 pub(crate) fn run(command: &mut Command) -> Result<Output> {
     let output = command
-        // So that errors can be recognised.
-        .env("LC_ALL", "C.UTF-8")
+        .env("LC_ALL", LOCALE)
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("cannot start {}", display(command)))?;
     if !output.status.success() {
         let mut said = output.stdout;
         said.extend_from_slice(&output.stderr);
-        let said = String::from_utf8_lossy(&said);
-        // A program that meets a full disk tends to say so once for every file.
-        let said = match said.lines().find(|line| line.contains(FULL_DISK)) {
-            Some(line) => tail(line, 1),
-            None => tail(&said, 15),
-        };
+        let said = reason(&String::from_utf8_lossy(&said), 15);
         bail!("{} failed ({})\n{said}", display(command), output.status);
     }
     Ok(output)
@@ -36,6 +33,14 @@ pub(crate) fn run(command: &mut Command) -> Result<Output> {
 pub(crate) fn succeeds(command: &mut Command) -> io::Result<bool> {
     let output = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     Ok(output.status()?.success())
+}
+
+/// What matters of what a program said that failed: a full disk, which it tends to name once for every file, or its last `lines` lines.
+pub(crate) fn reason(said: &str, lines: usize) -> String {
+    match said.lines().find(|line| line.contains(FULL_DISK)) {
+        Some(line) => tail(line, 1),
+        None => tail(said, lines),
+    }
 }
 
 /// The last `lines` lines, indented.
@@ -73,6 +78,13 @@ mod tests {
             .to_string();
         assert!(error.contains("exit status: 3"), "{error}");
         assert!(error.contains("first") && error.contains("second"), "{error}");
+    }
+
+    #[test]
+    fn a_full_disk_is_the_reason_however_much_was_said_after_it() {
+        let said = format!("cc: x.o: {FULL_DISK}\n{}", "ninja: stopped\n".repeat(9));
+        assert_eq!(reason(&said, 2), format!("    cc: x.o: {FULL_DISK}"));
+        assert_eq!(reason("one\ntwo\nthree\n", 2), "    two\n    three");
     }
 
     #[test]

@@ -179,6 +179,7 @@ fn compile(build: &Path, version: &str) -> Result<()> {
     let mut ninja = Command::new("ninja")
         .arg("qemu-system-x86_64")
         .env("NINJA_STATUS", "[%f/%t] ")
+        .env("LC_ALL", command::LOCALE)
         .current_dir(build)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -201,7 +202,7 @@ fn compile(build: &Path, version: &str) -> Result<()> {
     let status = ninja.wait()?;
     if !status.success() {
         said.push_str(&errors.join().unwrap_or_default());
-        bail!("QEMU {version} does not build (ninja: {status})\n{}", command::tail(&said, 20));
+        bail!("QEMU {version} does not build (ninja: {status})\n{}", command::reason(&said, 20));
     }
     step.finish("done");
     Ok(())
