@@ -193,6 +193,8 @@ impl Port {
                 Event::Moved { epoch } => {
                     unikernel::println!("agent: moved epoch={epoch}");
                     self.app.update_migration(|migration| migration.moves += 1);
+                    // What the standby receives until then is not to drive out what came before the move.
+                    self.app.recorder().hold_for_check();
                     self.check_at = Some(Instant::now() + NIC_PATIENCE);
                     // From the standby, if there is one; its service goes on before anything else does.
                     self.app.stack().announce();

@@ -4,8 +4,8 @@
 //! ordinary memory. Nothing ever writes to the frame again, so a frame that no longer matches its checksum was changed
 //! behind the guest's back: after a live migration that means a page the hypervisor did not know to be dirty.
 //!
-//! [`Recorder::check`] looks at every frame held when it starts. It works in slices so that the stack keeps moving, and
-//! frames that have to make room for new ones meanwhile are looked at as they go.
+//! [`Recorder::check`] looks at every frame held when it starts, or when it was announced ([`Recorder::hold_for_check`]). It works
+//! in slices so that the stack keeps moving, and frames that have to make room for new ones meanwhile are looked at as they go.
 
 mod crc;
 pub mod pcapng;
@@ -66,6 +66,8 @@ struct Progress {
     next: u64,
     /// Number of the first frame that arrived too late for this check.
     end: u64,
+    /// Somebody carries it out. Before that, only frames that go are looked at.
+    begun: bool,
     report: Report,
 }
 
@@ -110,14 +112,25 @@ impl Recorder {
         self.0.borrow().capacity
     }
 
-    /// Looks at every frame that is held now.
+    /// Has the next check be one of the frames that are held now, though there is no time for it yet.
+    pub fn hold_for_check(&self) {
+        let ring = &mut *self.0.borrow_mut();
+        if ring.check.is_none() {
+            ring.start_check();
+        }
+    }
+
+    /// Looks at every frame that is held now, or was when [`hold_for_check`](Self::hold_for_check) was called.
     ///
     /// If another check is under way, waits for its end and then does its own.
     pub async fn check(&self) -> Report {
-        while self.0.borrow().check.is_some() {
+        while self.0.borrow().check.as_ref().is_some_and(|check| check.begun) {
             yield_now().await;
         }
-        self.0.borrow_mut().start_check();
+        self.hold_for_check();
+        if let Some(check) = &mut self.0.borrow_mut().check {
+            check.begun = true;
+        }
         // Dropped in the middle, it must not keep others from checking.
         let guard = EndCheck(self);
         while self.0.borrow_mut().check_slice() {
@@ -192,7 +205,8 @@ impl Ring {
 
     fn start_check(&mut self) {
         let end = self.first + self.frames.len() as u64;
-        self.check = Some(Progress { next: self.first, end, report: Report::default() });
+        let report = Report::default();
+        self.check = Some(Progress { next: self.first, end, begun: false, report });
     }
 
     /// Looks at some frames. Returns whether there are more.

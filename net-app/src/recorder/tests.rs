@@ -56,6 +56,23 @@ fn keeps_the_last_frames_and_gives_the_rest_back() {
 }
 
 #[test]
+fn what_is_held_for_a_check_is_not_missed_when_it_goes() {
+    let pool = pool();
+    let mut recorder = Recorder::new(100);
+    fill(&mut recorder, pool, 100);
+    recorder.hold_for_check();
+    corrupt(&recorder, 3);
+    corrupt(&recorder, 80);
+    fill(&mut recorder, pool, 50);
+    corrupt(&recorder, 120);
+    let report = ready(recorder.check());
+    assert_eq!((report.checked, report.stale), (100, 2));
+    // The one after it looks at all.
+    let report = ready(recorder.check());
+    assert_eq!((report.checked, report.stale), (100, 2));
+}
+
+#[test]
 fn a_check_looks_at_everything_and_finds_what_changed() {
     let pool = pool();
     let mut recorder = Recorder::new(100);
