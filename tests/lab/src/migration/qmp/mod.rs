@@ -107,7 +107,7 @@ impl Qmp {
                 let description = error["desc"].as_str().unwrap_or("(no description)").into();
                 return Err(anyhow!(Refused { command: C::NAME, description }).context(context()));
             }
-            self.note(message);
+            self.note(message).with_context(context)?;
         }
     }
 
@@ -121,16 +121,21 @@ impl Qmp {
                 }
             }
             match self.message(deadline)? {
-                Some(message) => self.note(message),
+                Some(message) => self.note(message)?,
                 None => return Ok(None),
             }
         }
     }
 
-    fn note(&mut self, message: Value) {
-        if let Ok(event) = serde_json::from_value::<Event>(message) {
-            self.events.push_back(event);
+    /// Keeps an event. An error if it is QEMU's last: no command is answered after that.
+    fn note(&mut self, message: Value) -> Result<()> {
+        let Ok(event) = serde_json::from_value::<Event>(message) else { return Ok(()) };
+        if event.name == "SHUTDOWN" {
+            let reason = event.data["reason"].as_str().unwrap_or("unknown");
+            bail!("QEMU ends: {reason}{}", hint(reason));
         }
+        self.events.push_back(event);
+        Ok(())
     }
 
     /// The next message, or `None` at the deadline.
@@ -169,6 +174,15 @@ impl Qmp {
                 }
             }
         }
+    }
+}
+
+/// What a reason of QEMU's means for Godwit (QEMU, `qapi/run-state.json`, `ShutdownCause`).
+fn hint(reason: &str) -> &'static str {
+    match reason {
+        "guest-reset" => ", which Godwit never asks for: its processor was reset by a triple fault",
+        "guest-shutdown" => ", which Godwit asks for when it has panicked",
+        _ => "",
     }
 }
 
@@ -251,6 +265,16 @@ mod tests {
         served.join().unwrap();
         let error = qmp.wait_event("X", Duration::from_secs(5)).unwrap_err();
         assert!(error.to_string().contains("destination closed"), "{error}");
+    }
+
+    #[test]
+    fn a_machine_that_ends_is_not_waited_for() {
+        let (stream, _served) = monitor(&[
+            "{\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true, \"reason\": \"guest-reset\"}}",
+        ]);
+        let mut qmp = Qmp::connect("source", stream).unwrap();
+        let error = format!("{:#}", qmp.execute(&Cont {}).unwrap_err());
+        assert!(error.contains("source") && error.contains("triple fault"), "{error}");
     }
 
     #[test]
