@@ -114,10 +114,7 @@ impl Recorder {
 
     /// Has the next check be one of the frames that are held now, though there is no time for it yet.
     pub fn hold_for_check(&self) {
-        let ring = &mut *self.0.borrow_mut();
-        if ring.check.is_none() {
-            ring.start_check();
-        }
+        self.0.borrow_mut().next_check();
     }
 
     /// Looks at every frame that is held now, or was when [`hold_for_check`](Self::hold_for_check) was called.
@@ -127,10 +124,7 @@ impl Recorder {
         while self.0.borrow().check.as_ref().is_some_and(|check| check.begun) {
             yield_now().await;
         }
-        self.hold_for_check();
-        if let Some(check) = &mut self.0.borrow_mut().check {
-            check.begun = true;
-        }
+        self.0.borrow_mut().next_check().begun = true;
         // Dropped in the middle, it must not keep others from checking.
         let guard = EndCheck(self);
         while self.0.borrow_mut().check_slice() {
@@ -203,10 +197,11 @@ impl Ring {
         self.first += 1;
     }
 
-    fn start_check(&mut self) {
+    /// The check there is; if there is none, one of what is held now.
+    fn next_check(&mut self) -> &mut Progress {
         let end = self.first + self.frames.len() as u64;
         let report = Report::default();
-        self.check = Some(Progress { next: self.first, end, begun: false, report });
+        self.check.get_or_insert(Progress { next: self.first, end, begun: false, report })
     }
 
     /// Looks at some frames. Returns whether there are more.

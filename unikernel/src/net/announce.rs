@@ -20,13 +20,13 @@ const ANNOUNCE_AFTER: [Duration; 3] =
 /// Ethertype of the Reverse Address Resolution Protocol (RFC 903).
 const RARP: [u8; 2] = [0x80, 0x35];
 
-/// Whether a frame is what a hypervisor sends in the name of a guest that has moved: a request by RARP, from the guest's own
-/// station address (QEMU, `net/announce.c`).
+/// Whether a frame is of RARP. From the guest's own station address, it is what a hypervisor sends in the name of a guest that has
+/// moved (QEMU, `net/announce.c`).
 ///
 /// QEMU does so on the standby, five times in a second, however early the primary is in use again. Switches believe it.
 #[inline]
-pub(super) fn is_by_hypervisor(frame: &[u8], mac: [u8; 6]) -> bool {
-    frame.get(12..14) == Some(&RARP) && frame[6..12] == mac
+pub(super) fn is_rarp(frame: &[u8]) -> bool {
+    frame.get(12..14) == Some(&RARP)
 }
 
 /// Tells switches where our MAC is now and neighbours what it is.
@@ -38,11 +38,18 @@ pub(super) struct Announce {
     pub(super) at: Option<Instant>,
 }
 
+impl Announce {
+    /// The first of them is due at this time.
+    pub(super) fn starting(at: Instant) -> Self {
+        Self { sent: 0, at: Some(at) }
+    }
+}
+
 impl Inner {
     /// Contradicts a hypervisor that has announced our address where it is no longer used.
     pub(super) fn contradict(&mut self, now: Instant) {
         if core::mem::take(&mut self.device.announced_elsewhere) && self.link.up {
-            self.announce = Announce { sent: 0, at: Some(now) };
+            self.announce = Announce::starting(now);
             self.idle.expect(now);
         }
     }

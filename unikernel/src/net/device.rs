@@ -7,7 +7,7 @@ use core::num::{NonZeroU16, NonZeroUsize};
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
 
-use super::announce::is_by_hypervisor;
+use super::announce::is_rarp;
 use super::ipv6::Advertisement;
 use crate::dma::{Pool, RxBuffer, SLOT_SIZE, TxBuffer};
 use crate::nic::Nic;
@@ -50,8 +50,6 @@ pub(super) struct Device {
     pub(super) advertised: Option<Advertisement>,
     /// A hypervisor has announced our address on another port of the network.
     pub(super) announced_elsewhere: bool,
-    /// The NIC's station address.
-    mac: [u8; 6],
     pool: &'static Pool,
     spares: Spares,
     /// Where a reply goes that cannot be sent.
@@ -110,7 +108,6 @@ impl Device {
             late: None,
             advertised: None,
             announced_elsewhere: false,
-            mac: [0; 6],
             pool,
             spares: Spares::default(),
             scratch: Vec::new(),
@@ -127,7 +124,6 @@ impl Device {
             self.spares = Spares::new(self.pool, capabilities.max_frame);
         }
         self.scratch.resize(self.spares.longest(), 0);
-        self.mac = nic.mac();
         self.nic = Some(nic);
     }
 
@@ -168,7 +164,10 @@ impl phy::Device for Device {
         };
         self.traffic.rx_frames += 1;
         self.traffic.rx_bytes += buffer.len() as u64;
-        self.announced_elsewhere |= is_by_hypervisor(&buffer, self.mac);
+        if is_rarp(&buffer) {
+            self.announced_elsewhere |=
+                self.nic.as_ref().is_some_and(|nic| buffer[6..12] == nic.mac());
+        }
         // Receiving must go on when the transmit side is full: the reply is what gets lost, as it would on the wire.
         let ready = self.transmit_ready();
         Some((

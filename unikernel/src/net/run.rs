@@ -115,7 +115,7 @@ impl Inner {
         let advertised = self.device.advertised.take();
         if self.address.poll(&mut self.sockets, now) | self.ipv6.poll(advertised, now) {
             self.apply_addresses();
-            self.announce = Announce { sent: 0, at: Some(now) };
+            self.announce = Announce::starting(now);
             changed = true;
         }
         self.contradict(now);
@@ -197,7 +197,7 @@ impl Inner {
             }
             self.link_lost = false;
             self.ipv6.restart(now);
-            self.announce = Announce { sent: 0, at: Some(now) };
+            self.announce = Announce::starting(now);
         }
         if link.up {
             crate::println!("nic: link up {} Mbit/s", link.speed);

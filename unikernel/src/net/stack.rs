@@ -148,7 +148,7 @@ impl Stack {
     pub fn announce(&self) {
         let inner = &mut *self.shared.inner.borrow_mut();
         if inner.link.up {
-            inner.announce = Announce { sent: 0, at: Some(Instant::ZERO) };
+            inner.announce = Announce::starting(Instant::ZERO);
             self.shared.work.signal(());
         }
     }

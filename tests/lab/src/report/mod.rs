@@ -62,13 +62,13 @@ fn thousands(number: u64) -> String {
     text
 }
 
-/// A length of time, in milliseconds up to a second and in seconds beyond.
 /// The service gap, if it was long enough to be seen.
 fn service_gap(run: &Migration) -> String {
     let is_seen = run.losses.is_some() || run.service_gap_ms > 0.0;
     if is_seen { duration(run.service_gap_ms) } else { "none seen".into() }
 }
 
+/// A length of time, in milliseconds up to a second and in seconds beyond.
 fn duration(ms: f64) -> String {
     if ms < 999.5 { format!("{ms:.0} ms") } else { format!("{:.2} s", ms / 1000.0) }
 }
