@@ -133,6 +133,7 @@ impl App {
     pub async fn announce(&self) -> ! {
         let mut announced = None;
         let mut announced6 = Vec::new();
+        let mut watcher = self.stack().watcher();
         loop {
             let lease = self.stack().lease();
             let nic = self.stack().with_nic(|nic| (nic.family(), nic.mac()));
@@ -153,7 +154,7 @@ impl App {
                 unikernel::println!("godwit: ip6={address}");
             }
             announced6 = addresses;
-            self.stack().changed().await;
+            watcher.changed().await;
         }
     }
 

@@ -128,7 +128,7 @@ impl Stack {
         }
         inner.change_places(true, inner.now);
         self.shared.work.signal(());
-        self.shared.changed.signal(());
+        self.shared.changed.set(());
         true
     }
 
@@ -138,7 +138,7 @@ impl Stack {
         let inner = &mut *self.shared.inner.borrow_mut();
         let nic = inner.take(role)?;
         self.shared.work.signal(());
-        self.shared.changed.signal(());
+        self.shared.changed.set(());
         Some(nic)
     }
 
