@@ -17,12 +17,12 @@
 mod address;
 mod announce;
 mod device;
+mod frame;
 mod ipv6;
 mod memory;
 mod multicast;
 mod pair;
 mod run;
-mod sound;
 mod stack;
 mod tcp;
 mod udp;

@@ -19,7 +19,7 @@ use smoltcp::iface::PollIngressSingleResult;
 use smoltcp::time::{Duration, Instant};
 
 use super::announce::Announce;
-use super::sound::is_sound;
+use super::frame::is_sound;
 use super::stack::{Inner, Stack};
 use crate::nic::{Link, Nic};
 
