@@ -9,8 +9,8 @@ use smoltcp::wire::{
     NdiscNeighborFlags, NdiscRepr,
 };
 
+use super::groups::station;
 use super::ipv6::{HOP_LIMIT, link_local};
-use super::multicast::station;
 use super::stack::Inner;
 
 /// When announcements follow the first. A switch that has just brought the port up may drop that one.
