@@ -7,7 +7,7 @@ use core::num::{NonZeroU16, NonZeroUsize};
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
 
-use super::announce::is_rarp;
+use super::announcer::is_rarp;
 use super::ipv6::Advertisement;
 use crate::dma::{Pool, RxBuffer, SLOT_SIZE, TxBuffer};
 use crate::nic::Nic;

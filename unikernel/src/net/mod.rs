@@ -15,7 +15,7 @@
 //! and never the progress of the rest, which is what interrupt-per-packet designs lose first.
 
 mod address;
-mod announce;
+mod announcer;
 mod device;
 mod frame;
 mod groups;

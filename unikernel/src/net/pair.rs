@@ -18,7 +18,7 @@ use alloc::rc::Rc;
 use smoltcp::iface::PollIngressSingleResult;
 use smoltcp::time::{Duration, Instant};
 
-use super::announce::Announce;
+use super::announcer::Announce;
 use super::frame::is_sound;
 use super::stack::{Inner, Stack};
 use crate::nic::{Link, Nic};

@@ -7,7 +7,7 @@ use smoltcp::iface::{PollIngressSingleResult, PollResult};
 use smoltcp::socket::tcp;
 use smoltcp::time::{Duration, Instant};
 
-use super::announce::Announce;
+use super::announcer::Announce;
 use super::stack::{Inner, Stack};
 use crate::nic::Link;
 

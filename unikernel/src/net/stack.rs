@@ -13,7 +13,7 @@ use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv4Address, Ipv6Cidr};
 
 use super::address::{Address, Addressing, Lease};
-use super::announce::Announce;
+use super::announcer::Announce;
 use super::device::{Device, Observer, Traffic};
 use super::ipv6::{Addressing6, Ipv6};
 use super::pair::Idle;
