@@ -14,11 +14,11 @@
 //! time, and lets every other ready task run between two batches. A flood thus costs throughput of the flooded socket
 //! and never the progress of the rest, which is what interrupt-per-packet designs lose first.
 
-mod address;
 mod announcer;
 mod device;
 mod frame;
 mod groups;
+mod ipv4;
 mod ipv6;
 mod memory;
 mod pair;
@@ -30,8 +30,8 @@ mod udp;
 #[cfg(test)]
 mod tests;
 
-pub use address::{Addressing, Lease};
 pub use device::{Observer, Traffic};
+pub use ipv4::{Addressing, Lease};
 pub use ipv6::Addressing6;
 pub use pair::Role;
 pub use smoltcp::wire::{

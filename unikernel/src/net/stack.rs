@@ -12,9 +12,9 @@ use smoltcp::socket::AnySocket;
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv4Address, Ipv6Cidr};
 
-use super::address::{Address, Addressing, Lease};
 use super::announcer::Announce;
 use super::device::{Device, Observer, Traffic};
+use super::ipv4::{Address, Addressing, Lease};
 use super::ipv6::{Addressing6, Ipv6};
 use super::pair::Idle;
 use crate::dma::Pool;
