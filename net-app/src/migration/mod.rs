@@ -7,7 +7,7 @@
 //!
 //! To a virtual machine, configuration space and slots are slow: an access is an exit, and at some of them the hypervisor
 //! resets a device or maps its memory, with the processor waiting. Between such steps the stack catches up with what the
-//! standby has received ([`Stack::catch_up`](unikernel::net::Stack::catch_up)), or its ring would overflow.
+//! standby has received ([`Stack::drain`](unikernel::net::Stack::drain)), or its ring would overflow.
 
 use alloc::boxed::Box;
 use core::str::FromStr;
@@ -198,7 +198,7 @@ impl Port {
                     self.check_at = Some(Instant::now() + NIC_PATIENCE);
                     // From the standby, if there is one; its service goes on before anything else does.
                     self.app.stack().announce();
-                    self.app.stack().catch_up().await;
+                    self.app.stack().drain().await;
                 }
             }
             // The NIC has its turn between two slices, and however often a hypervisor changes its mind.
@@ -215,7 +215,7 @@ impl Port {
     /// Gives the slot's card up.
     async fn let_go(&mut self) {
         if let Some(role) = self.place.holds.take() {
-            if self.app.stack().step_aside(role) {
+            if self.app.stack().switch_over_from(role) {
                 Timer::after(STRAGGLERS).await;
             }
             if let Some(mut nic) = self.app.stack().detach(role) {
@@ -228,7 +228,7 @@ impl Port {
         }
         // An empty slot may be all that a migration waits for.
         unikernel::console::written().await;
-        self.app.stack().catch_up().await;
+        self.app.stack().drain().await;
         if let Some(slot) = &mut self.slot {
             slot.power_off().await;
         }
@@ -241,9 +241,9 @@ impl Port {
             log::error!("slot: {error}");
             return;
         }
-        self.app.stack().catch_up().await;
+        self.app.stack().drain().await;
         let devices = self.bridge.attach();
-        self.app.stack().catch_up().await;
+        self.app.stack().drain().await;
         for device in devices {
             if !drivers::is_nic(&device) {
                 log::info!("slot: {} is not a NIC, left alone", device.address());
@@ -257,7 +257,7 @@ impl Port {
         let address = device.address();
         let nic = run_driver(&self.app, device, self.probe, &self.settings);
         // Before the standby is left: its backlog is older than what the NIC receives from now on.
-        self.app.stack().catch_up().await;
+        self.app.stack().drain().await;
         let started = nic.and_then(|nic| take_nic(&self.app, address, nic, self.place.covered));
         if let Some((role, family)) = started {
             self.place.holds = Some(role);
