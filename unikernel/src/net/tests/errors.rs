@@ -89,7 +89,8 @@ fn a_reset_is_told_from_a_timeout() {
     assert_eq!(write, Err(Error::Reset));
     assert_eq!(world.run(LIMIT, client.read_with(|data| (data.len(), ()))), Err(Error::Closed));
 
-    drop(listener);
+    drop((client, server, listener));
+    world.idle(Duration::from_secs(30));
     let (client, server, listener) = connect(&mut world, &a, &b);
     client.set_timeout(Some(StdDuration::from_secs(2)));
     drop(b.stack.detach(Role::Primary));
@@ -112,31 +113,46 @@ fn a_reset_is_told_from_a_timeout() {
     assert_eq!(world.run(LIMIT, client.flush()), Err(Error::TimedOut));
 }
 
+/// A handshake came to nothing, and something else was reset meanwhile.
 #[test]
-fn a_handshake_that_was_reset_is_not_held_against_the_next() {
-    let (a, b) = pair();
-    let mut world = World::new(&[&a, &b]);
-    let mut listener = TcpListener::bind(&b.stack, PORT, 1, BUFFERS).unwrap();
-    {
+fn a_failed_handshake_is_not_held_against_the_next() {
+    for listens_anew in [false, true] {
+        let (a, b) = pair();
+        let mut world = World::new(&[&a, &b]);
+        let mut listener = TcpListener::bind(&b.stack, PORT, 1, BUFFERS).unwrap();
+        // They know each other.
+        let greeting = TcpStream::connect(&a.stack, endpoint(2, 81), BUFFERS);
+        assert_eq!(world.run(LIMIT, greeting).err(), Some(Error::Refused));
+        // A client that says no more after its first segment.
+        b.tx.lose_every(1);
         let client = TcpStream::connect(&a.stack, endpoint(2, PORT), BUFFERS);
-        world.run(
-            LIMIT,
-            select(client, async {
-                // The answer is on its way back.
-                for _ in 0..3 {
-                    yield_now().await;
-                }
-            }),
-        );
+        let some_turns = async {
+            for _ in 0..6 {
+                yield_now().await;
+            }
+        };
+        world.run(LIMIT, select(client, some_turns));
+        drop(a.stack.detach(Role::Primary));
+        b.tx.lose_every(0);
+        world.idle(Duration::from_secs(30));
+        a.attach();
+        let client = TcpStream::connect(&b.stack, endpoint(1, 81), BUFFERS);
+        assert_eq!(world.run(LIMIT, client).err(), Some(Error::Refused));
+        if listens_anew {
+            drop(listener);
+            // It gets the socket's place.
+            let lost = TcpStream::connect(&b.stack, endpoint(9, PORT), BUFFERS);
+            assert_eq!(world.run(LIMIT, lost).err(), Some(Error::TimedOut));
+            listener = TcpListener::bind(&b.stack, PORT, 1, BUFFERS).unwrap();
+        }
+        let client = TcpStream::connect(&a.stack, endpoint(2, PORT), BUFFERS);
+        let (client, server) = world.run(LIMIT, join(client, listener.accept()));
+        assert!(client.is_ok());
+        server.set_timeout(Some(StdDuration::from_secs(2)));
+        drop(a.stack.detach(Role::Primary));
+        world.run(LIMIT, server.write_with(|room| (room.len(), ()))).unwrap();
+        assert_eq!(world.run(LIMIT, server.flush()), Err(Error::TimedOut));
     }
-    let client = TcpStream::connect(&a.stack, endpoint(2, PORT), BUFFERS);
-    let (client, server) = world.run(LIMIT, join(client, listener.accept()));
-    let client = client.unwrap();
-    server.set_timeout(Some(StdDuration::from_secs(2)));
-    drop(a.stack.detach(Role::Primary));
-    world.run(LIMIT, server.write_with(|room| (room.len(), ()))).unwrap();
-    assert_eq!(world.run(LIMIT, server.flush()), Err(Error::TimedOut));
-    drop(client);
 }
 
 #[test]
