@@ -9,7 +9,7 @@ use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
 use embassy_time::{Duration, Instant, Timer};
 use unikernel::dma::Pool;
-use unikernel::net::{Stack, Traffic};
+use unikernel::net::{Observation, Stack, Traffic};
 
 use crate::recorder::{Recorder, Report};
 
@@ -24,6 +24,7 @@ struct Shared {
     stack: Stack,
     pool: &'static Pool,
     recorder: Recorder,
+    _observation: Observation,
     migration: Cell<Migration>,
     rates: Cell<Rates>,
     check: Signal<NoopRawMutex, ()>,
@@ -58,10 +59,10 @@ pub struct Rates {
 impl App {
     /// The state of an application on `stack`, whose frames `recorder` gets from now on.
     pub fn new(stack: Stack, pool: &'static Pool, recorder: Recorder) -> Self {
-        stack.observe(alloc::boxed::Box::new(recorder.clone()));
+        let _observation = stack.observe(alloc::boxed::Box::new(recorder.clone()));
         let (migration, rates) = (Cell::default(), Cell::default());
         let check = Signal::new();
-        Self(Rc::new(Shared { stack, pool, recorder, migration, rates, check }))
+        Self(Rc::new(Shared { stack, pool, recorder, _observation, migration, rates, check }))
     }
 
     /// The network.
