@@ -2,6 +2,7 @@
 
 use core::cell::Cell;
 use core::net::SocketAddr;
+use core::pin::pin;
 use std::boxed::Box;
 use std::rc::Rc;
 use std::vec::Vec;
@@ -13,6 +14,7 @@ use smoltcp::wire::Ipv4Address;
 use super::network::{Host, Keeper, Wire, World, host, host6, pair};
 use super::traffic::{LIMIT, PORT, connect, endpoint, pattern, receive, send};
 use crate::dma::RxBuffer;
+use crate::net::engine::Next;
 use crate::net::{Addressing6, Error, FrameSocket, Observer, Payload, Role, UdpFrames, UdpSocket};
 
 /// Frames of an Ethernet type of their own.
@@ -137,18 +139,18 @@ fn sending_a_frame_waits_for_room_and_for_a_link() {
     world.idle(Duration::from_secs(3));
     pauses.set(true);
     while socket.try_send(buffer(), 60) {}
-    let resume = async {
-        super::pair::turns(20).await;
+    {
+        let mut send = pin!(socket.send(buffer(), 60));
+        for _ in 0..20 {
+            assert!(world.step(send.as_mut()).is_pending());
+        }
+        let Next::Sleep(Some(until)) = a.stack.turn(world.now) else {
+            panic!("awake, or for ever")
+        };
+        assert!(until <= world.now + Duration::from_millis(10), "until {until}");
         pauses.set(false);
-    };
-    let sent = Cell::new(false);
-    let send = async {
-        socket.send(buffer(), 60).await.unwrap();
-        assert!(!pauses.get());
-        sent.set(true);
-    };
-    world.run(LIMIT, join(send, resume));
-    assert!(sent.get());
+        assert_eq!(world.run(Duration::from_millis(10), send), Ok(()));
+    }
     let sent = core::iter::from_fn(|| there.take()).filter(|frame| is_ours(frame)).count();
     assert_eq!(sent as u64 + 4, a.stack.traffic().tx_frames, "four announcements");
     assert_eq!(world.run(LIMIT, socket.send(buffer(), 1515)), Err(Error::TooLong));
@@ -193,7 +195,10 @@ fn datagrams_arrive_in_place_or_whole_again() {
     }
     assert_eq!(to.dropped(), 4);
     drop(to);
-    assert!(UdpSocket::bind(&b.stack, PORT, 1, 1).is_ok());
+    let to = UdpSocket::bind(&b.stack, PORT, 1, 100).unwrap();
+    let (sent, ()) = world
+        .run(LIMIT, join(from.send_to(b"hello", endpoint(2, PORT)), to.receive_with(|_, _| {})));
+    assert_eq!(sent, Ok(()));
 }
 
 #[test]
@@ -225,7 +230,10 @@ fn datagrams_for_others_and_damaged_ones_are_not_taken() {
         a.tx.send(frame);
         world.idle(Duration::from_millis(10));
         let taken = Cell::new(0);
-        let mut poll = core::pin::pin!(socket.recv_each(|_| taken.set(taken.get() + 1)));
+        let mut poll = pin!(socket.recv_each(|datagram| {
+            assert!(matches!(datagram.payload, Payload::InFrame(..)));
+            taken.set(taken.get() + 1);
+        }));
         let _ = world.step(poll.as_mut());
         taken.get()
     };
@@ -240,6 +248,8 @@ fn datagrams_for_others_and_damaged_ones_are_not_taken() {
     assert_eq!(taken(&|frame| *frame.last_mut().unwrap() ^= 1), 0, "a damaged payload");
     assert_eq!(taken(&|frame| frame[24] ^= 1), 0, "a damaged header");
     assert_eq!(taken(&|frame| set(frame, 36, &[0, 81])), 0, "another port");
+    assert_eq!(taken(&|frame| set(frame, 20, &[0x20, 0])), 0, "the first fragment");
+    assert_eq!(taken(&|frame| set(frame, 20, &[0, 8])), 0, "the last fragment");
     assert_eq!(taken(&|frame| set(frame, 30, &[10, 0, 0, 3])), 0, "another address");
     assert_eq!(taken(&|frame| set(frame, 0, &[0x52, 0x54, 0, 0, 0, 3])), 0, "another station");
     assert_eq!(taken(&|frame| set(frame, 26, &[224, 0, 0, 1])), 0, "from a group");
