@@ -44,7 +44,8 @@ pub enum Role {
 }
 
 impl Role {
-    fn of(nic: &dyn Nic) -> Self {
+    /// What a NIC is made for.
+    pub fn of(nic: &dyn Nic) -> Self {
         if nic.is_standby() { Self::Standby } else { Self::Primary }
     }
 }
@@ -128,7 +129,7 @@ impl Stack {
         }
         inner.change_places(true, inner.now);
         self.shared.work.signal(());
-        self.shared.changed.signal(());
+        self.shared.changed.set(());
         true
     }
 
@@ -138,7 +139,7 @@ impl Stack {
         let inner = &mut *self.shared.inner.borrow_mut();
         let nic = inner.take(role)?;
         self.shared.work.signal(());
-        self.shared.changed.signal(());
+        self.shared.changed.set(());
         Some(nic)
     }
 

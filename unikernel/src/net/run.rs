@@ -66,7 +66,7 @@ impl Stack {
         let (next, changed) = inner.turn(now);
         self.shared.rested.set(next != Next::Again);
         if changed {
-            self.shared.changed.signal(());
+            self.shared.changed.set(());
         }
         next
     }

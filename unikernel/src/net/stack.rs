@@ -20,6 +20,7 @@ use super::pair::Idle;
 use crate::dma::Pool;
 use crate::irq::Interrupt;
 use crate::nic::{Capabilities, Link, Nic, ResetError};
+use crate::watch::{Watch, Watcher};
 
 /// What the interface answers to before there ever was a NIC. Nothing is sent with it.
 const NO_NIC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 0]);
@@ -49,8 +50,8 @@ pub(super) struct Shared {
     pub(super) work: Signal<NoopRawMutex, ()>,
     /// A turn of the run loop has left nothing to do.
     pub(super) rested: Cell<bool>,
-    /// Set when address or link changes; for one waiter.
-    pub(super) changed: Signal<NoopRawMutex, ()>,
+    /// Set when address, link or NIC may have changed.
+    pub(super) changed: Watch<()>,
 }
 
 pub(super) struct Inner {
@@ -110,7 +111,7 @@ impl Stack {
                 }),
                 work: Signal::new(),
                 rested: Cell::new(false),
-                changed: Signal::new(),
+                changed: Watch::new(()),
             }),
         };
         stack.shared.inner.borrow_mut().apply_addresses();
@@ -184,9 +185,16 @@ impl Stack {
         self.shared.inner.borrow().device.traffic
     }
 
-    /// Waits until address, link or NIC may have changed. For one task.
-    pub async fn changed(&self) {
-        self.shared.changed.wait().await;
+    /// Waits until address, link or NIC may have changed, from this call on. Whoever does something
+    /// else between two waits, and is to miss nothing meanwhile, keeps a [`watcher`](Self::watcher).
+    pub fn changed(&self) -> impl Future<Output = ()> + use<> {
+        let mut watcher = self.watcher();
+        async move { watcher.changed().await }
+    }
+
+    /// Watches address, link and NIC. Any number of tasks can.
+    pub fn watcher(&self) -> Watcher<()> {
+        self.shared.changed.watcher()
     }
 }
 

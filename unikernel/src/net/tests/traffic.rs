@@ -414,3 +414,15 @@ fn an_exhausted_pool_costs_packets_and_comes_back() {
     let ((), received) = world.run(LIMIT, join(send(&client, &data), receive(&server)));
     assert!(received == data);
 }
+
+#[test]
+fn every_task_that_waits_for_a_change_learns_of_it() {
+    let (a, _) = pair();
+    let mut world = World::new(&[&a]);
+    world.idle(Duration::from_secs(1));
+    let mut slow = a.stack.watcher();
+    let both = join(a.stack.changed(), a.stack.changed());
+    let unplug = async { drop(a.stack.detach(Role::Primary)) };
+    world.run(LIMIT, join(both, unplug));
+    world.run(LIMIT, slow.changed());
+}
