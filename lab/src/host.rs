@@ -20,8 +20,8 @@ use tempfile::TempDir;
 
 use crate::{
     parts::{Accelerator, NicModel, Qemu, escape},
-    process::Guard,
     source::{Listens, stream},
+    system::process::Guard,
 };
 
 /// The machines the host has channels for.

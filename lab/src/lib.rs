@@ -7,10 +7,11 @@ pub mod local;
 pub mod migration;
 pub mod nested;
 pub mod parts;
-pub mod process;
+
 pub mod report;
 pub mod result;
 pub mod segment;
 pub mod source;
+pub mod system;
 
 pub use lab_init as init;

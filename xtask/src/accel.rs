@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 use lab::{
     parts::{Accelerator, Qemu},
-    process::Guard,
+    system::process::Guard,
 };
 
 use crate::{

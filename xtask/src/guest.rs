@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use lab::{local::Model, parts::Accelerator, process::Guard};
+use lab::{local::Model, parts::Accelerator, system::process::Guard};
 
 use crate::{
     build,

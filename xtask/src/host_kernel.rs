@@ -56,7 +56,7 @@ fn distributions() -> Result<HostKernel> {
         match debian::unpack_package(name, &tree) {
             Ok(()) => return in_tree(&tree),
             // The index may name what the mirror has dropped; a full disk will not pass.
-            Err(error) if crate::is_full_disk(&error) => return Err(error),
+            Err(error) if crate::command::is_full_disk(&error) => return Err(error),
             Err(error) => failure = failure.or(Some(error)),
         }
     }

@@ -7,8 +7,8 @@ use lab::{
     host::MAC,
     local::Model,
     parts::{Accelerator, Qemu},
-    process::Guard,
     source::{Listens, cable, stream},
+    system::process::Guard,
 };
 use serde_json::json;
 use tempfile::TempDir;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use lab::process::Guard;
+use lab::system::process::Guard;
 
 use crate::{accel, build, cli::Run, machine};
 

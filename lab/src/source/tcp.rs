@@ -2,8 +2,8 @@
 
 use super::meter::{DmaCounts, Meter};
 use super::trace::{Gap, Received};
-use crate::process::Guard;
 use crate::segment::Segment;
+use crate::system::process::Guard;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;

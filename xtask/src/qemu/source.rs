@@ -83,7 +83,7 @@ fn far() -> Result<Tarball> {
                 let version = version(&path).expect("the name was made here");
                 return Ok(Tarball { path, version });
             }
-            Err(error) if crate::is_full_disk(&error) => return Err(error),
+            Err(error) if crate::command::is_full_disk(&error) => return Err(error),
             Err(error) => asked.push(format!("{error:#}")),
         }
     }

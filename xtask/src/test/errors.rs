@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use lab::process::Guard;
+use lab::system::process::Guard;
 use tempfile::TempDir;
 
 use super::{host::silently, suite::Suite};

@@ -19,7 +19,7 @@ use lab::{
     host::MAC,
     migration::qmp::{DeviceDel, Qmp, SetLink},
     parts::Accelerator,
-    process::Guard,
+    system::process::Guard,
 };
 use pcap_file::pcapng::{Block, PcapNgReader};
 

@@ -12,8 +12,8 @@ use anyhow::{Context, Result, ensure};
 use lab::{
     migration::qmp::{ObjectAdd, ObjectDel, Qmp, SetLink},
     parts::Accelerator,
-    process::Guard,
     source::{Listens, stream},
+    system::process::Guard,
 };
 use tempfile::TempDir;
 

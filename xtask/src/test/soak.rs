@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use lab::{
     migration::qmp::{Qmp, SetLink},
-    process::Guard,
+    system::process::Guard,
 };
 use serde_json::Value;
 

@@ -8,13 +8,13 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 /// What commands run in, so that errors can be recognised.
-pub(crate) const LOCALE: &str = "C.UTF-8";
+pub const LOCALE: &str = "C.UTF-8";
 
 /// What the C library says for ENOSPC in that, whoever reports it.
-pub(crate) const FULL_DISK: &str = "No space left on device";
+pub const FULL_DISK: &str = "No space left on device";
 
 /// Runs to the end, output captured; a failure carries the last lines of what the program said.
-pub(crate) fn run(command: &mut Command) -> Result<Output> {
+pub fn run(command: &mut Command) -> Result<Output> {
     let output = command
         .env("LC_ALL", LOCALE)
         .stdin(Stdio::null())
@@ -30,13 +30,13 @@ pub(crate) fn run(command: &mut Command) -> Result<Output> {
 }
 
 /// Whether it could be started and ended well.
-pub(crate) fn succeeds(command: &mut Command) -> io::Result<bool> {
+pub fn succeeds(command: &mut Command) -> io::Result<bool> {
     let output = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     Ok(output.status()?.success())
 }
 
 /// What matters of what a program said that failed: a full disk, which it tends to name once for every file, or its last `lines` lines.
-pub(crate) fn reason(said: &str, lines: usize) -> String {
+pub fn reason(said: &str, lines: usize) -> String {
     match said.lines().find(|line| line.contains(FULL_DISK)) {
         Some(line) => tail(line, 1),
         None => tail(said, lines),
@@ -44,13 +44,18 @@ pub(crate) fn reason(said: &str, lines: usize) -> String {
 }
 
 /// The last `lines` lines, indented.
-pub(crate) fn tail(text: &str, lines: usize) -> String {
+pub fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.trim_end().lines().collect();
     all[all.len().saturating_sub(lines)..]
         .iter()
         .map(|line| format!("    {line}"))
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// Whether an error, ours or that of a program we ran, is for want of space.
+pub fn is_full_disk(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains(FULL_DISK)
 }
 
 /// Program and arguments, long command lines cut.

@@ -12,13 +12,13 @@ use std::{
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-use crate::{command, paths, progress::Step};
+use super::{command, paths, progress::Step};
 
 /// apt's own downloader: on every Debian machine, and it knows that machine's proxy and keys.
 const APT_HELPER: &str = "/usr/lib/apt/apt-helper";
 
 /// Downloads `url` into the cache's `downloads` as `name`.
-pub(crate) fn fetch(url: &str, name: &str) -> Result<PathBuf> {
+pub fn fetch(url: &str, name: &str) -> Result<PathBuf> {
     let directory = paths::cache()?.join("downloads");
     fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     let scratch = tempfile::Builder::new()
@@ -54,7 +54,7 @@ pub(crate) fn fetch(url: &str, name: &str) -> Result<PathBuf> {
 }
 
 /// The SHA-256 of a file, in lower-case hexadecimal.
-pub(crate) fn sha256(path: &Path) -> Result<String> {
+pub fn sha256(path: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     File::open(path)
         .and_then(|mut file| io::copy(&mut file, &mut hash))

@@ -8,10 +8,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{command, progress::Step, tools};
+use super::{command, progress::Step, tools};
 
 /// Names of available packages that begin with `prefix`. Asks for fresh lists when there are none.
-pub(crate) fn package_names(prefix: &str) -> Result<Vec<String>> {
+pub fn package_names(prefix: &str) -> Result<Vec<String>> {
     tools::require("finding packages", &[tools::Tool::program("apt-cache", "apt")])?;
     let names = || -> Result<Vec<String>> {
         let output = command::run(Command::new("apt-cache").args(["pkgnames", prefix]))?;
@@ -26,7 +26,7 @@ pub(crate) fn package_names(prefix: &str) -> Result<Vec<String>> {
 }
 
 /// Where in the pool the files of `package` are: a URL that ends in a slash.
-pub(crate) fn pool_directory(package: &str) -> Result<String> {
+pub fn pool_directory(package: &str) -> Result<String> {
     let ask = || command::run(Command::new("apt-get").args(["--print-uris", "download", package]));
     let output = ask().or_else(|_| tools::refresh_package_lists().and_then(|()| ask()))?;
     // 'http://…/pool/main/q/qemu/qemu-system-x86_….deb' NAME SIZE HASH
@@ -38,7 +38,7 @@ pub(crate) fn pool_directory(package: &str) -> Result<String> {
 }
 
 /// Unpacks what apt has of `package` into a new directory at `directory`, all of it or nothing.
-pub(crate) fn unpack_package(package: &str, directory: &Path) -> Result<()> {
+pub fn unpack_package(package: &str, directory: &Path) -> Result<()> {
     let scratch = scratch_beside(directory)?;
     let step = Step::new(format!("Downloading {package}"));
     let download = || {
@@ -59,7 +59,7 @@ pub(crate) fn unpack_package(package: &str, directory: &Path) -> Result<()> {
 }
 
 /// Unpacks a .deb into a new directory at `directory`, all of it or nothing.
-pub(crate) fn unpack(archive: &Path, directory: &Path) -> Result<()> {
+pub fn unpack(archive: &Path, directory: &Path) -> Result<()> {
     let scratch = scratch_beside(directory)?;
     let tree = scratch.path().join("tree");
     command::run(Command::new("dpkg-deb").arg("--extract").arg(archive).arg(&tree))
@@ -80,7 +80,7 @@ fn scratch_beside(directory: &Path) -> Result<tempfile::TempDir> {
 }
 
 /// Compares versions as dpkg does for the parts seen here: numbers by value.
-pub(crate) fn version_key(text: &str) -> Vec<u64> {
+pub fn version_key(text: &str) -> Vec<u64> {
     text.split(|c: char| !c.is_ascii_digit())
         .filter(|number| !number.is_empty())
         .map(|number| number.parse().unwrap_or(u64::MAX))
@@ -88,7 +88,7 @@ pub(crate) fn version_key(text: &str) -> Vec<u64> {
 }
 
 /// Everything in `directory` whose name begins with `prefix`, newest version last.
-pub(crate) fn versions_in(directory: &Path, prefix: &str) -> Vec<PathBuf> {
+pub fn versions_in(directory: &Path, prefix: &str) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let mut found: Vec<(Vec<u64>, PathBuf)> = entries
         .filter_map(|entry| {

@@ -16,7 +16,7 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 /// One piece of work with a title. Dropped unfinished, it leaves the terminal clean for an error.
-pub(crate) struct Step {
+pub struct Step {
     title: String,
     started: Instant,
     /// `None` when standard error is no terminal.
@@ -26,7 +26,7 @@ pub(crate) struct Step {
 
 impl Step {
     /// Starts work whose length is not known, or not yet.
-    pub(crate) fn new(title: impl Display) -> Self {
+    pub fn new(title: impl Display) -> Self {
         let title = title.to_string();
         let now = Instant::now();
         let bar = if std::io::stderr().is_terminal() {
@@ -43,7 +43,7 @@ impl Step {
     }
 
     /// `done` of `total` units are done.
-    pub(crate) fn set(&mut self, done: u64, total: u64) {
+    pub fn set(&mut self, done: u64, total: u64) {
         if let Some(bar) = &self.bar {
             if bar.length() != Some(total) {
                 bar.set_style(style("{prefix} [{bar:30}] {percent}% ({eta} left)"));
@@ -56,7 +56,7 @@ impl Step {
     }
 
     /// What is being done right now, or how far work of unknown length has come.
-    pub(crate) fn message(&mut self, message: impl Display) {
+    pub fn message(&mut self, message: impl Display) {
         if let Some(bar) = &self.bar {
             bar.set_message(message.to_string());
         } else if self.line_is_due() {
@@ -65,7 +65,7 @@ impl Step {
     }
 
     /// Ends the work with one line that stays.
-    pub(crate) fn finish(self, outcome: impl Display) {
+    pub fn finish(self, outcome: impl Display) {
         let seconds = self.started.elapsed().as_secs_f64();
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -8,12 +8,12 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 /// The checkout this tool was built from.
-pub(crate) fn checkout() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ lies in the checkout")
+pub fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("lab/ lies in the checkout")
 }
 
 /// Cargo's target directory.
-pub(crate) fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     match env::var_os("CARGO_TARGET_DIR") {
         Some(directory) => checkout().join(directory),
         None => checkout().join("target"),
@@ -22,7 +22,7 @@ pub(crate) fn target() -> PathBuf {
 
 /// What outlives the checkout: `$GODWIT_CACHE`, else `godwit` in the user's cache directory (XDG
 /// Base Directory Specification). Created when missing.
-pub(crate) fn cache() -> Result<PathBuf> {
+pub fn cache() -> Result<PathBuf> {
     let directory = if let Some(directory) = set("GODWIT_CACHE") {
         directory
     } else if let Some(directory) = set("XDG_CACHE_HOME") {
@@ -43,7 +43,7 @@ pub(crate) fn cache() -> Result<PathBuf> {
 }
 
 /// A directory with files somebody downloaded before: `$GODWIT_DOWNLOADS`.
-pub(crate) fn downloads() -> Option<PathBuf> {
+pub fn downloads() -> Option<PathBuf> {
     set("GODWIT_DOWNLOADS")
 }
 

@@ -4,17 +4,17 @@ use std::{env, fmt, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{command, progress::Step};
+use super::{command, progress::Step};
 
 /// Debian's own Python, which its packages of modules belong to, whatever else `PATH` offers.
-pub(crate) const PYTHON: &str = "/usr/bin/python3";
+pub const PYTHON: &str = "/usr/bin/python3";
 
 /// Something that a Debian package provides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tool {
+pub struct Tool {
     probe: Probe,
     /// The Debian package it comes from.
-    pub(crate) package: &'static str,
+    pub package: &'static str,
 }
 
 /// How its presence is told.
@@ -29,20 +29,23 @@ enum Probe {
 }
 
 impl Tool {
-    pub(crate) const fn program(name: &'static str, package: &'static str) -> Self {
+    /// A program in `PATH`, and the package that has it.
+    pub const fn program(name: &'static str, package: &'static str) -> Self {
         Self { probe: Probe::Program(name), package }
     }
 
-    pub(crate) const fn library(name: &'static str, package: &'static str) -> Self {
+    /// A C library by its pkg-config name, and the package that has it.
+    pub const fn library(name: &'static str, package: &'static str) -> Self {
         Self { probe: Probe::Library(name), package }
     }
 
-    pub(crate) const fn python_module(name: &'static str, package: &'static str) -> Self {
+    /// A module of Debian's Python, and the package that has it.
+    pub const fn python_module(name: &'static str, package: &'static str) -> Self {
         Self { probe: Probe::PythonModule(name), package }
     }
 
     /// Whether this machine has it.
-    pub(crate) fn present(&self) -> bool {
+    pub fn present(&self) -> bool {
         let succeeds = |program, arguments: &[&str]| {
             command::succeeds(Command::new(program).args(arguments)).unwrap_or(false)
         };
@@ -65,7 +68,7 @@ impl fmt::Display for Tool {
 }
 
 /// Where a program is.
-pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+pub fn find_program(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?)
         // A user's PATH on Debian lacks the administrator's programs.
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
@@ -75,7 +78,7 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
 
 /// Sees to it that all of `tools` are there: installs what is missing when it may, and otherwise
 /// fails with the one line to run.
-pub(crate) fn require(purpose: &str, tools: &[Tool]) -> Result<()> {
+pub fn require(purpose: &str, tools: &[Tool]) -> Result<()> {
     let missing: Vec<&Tool> = tools.iter().filter(|tool| !tool.present()).collect();
     if missing.is_empty() {
         return Ok(());
@@ -102,7 +105,7 @@ fn packages(tools: &[&Tool]) -> Vec<&'static str> {
 }
 
 /// The command that installs `tools`.
-pub(crate) fn install_line(tools: &[&Tool]) -> String {
+pub fn install_line(tools: &[&Tool]) -> String {
     format!("apt-get install --no-install-recommends {}", packages(tools).join(" "))
 }
 
@@ -133,7 +136,7 @@ fn install(tools: &[&Tool]) -> Result<()> {
 }
 
 /// `apt-get update`, when this user may.
-pub(crate) fn refresh_package_lists() -> Result<()> {
+pub fn refresh_package_lists() -> Result<()> {
     if rustix::process::geteuid().is_root() {
         command::run(Command::new("apt-get").arg("update"))?;
     }
