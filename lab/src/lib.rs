@@ -1,6 +1,7 @@
 //! The lab: a KVM host in a process, the migration driver, and the report.
 #![forbid(unsafe_code)]
 
+pub mod build;
 pub mod host;
 pub mod initramfs;
 pub mod local;

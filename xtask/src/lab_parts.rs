@@ -12,7 +12,6 @@ use tempfile::TempDir;
 use crate::{
     build, cli, host_kernel,
     progress::Step,
-    qemu,
     tools::{self, Tool},
 };
 
@@ -55,7 +54,7 @@ pub(crate) fn prepare_local(nic: NicModel) -> Result<LabParts> {
     tools::require("the lab", &[Tool::program("setpriv", "util-linux")])?;
     let guest = build::guest()?;
     let model = (nic == NicModel::Ixgbe).then(build::ixgbe_model).transpose()?;
-    Ok(LabParts { qemu: qemu::get()?, place: Place::Local { guest, model } })
+    Ok(LabParts { qemu: lab::build::qemu::get()?, place: Place::Local { guest, model } })
 }
 
 /// Builds the guest, the patched QEMU and the lab's host.
@@ -64,7 +63,7 @@ pub(crate) fn prepare(host: &cli::Host) -> Result<LabParts> {
     let kernel = host_kernel::get(host.host_kernel.as_deref())?;
     let guest = build::guest()?;
     let init = build::lab_init()?;
-    let qemu = qemu::get()?;
+    let qemu = lab::build::qemu::get()?;
     let step = Step::new("Packing the lab's host");
     let directory = tempfile::Builder::new().prefix("godwit-parts-").tempdir()?;
     let initramfs = directory.path().join("initramfs");

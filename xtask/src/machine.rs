@@ -16,12 +16,12 @@ use tempfile::TempDir;
 use crate::{
     build,
     cli::{Forward, Net, RunNic},
-    command, qemu, tools,
+    command, tools,
 };
 
 /// The distribution's QEMU when there is one, else the patched one.
 pub(crate) fn qemu() -> Result<Qemu> {
-    distribution_qemu().map_or_else(qemu::get, Ok)
+    distribution_qemu().map_or_else(lab::build::qemu::get, Ok)
 }
 
 /// The distribution's QEMU when it has this NIC (igb came with 8.0), else the patched one.
@@ -29,7 +29,7 @@ pub(crate) fn qemu_with(nic: &RunNic) -> Result<Qemu> {
     let Some(model) = model(nic) else { return qemu() };
     match distribution_qemu() {
         Some(qemu) if has_model(&qemu, model)? => Ok(qemu),
-        _ => qemu::get(),
+        _ => lab::build::qemu::get(),
     }
 }
 

@@ -2,12 +2,10 @@
 
 mod accel;
 mod bench;
-mod build;
 mod cli;
 mod demo;
 mod doctor;
 mod guest;
-mod host_kernel;
 mod image;
 mod lab_parts;
 mod libvirt;
@@ -23,7 +21,8 @@ mod test;
 use std::process::ExitCode;
 
 use clap::Parser;
-use lab::system::{command, debian, download, paths, progress, tools};
+use lab::build::{crates as build, host_kernel};
+use lab::system::{command, debian, paths, progress, tools};
 
 fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {

@@ -14,7 +14,6 @@ use crate::{
     guest::{self, Guest},
     linux_guest::{self, LinuxGuest},
     machine::{self, Wire},
-    qemu,
 };
 
 /// The guest's address, which slirp forwards to.
@@ -50,7 +49,7 @@ impl Systems {
     pub(super) fn prepare(host: &cli::Host, logs: &Path) -> Result<Self> {
         std::fs::create_dir_all(logs).with_context(|| logs.display().to_string())?;
         Ok(Self {
-            qemu: qemu::get()?,
+            qemu: lab::build::qemu::get()?,
             image: build::guest()?,
             linux: LinuxGuest::prepare(host)?,
             logs: logs.into(),

@@ -1,4 +1,4 @@
-//! `cargo xtask qemu`: the patched QEMU, built once and kept in the cache.
+//! The patched QEMU, built once and kept in the cache.
 
 mod build;
 mod source;
@@ -6,23 +6,17 @@ mod source;
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::ExitCode,
 };
 
+use crate::parts::Qemu;
 use anyhow::{Context, Result};
-pub(crate) use build::{SPACE_MIB, TOOLS, free_mib};
-use lab::parts::Qemu;
+pub use build::{SPACE_MIB, TOOLS, free_mib};
 use sha2::{Digest, Sha256};
 
-use crate::{debian, paths};
-
-pub(crate) fn main() -> Result<ExitCode> {
-    println!("{}", get()?.binary.display());
-    Ok(ExitCode::SUCCESS)
-}
+use crate::system::{debian, paths};
 
 /// The patched QEMU, built now if need be.
-pub(crate) fn get() -> Result<Qemu> {
+pub fn get() -> Result<Qemu> {
     let recipe = Recipe::read()?;
     let cache = paths::cache()?;
     if let Some(built) = recipe.built(&cache) {
@@ -46,12 +40,12 @@ pub(crate) fn get() -> Result<Qemu> {
 }
 
 /// Whether the patched QEMU is there without building it.
-pub(crate) fn built() -> Result<Option<Qemu>> {
+pub fn built() -> Result<Option<Qemu>> {
     Ok(Recipe::read()?.built(&paths::cache()?))
 }
 
 /// What, besides its version, makes a QEMU ours.
-pub(crate) struct Recipe {
+pub struct Recipe {
     /// In the order to apply them.
     patches: Vec<PathBuf>,
     /// Of the patches and the way it is configured.

@@ -5,16 +5,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::parts::HostKernel;
 use anyhow::{Context, Result, bail, ensure};
-use lab::parts::HostKernel;
 
-use crate::{debian, paths};
+use crate::system::{command, debian, download, paths};
 
 /// The series the lab is developed with: Debian 12 has it as a backport, Debian 13 as its own.
 const SERIES: &str = "linux-image-6.12.";
 
 /// The kernel to use: the given one, else one in the cache, else the newest apt has.
-pub(crate) fn get(given: Option<&Path>) -> Result<HostKernel> {
+pub fn get(given: Option<&Path>) -> Result<HostKernel> {
     match given {
         Some(path) => from_path(path).with_context(|| format!("--host-kernel {}", path.display())),
         None => distributions(),
@@ -22,7 +22,7 @@ pub(crate) fn get(given: Option<&Path>) -> Result<HostKernel> {
 }
 
 /// The newest of the distribution's kernels that were downloaded before.
-pub(crate) fn cached() -> Result<Option<HostKernel>> {
+pub fn cached() -> Result<Option<HostKernel>> {
     debian::versions_in(&directory()?, SERIES).pop().map(|tree| in_tree(&tree)).transpose()
 }
 
@@ -56,7 +56,7 @@ fn distributions() -> Result<HostKernel> {
         match debian::unpack_package(name, &tree) {
             Ok(()) => return in_tree(&tree),
             // The index may name what the mirror has dropped; a full disk will not pass.
-            Err(error) if crate::command::is_full_disk(&error) => return Err(error),
+            Err(error) if command::is_full_disk(&error) => return Err(error),
             Err(error) => failure = failure.or(Some(error)),
         }
     }
@@ -72,7 +72,7 @@ fn from_path(path: &Path) -> Result<HostKernel> {
     }
     if path.extension().is_some_and(|extension| extension == "deb") {
         let name = path.file_stem().and_then(|stem| stem.to_str()).context("file name")?;
-        let digest = &crate::download::sha256(&path)?[..12];
+        let digest = &download::sha256(&path)?[..12];
         let tree = directory()?.join(format!("given-{name}-{digest}"));
         if !tree.exists() {
             debian::unpack(&path, &tree)?;

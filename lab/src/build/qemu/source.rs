@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{command, debian, download, paths, progress::Step};
+use crate::system::{command, debian, download, paths, progress::Step};
 
 /// The series, and its releases in the order they are asked for: first the one the patches were
 /// written on, then the newer before the older.
@@ -83,7 +83,7 @@ fn far() -> Result<Tarball> {
                 let version = version(&path).expect("the name was made here");
                 return Ok(Tarball { path, version });
             }
-            Err(error) if crate::command::is_full_disk(&error) => return Err(error),
+            Err(error) if command::is_full_disk(&error) => return Err(error),
             Err(error) => asked.push(format!("{error:#}")),
         }
     }

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{Recipe, source};
-use crate::{command, debian, progress::Step, tools, tools::Tool};
+use crate::system::{command, debian, progress::Step, tools, tools::Tool};
 
 /// Within a finished place.
 pub(super) const BINARY: &str = "bin/qemu-system-x86_64";
@@ -21,7 +21,7 @@ pub(super) const DATA: &str = "share/qemu";
 pub(super) const SCRATCH_PREFIX: &str = ".qemu-build-";
 
 /// What a build takes at its largest, and what is left of it.
-pub(crate) const SPACE_MIB: u64 = 2048;
+pub const SPACE_MIB: u64 = 2048;
 
 /// `godwit` names the device list that the patch series adds. The tarball may have no firmware,
 /// and nothing is to come from elsewhere behind our back.
@@ -50,7 +50,7 @@ const PYTHON_PACKAGES: &[&str] =
     &["meson==1.9.*", "pycotap", "qemu.qmp", "setuptools", "wheel", "distlib", "tomli"];
 
 /// What a build needs of the machine.
-pub(crate) const TOOLS: &[Tool] = &[
+pub const TOOLS: &[Tool] = &[
     Tool::program("gcc", "gcc"),
     Tool::program("make", "make"),
     Tool::program("ninja", "ninja-build"),
@@ -110,7 +110,7 @@ fn check_space(cache: &Path) -> Result<()> {
 }
 
 /// What is left on the disk of `directory`.
-pub(crate) fn free_mib(directory: &Path) -> Result<u64> {
+pub fn free_mib(directory: &Path) -> Result<u64> {
     let space = rustix::fs::statvfs(directory).with_context(|| directory.display().to_string())?;
     Ok((space.f_bavail * space.f_frsize) >> 20)
 }
@@ -218,7 +218,7 @@ fn parse_progress(line: &str) -> Option<(u64, u64)> {
 /// the distribution's, installed or not.
 fn gather_firmware(source: &Path, packages: &Path, data: &Path) -> Result<()> {
     fs::create_dir_all(data)?;
-    for name in lab::initramfs::FIRMWARE {
+    for name in crate::initramfs::FIRMWARE {
         let package = if name.starts_with("bios") { "seabios" } else { "qemu-system-data" };
         let unpacked = packages.join(package);
         let places = |root: &Path| {

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{command, paths, progress::Step, tools};
+use crate::system::{command, paths, progress::Step, tools};
 
 const GUEST: &str = "x86_64-unknown-none";
 const FIRMWARE: &str = "x86_64-unknown-uefi";
@@ -19,27 +19,27 @@ const STATIC: &str = "x86_64-unknown-linux-musl";
 const IXGBE_MODEL: &str = "ixgbe-model";
 
 /// What is built for, besides this machine.
-pub(crate) const TARGETS: [&str; 2] = [GUEST, STATIC];
+pub const TARGETS: [&str; 2] = [GUEST, STATIC];
 
 /// Builds the unikernel; the path of its PVH ELF.
-pub(crate) fn guest() -> Result<PathBuf> {
+pub fn guest() -> Result<PathBuf> {
     static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
     once(&BUILT, || program("net-app", "net-app", GUEST, "Building the unikernel"))
 }
 
 /// Builds what firmware starts from a disk: the path of the UEFI application.
-pub(crate) fn loader() -> Result<PathBuf> {
+pub fn loader() -> Result<PathBuf> {
     let program = program("uefi-loader", "uefi-loader", FIRMWARE, "Building the disk's loader")?;
     Ok(program.with_extension("efi"))
 }
 
 /// Builds PID 1 of the lab's host, statically linked.
-pub(crate) fn lab_init() -> Result<PathBuf> {
+pub fn lab_init() -> Result<PathBuf> {
     program("lab-init", "lab-init", STATIC, "Building the lab's init")
 }
 
 /// Builds the model of the 82599, for this machine.
-pub(crate) fn ixgbe_model() -> Result<PathBuf> {
+pub fn ixgbe_model() -> Result<PathBuf> {
     static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
     once(&BUILT, || {
         let step = Step::new("Building the model of the 82599");
@@ -51,7 +51,7 @@ pub(crate) fn ixgbe_model() -> Result<PathBuf> {
 }
 
 /// Builds PID 1 of Linux as a guest, statically linked.
-pub(crate) fn linux_guest() -> Result<PathBuf> {
+pub fn linux_guest() -> Result<PathBuf> {
     program("lab-init", "linux-guest", STATIC, "Building the Linux guest's init")
 }
 
@@ -81,14 +81,14 @@ fn once(
 }
 
 /// The cargo that started this tool.
-pub(crate) fn cargo() -> Command {
+pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.env("CARGO_TERM_COLOR", "never");
     command
 }
 
 /// Whether rustc has the standard library of `target`.
-pub(crate) fn has_target(target: &str) -> Result<bool> {
+pub fn has_target(target: &str) -> Result<bool> {
     let output = command::run(
         Command::new("rustc")
             .args(["--print", "target-libdir", "--target", target])
