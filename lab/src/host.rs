@@ -258,7 +258,7 @@ fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<Stri
         // The speed of an 82574L. Above 5 GT/s Linux waits a second after a reset for a link that
         // QEMU never reports up.
         let port = format!("id=port{index},chassis={index},slot={index},x-speed=2_5");
-        let model = setup.nic.name();
+        let model = setup.nic.device();
         add("-device", format!("pcie-root-port,{port}"));
         add("-netdev", stream(&format!("net{index}"), segment, Listens::Peer));
         add("-device", format!("{model},netdev=net{index},bus=port{index},mac={MAC},romfile="));

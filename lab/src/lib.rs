@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod build;
+pub mod guest;
 pub mod host;
 pub mod initramfs;
 pub mod local;

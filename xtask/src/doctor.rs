@@ -235,7 +235,7 @@ fn vfio() -> Finding {
     Finding::bad(
         "vfio-pci devices",
         "none bound",
-        format!("for run --nic vfio:{example}, as root:\n{}", machine::remedy(&example)),
+        format!("for run --nic vfio:{example}, as root:\n{}", lab::guest::vfio::remedy(&example)),
     )
 }
 

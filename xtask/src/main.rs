@@ -1,17 +1,13 @@
 //! `cargo xtask`: builds, boots, migrates and tests Godwit.
 
-mod accel;
 mod bench;
 mod cli;
 mod demo;
 mod doctor;
-mod guest;
 mod image;
 mod lab_parts;
 mod libvirt;
-mod linux_guest;
 mod load;
-mod machine;
 mod migrate;
 mod qemu;
 mod rehearsal;
@@ -22,7 +18,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use lab::build::{crates as build, host_kernel};
-use lab::system::{command, debian, paths, progress, tools};
+use lab::guest::{self, accel, linux as linux_guest, machine};
+use lab::system::{command, paths, progress, tools};
 
 fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use lab::parts::NicModel;
 use lab::result::{Facts, ProcessorTime};
 use serde_json::{Value, json};
 
@@ -14,21 +15,20 @@ use super::{
 };
 use crate::{
     build,
-    cli::{Bench, Forward, Net, RunNic},
-    guest,
-    machine::{self, Wire},
+    cli::Bench,
+    guest::{self, Forward, Net, Wire},
     paths,
     progress::Step,
 };
 
 /// One of each family that has hardware.
-const NICS: [RunNic; 4] = [RunNic::E1000, RunNic::E1000e, RunNic::Igb, RunNic::Ixgbe];
+const NICS: [NicModel; 4] = [NicModel::E1000, NicModel::E1000e, NicModel::Igb, NicModel::Ixgbe];
 /// Seconds of each TCP run, and before them those that do not count.
 const TCP: [&str; 4] = ["--time", "4", "--omit", "1"];
 
 pub(super) fn run(options: &Bench) -> Result<Value> {
     let nics = if options.nic.is_empty() { &NICS[..] } else { &options.nic };
-    if nics.contains(&RunNic::Ixgbe) {
+    if nics.contains(&NicModel::Ixgbe) {
         // Now, not in the middle of a measurement.
         build::ixgbe_model()?;
     }
@@ -44,7 +44,7 @@ pub(super) fn run(options: &Bench) -> Result<Value> {
     let mut results = Vec::new();
     for nic in nics {
         let started = ProcessorTime::now();
-        let rounds = measure(&systems, nic, options.rounds)?;
+        let rounds = measure(&systems, *nic, options.rounds)?;
         let others = started.zip(ProcessorTime::now()).map(|(start, end)| end.others_since(start));
         print!("{}", rounds.table(&nic.to_string()));
         if let Some(others) = others {
@@ -62,7 +62,7 @@ pub(super) fn run(options: &Bench) -> Result<Value> {
     }))
 }
 
-fn measure(systems: &Systems, nic: &RunNic, rounds: u32) -> Result<Rounds> {
+fn measure(systems: &Systems, nic: NicModel, rounds: u32) -> Result<Rounds> {
     let mut step = Step::new(format!("Measuring {nic}"));
     let mut all = Vec::new();
     let steps = u64::from(rounds) * 2;
@@ -82,10 +82,10 @@ fn measure(systems: &Systems, nic: &RunNic, rounds: u32) -> Result<Rounds> {
     Ok(Rounds(all))
 }
 
-fn sample(systems: &Systems, system: System, nic: &RunNic) -> Result<Sample> {
+fn sample(systems: &Systems, system: System, nic: NicModel) -> Result<Sample> {
     let port = guest::free_port()?;
     let forward = Forward { host: port, guest: guest::IPERF3_PORT };
-    let user = Wire::Netdev(machine::backend(&Net::User, &[forward])?);
+    let user = Wire::Netdev(guest::nic::backend(&Net::User, &[forward])?);
     let (running, boot) = systems.boot(system, nic, &user)?;
     let tcp_receive = guest::iperf3(port, &TCP)?;
     let tcp_send = guest::iperf3_after_another(port, &[&TCP[..], &["--reverse"]].concat())?;

@@ -6,14 +6,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use lab::parts::{Accelerator, Qemu};
+use lab::parts::{Accelerator, NicModel, Qemu};
 
 use crate::{
-    build,
-    cli::{self, RunNic},
-    guest::{self, Guest},
+    build, cli,
+    guest::{self, Guest, Wire},
     linux_guest::{self, LinuxGuest},
-    machine::{self, Wire},
+    machine,
 };
 
 /// The guest's address, which slirp forwards to.
@@ -51,7 +50,7 @@ impl Systems {
         Ok(Self {
             qemu: lab::build::qemu::get()?,
             image: build::guest()?,
-            linux: LinuxGuest::prepare(host)?,
+            linux: LinuxGuest::prepare(host.host_kernel.as_deref())?,
             logs: logs.into(),
         })
     }
@@ -70,7 +69,7 @@ impl Systems {
     pub(super) fn boot(
         &self,
         system: System,
-        nic: &RunNic,
+        nic: NicModel,
         wire: &Wire<'_>,
     ) -> Result<(Guest, Duration)> {
         let address = format!("{ADDRESS}/24");
@@ -87,7 +86,7 @@ impl Systems {
                 (line, linux_guest::MEMORY_MIB, linux_guest::READY)
             }
         };
-        let nic_options = machine::Nic::emulated(nic, wire, memory)?;
+        let nic_options = guest::AttachedNic::emulated(nic, wire, memory)?;
         let log = self.logs.join(format!("{nic}-{}.log", system.name()));
         let started = Instant::now();
         let mut guest = Guest::start(line, nic_options, &log)?;

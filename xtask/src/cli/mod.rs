@@ -1,12 +1,16 @@
 //! The command line. Scripts depend on it: flags are added, never renamed.
 
-mod values;
-
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-pub(crate) use values::{Forward, Net, RunNic};
-use values::{parse_bdf, parse_mac};
+use lab::{
+    guest::{
+        Forward, Net, Nic,
+        accel::Accel,
+        options::{parse_bdf, parse_mac},
+    },
+    parts::NicModel,
+};
 
 /// Where the report goes that nobody named a place for.
 pub(crate) const REPORT: &str = "report";
@@ -84,7 +88,7 @@ pub(crate) struct Test {
 pub(crate) struct Run {
     /// The NIC: e1000, e1000e, igb, ixgbe, virtio, or vfio:BDF
     #[arg(long, default_value = "e1000e")]
-    pub(crate) nic: RunNic,
+    pub(crate) nic: Nic,
     /// `auto` uses KVM only after having seen it run a guest
     #[arg(long, value_enum, default_value_t = Accel::Auto)]
     pub(crate) accel: Accel,
@@ -207,7 +211,7 @@ pub(crate) struct Bench {
     pub(crate) names: Vec<BenchName>,
     /// `nic`: only these NICs, separated by commas [default: e1000,e1000e,igb,ixgbe]
     #[arg(long, value_name = "NIC", value_delimiter = ',')]
-    pub(crate) nic: Vec<RunNic>,
+    pub(crate) nic: Vec<NicModel>,
     /// How often each is measured
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
@@ -234,13 +238,6 @@ pub(crate) enum LabNic {
     Igb,
     /// With `migrate --lab local` only
     Ixgbe,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Accel {
-    Auto,
-    Kvm,
-    Tcg,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use lab::parts::NicModel;
 use lab::{
     migration::qmp::{Qmp, SetLink},
     system::process::Guard,
@@ -18,14 +19,9 @@ use lab::{
 use serde_json::Value;
 
 use super::suite::Suite;
-use crate::{
-    cli::{Forward, RunNic},
-    guest::{self, Guest, free_port},
-    machine,
-};
+use crate::guest::{self, Forward, Guest, free_port};
 
-const NICS: [RunNic; 5] =
-    [RunNic::E1000, RunNic::E1000e, RunNic::Igb, RunNic::Ixgbe, RunNic::Virtio];
+const NICS: [NicModel; 5] = NicModel::ALL;
 const FLAPS: usize = 100;
 /// A reset comes after each so many flaps: 20 in all.
 const FLAPS_PER_RESET: usize = 5;
@@ -47,7 +43,7 @@ pub(super) fn add(suite: &mut Suite) {
         let running: Vec<_> = NICS
             .iter()
             .zip(&names)
-            .map(|(nic, name)| suite.log(name).map(|log| scope.spawn(move || soak(nic, &log))))
+            .map(|(nic, name)| suite.log(name).map(|log| scope.spawn(move || soak(*nic, &log))))
             .collect();
         for (name, soak) in names.iter().zip(running) {
             let Some(soak) = soak else { continue };
@@ -56,7 +52,7 @@ pub(super) fn add(suite: &mut Suite) {
     });
 }
 
-fn soak(nic: &RunNic, log: &Path) -> Result<String> {
+fn soak(nic: NicModel, log: &Path) -> Result<String> {
     let (iperf3, http) = (free_port()?, free_port()?);
     let forwards = [(iperf3, guest::IPERF3_PORT), (http, guest::HTTP_PORT)]
         .map(|(host, guest)| Forward { host, guest });
@@ -100,7 +96,7 @@ fn flap_and_reset(guest: &mut Guest, qmp: &mut Qmp, iperf3: u16, http: u16) -> R
         for up in [false, true] {
             match guest.nic_model() {
                 Some(model) => model.set_link(up)?,
-                None => qmp.execute(&SetLink { name: machine::NETDEV.into(), up }).map(drop)?,
+                None => qmp.execute(&SetLink { name: guest::NETDEV.into(), up }).map(drop)?,
             }
             let word = if up { "nic: link up" } else { "nic: link down" };
             let deadline = Instant::now() + PATIENCE;

@@ -1,5 +1,12 @@
 //! A running guest on this machine's QEMU, and how its services are asked.
 
+pub mod accel;
+pub mod linux;
+pub mod machine;
+pub mod nic;
+pub mod options;
+pub mod vfio;
+
 use std::{
     fs,
     io::{Read, Write},
@@ -11,15 +18,19 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use lab::{local::Model, parts::Accelerator, system::process::Guard};
 
 use crate::{
-    build,
-    cli::{Forward, Net, RunNic},
-    command,
-    machine::{self, Wire},
-    tools::{self, Tool},
+    build::crates,
+    local::Model,
+    parts::{Accelerator, NicModel},
+    system::{
+        command,
+        process::Guard,
+        tools::{self, Tool},
+    },
 };
+pub use nic::{AttachedNic, NETDEV, Wire};
+pub use options::{Forward, Net, Nic};
 
 /// For a guest in software on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,60 +38,55 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const REOPENING: Duration = Duration::from_secs(10);
 const MEMORY_MIB: u32 = 128;
 /// Where the guest serves iperf3.
-pub(crate) const IPERF3_PORT: u16 = 5201;
+pub const IPERF3_PORT: u16 = 5201;
 /// Where it has its status page.
-pub(crate) const HTTP_PORT: u16 = 80;
+pub const HTTP_PORT: u16 = 80;
 /// What it says on its console once its services can be reached.
-pub(crate) const READY: &str = "godwit: ready";
+pub const READY: &str = "godwit: ready";
 
 /// A running guest with its console in a file.
-pub(crate) struct Guest {
+pub struct Guest {
     machine: Guard,
     console: PathBuf,
-    nic: Option<machine::Nic>,
+    nic: Option<AttachedNic>,
 }
 
 impl Guest {
     /// Boots the unikernel with this NIC, in software.
-    pub(crate) fn boot(
-        nic: &RunNic,
-        console: &Path,
-        append: &str,
-        forwards: &[Forward],
-    ) -> Result<Self> {
+    pub fn boot(nic: NicModel, console: &Path, append: &str, forwards: &[Forward]) -> Result<Self> {
         Self::boot_with(nic, console, append, forwards, &[])
     }
 
     /// The same with more of QEMU's options.
-    pub(crate) fn boot_with(
-        nic: &RunNic,
+    pub fn boot_with(
+        nic: NicModel,
         console: &Path,
         append: &str,
         forwards: &[Forward],
         options: &[String],
     ) -> Result<Self> {
-        let wire = Wire::Netdev(machine::backend(&Net::User, forwards)?);
+        let wire = Wire::Netdev(nic::backend(&Net::User, forwards)?);
         Self::boot_on(&wire, nic, console, append, options)
     }
 
     /// The same on any wire.
-    pub(crate) fn boot_on(
+    pub fn boot_on(
         wire: &Wire<'_>,
-        nic: &RunNic,
+        nic: NicModel,
         console: &Path,
         append: &str,
         options: &[String],
     ) -> Result<Self> {
         let qemu = machine::qemu_with(nic)?;
-        let image = build::guest()?;
+        let image = crates::guest()?;
         let mut line = machine::command_line(&qemu, Accelerator::Tcg, MEMORY_MIB, &image, append);
         line.extend(options.iter().cloned());
-        let nic = machine::Nic::emulated(nic, wire, MEMORY_MIB)?;
+        let nic = AttachedNic::emulated(nic, wire, MEMORY_MIB)?;
         Self::start(line, nic, console)
     }
 
     /// Starts a machine that has no NIC and no serial port yet.
-    pub(crate) fn start(line: Vec<String>, nic: machine::Nic, console: &Path) -> Result<Self> {
+    pub fn start(line: Vec<String>, nic: AttachedNic, console: &Path) -> Result<Self> {
         let mut command = Guard::command(&line[0]);
         command.args(&line[1..]).args(&nic.options);
         command.args(["-serial", &format!("file:{}", console.display())]);
@@ -89,7 +95,7 @@ impl Guest {
     }
 
     /// Starts `command`, from [`Guard::command`], which runs one and writes its console to a file.
-    pub(crate) fn spawn(command: &mut Command, console: &Path) -> Result<Self> {
+    pub fn spawn(command: &mut Command, console: &Path) -> Result<Self> {
         // What an earlier guest said must not pass for what this one says.
         fs::write(console, "").with_context(|| console.display().to_string())?;
         let machine = Guard::spawn(command).context("cannot start the guest's machine")?;
@@ -97,12 +103,12 @@ impl Guest {
     }
 
     /// The process that is its NIC, if it is one of its own.
-    pub(crate) fn nic_model(&self) -> Option<&Model> {
-        self.nic.as_ref().and_then(machine::Nic::model)
+    pub fn nic_model(&self) -> Option<&Model> {
+        self.nic.as_ref().and_then(AttachedNic::model)
     }
 
     /// Fails if the machine has ended, as it does when the guest crashes.
-    pub(crate) fn ensure_running(&mut self) -> Result<()> {
+    pub fn ensure_running(&mut self) -> Result<()> {
         match self.machine.try_wait()? {
             None => Ok(()),
             Some(status) => bail!(
@@ -113,13 +119,13 @@ impl Guest {
     }
 
     /// What the console has said so far.
-    pub(crate) fn console(&self) -> String {
+    pub fn console(&self) -> String {
         let bytes = fs::read(&self.console).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Waits for a whole line of the console that contains `text`.
-    pub(crate) fn wait_for(&mut self, text: &str) -> Result<String> {
+    pub fn wait_for(&mut self, text: &str) -> Result<String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let ended = self.machine.try_wait()?;
@@ -142,7 +148,7 @@ impl Guest {
 }
 
 /// One HTTP request, to the end of the answer.
-pub(crate) fn request(port: u16, method: &str, path: &str) -> Result<String> {
+pub fn request(port: u16, method: &str, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(
@@ -155,7 +161,7 @@ pub(crate) fn request(port: u16, method: &str, path: &str) -> Result<String> {
 }
 
 /// Runs iperf3 against a port of this machine and returns what was received in bits a second.
-pub(crate) fn iperf3(port: u16, arguments: &[&str]) -> Result<f64> {
+pub fn iperf3(port: u16, arguments: &[&str]) -> Result<f64> {
     tools::require("measuring throughput", &[Tool::program("iperf3", "iperf3")])?;
     let output = command::run(
         Command::new("iperf3")
@@ -166,7 +172,7 @@ pub(crate) fn iperf3(port: u16, arguments: &[&str]) -> Result<f64> {
 }
 
 /// What was received in bits a second, of what iperf3 says with `--json`.
-pub(crate) fn iperf3_rate(said: &[u8]) -> Result<f64> {
+pub fn iperf3_rate(said: &[u8]) -> Result<f64> {
     let result: serde_json::Value = serde_json::from_slice(said).context("iperf3's result")?;
     if let Some(error) = result["error"].as_str() {
         bail!("iperf3: {error}");
@@ -179,7 +185,7 @@ pub(crate) fn iperf3_rate(said: &[u8]) -> Result<f64> {
 }
 
 /// The same soon after another run: iperf3's own server closes its port between two of them, and opens it again.
-pub(crate) fn iperf3_after_another(port: u16, arguments: &[&str]) -> Result<f64> {
+pub fn iperf3_after_another(port: u16, arguments: &[&str]) -> Result<f64> {
     let deadline = Instant::now() + REOPENING;
     loop {
         match iperf3(port, arguments) {
@@ -198,7 +204,7 @@ fn is_closed(error: &anyhow::Error) -> bool {
 }
 
 /// A port nobody has, TCP and UDP.
-pub(crate) fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     for _ in 0..20 {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         if UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {

@@ -6,25 +6,27 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use lab::{
-    initramfs,
-    parts::{Accelerator, HostKernel, Qemu},
-};
 use tempfile::TempDir;
 
+use super::machine;
 use crate::{
-    build, cli, debian, host_kernel, machine, paths,
-    progress::Step,
-    tools::{self, Tool},
+    build::{crates, host_kernel},
+    initramfs,
+    parts::{Accelerator, HostKernel, Qemu},
+    system::{
+        debian, paths,
+        progress::Step,
+        tools::{self, Tool},
+    },
 };
 
 /// What the guest says on its console once its services can be reached; the address and the driver follow.
-pub(crate) const READY: &str = "linux: ready";
+pub const READY: &str = "linux: ready";
 
 /// Drivers of all NICs there are models of, and VLANs.
 const MODULES: &[&str] = &["virtio_pci", "virtio_net", "e1000", "e1000e", "igb", "ixgbe", "8021q"];
 /// Its distribution's kernel wants more than the unikernel.
-pub(crate) const MEMORY_MIB: u32 = 512;
+pub const MEMORY_MIB: u32 = 512;
 /// Nothing that makes emulation slower than it has to be: Linux is to be at its best.
 const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr \
                             tsc=reliable no_timer_check random.trust_cpu=on";
@@ -39,33 +41,34 @@ const TOOLS: &[Tool] = &[
 ];
 
 /// The address that makes the guest ask for one; it needs busybox for that.
-pub(crate) const DHCP: &str = "dhcp";
+pub const DHCP: &str = "dhcp";
 /// The package whose one program has a DHCP client and a shell.
 const BUSYBOX: &str = "busybox-static";
 
 /// A Linux guest in files.
 #[derive(Debug)]
-pub(crate) struct LinuxGuest {
-    pub(crate) kernel: HostKernel,
+pub struct LinuxGuest {
+    /// Its kernel.
+    pub kernel: HostKernel,
     initramfs: PathBuf,
     _directory: TempDir,
 }
 
 impl LinuxGuest {
     /// Fetches the kernel and packs the rest, with progress shown.
-    pub(crate) fn prepare(host: &cli::Host) -> Result<Self> {
-        Self::prepare_with(host, None)
+    pub fn prepare(kernel: Option<&Path>) -> Result<Self> {
+        Self::prepare_with(kernel, None)
     }
 
     /// As [`LinuxGuest::prepare`], with busybox.
-    pub(crate) fn prepare_with_busybox(host: &cli::Host) -> Result<Self> {
-        Self::prepare_with(host, Some(&busybox()?))
+    pub fn prepare_with_busybox(kernel: Option<&Path>) -> Result<Self> {
+        Self::prepare_with(kernel, Some(&busybox()?))
     }
 
-    fn prepare_with(host: &cli::Host, more: Option<&Path>) -> Result<Self> {
+    fn prepare_with(kernel: Option<&Path>, more: Option<&Path>) -> Result<Self> {
         tools::require("the Linux guest", TOOLS)?;
-        let kernel = host_kernel::get(host.host_kernel.as_deref())?;
-        let init = build::linux_guest()?;
+        let kernel = host_kernel::get(kernel)?;
+        let init = crates::linux_guest()?;
         let programs = ["ip", "iperf3"].map(|name| tools::find_program(name).context(name));
         let [ip, iperf3] = programs;
         let (ip, iperf3) = (ip?, iperf3?);
@@ -82,7 +85,7 @@ impl LinuxGuest {
 
     /// The machine with this guest, without NIC and serial port. `address` is `ADDRESS/LENGTH`, or
     /// [`DHCP`]; then nothing uses the gateway, which may be empty. A guest with busybox has a shell on its second serial port.
-    pub(crate) fn command_line(
+    pub fn command_line(
         &self,
         qemu: &Qemu,
         accelerator: Accelerator,

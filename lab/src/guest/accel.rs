@@ -9,23 +9,31 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use lab::{
-    parts::{Accelerator, Qemu},
+use clap::ValueEnum;
+
+use super::{AttachedNic, Net, READY, Wire, machine, nic};
+use crate::{
+    parts::{Accelerator, NicModel, Qemu},
     system::process::Guard,
 };
 
-use crate::{
-    cli::{Accel, Net, RunNic},
-    guest::READY,
-    machine,
-};
+/// What to look for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Accel {
+    /// KVM where it has been seen to run a guest, else software.
+    Auto,
+    /// KVM.
+    Kvm,
+    /// Software.
+    Tcg,
+}
 
 const MEMORY_MIB: u32 = 128;
 /// A guest under a KVM that works is ready long before, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What `--accel` comes to on this machine. One line says so when `auto` finds KVM unusable.
-pub(crate) fn choose(accel: Accel, qemu: &Qemu, image: &Path) -> Result<Accelerator> {
+pub fn choose(accel: Accel, qemu: &Qemu, image: &Path) -> Result<Accelerator> {
     match accel {
         Accel::Kvm => Ok(Accelerator::Kvm),
         Accel::Tcg => Ok(Accelerator::Tcg),
@@ -43,7 +51,7 @@ pub(crate) fn choose(accel: Accel, qemu: &Qemu, image: &Path) -> Result<Accelera
 ///
 /// Opening `/dev/kvm` proves little: there are machines where that, and a few instructions of real
 /// mode, work, and where any kernel hangs or makes QEMU abort.
-pub(crate) fn kvm_trouble(qemu: &Qemu, image: &Path) -> Result<Option<String>> {
+pub fn kvm_trouble(qemu: &Qemu, image: &Path) -> Result<Option<String>> {
     match File::options().read(true).write(true).open("/dev/kvm") {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(Some("there is no /dev/kvm".into()));
@@ -56,8 +64,9 @@ pub(crate) fn kvm_trouble(qemu: &Qemu, image: &Path) -> Result<Option<String>> {
     let said_path = scratch.path().join("qemu");
     let mut line =
         machine::command_line(qemu, Accelerator::Kvm, MEMORY_MIB, image, "ip=10.0.2.15/24");
+    let user = Wire::Netdev(nic::backend(&Net::User, &[])?);
     // Without an address to answer at it would never say that it is ready.
-    line.extend(machine::Nic::new(&RunNic::E1000e, &Net::User, &[], MEMORY_MIB)?.options);
+    line.extend(AttachedNic::emulated(NicModel::E1000e, &user, MEMORY_MIB)?.options);
     line.extend(["-serial".into(), format!("file:{}", console_path.display())]);
     let said = File::create(&said_path)?;
     let mut guest = Guard::spawn(

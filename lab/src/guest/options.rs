@@ -1,56 +1,49 @@
-//! Values of options that are more than a word or a number.
+//! What can be chosen about a guest's NIC, as people write it.
 
 use std::{fmt, str::FromStr};
 
-/// A NIC of `run`.
+use clap::ValueEnum;
+
+use crate::parts::NicModel;
+
+/// The NIC of a guest on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum RunNic {
-    E1000,
-    E1000e,
-    Igb,
-    Ixgbe,
-    Virtio,
+pub enum Nic {
+    /// One that is emulated.
+    Emulated(NicModel),
     /// A PCI function of this machine, as `DDDD:BB:DD.F`.
     Vfio(String),
 }
 
-impl FromStr for RunNic {
+impl FromStr for Nic {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Ok(match text {
-            "e1000" => Self::E1000,
-            "e1000e" => Self::E1000e,
-            "igb" => Self::Igb,
-            "ixgbe" => Self::Ixgbe,
-            "virtio" => Self::Virtio,
-            _ => match text.strip_prefix("vfio:") {
-                Some(bdf) => Self::Vfio(parse_bdf(bdf)?),
-                None => {
-                    return Err("possible values: e1000, e1000e, igb, ixgbe, virtio, vfio:BDF \
-                                (such as vfio:0000:03:00.0)"
-                        .into());
-                }
-            },
+        if let Some(bdf) = text.strip_prefix("vfio:") {
+            return parse_bdf(bdf).map(Self::Vfio);
+        }
+        NicModel::from_str(text, false).map(Self::Emulated).map_err(|_| {
+            let models = NicModel::value_variants().iter().map(|model| model.name());
+            let models = models.collect::<Vec<_>>().join(", ");
+            format!("possible values: {models}, vfio:BDF (such as vfio:0000:03:00.0)")
         })
     }
 }
 
-impl fmt::Display for RunNic {
+impl fmt::Display for Nic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::E1000 => f.write_str("e1000"),
-            Self::E1000e => f.write_str("e1000e"),
-            Self::Igb => f.write_str("igb"),
-            Self::Ixgbe => f.write_str("ixgbe"),
-            Self::Virtio => f.write_str("virtio"),
+            Self::Emulated(model) => model.fmt(f),
             Self::Vfio(bdf) => write!(f, "vfio:{bdf}"),
         }
     }
 }
 
 /// Brings `BB:DD.F` or `DDDD:BB:DD.F` into the long form sysfs uses.
-pub(super) fn parse_bdf(text: &str) -> Result<String, String> {
+///
+/// # Errors
+/// It is neither.
+pub fn parse_bdf(text: &str) -> Result<String, String> {
     let wrong = || {
         format!("`{text}` is not a PCI address; the form is [domain:]bus:device.function, 03:00.0")
     };
@@ -77,7 +70,10 @@ fn hex(text: &str, digits: usize) -> Option<u32> {
 }
 
 /// Checks the address of one station.
-pub(super) fn parse_mac(text: &str) -> Result<String, String> {
+///
+/// # Errors
+/// It is none.
+pub fn parse_mac(text: &str) -> Result<String, String> {
     let octets: Option<Vec<u32>> = text.split(':').map(|octet| hex(octet, 2)).collect();
     match octets.as_deref() {
         // IEEE 802: the first octet's lowest bit says that a group is meant.
@@ -86,10 +82,12 @@ pub(super) fn parse_mac(text: &str) -> Result<String, String> {
     }
 }
 
-/// What the NIC of `run` is connected to.
+/// What a NIC is connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Net {
+pub enum Net {
+    /// QEMU's own network.
     User,
+    /// A tap of this machine, by its name.
     Tap(String),
 }
 
@@ -110,11 +108,13 @@ impl FromStr for Net {
     }
 }
 
-/// One `--forward`.
+/// A port that is forwarded to the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Forward {
-    pub(crate) host: u16,
-    pub(crate) guest: u16,
+pub struct Forward {
+    /// Of this machine.
+    pub host: u16,
+    /// Of the guest.
+    pub guest: u16,
 }
 
 impl FromStr for Forward {
@@ -134,12 +134,12 @@ mod tests {
 
     #[test]
     fn pci_addresses_come_out_in_the_form_of_sysfs() {
-        assert_eq!("vfio:3:00.0".parse::<RunNic>().ok(), None);
-        assert_eq!("vfio:03:00.8".parse::<RunNic>().ok(), None);
-        assert_eq!("vfio:03:20.0".parse::<RunNic>().ok(), None);
-        assert_eq!("vfio:+3:00.0".parse::<RunNic>().ok(), None);
-        assert_eq!("vfio:0A:1f.7".parse(), Ok(RunNic::Vfio("0000:0a:1f.7".into())));
-        assert_eq!("vfio:0001:0a:00.0".parse(), Ok(RunNic::Vfio("0001:0a:00.0".into())));
+        assert_eq!("vfio:3:00.0".parse::<Nic>().ok(), None);
+        assert_eq!("vfio:03:00.8".parse::<Nic>().ok(), None);
+        assert_eq!("vfio:03:20.0".parse::<Nic>().ok(), None);
+        assert_eq!("vfio:+3:00.0".parse::<Nic>().ok(), None);
+        assert_eq!("vfio:0A:1f.7".parse(), Ok(Nic::Vfio("0000:0a:1f.7".into())));
+        assert_eq!("vfio:0001:0a:00.0".parse(), Ok(Nic::Vfio("0001:0a:00.0".into())));
     }
 
     #[test]
