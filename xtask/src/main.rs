@@ -5,12 +5,9 @@ mod cli;
 mod demo;
 mod doctor;
 mod image;
-mod lab_parts;
 mod libvirt;
-mod load;
 mod migrate;
 mod qemu;
-mod rehearsal;
 mod run;
 mod test;
 
@@ -19,6 +16,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use lab::build::{crates as build, host_kernel};
 use lab::guest::{self, accel, linux as linux_guest, machine};
+use lab::rehearsal::parts as lab_parts;
 use lab::system::{command, paths, progress, tools};
 
 fn main() -> ExitCode {

@@ -37,10 +37,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// For a server in a guest to open its port again.
 const REOPENING: Duration = Duration::from_secs(10);
 const MEMORY_MIB: u32 = 128;
-/// Where the guest serves iperf3.
-pub const IPERF3_PORT: u16 = 5201;
-/// Where it has its status page.
-pub const HTTP_PORT: u16 = 80;
 /// What it says on its console once its services can be reached.
 pub const READY: &str = "godwit: ready";
 

@@ -12,8 +12,8 @@ use super::{
     vfio,
 };
 use crate::{
+    addresses::MAC,
     build::crates,
-    host::MAC,
     local::Model,
     parts::NicModel,
     source::{Listens, cable, stream},

@@ -4,10 +4,11 @@ mod run;
 
 use super::console::{Console, Died, Line, Said};
 use super::machine::{Lab, Machine, PORT, Role};
-use super::qmp::{self, Capability, Qmp};
-use super::record::{CancelAt, Check, Outcome, Plan, Record, Strategy, Timeline};
+use super::record::{Check, Outcome, Plan, Record, Timeline};
+use crate::choices::{CancelAt, Strategy};
 use crate::init::Channel;
-use crate::source::DmaCounts;
+use crate::qmp::{self, Capability, Qmp};
+use crate::source::{DmaCounts, Traffic};
 use anyhow::{Result, anyhow, bail};
 use run::Run;
 use serde_json::{Map, Value};
@@ -24,15 +25,6 @@ const CHECKING: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_millis(500);
 /// Between two looks at a migration.
 const POLL: Duration = Duration::from_millis(20);
-
-/// Says whether traffic reaches the guest.
-pub trait Traffic {
-    /// Whether the guest has been seen to receive anything that was sent after `moment`.
-    fn flows_since(&self, moment: Instant) -> bool;
-
-    /// Forgets what was measured so far, where that could not be told from what comes next.
-    fn start_over(&self) {}
-}
 
 struct Side {
     console: Console,

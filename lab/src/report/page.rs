@@ -80,11 +80,11 @@ pub(super) fn html(result: &Migration) -> Result<String> {
     ];
     let machine: Vec<_> = machine.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let setup = [
-        ("guest", result.guest.clone()),
-        ("lab", result.lab.clone()),
+        ("guest", result.guest.to_string()),
+        ("lab", result.lab.to_string()),
         ("NIC", result.nic.clone()),
         ("strategy", result.arrangement().into()),
-        ("marking policy", result.marking.clone()),
+        ("marking policy", result.marking.to_string()),
     ];
     let mut environment = Environment::new();
     environment.add_template("page.html", include_str!("page.html"))?;

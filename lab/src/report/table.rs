@@ -89,7 +89,7 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
             "traffic",
             format!(
                 "{} paced at {} Mbit/s{}",
-                result.traffic.kind.to_uppercase(),
+                result.traffic.kind.to_string().to_uppercase(),
                 megabits(paced),
                 share.unwrap_or_default()
             ),

@@ -80,7 +80,7 @@ impl TcpSource {
     }
 }
 
-impl crate::migration::Traffic for TcpSource {
+impl super::meter::Traffic for TcpSource {
     fn flows_since(&self, _: Instant) -> bool {
         // Acknowledgements: what else would the guest have to say?
         let before = self.frames_from_guest();

@@ -1,5 +1,6 @@
 //! Tests of the booted unikernel on this machine's QEMU, in software.
 
+use lab::addresses::{HTTP_PORT, IPERF3_PORT};
 use std::{
     net::{Ipv4Addr, UdpSocket},
     path::Path,
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     build, command,
-    guest::{self, Forward, Guest, HTTP_PORT, free_port},
+    guest::{self, Forward, Guest, free_port},
     machine, tools,
     tools::Tool,
 };
@@ -100,7 +101,7 @@ fn kernel_boot_tests(log: &Path) -> Result<String> {
 }
 
 fn iperf3(log: &Path, nic: NicModel, append: &str, arguments: &[&str]) -> Result<String> {
-    let forward = Forward { host: free_port()?, guest: guest::IPERF3_PORT };
+    let forward = Forward { host: free_port()?, guest: IPERF3_PORT };
     let mut guest = Guest::boot(nic, log, append, &[forward])?;
     guest.wait_for(guest::READY)?;
     let rate = guest::iperf3(forward.host, &[&["--time", "3"], arguments].concat())?;

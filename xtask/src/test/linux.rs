@@ -1,5 +1,6 @@
 //! Linux' own drivers on the models of NICs that are ours: they judge the model.
 
+use lab::addresses::IPERF3_PORT;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
@@ -8,7 +9,7 @@ use lab::parts::{Accelerator, NicModel};
 use super::suite::Suite;
 use crate::{
     cli,
-    guest::{self, Forward, Guest, IPERF3_PORT, Net, Wire, free_port},
+    guest::{self, Forward, Guest, Net, Wire, free_port},
     linux_guest::{self, DHCP, LinuxGuest},
     machine,
 };
@@ -22,7 +23,7 @@ pub(super) fn add(suite: &mut Suite, host: &cli::Host) {
 }
 
 fn ixgbe(log: &Path, host: &cli::Host) -> Result<String> {
-    let linux = LinuxGuest::prepare_with_busybox(host.host_kernel.as_deref())?;
+    let linux = LinuxGuest::prepare_with_busybox(host.kernel())?;
     let nic = NicModel::Ixgbe;
     let qemu = machine::qemu_with(nic)?;
     let forward = Forward { host: free_port()?, guest: IPERF3_PORT };

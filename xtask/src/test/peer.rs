@@ -10,8 +10,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use lab::{
-    migration::qmp::{ObjectAdd, ObjectDel, Qmp, SetLink},
     parts::{Accelerator, NicModel},
+    qmp::{ObjectAdd, ObjectDel, Qmp, SetLink},
     source::{Listens, stream},
     system::process::Guard,
 };
@@ -45,7 +45,7 @@ pub(super) struct Peer {
 impl Peer {
     /// Boots it with `address` and, on the same wire, a router that advertises the IPv6 `prefix`.
     pub(super) fn boot(host: &cli::Host, log: &Path, address: &str, prefix: &str) -> Result<Self> {
-        let linux = LinuxGuest::prepare_with_busybox(host.host_kernel.as_deref())?;
+        let linux = LinuxGuest::prepare_with_busybox(host.kernel())?;
         let qemu = machine::qemu()?;
         let directory = tempfile::Builder::new().prefix("godwit-peer-").tempdir()?;
         let place = |name: &str| directory.path().join(name);

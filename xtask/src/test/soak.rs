@@ -1,5 +1,6 @@
 //! Every NIC through link flaps and resets under traffic, all of them at the same time: most of it is waiting for links.
 
+use lab::addresses::{HTTP_PORT, IPERF3_PORT};
 use std::{
     net::{Ipv4Addr, UdpSocket},
     os::unix::net::UnixStream,
@@ -13,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use lab::parts::NicModel;
 use lab::{
-    migration::qmp::{Qmp, SetLink},
+    qmp::{Qmp, SetLink},
     system::process::Guard,
 };
 use serde_json::Value;
@@ -54,8 +55,8 @@ pub(super) fn add(suite: &mut Suite) {
 
 fn soak(nic: NicModel, log: &Path) -> Result<String> {
     let (iperf3, http) = (free_port()?, free_port()?);
-    let forwards = [(iperf3, guest::IPERF3_PORT), (http, guest::HTTP_PORT)]
-        .map(|(host, guest)| Forward { host, guest });
+    let forwards =
+        [(iperf3, IPERF3_PORT), (http, HTTP_PORT)].map(|(host, guest)| Forward { host, guest });
     let directory = tempfile::Builder::new().prefix("godwit-soak-").tempdir()?;
     let monitor = directory.path().join("qmp");
     let options = ["-qmp".into(), format!("unix:{},server=on,wait=off", monitor.display())];

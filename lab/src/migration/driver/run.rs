@@ -1,9 +1,10 @@
 //! One migration under way: from QEMU's `migrate` to where the machine runs afterwards.
 
 use super::super::machine::{Comparison, Lab, Machine, NIC, PORT};
-use super::super::qmp::{self, DeviceDel, Migrate, MigrateCancel, Qmp, QueryStats};
-use super::super::record::{CancelAt, Effort, Outcome, Plan, Strategy, Timeline};
+use super::super::record::{Effort, Outcome, Plan, Timeline};
 use super::{POLL, REACTION, Said, Side, ensure_running};
+use crate::choices::{CancelAt, Strategy};
+use crate::qmp::{self, DeviceDel, Migrate, MigrateCancel, Qmp, QueryStats};
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 

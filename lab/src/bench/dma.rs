@@ -1,9 +1,12 @@
-//! `bench dma`: what marking costs on this machine's processor.
+//! What marking costs on this machine's processor.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::{build, command, paths, progress::Step};
+use crate::{
+    build::crates,
+    system::{command, paths, progress::Step},
+};
 
 /// The figures, as the benchmark of the DMA layer names them.
 const FIGURES: [(&str, &str); 7] = [
@@ -16,10 +19,14 @@ const FIGURES: [(&str, &str); 7] = [
     ("catch_up_per_page", "catch-up, per page (2 slots)"),
 ];
 
-pub(super) fn run() -> Result<Value> {
+/// Measures, and prints a table.
+///
+/// # Errors
+/// The benchmark does not build or run.
+pub fn run() -> Result<Value> {
     let step = Step::new("Measuring the DMA layer");
     let output = command::run(
-        build::cargo()
+        crates::cargo()
             .args(["bench", "--quiet", "--package", "unikernel", "--bench", "dma"])
             .current_dir(paths::checkout()),
     )?;

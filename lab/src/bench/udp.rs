@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
-use lab::{
+use crate::{
     segment::{Segment, UnknownUnicast},
     source::{Config, Rate, UdpSource},
 };
+use anyhow::{Result, ensure};
 
-use crate::rehearsal::{GUEST, SOURCE};
+use crate::addresses::{GUEST, SOURCE};
 
 /// Bytes of UDP payload, and of the datagram at the IP layer.
 pub(super) const PAYLOAD: usize = 64;

@@ -1,7 +1,5 @@
 //! The virtual host: a QEMU that emulates a KVM machine with an IOMMU and two Intel NICs.
 
-mod state;
-
 use std::{
     collections::HashMap,
     fs,
@@ -18,7 +16,9 @@ use anyhow::{Context, Result, bail};
 use lab_init::{CONTROL_PORT, Channel, Nic, Report, Request};
 use tempfile::TempDir;
 
+use super::state;
 use crate::{
+    addresses::MAC,
     parts::{Accelerator, NicModel, Qemu, escape},
     source::{Listens, stream},
     system::process::Guard,
@@ -26,9 +26,6 @@ use crate::{
 
 /// The machines the host has channels for.
 pub const MACHINES: [&str; 2] = ["source", "destination"];
-
-/// The MAC address of both NICs: the guest takes the second for the first.
-pub const MAC: &str = "52:54:00:67:6f:01";
 
 /// The socket of the host's own monitor.
 const MONITOR: &str = "monitor";

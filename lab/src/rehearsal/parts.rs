@@ -1,30 +1,34 @@
 //! What every start of the lab needs, made or fetched with progress shown.
 
-use std::{fs::File, path::PathBuf};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
-use lab::{
-    initramfs,
-    parts::{HostKernel, NicModel, Qemu},
-};
 use tempfile::TempDir;
 
 use crate::{
-    build, cli, host_kernel,
-    progress::Step,
-    tools::{self, Tool},
+    build::{crates, host_kernel, qemu},
+    initramfs,
+    parts::{HostKernel, NicModel, Qemu},
+    system::{
+        progress::Step,
+        tools::{self, Tool},
+    },
 };
 
 /// Everything to start the lab with. Keeps its files as long as it lives.
 #[derive(Debug)]
-pub(crate) struct LabParts {
-    pub(crate) qemu: Qemu,
-    pub(crate) place: Place,
+pub struct LabParts {
+    /// Runs the machines, and the host around them where there is one.
+    pub qemu: Qemu,
+    pub(super) place: Place,
 }
 
 /// Where the machines run.
 #[derive(Debug)]
-pub(crate) enum Place {
+pub(super) enum Place {
     /// In the virtual host.
     Nested {
         kernel: HostKernel,
@@ -50,20 +54,20 @@ const TOOLS: &[Tool] = &[
 ];
 
 /// Builds the guest, the patched QEMU, and the NIC where that is a process of its own.
-pub(crate) fn prepare_local(nic: NicModel) -> Result<LabParts> {
+pub fn prepare_local(nic: NicModel) -> Result<LabParts> {
     tools::require("the lab", &[Tool::program("setpriv", "util-linux")])?;
-    let guest = build::guest()?;
-    let model = (nic == NicModel::Ixgbe).then(build::ixgbe_model).transpose()?;
-    Ok(LabParts { qemu: lab::build::qemu::get()?, place: Place::Local { guest, model } })
+    let guest = crates::guest()?;
+    let model = (nic == NicModel::Ixgbe).then(crates::ixgbe_model).transpose()?;
+    Ok(LabParts { qemu: qemu::get()?, place: Place::Local { guest, model } })
 }
 
 /// Builds the guest, the patched QEMU and the lab's host.
-pub(crate) fn prepare(host: &cli::Host) -> Result<LabParts> {
+pub fn prepare(kernel: Option<&Path>) -> Result<LabParts> {
     tools::require("the lab", TOOLS)?;
-    let kernel = host_kernel::get(host.host_kernel.as_deref())?;
-    let guest = build::guest()?;
-    let init = build::lab_init()?;
-    let qemu = lab::build::qemu::get()?;
+    let kernel = host_kernel::get(kernel)?;
+    let guest = crates::guest()?;
+    let init = crates::lab_init()?;
+    let qemu = qemu::get()?;
     let step = Step::new("Packing the lab's host");
     let directory = tempfile::Builder::new().prefix("godwit-parts-").tempdir()?;
     let initramfs = directory.path().join("initramfs");

@@ -1,16 +1,10 @@
-//! `cargo xtask bench`: measurements, and comparisons with others. They judge nothing: on a machine that does other work as
-//! well, absolute figures mean little, and ratios of runs that take turns are what to look at.
-
-mod dma;
-mod nic;
-mod rounds;
-mod systems;
-mod udp;
+//! `cargo xtask bench`.
 
 use std::{fs, process::ExitCode};
 
 use anyhow::{Context, Result};
-use serde_json::{Map, Value, json};
+use lab::bench::{dma, nic};
+use serde_json::{Map, Value};
 
 use crate::cli::{Bench, BenchName};
 
@@ -21,7 +15,9 @@ pub(crate) fn main(options: &Bench) -> Result<ExitCode> {
     for name in names {
         let (key, result) = match name {
             BenchName::Dma => ("dma", dma::run()?),
-            BenchName::Nic => ("nic", nic::run(options)?),
+            BenchName::Nic => {
+                ("nic", nic::run(&options.nic, options.rounds, options.host.kernel())?)
+            }
         };
         results.insert(key.into(), result);
     }
@@ -30,9 +26,4 @@ pub(crate) fn main(options: &Bench) -> Result<ExitCode> {
         fs::write(path, text + "\n").with_context(|| path.display().to_string())?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A figure with three digits that count, for people and for JSON.
-fn rounded(value: f64) -> Value {
-    json!((value * 1000.0).round() / 1000.0)
 }

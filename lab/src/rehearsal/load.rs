@@ -6,47 +6,37 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
-use lab::{
-    migration,
+use crate::{
     segment::Segment,
-    source::{EchoSource, Meter, Rate, Slirp, TcpSource, Transfer, UdpSource},
+    source::{self, EchoSource, Meter, Rate, Slirp, TcpSource, Transfer, UdpSource},
 };
+use anyhow::{Result, bail};
 
 /// A rate settles within this.
-pub(crate) const SETTLE: Duration = Duration::from_secs(1);
+pub(super) const SETTLE: Duration = Duration::from_secs(1);
 /// How long a saturated rate is measured.
 const SATURATION: Duration = Duration::from_secs(4);
 
 /// What drives traffic at the guest.
-pub(crate) enum Load {
+pub(super) enum Load {
     Udp(UdpSource),
     Tcp { slirp: Slirp, segment: Arc<Segment>, logs: PathBuf },
     Echo { slirp: Slirp, least: u64 },
 }
 
 /// Something done under traffic.
-pub(crate) struct Carried<T> {
-    pub(crate) done: T,
-    pub(crate) meter: Box<dyn Meter>,
-    pub(crate) transfer: Option<Transfer>,
+pub(super) struct Carried<T> {
+    pub(super) done: T,
+    pub(super) meter: Box<dyn Meter>,
+    pub(super) transfer: Option<Transfer>,
 }
 
 impl Load {
-    /// As results call it.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Udp(_) => "udp",
-            Self::Tcp { .. } => "tcp",
-            Self::Echo { .. } => "echo",
-        }
-    }
-
     /// Carries out `migrate` under traffic of `rate` bits a second, or all that the guest takes.
-    pub(crate) fn carry<T>(
+    pub(super) fn carry<T>(
         &self,
         rate: Option<u64>,
-        migrate: impl FnOnce(&dyn migration::Traffic) -> Result<T>,
+        migrate: impl FnOnce(&dyn source::Traffic) -> Result<T>,
     ) -> Result<Carried<T>> {
         Ok(match self {
             Self::Udp(source) => {
@@ -73,7 +63,7 @@ impl Load {
     }
 
     /// Bits a second the guest receives when it is flooded.
-    pub(crate) fn saturate(&self) -> Result<f64> {
+    pub(super) fn saturate(&self) -> Result<f64> {
         let pause = || {
             std::thread::sleep(SETTLE);
             let from = Instant::now();

@@ -2,10 +2,15 @@
 
 use std::fmt::{self, Write};
 
-use lab::result::median;
+use crate::result::median;
 use serde_json::{Map, Value, json};
 
-use super::{rounded, systems::System};
+use super::systems::System;
+
+/// A figure with three digits that count, for people and for JSON.
+pub(super) fn rounded(value: f64) -> Value {
+    json!((value * 1000.0).round() / 1000.0)
+}
 
 /// The figures of one system in one round.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,6 +1,9 @@
 //! What `migrate`, `demo` and `test` have in common: the lab booted with a guest in it, traffic,
 //! migrations, results.
 
+mod load;
+pub mod parts;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -9,34 +12,26 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
-use lab::{
-    host::{MAC, Setup, VirtualHost},
+use crate::{
+    addresses::{ECHO_PORT, GATEWAY, GUEST, IPERF3_PORT, MAC, SOURCE},
+    choices::{CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind},
     local::{self, LocalLab},
-    migration::{CancelAt, Effort, Lab, Outcome, Pair, Plan, Session, Strategy},
-    nested::NestedLab,
+    migration::{Effort, Lab, Outcome, Pair, Plan, Session},
+    nested::{
+        NestedLab,
+        host::{Setup, VirtualHost},
+    },
     parts::{Accelerator, NicModel},
     result::{self, Facts, Migration, ProcessorTime, Saturated, Setting, Traffic},
     segment::{Segment, UnknownUnicast},
-    source::{self, Slirp, Station, UdpSource},
+    source::{self, Slirp, UdpSource},
+    system::progress::Step,
 };
+use anyhow::{Context, Result, bail};
+use load::{Carried, Load, SETTLE};
+pub use parts::LabParts;
+use parts::Place;
 
-use crate::{
-    lab_parts::{LabParts, Place},
-    load::{Carried, Load, SETTLE},
-    progress::Step,
-};
-
-/// The guest in the lab.
-pub(crate) const GUEST: Station = Station {
-    mac: [0x52, 0x54, 0x00, 0x67, 0x6f, 0x01],
-    ip: std::net::Ipv4Addr::new(10, 0, 2, 15),
-};
-/// The traffic source: a locally administered address.
-pub(crate) const SOURCE: Station = Station {
-    mac: [0x02, 0x67, 0x6f, 0x00, 0x00, 0x64],
-    ip: std::net::Ipv4Addr::new(10, 0, 2, 100),
-};
 /// Payload of 1,400 bytes, and the headers of IPv4 and UDP.
 const IP_LENGTH: usize = 1400 + 28;
 /// Memory of the virtual host: two guests, their QEMUs, page tables for all of it, the initramfs.
@@ -75,51 +70,38 @@ const HOST_LOG: &str = "host.log";
 const HOST_STATE: &str = "host.state";
 /// How often the lab is started over when its host crashes.
 const RESTARTS: u32 = 2;
-/// The guest's iperf3 server.
-const IPERF3_PORT: u16 = 5201;
-/// Its echo service.
-const ECHO_PORT: u16 = 7;
-
-/// What to drive at the guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Our own datagrams, numbered.
-    Udp,
-    /// Stock iperf3.
-    Tcp,
-    /// A transfer to the guest and back, of which every byte is checked.
-    Echo {
-        /// So many of them, and more as long as migrations go on.
-        least: u64,
-    },
-}
-
 /// What to rehearse.
 #[derive(Debug, Clone)]
-pub(crate) struct Script {
-    pub(crate) nic: NicModel,
-    pub(crate) strategy: Strategy,
+pub struct Script {
+    /// The model of both NICs.
+    pub nic: NicModel,
+    /// When the NIC leaves.
+    pub strategy: Strategy,
     /// Pair the NIC with a standby; the failover strategy does, in any case.
-    pub(crate) standby: bool,
+    pub standby: bool,
     /// How often to migrate, to and fro.
-    pub(crate) times: u32,
-    pub(crate) traffic: Kind,
-    /// The guest's policy: `auto`, `always` or `never`.
-    pub(crate) marking: String,
+    pub times: u32,
+    /// What is driven at the guest.
+    pub traffic: TrafficKind,
+    /// Bytes that a transfer takes at least ([`TrafficKind::Echo`]), and more as long as
+    /// migrations go on.
+    pub transfer: u64,
+    /// The guest's policy.
+    pub marking: Marking,
     /// In bits a second; measured when not given.
-    pub(crate) rate: Option<u64>,
+    pub rate: Option<u64>,
     /// Before the migration, and after it.
-    pub(crate) measure: Duration,
+    pub measure: Duration,
     /// Cancel there, one after the other, before the migration that is not.
-    pub(crate) cancel_at: Vec<CancelAt>,
+    pub cancel_at: Vec<CancelAt>,
     /// Also measure a saturated warm-up, in a migration that is cancelled.
-    pub(crate) saturated_warmup: bool,
+    pub saturated_warmup: bool,
     /// More for the guest's command line.
-    pub(crate) append: String,
+    pub append: String,
     /// Where every frame on the segment is recorded.
-    pub(crate) pcap: Option<PathBuf>,
+    pub pcap: Option<PathBuf>,
     /// Where logs go.
-    pub(crate) logs: PathBuf,
+    pub logs: PathBuf,
 }
 
 impl Script {
@@ -136,7 +118,7 @@ impl Script {
 ///
 /// The emulated host's own kernel has been seen to crash, once in some twenty runs. That says
 /// nothing about the guest, so then, and only then, all is done again, and the result says so.
-pub(crate) fn run(script: &Script, parts: &LabParts) -> Result<Migration> {
+pub fn run(script: &Script, parts: &LabParts) -> Result<Migration> {
     let mut restarts = 0;
     loop {
         let started = ProcessorTime::now();
@@ -220,18 +202,18 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
     let standby = pair.standby.then(|| [&*standbys[0], &*standbys[1]]);
     let mut lab = start_lab(script, parts, [&nics[0], &nics[1]], standby)?;
     let load = match script.traffic {
-        Kind::Udp => {
+        TrafficKind::Udp => {
             let (sender, receiver) = segment.local("traffic");
             let config = source::Config { from: SOURCE, to: GUEST, ip_length: IP_LENGTH };
             Load::Udp(UdpSource::start(sender, receiver, config)?)
         }
-        Kind::Tcp => {
+        TrafficKind::Tcp => {
             let slirp = Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, IPERF3_PORT)?;
             Load::Tcp { slirp, segment: segment.clone(), logs: script.logs.clone() }
         }
-        Kind::Echo { least } => {
+        TrafficKind::Echo => {
             let slirp = Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, ECHO_PORT)?;
-            Load::Echo { slirp, least }
+            Load::Echo { slirp, least: script.transfer }
         }
     };
 
@@ -244,7 +226,7 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
 fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) -> Result<Migration> {
     let plan = |script: &Script| plan(script, parts.pace());
     let append = format!(
-        "ip={}/24 gw=10.0.2.2 marking={} recorder={RECORDER} {}",
+        "ip={}/24 gw={GATEWAY} marking={} recorder={RECORDER} {}",
         GUEST.ip, script.marking, script.append
     );
     let mut narrator = Narrator::default();
@@ -263,13 +245,13 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
     let rate = script.rate.unwrap_or((measured * SHARE) as u64);
 
     let setting = Setting {
-        marking: script.marking.clone(),
+        marking: script.marking,
         nic: script.nic.name().into(),
         standby: script.pair().standby,
-        lab: parts.name().into(),
-        guest: "godwit".into(),
+        lab: parts.kind(),
+        guest: GuestKind::Godwit,
         traffic: Traffic {
-            kind: load.name().into(),
+            kind: script.traffic,
             paced_bits_per_s: Some(rate as f64),
             ip_length: matches!(load, Load::Udp(_)).then_some(IP_LENGTH),
         },
@@ -284,7 +266,7 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
     let mut results = Vec::new();
     let mut transfer = None;
     // One TCP connection lasts through all migrations; each stream of datagrams has its own numbers, and gap.
-    let carried = if script.traffic == Kind::Udp { 1 } else { plans.len() };
+    let carried = if script.traffic == TrafficKind::Udp { 1 } else { plans.len() };
     for plans in plans.chunks(carried) {
         let carried = load.carry(Some(rate), |traffic| {
             plans.iter().map(|plan| session.migrate(plan, traffic)).collect::<Result<Vec<_>>>()
@@ -408,10 +390,10 @@ fn facts(parts: &LabParts) -> Facts {
 }
 
 impl LabParts {
-    fn name(&self) -> &'static str {
+    fn kind(&self) -> LabKind {
         match self.place {
-            Place::Nested { .. } => "nested",
-            Place::Local { .. } => "local",
+            Place::Nested { .. } => LabKind::Nested,
+            Place::Local { .. } => LabKind::Local,
         }
     }
 

@@ -1,9 +1,12 @@
 //! The lab inside the virtual host: real KVM, real vfio-pci.
 
-use crate::host::{Ready, VirtualHost};
+pub mod host;
+mod state;
+
 use crate::init::{Channel, Report};
 use crate::migration::{Lab, Machine, Pair, Profile};
 use anyhow::{Context, Result, bail};
+use host::{Ready, VirtualHost};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Write;

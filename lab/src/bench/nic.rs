@@ -1,24 +1,23 @@
-//! `bench nic`: Godwit and Linux take turns on the same model of a NIC, in software emulation, with the same client.
+//! Godwit and Linux take turns on the same model of a NIC, in software emulation, with the same
+//! client.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use lab::parts::NicModel;
-use lab::result::{Facts, ProcessorTime};
 use serde_json::{Value, json};
 
 use super::{
-    rounded,
-    rounds::{Rounds, Sample},
+    rounds::{Rounds, Sample, rounded},
     systems::{System, Systems},
     udp::{self, Range},
 };
 use crate::{
-    build,
-    cli::Bench,
+    addresses::IPERF3_PORT,
+    build::crates,
     guest::{self, Forward, Net, Wire},
-    paths,
-    progress::Step,
+    parts::NicModel,
+    result::{Facts, ProcessorTime},
+    system::{paths, progress::Step},
 };
 
 /// One of each family that has hardware.
@@ -26,32 +25,36 @@ const NICS: [NicModel; 4] = [NicModel::E1000, NicModel::E1000e, NicModel::Igb, N
 /// Seconds of each TCP run, and before them those that do not count.
 const TCP: [&str; 4] = ["--time", "4", "--omit", "1"];
 
-pub(super) fn run(options: &Bench) -> Result<Value> {
-    let nics = if options.nic.is_empty() { &NICS[..] } else { &options.nic };
+/// Measures each of these NICs so often, or one of each family. Linux is this kernel, or the
+/// distribution's.
+///
+/// # Errors
+/// One of the guests does not boot, or receives nothing.
+pub fn run(nics: &[NicModel], rounds: u32, kernel: Option<&Path>) -> Result<Value> {
+    let nics = if nics.is_empty() { &NICS[..] } else { nics };
     if nics.contains(&NicModel::Ixgbe) {
         // Now, not in the middle of a measurement.
-        build::ixgbe_model()?;
+        crates::ixgbe_model()?;
     }
     let logs = paths::target().join("bench-logs");
-    let systems = Systems::prepare(&options.host, &logs)?;
+    let systems = Systems::prepare(kernel, &logs)?;
     let (qemu, linux) = systems.versions();
     let Facts { processor, processors, .. } = Facts::of_this_machine();
     println!(
         "{qemu}, software emulation (TCG), on {processors} processors ({processor}); Linux {linux}\n\
-         {} rounds in turns; medians, in parentheses lowest and highest\n",
-        options.rounds
+         {rounds} rounds in turns; medians, in parentheses lowest and highest\n"
     );
     let mut results = Vec::new();
     for nic in nics {
         let started = ProcessorTime::now();
-        let rounds = measure(&systems, *nic, options.rounds)?;
+        let measured = measure(&systems, *nic, rounds)?;
         let others = started.zip(ProcessorTime::now()).map(|(start, end)| end.others_since(start));
-        print!("{}", rounds.table(&nic.to_string()));
+        print!("{}", measured.table(&nic.to_string()));
         if let Some(others) = others {
             println!("others took {:.0} % of the processors", others * 100.0);
         }
         println!();
-        let mut result = rounds.json();
+        let mut result = measured.json();
         result.insert("nic".into(), nic.to_string().into());
         result.insert("taken_by_others".into(), others.map_or(Value::Null, rounded));
         results.push(Value::from(result));
@@ -84,7 +87,7 @@ fn measure(systems: &Systems, nic: NicModel, rounds: u32) -> Result<Rounds> {
 
 fn sample(systems: &Systems, system: System, nic: NicModel) -> Result<Sample> {
     let port = guest::free_port()?;
-    let forward = Forward { host: port, guest: guest::IPERF3_PORT };
+    let forward = Forward { host: port, guest: IPERF3_PORT };
     let user = Wire::Netdev(guest::nic::backend(&Net::User, &[forward])?);
     let (running, boot) = systems.boot(system, nic, &user)?;
     let tcp_receive = guest::iperf3(port, &TCP)?;

@@ -6,18 +6,18 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use lab::parts::{Accelerator, NicModel, Qemu};
 
 use crate::{
-    build, cli,
-    guest::{self, Guest, Wire},
-    linux_guest::{self, LinuxGuest},
-    machine,
+    addresses::{GATEWAY, GUEST},
+    build::{crates, qemu},
+    guest::{
+        self, AttachedNic, Guest, Wire,
+        linux::{self, LinuxGuest},
+        machine,
+    },
+    parts::{Accelerator, NicModel, Qemu},
 };
 
-/// The guest's address, which slirp forwards to.
-const ADDRESS: &str = "10.0.2.15";
-const GATEWAY: &str = "10.0.2.2";
 const MEMORY_MIB: u32 = 128;
 
 /// One of them.
@@ -45,12 +45,12 @@ pub(super) struct Systems {
 }
 
 impl Systems {
-    pub(super) fn prepare(host: &cli::Host, logs: &Path) -> Result<Self> {
+    pub(super) fn prepare(kernel: Option<&Path>, logs: &Path) -> Result<Self> {
         std::fs::create_dir_all(logs).with_context(|| logs.display().to_string())?;
         Ok(Self {
-            qemu: lab::build::qemu::get()?,
-            image: build::guest()?,
-            linux: LinuxGuest::prepare(host.host_kernel.as_deref())?,
+            qemu: qemu::get()?,
+            image: crates::guest()?,
+            linux: LinuxGuest::prepare(kernel)?,
             logs: logs.into(),
         })
     }
@@ -72,7 +72,7 @@ impl Systems {
         nic: NicModel,
         wire: &Wire<'_>,
     ) -> Result<(Guest, Duration)> {
-        let address = format!("{ADDRESS}/24");
+        let address = format!("{}/24", GUEST.ip);
         let qemu = &self.qemu;
         let (line, memory, ready) = match system {
             System::Godwit => {
@@ -82,16 +82,17 @@ impl Systems {
                 (line, MEMORY_MIB, guest::READY)
             }
             System::Linux => {
-                let line = self.linux.command_line(qemu, Accelerator::Tcg, &address, GATEWAY);
-                (line, linux_guest::MEMORY_MIB, linux_guest::READY)
+                let line =
+                    self.linux.command_line(qemu, Accelerator::Tcg, &address, &GATEWAY.to_string());
+                (line, linux::MEMORY_MIB, linux::READY)
             }
         };
-        let nic_options = guest::AttachedNic::emulated(nic, wire, memory)?;
+        let nic_options = AttachedNic::emulated(nic, wire, memory)?;
         let log = self.logs.join(format!("{nic}-{}.log", system.name()));
         let started = Instant::now();
         let mut guest = Guest::start(line, nic_options, &log)?;
         let said = guest.wait_for(ready).with_context(|| log.display().to_string())?;
-        if !said.contains(ADDRESS) {
+        if !said.contains(&GUEST.ip.to_string()) {
             bail!("{}: {said}", log.display());
         }
         Ok((guest, started.elapsed()))

@@ -4,7 +4,7 @@ use std::{fmt::Write, fs, os::unix::net::UnixStream, path::Path, thread, time::D
 
 use anyhow::Result;
 
-use crate::migration::qmp::{HumanMonitorCommand, InjectNmi, Qmp};
+use crate::qmp::{HumanMonitorCommand, InjectNmi, Qmp};
 
 /// Looks at the processors. One that spins is elsewhere in the same loop each time, one that is halted is not.
 const LOOKS: u32 = 3;
