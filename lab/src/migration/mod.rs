@@ -22,6 +22,8 @@ pub mod console;
 mod driver;
 mod machine;
 mod record;
+mod run;
+mod side;
 
 pub use driver::Session;
 pub(crate) use machine::MEMORY_MIB;

@@ -1,6 +1,6 @@
 //! The strategies side by side: what the guest receives while each copies its memory.
 
-use super::{duration, megabits, percent};
+use super::format::{duration, megabits, percent};
 use crate::choices::Strategy;
 use crate::migration::Outcome;
 use crate::result::{Migration, PhaseName, Saturated};

@@ -1,9 +1,10 @@
 //! The page: everything about a run in one file that needs no other.
 
+use super::format::{duration, megabits, percent, service_gap, thousands};
 use super::series::Series;
 use super::table::{headlines, verdict};
 use super::words::{self, Words};
-use super::{comparison, duration, megabits, percent, plot, service_gap, thousands};
+use super::{comparison, plot};
 use crate::result::Migration;
 use anyhow::Result;
 use minijinja::Environment;

@@ -1,8 +1,9 @@
 //! The table on the terminal.
 
+use super::comparison;
+use super::format::{duration, megabits, percent, service_gap, thousands};
 use super::series::Series;
 use super::words::Words;
-use super::{comparison, duration, megabits, percent, service_gap, thousands};
 use crate::migration::Outcome;
 use crate::result::{Migration, PhaseName};
 use std::fmt::Write;

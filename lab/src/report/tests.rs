@@ -1,3 +1,4 @@
+use super::format::{duration, megabits, service_gap, thousands};
 use super::*;
 use crate::choices::{GuestKind, LabKind, Marking, Strategy, TrafficKind};
 use crate::migration::Outcome;

@@ -10,39 +10,17 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Recipe, source};
+use super::{
+    recipe::{BINARY, CONFIGURE, DATA, Recipe},
+    source,
+};
 use crate::system::{command, debian, progress::Step, tools, tools::Tool};
-
-/// Within a finished place.
-pub(super) const BINARY: &str = "bin/qemu-system-x86_64";
-pub(super) const DATA: &str = "share/qemu";
 
 /// Builds happen in directories of this prefix in the cache.
 pub(super) const SCRATCH_PREFIX: &str = ".qemu-build-";
 
 /// What a build takes at its largest, and what is left of it.
 pub const SPACE_MIB: u64 = 2048;
-
-/// `godwit` names the device list that the patch series adds. The tarball may have no firmware,
-/// and nothing is to come from elsewhere behind our back.
-pub(super) const CONFIGURE: &[&str] = &[
-    "--target-list=x86_64-softmmu",
-    "--without-default-features",
-    "--without-default-devices",
-    "--with-devices-x86_64=godwit",
-    "--enable-tcg",
-    "--enable-kvm",
-    "--enable-slirp",
-    "--enable-vhost-kernel",
-    "--enable-vhost-net",
-    "--disable-install-blobs",
-    "--disable-docs",
-    "--disable-tools",
-    "--disable-guest-agent",
-    "--disable-debug-info",
-    "--disable-download",
-    "--disable-werror",
-];
 
 /// What QEMU's configure insists on (pythondeps.toml, groups meson and tooling; the mkvenv.py that
 /// reads it needs distlib, and tomli before Python 3.11).

@@ -1,8 +1,9 @@
 //! One migration under way: from QEMU's `migrate` to where the machine runs afterwards.
 
-use super::super::machine::{Comparison, Lab, Machine, NIC, PORT};
-use super::super::record::{Effort, Outcome, Plan, Timeline};
-use super::{POLL, REACTION, Said, Side, ensure_running};
+use super::console::Said;
+use super::machine::{Comparison, Lab, Machine, NIC, PORT};
+use super::record::{Effort, Outcome, Plan, Timeline};
+use super::side::{POLL, REACTION, Side, ensure_running};
 use crate::choices::{CancelAt, Strategy};
 use crate::qmp::{self, DeviceDel, Migrate, MigrateCancel, Qmp, QueryStats};
 use anyhow::{Result, bail};
