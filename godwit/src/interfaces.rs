@@ -197,7 +197,7 @@ impl Nics for Interfaces {
             .collect();
         let mut has_standby = false;
         for (interface, role) in &leaving {
-            has_standby |= interface.stack().step_aside(*role);
+            has_standby |= interface.stack().switch_over_from(*role);
         }
         if has_standby {
             Timer::after(STRAGGLERS).await;
@@ -221,7 +221,7 @@ impl Nics for Interfaces {
 
     async fn drain(&self) {
         for interface in self.all() {
-            interface.stack().catch_up().await;
+            interface.stack().drain().await;
         }
     }
 }

@@ -5,8 +5,8 @@ use core::time::Duration as StdDuration;
 use picoserve::io::{BaseWrite, ErrorType};
 use picoserve::mem::{BorrowedBuffer, BorrowedCursor};
 use picoserve::time::Duration;
-use picoserve::{Error, Timeouts, Timer};
-use unikernel::net::{TcpError, TcpReader, TcpStream, TcpWriter};
+use picoserve::{Timeouts, Timer};
+use unikernel::net::{Error, TcpReader, TcpStream, TcpWriter};
 
 /// Tells picoserve which sockets belong to which clock.
 pub(super) struct Runtime;
@@ -24,7 +24,7 @@ impl Timer<Runtime> for Clock {
 pub(super) struct Socket(pub(super) TcpStream);
 
 impl picoserve::io::Socket<Runtime> for Socket {
-    type Error = TcpError;
+    type Error = Error;
     type ReadHalf<'a> = TcpReader<'a>;
     type WriteHalf<'a> = Writer<'a>;
 
@@ -33,7 +33,11 @@ impl picoserve::io::Socket<Runtime> for Socket {
         (reader, Writer(writer))
     }
 
-    async fn abort<T: Timer<Runtime>>(self, _: &Timeouts, _: &T) -> Result<(), Error<TcpError>> {
+    async fn abort<T: Timer<Runtime>>(
+        self,
+        _: &Timeouts,
+        _: &T,
+    ) -> Result<(), picoserve::Error<Error>> {
         self.0.abort();
         Ok(())
     }
@@ -42,7 +46,7 @@ impl picoserve::io::Socket<Runtime> for Socket {
         self,
         timeouts: &Timeouts,
         timer: &T,
-    ) -> Result<(), Error<TcpError>> {
+    ) -> Result<(), picoserve::Error<Error>> {
         self.0.close();
         // What the client still sends is read, so that closing for good is no reset that overtakes the response.
         let drain =
@@ -58,15 +62,15 @@ impl picoserve::io::Socket<Runtime> for Socket {
 pub(super) struct Writer<'a>(TcpWriter<'a>);
 
 impl ErrorType for Writer<'_> {
-    type Error = TcpError;
+    type Error = Error;
 }
 
 impl BaseWrite for Writer<'_> {
-    async fn write(&mut self, data: &[u8]) -> Result<usize, TcpError> {
+    async fn write(&mut self, data: &[u8]) -> Result<usize, Error> {
         self.0.write(data).await
     }
 
-    async fn flush(&mut self) -> Result<(), TcpError> {
+    async fn flush(&mut self) -> Result<(), Error> {
         self.0.flush().await
     }
 }
@@ -75,7 +79,7 @@ impl picoserve::io::Write for Writer<'_> {
     async fn write_with<F: FnOnce(BorrowedCursor<'_>) -> R, R>(
         &mut self,
         f: F,
-    ) -> Result<R, TcpError> {
+    ) -> Result<R, Error> {
         let mut f = Some(f);
         self.0
             .write_with(|room| {

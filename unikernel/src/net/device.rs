@@ -1,13 +1,14 @@
-//! The NIC as smoltcp sees it: received buffers and transmit buffers as tokens, used in place.
+//! The NIC in use as smoltcp sees it: received buffers and transmit buffers as tokens, used in place.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::num::{NonZeroU16, NonZeroUsize};
 
+use smoltcp::iface::{Interface, SocketSet};
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
 
-use super::announce::is_rarp;
+use super::frame;
 use super::ipv6::Advertisement;
 use crate::dma::{Pool, RxBuffer, SLOT_SIZE, TxBuffer};
 use crate::nic::Nic;
@@ -17,7 +18,8 @@ const MAX_FRAME: usize = 14 + 1500;
 
 /// Takes each received frame over once the stack is done with it.
 ///
-/// It runs between two packets: it may not block, and what it costs is paid for each packet.
+/// It runs between two packets: it may not block nor call the stack, and what it costs is paid for
+/// each packet.
 pub trait Observer {
     /// Becomes the owner of a received frame.
     fn received(&mut self, frame: RxBuffer);
@@ -38,26 +40,34 @@ pub struct Traffic {
     pub tx_dropped: u64,
 }
 
+/// What frames said that smoltcp does not pass on, since this was last taken.
+#[derive(Default)]
+pub(super) struct Notes {
+    /// What a router advertised.
+    pub(super) advertised: Option<Advertisement>,
+    /// A hypervisor has announced our address on another port of the network.
+    pub(super) own_rarp: bool,
+    /// A connection may have been reset.
+    pub(super) tcp_reset: bool,
+}
+
 pub(super) struct Device {
-    pub(super) nic: Option<Box<dyn Nic>>,
+    nic: Option<Box<dyn Nic>>,
     pub(super) observer: Option<Box<dyn Observer>>,
     pub(super) traffic: Traffic,
     /// Whether what is sent arrives anywhere. What is held back until it does need not be repeated.
     pub(super) link_up: bool,
-    /// A frame that the NIC that was in use before still got: the next to be received.
-    pub(super) late: Option<RxBuffer>,
-    /// What a router said since this was last taken.
-    pub(super) advertised: Option<Advertisement>,
-    /// A hypervisor has announced our address on another port of the network.
-    pub(super) announced_elsewhere: bool,
+    notes: Notes,
+    /// The frame that is smoltcp's turn.
+    pending: Option<RxBuffer>,
     pool: &'static Pool,
     spares: Spares,
     /// Where a reply goes that cannot be sent.
     scratch: Vec<u8>,
 }
 
-/// Transmit buffers in hand: a token must exist before it is known whether a frame will be written to it and how long it
-/// is, and most tokens are never used.
+/// Transmit buffers in hand: a token must exist before it is known whether a frame will be written
+/// to it and how long it is, and most tokens are never used.
 #[derive(Default)]
 struct Spares {
     /// One slot.
@@ -69,8 +79,8 @@ struct Spares {
 }
 
 impl Spares {
-    /// Spares for frames of up to `max` bytes. Takes the long one at once: runs of a length go back to a list of their
-    /// own (`dma::slots`), so there is one again as soon as what was sent with it is.
+    /// Spares for frames of up to `max` bytes. Takes the long one at once: runs of a length go back
+    /// to a list of their own (`dma::slots`), so there is one again as soon as it was sent.
     fn new(pool: &'static Pool, max: usize) -> Self {
         let long_len = if max > SLOT_SIZE { max } else { 0 };
         let long = (long_len != 0).then(|| pool.transmit_buffer_of(long_len).ok()).flatten();
@@ -105,13 +115,27 @@ impl Device {
             observer: None,
             traffic: Traffic::default(),
             link_up: false,
-            late: None,
-            advertised: None,
-            announced_elsewhere: false,
+            notes: Notes::default(),
+            pending: None,
             pool,
             spares: Spares::default(),
             scratch: Vec::new(),
         }
+    }
+
+    /// The NIC in use.
+    pub(super) fn nic(&self) -> Option<&dyn Nic> {
+        self.nic.as_deref()
+    }
+
+    /// The NIC in use, for more than looking at it.
+    pub(super) fn nic_mut(&mut self) -> Option<&mut (dyn Nic + 'static)> {
+        self.nic.as_deref_mut()
+    }
+
+    /// What frames said since this was last called.
+    pub(super) fn take_notes(&mut self) -> Notes {
+        core::mem::take(&mut self.notes)
     }
 
     /// Makes `nic` the NIC.
@@ -146,6 +170,45 @@ impl Device {
         }
     }
 
+    /// Has the stack process the next frame that the NIC has received. `false` if there is none.
+    pub(super) fn receive_one(
+        &mut self,
+        interface: &mut Interface,
+        sockets: &mut SocketSet<'static>,
+        now: Instant,
+    ) -> bool {
+        let Some(frame) = self.nic.as_mut().and_then(|nic| nic.receive()) else { return false };
+        self.process(frame, interface, sockets, now);
+        true
+    }
+
+    /// Has the stack process a frame, whichever NIC received it.
+    pub(super) fn process(
+        &mut self,
+        frame: RxBuffer,
+        interface: &mut Interface,
+        sockets: &mut SocketSet<'static>,
+        now: Instant,
+    ) {
+        self.traffic.rx_frames += 1;
+        self.traffic.rx_bytes += frame.len() as u64;
+        self.note(&frame);
+        self.pending = Some(frame);
+        interface.poll_ingress_single(now, self, sockets);
+    }
+
+    /// Notes what a frame says that smoltcp does not pass on.
+    #[inline]
+    fn note(&mut self, frame: &[u8]) {
+        if Advertisement::is_likely(frame) {
+            self.notes.advertised = Advertisement::parse(frame).or(self.notes.advertised);
+        } else if frame::is_rarp(frame) {
+            self.notes.own_rarp |= self.nic.as_ref().is_some_and(|nic| frame[6..12] == nic.mac());
+        } else if frame::is_tcp_reset(frame) {
+            self.notes.tcp_reset = true;
+        }
+    }
+
     /// Whether a frame could be sent now.
     pub(super) fn transmit_ready(&mut self) -> bool {
         let Some(nic) = &mut self.nic else { return false };
@@ -158,24 +221,12 @@ impl phy::Device for Device {
     type TxToken<'a> = TxToken<'a>;
 
     fn receive(&mut self, _: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
-        let buffer = match self.late.take() {
-            Some(late) => late,
-            None => self.nic.as_mut()?.receive()?,
-        };
-        self.traffic.rx_frames += 1;
-        self.traffic.rx_bytes += buffer.len() as u64;
-        if is_rarp(&buffer) {
-            self.announced_elsewhere |=
-                self.nic.as_ref().is_some_and(|nic| buffer[6..12] == nic.mac());
-        }
-        // Receiving must go on when the transmit side is full: the reply is what gets lost, as it would on the wire.
+        let buffer = self.pending.take()?;
+        // Receiving must go on when the transmit side is full: the reply is what gets lost, as it
+        // would on the wire.
         let ready = self.transmit_ready();
         Some((
-            RxToken {
-                buffer,
-                observer: self.observer.as_deref_mut(),
-                advertised: &mut self.advertised,
-            },
+            RxToken { buffer, observer: self.observer.as_deref_mut() },
             TxToken {
                 nic: self.nic.as_deref_mut(),
                 spares: ready.then_some(&mut self.spares),
@@ -230,14 +281,10 @@ fn software(receive: bool, transmit: bool) -> Checksum {
 pub(super) struct RxToken<'a> {
     buffer: RxBuffer,
     observer: Option<&'a mut (dyn Observer + 'static)>,
-    advertised: &'a mut Option<Advertisement>,
 }
 
 impl phy::RxToken for RxToken<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        if Advertisement::is_likely(&self.buffer) {
-            *self.advertised = Advertisement::parse(&self.buffer).or(*self.advertised);
-        }
         let result = f(&self.buffer);
         if let Some(observer) = self.observer {
             observer.received(self.buffer);

@@ -1,6 +1,7 @@
 //! Stacks on a wire, in virtual time.
 
 mod address;
+mod errors;
 mod hostile;
 mod ipv6;
 mod network;

@@ -1,14 +1,16 @@
-//! Groups the interface is a member of, and the NIC's filter for them.
+//! Multicast groups: those that were joined, those everybody is in, and where frames to them go.
 
 use alloc::vec::Vec;
 
+use smoltcp::iface::Interface;
 use smoltcp::wire::{
     IPV4_MULTICAST_ALL_SYSTEMS, IPV6_LINK_LOCAL_ALL_NODES, IpAddress, IpCidr, Ipv6Address,
 };
 
-use super::stack::{Inner, Stack};
+use super::error::Error;
 
-/// Every IPv4 host is a member of the first (RFC 1112, section 4), every IPv6 node of the second (RFC 4291, section 2.7.1).
+/// Every IPv4 host is a member of the first (RFC 1112, section 4), every IPv6 node of the second
+/// (RFC 4291, section 2.7.1).
 const EVERYBODY: [IpAddress; 2] =
     [IpAddress::Ipv4(IPV4_MULTICAST_ALL_SYSTEMS), IpAddress::Ipv6(IPV6_LINK_LOCAL_ALL_NODES)];
 
@@ -34,44 +36,53 @@ pub(super) fn station(group: IpAddress) -> [u8; 6] {
     }
 }
 
-impl Stack {
-    /// Becomes a member of a multicast group: what is sent to it arrives at the sockets bound to its port. Members are
-    /// told to routers by IGMP. Membership outlives the NIC.
-    ///
-    /// `false` if `group` is no multicast address, or there are too many groups.
-    pub fn join_multicast(&self, group: IpAddress) -> bool {
-        let inner = &mut *self.shared.inner.borrow_mut();
-        let joined = inner.interface.join_multicast_group(group).is_ok();
-        if joined && !inner.groups.contains(&group) {
-            inner.groups.push(group);
-            inner.apply_groups();
-            self.shared.work.signal(());
-        }
-        joined
-    }
+/// The groups that were joined. They outlive the NIC and its interface.
+#[derive(Default)]
+pub(super) struct Groups {
+    joined: Vec<IpAddress>,
 }
 
-impl Inner {
+impl Groups {
+    /// Becomes a member of a group. Returns whether it was none before.
+    pub(super) fn join(
+        &mut self,
+        group: IpAddress,
+        interface: &mut Interface,
+    ) -> Result<bool, Error> {
+        if !group.is_multicast() {
+            return Err(Error::InvalidAddress);
+        }
+        interface.join_multicast_group(group).map_err(|_| Error::NoMemory)?;
+        let is_new = !self.joined.contains(&group);
+        if is_new {
+            self.joined.push(group);
+        }
+        Ok(is_new)
+    }
+
+    /// Ends a membership. Returns whether there was one.
+    pub(super) fn leave(&mut self, group: IpAddress, interface: &mut Interface) -> bool {
+        let members = self.joined.len();
+        self.joined.retain(|joined| *joined != group);
+        members != self.joined.len() && interface.leave_multicast_group(group).is_ok()
+    }
+
     /// Joins the groups on an interface that is new.
-    pub(super) fn join_groups(&mut self) {
-        for &group in &self.groups {
+    pub(super) fn rejoin(&self, interface: &mut Interface) {
+        for &group in &self.joined {
             // There was room for them on the interface before.
-            let _ = self.interface.join_multicast_group(group);
+            let _ = interface.join_multicast_group(group);
         }
     }
 
-    /// Has the NIC receive what is sent to the interface's groups. To be called when they change, or the interface's
-    /// addresses, or the NIC.
-    pub(super) fn apply_groups(&mut self) {
-        let solicited = self.interface.ip_addrs().iter().filter_map(|cidr| match cidr {
+    /// Where the frames go that an interface is to receive.
+    pub(super) fn stations(&self, interface: &Interface) -> Vec<[u8; 6]> {
+        let solicited = interface.ip_addrs().iter().filter_map(|cidr| match cidr {
             IpCidr::Ipv4(_) => None,
             IpCidr::Ipv6(cidr) => Some(solicited_node(cidr.address())),
         });
-        let groups = EVERYBODY.into_iter().chain(solicited).chain(self.groups.iter().copied());
-        let stations: Vec<_> = groups.map(station).collect();
-        if let Some(nic) = &mut self.device.nic {
-            nic.accept_multicast(&stations);
-        }
+        let groups = EVERYBODY.into_iter().chain(solicited).chain(self.joined.iter().copied());
+        groups.map(station).collect()
     }
 }
 

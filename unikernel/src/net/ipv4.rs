@@ -3,7 +3,7 @@
 use core::fmt;
 use core::str::FromStr;
 
-use smoltcp::iface::{Interface, SocketHandle, SocketSet};
+use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::dhcpv4;
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{Ipv4Address, Ipv4Cidr};
@@ -60,15 +60,15 @@ pub struct Lease {
     pub gateway: Option<Ipv4Address>,
 }
 
-/// The interface's address and where it comes from.
-pub(super) struct Address {
+/// The interface's IPv4 address and where it comes from.
+pub(super) struct Ipv4 {
     lease: Option<Lease>,
     dhcp: Option<SocketHandle>,
     /// DHCP was restarted: the old address goes at this time unless it is confirmed.
     drop_at: Option<Instant>,
 }
 
-impl Address {
+impl Ipv4 {
     pub(super) fn new(
         addressing: Addressing,
         gateway: Option<Ipv4Address>,
@@ -103,7 +103,7 @@ impl Address {
         }
     }
 
-    /// Takes in what DHCP has to say. Returns whether the lease changed; apply it then.
+    /// Takes in what DHCP has to say. Returns whether the lease changed.
     pub(super) fn poll(&mut self, sockets: &mut SocketSet<'static>, now: Instant) -> bool {
         let Some(handle) = self.dhcp else { return false };
         let lease = match sockets.get_mut::<dhcpv4::Socket<'_>>(handle).poll() {
@@ -128,15 +128,5 @@ impl Address {
     /// When [`poll`](Self::poll) has to run even if nothing happens.
     pub(super) fn poll_at(&self) -> Option<Instant> {
         self.drop_at
-    }
-
-    /// Gives the interface its default route.
-    pub(super) fn apply_route(&self, interface: &mut Interface) {
-        let routes = interface.routes_mut();
-        routes.remove_default_ipv4_route();
-        if let Some(gateway) = self.lease.and_then(|lease| lease.gateway) {
-            // There is room for one of each family.
-            let _ = routes.add_default_ipv4_route(gateway);
-        }
     }
 }
