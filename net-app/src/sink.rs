@@ -34,7 +34,8 @@ impl Source {
 
 /// Receives and reports, for ever.
 pub async fn serve(app: &App) -> ! {
-    let socket = UdpSocket::bind(app.stack(), PORT, DATAGRAMS, BYTES).expect("memory at boot");
+    let socket =
+        UdpSocket::bind(app.interface().stack(), PORT, DATAGRAMS, BYTES).expect("memory at boot");
     let source = RefCell::new(None);
     let receive = async {
         loop {
@@ -72,14 +73,14 @@ fn count(source: &mut Option<Source>, from: SocketAddr, payload: &[u8]) {
 }
 
 fn report(app: &App, source: &Source) -> Report {
-    let (dma, migration) = (app.pool().statistics(), app.migration());
+    let (dma, migration) = (app.system().pool().statistics(), app.system().migration().facts());
     let gap = source.sequence.longest_gap();
     let (held, held_logged) = app.recorder().held();
     let mut flags = 0;
     if migration.logging {
         flags |= Report::LOGGING;
     }
-    if app.pool().is_marking() {
+    if app.system().pool().is_marking() {
         flags |= Report::MARKING;
     }
     Report {

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Result;
 
-use crate::{accel, build, command, host_kernel, machine, paths, qemu, tools, tools::Tool};
+use crate::{accel, build, command, host_kernel, machine, paths, tools, tools::Tool};
 
 /// Memory of the lab's host and of the QEMU around it.
 const LAB_MEMORY_MIB: u64 = 5 * 1024;
@@ -65,7 +65,8 @@ fn rust_targets() -> Finding {
 }
 
 fn tools() -> Finding {
-    let missing: Vec<&Tool> = qemu::TOOLS.iter().filter(|tool| !tool.present()).collect();
+    let missing: Vec<&Tool> =
+        lab::build::qemu::TOOLS.iter().filter(|tool| !tool.present()).collect();
     if missing.is_empty() {
         return Finding::good("tools for QEMU", "all there");
     }
@@ -78,7 +79,7 @@ fn tools() -> Finding {
 }
 
 fn patched_qemu() -> Finding {
-    match qemu::built() {
+    match lab::build::qemu::built() {
         Ok(Some(qemu)) => Finding::good("patched QEMU", qemu.binary.display().to_string()),
         Ok(None) => Finding::bad(
             "patched QEMU",
@@ -103,14 +104,18 @@ fn kernel() -> Finding {
 
 fn cache() -> Finding {
     let subject = "cache";
-    let free = paths::cache().and_then(|cache| Ok((qemu::free_mib(&cache)?, cache)));
+    let free = paths::cache().and_then(|cache| Ok((lab::build::qemu::free_mib(&cache)?, cache)));
     match free {
-        Ok((free, cache)) if free >= qemu::SPACE_MIB => {
+        Ok((free, cache)) if free >= lab::build::qemu::SPACE_MIB => {
             Finding::good(subject, format!("{}, {free} MiB free", cache.display()))
         }
         Ok((free, cache)) => Finding::bad(
             subject,
-            format!("{}: {free} MiB free of {} for a build", cache.display(), qemu::SPACE_MIB),
+            format!(
+                "{}: {free} MiB free of {} for a build",
+                cache.display(),
+                lab::build::qemu::SPACE_MIB
+            ),
             "free some space, or set GODWIT_CACHE to a directory on another disk",
         ),
         Err(error) => Finding::bad(subject, format!("{error:#}"), "set GODWIT_CACHE"),
@@ -169,7 +174,7 @@ fn kvm() -> Finding {
         );
     }
     // A QEMU of five minutes' building is too much for a question.
-    let qemu = match (tools::find_program("qemu-system-x86_64"), qemu::built()) {
+    let qemu = match (tools::find_program("qemu-system-x86_64"), lab::build::qemu::built()) {
         (None, Ok(None)) => {
             return Finding::bad("KVM", "not tried: there is no QEMU yet", "cargo xtask qemu");
         }
@@ -230,7 +235,7 @@ fn vfio() -> Finding {
     Finding::bad(
         "vfio-pci devices",
         "none bound",
-        format!("for run --nic vfio:{example}, as root:\n{}", machine::remedy(&example)),
+        format!("for run --nic vfio:{example}, as root:\n{}", lab::guest::vfio::remedy(&example)),
     )
 }
 

@@ -7,7 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use lab::process::Guard;
+use lab::guest::AttachedNic;
+use lab::system::process::Guard;
 
 use crate::{accel, build, cli::Run, machine};
 
@@ -16,9 +17,9 @@ const TIMED_OUT: u8 = 124;
 
 pub(crate) fn main(options: &Run) -> Result<ExitCode> {
     // First what can be wrong with the request: building takes a while.
-    let nic = machine::Nic::new(&options.nic, &options.net, &options.forward, options.mem)?;
+    let nic = AttachedNic::new(&options.nic, &options.net, &options.forward, options.mem)?;
     let image = build::guest()?;
-    let qemu = machine::qemu_with(&options.nic)?;
+    let qemu = machine::qemu_for(&options.nic)?;
     let accelerator = accel::choose(options.accel, &qemu, &image)?;
     let append = options.append.as_deref().unwrap_or_default();
     let mut line = machine::command_line(&qemu, accelerator, options.mem, &image, append);

@@ -1,44 +1,25 @@
 //! Carries out migrations.
 
-mod run;
-
 use super::console::{Console, Died, Line, Said};
 use super::machine::{Lab, Machine, PORT, Role};
-use super::qmp::{self, Capability, Qmp};
-use super::record::{CancelAt, Check, Outcome, Plan, Record, Strategy, Timeline};
+use super::record::{Check, Outcome, Plan, Record, Timeline};
+use super::run::Run;
+use super::side::{POLL, REACTION, Side, ensure_running};
+use crate::choices::{CancelAt, Strategy};
 use crate::init::Channel;
-use crate::source::DmaCounts;
+use crate::qmp::{self, Capability, Qmp};
+use crate::source::{DmaCounts, Traffic};
 use anyhow::{Result, anyhow, bail};
-use run::Run;
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long the guest may take to boot, in an emulated host.
 const BOOT: Duration = Duration::from_secs(60);
-/// How long the guest may take to notice a change and act on it.
-const REACTION: Duration = Duration::from_secs(30);
 /// How long the guest may take to check all frames it holds.
 const CHECKING: Duration = Duration::from_secs(60);
 /// Until traffic that has started over is reported on.
 const SETTLE: Duration = Duration::from_millis(500);
-/// Between two looks at a migration.
-const POLL: Duration = Duration::from_millis(20);
-
-/// Says whether traffic reaches the guest.
-pub trait Traffic {
-    /// Whether the guest has been seen to receive anything that was sent after `moment`.
-    fn flows_since(&self, moment: Instant) -> bool;
-
-    /// Forgets what was measured so far, where that could not be told from what comes next.
-    fn start_over(&self) {}
-}
-
-struct Side {
-    console: Console,
-    monitor: Qmp,
-}
-
 /// A guest in a lab, from boot on.
 pub struct Session<'a> {
     lab: &'a mut dyn Lab,
@@ -245,14 +226,6 @@ fn boot(lab: &dyn Lab, console: &Console) -> Result<Qmp> {
         console.wait_for(0, "the NIC beside its standby", REACTION, attached)?;
     }
     Ok(monitor)
-}
-
-/// Fails if a machine's QEMU has ended, whose monitor would not answer.
-fn ensure_running(lab: &mut dyn Lab, machine: Machine) -> Result<()> {
-    match lab.ended(machine) {
-        None => Ok(()),
-        Some(status) => bail!("the {machine}'s QEMU has ended ({status})"),
-    }
 }
 
 /// Adds to an error what is often its reason: that the guest died, and what the QEMUs said.

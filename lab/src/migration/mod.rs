@@ -21,10 +21,11 @@
 pub mod console;
 mod driver;
 mod machine;
-pub mod qmp;
 mod record;
+mod run;
+mod side;
 
-pub use driver::{Session, Traffic};
+pub use driver::Session;
 pub(crate) use machine::MEMORY_MIB;
 pub use machine::{Comparison, Device, Lab, Machine, NIC, PORT, Pair, Profile, STANDBY};
-pub use record::{CancelAt, Check, Effort, Outcome, Plan, Record, Strategy, Timeline};
+pub use record::{Check, Effort, Outcome, Plan, Record, Timeline};

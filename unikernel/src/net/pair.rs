@@ -46,7 +46,8 @@ pub enum Role {
 }
 
 impl Role {
-    fn of(nic: &dyn Nic) -> Self {
+    /// What a NIC is made for.
+    pub fn of(nic: &dyn Nic) -> Self {
         if nic.is_standby() { Self::Standby } else { Self::Primary }
     }
 }

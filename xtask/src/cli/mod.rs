@@ -1,12 +1,20 @@
 //! The command line. Scripts depend on it: flags are added, never renamed.
 
-mod values;
+use std::path::{Path, PathBuf};
 
-use std::path::PathBuf;
-
-use clap::{Args, Parser, Subcommand, ValueEnum};
-pub(crate) use values::{Forward, Net, RunNic};
-use values::{parse_bdf, parse_mac};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use lab::{
+    choices::{CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind},
+    guest::{
+        Forward, Net, Nic,
+        accel::Accel,
+        options::{parse_bdf, parse_mac},
+    },
+    parts::NicModel,
+};
 
 /// Where the report goes that nobody named a place for.
 pub(crate) const REPORT: &str = "report";
@@ -50,11 +58,24 @@ pub(crate) struct Host {
     pub(crate) host_kernel: Option<PathBuf>,
 }
 
+impl Host {
+    /// The kernel that was given.
+    pub(crate) fn kernel(&self) -> Option<&Path> {
+        self.host_kernel.as_deref()
+    }
+}
+
+/// The models that a lab can pass through; which lab has which is told when one is asked for.
+fn lab_nic() -> impl TypedValueParser<Value = NicModel> {
+    let models = [NicModel::E1000e, NicModel::Igb, NicModel::Ixgbe].map(NicModel::name);
+    PossibleValuesParser::new(models).try_map(|name| NicModel::from_str(&name, false))
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
     /// Model of the two passthrough NICs
-    #[arg(long, value_enum, default_value_t = LabNic::E1000e)]
-    pub(crate) nic: LabNic,
+    #[arg(long, value_parser = lab_nic(), default_value = "e1000e")]
+    pub(crate) nic: NicModel,
     /// Seconds of traffic before the migration, and after it
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) seconds: u32,
@@ -84,7 +105,7 @@ pub(crate) struct Test {
 pub(crate) struct Run {
     /// The NIC: e1000, e1000e, igb, ixgbe, virtio, or vfio:BDF
     #[arg(long, default_value = "e1000e")]
-    pub(crate) nic: RunNic,
+    pub(crate) nic: Nic,
     /// `auto` uses KVM only after having seen it run a guest
     #[arg(long, value_enum, default_value_t = Accel::Auto)]
     pub(crate) accel: Accel,
@@ -111,8 +132,8 @@ pub(crate) struct Migrate {
     #[arg(long, value_enum, default_value_t = LabKind::Nested)]
     pub(crate) lab: LabKind,
     /// Model of the two NICs
-    #[arg(long, value_enum, default_value_t = LabNic::E1000e)]
-    pub(crate) nic: LabNic,
+    #[arg(long, value_parser = lab_nic(), default_value = "e1000e")]
+    pub(crate) nic: NicModel,
     /// When the NIC leaves the guest
     #[arg(long, value_enum, default_value_t = Strategy::Warm)]
     pub(crate) strategy: Strategy,
@@ -129,8 +150,8 @@ pub(crate) struct Migrate {
     #[arg(long, value_enum, default_value_t = Marking::Auto)]
     pub(crate) marking: Marking,
     /// What is driven at the guest
-    #[arg(long, value_enum, default_value_t = Traffic::Udp)]
-    pub(crate) traffic: Traffic,
+    #[arg(long, value_enum, default_value_t = TrafficKind::Udp)]
+    pub(crate) traffic: TrafficKind,
     /// `--traffic echo`: go on after the last migration until so many megabytes have come back
     #[arg(long, value_name = "MB", default_value_t = 0)]
     pub(crate) transfer: u64,
@@ -144,8 +165,8 @@ pub(crate) struct Migrate {
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) cancel_at: Vec<CancelAt>,
     /// The guest
-    #[arg(long, value_enum, default_value_t = Guest::Godwit)]
-    pub(crate) guest: Guest,
+    #[arg(long, value_enum, default_value_t = GuestKind::Godwit)]
+    pub(crate) guest: GuestKind,
     /// More for the guest's command line
     #[arg(long, value_name = "guest command line", default_value = "", allow_hyphen_values = true)]
     pub(crate) append: String,
@@ -207,7 +228,7 @@ pub(crate) struct Bench {
     pub(crate) names: Vec<BenchName>,
     /// `nic`: only these NICs, separated by commas [default: e1000,e1000e,igb,ixgbe]
     #[arg(long, value_name = "NIC", value_delimiter = ',')]
-    pub(crate) nic: Vec<RunNic>,
+    pub(crate) nic: Vec<NicModel>,
     /// How often each is measured
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
@@ -225,78 +246,6 @@ pub(crate) enum BenchName {
     Dma,
     /// Godwit and Linux in turns on the same NIC: TCP both ways, and small datagrams, paced and flooded
     Nic,
-}
-
-/// Models of the lab's passthrough NICs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LabNic {
-    E1000e,
-    Igb,
-    /// With `migrate --lab local` only
-    Ixgbe,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Accel {
-    Auto,
-    Kvm,
-    Tcg,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LabKind {
-    /// Under KVM inside an emulated host, with VFIO
-    Nested,
-    /// On this machine in software, without passthrough hardware
-    Local,
-    /// On this machine with it; not available yet
-    Host,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Strategy {
-    /// Just before switchover
-    Warm,
-    /// At migration start, a virtio-net standby taking over
-    Failover,
-    /// At migration start, nothing taking over
-    Cold,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Marking {
-    Auto,
-    Always,
-    Never,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Traffic {
-    /// Numbered datagrams
-    Udp,
-    /// Stock iperf3, one connection
-    Tcp,
-    /// One connection whose bytes the guest sends back: each is compared with what was sent, and all are summed up
-    Echo,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum CancelAt {
-    /// Right after it was started
-    Setup,
-    /// While memory is being copied
-    Warmup,
-    /// Once the NIC was asked to leave
-    Detach,
-    /// Once it has left, with the guest stopped for the switchover
-    Detached,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Guest {
-    Godwit,
-    /// Not available yet
-    Linux,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

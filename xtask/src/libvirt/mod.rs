@@ -14,7 +14,7 @@ use lab::{
 use minijinja::Environment;
 use serde::Serialize;
 
-use crate::{build, cli::LibvirtXml, qemu};
+use crate::{build, cli::LibvirtXml};
 
 pub(crate) fn main(options: &LibvirtXml) -> Result<ExitCode> {
     let mac = match &options.mac {
@@ -25,7 +25,7 @@ pub(crate) fn main(options: &LibvirtXml) -> Result<ExitCode> {
         Some(image) => fs::canonicalize(image).with_context(|| image.display().to_string())?,
         None => build::guest()?,
     };
-    println!("{}", domain(options, &mac, &kernel, &qemu::get()?)?);
+    println!("{}", domain(options, &mac, &kernel, &lab::build::qemu::get()?)?);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,11 +11,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use lab::process::Guard;
+use lab::system::process::Guard;
 use tempfile::TempDir;
 
 use super::{host::silently, suite::Suite};
-use crate::{build, command, guest::Guest, machine, paths, qemu, tools};
+use crate::{build, command, guest::Guest, machine, paths, tools};
 
 /// What a cache may hold after a build that came to nothing.
 const LOCK: &str = "qemu.lock";
@@ -28,7 +28,9 @@ pub(super) fn add(suite: &mut Suite) {
     suite.test("a missing tool is named with its package", |log| {
         let bench = Bench::new()?;
         let path = bench.directory("bin")?;
-        for tool in qemu::TOOLS.iter().map(ToString::to_string).filter(|tool| tool != "ninja") {
+        for tool in
+            lab::build::qemu::TOOLS.iter().map(ToString::to_string).filter(|tool| tool != "ninja")
+        {
             if let Some(program) = tools::find_program(&tool) {
                 symlink(program, path.join(tool))?;
             }
@@ -38,25 +40,25 @@ pub(super) fn add(suite: &mut Suite) {
         bench.failed(log, &build, &["building QEMU needs", "ninja", "install", "ninja-build"])
     });
     suite.test("a corrupted tarball is named", |log| {
-        tools::require("building QEMU", qemu::TOOLS)?;
+        tools::require("building QEMU", lab::build::qemu::TOOLS)?;
         let bench = Bench::new()?;
         fs::write(bench.downloads.join(TARBALL), "not a tarball")?;
         let build = bench.build()?.output()?;
         bench.failed(log, &build, &[TARBALL, "corrupted", "remove it"])
     });
     suite.test("a tarball that the patches do not fit is named", |log| {
-        tools::require("building QEMU", qemu::TOOLS)?;
+        tools::require("building QEMU", lab::build::qemu::TOOLS)?;
         let bench = Bench::new()?;
         bench.pack_tarball(1)?;
         let build = bench.build()?.output()?;
         bench.failed(log, &build, &[".patch does not apply to QEMU 11.1.9", "put another release"])
     });
     suite.test("a disk too small for a build is named", |log| {
-        tools::require("building QEMU", qemu::TOOLS)?;
+        tools::require("building QEMU", lab::build::qemu::TOOLS)?;
         on_small_disk(log, "size=16m", &["2048 MiB", "16 MiB left", "GODWIT_CACHE"])
     });
     suite.test("a disk that fills up is named", |log| {
-        tools::require("building QEMU", qemu::TOOLS)?;
+        tools::require("building QEMU", lab::build::qemu::TOOLS)?;
         // Room for the bytes, but not for the files.
         on_small_disk(log, "size=4g,nr_inodes=50", &[command::FULL_DISK, "GODWIT_CACHE"])
     });

@@ -1,5 +1,6 @@
 //! Tests of the booted unikernel on this machine's QEMU, in software.
 
+use lab::addresses::{HTTP_PORT, IPERF3_PORT};
 use std::{
     net::{Ipv4Addr, UdpSocket},
     path::Path,
@@ -12,14 +13,13 @@ use super::{
     suite::Suite,
 };
 use crate::{
-    build,
-    cli::{Forward, RunNic},
-    command,
-    guest::{self, Guest, HTTP_PORT, free_port},
+    build, command,
+    guest::{self, Forward, Guest, free_port},
     machine, tools,
     tools::Tool,
 };
 use anyhow::{Result, ensure};
+use lab::parts::NicModel;
 
 pub(super) fn add(suite: &mut Suite) {
     if !suite.test("the unikernel builds", |_| silently(build::guest().map(drop))) {
@@ -60,24 +60,24 @@ pub(super) fn add(suite: &mut Suite) {
         ("iperf3 with four streams", &["--parallel", "4"][..]),
         ("iperf3 over UDP", &["--udp", "--bitrate", "5M"][..]),
     ] {
-        suite.test(name, |log| iperf3(log, &RunNic::E1000e, "", arguments));
+        suite.test(name, |log| iperf3(log, NicModel::E1000e, "", arguments));
     }
     for (name, arguments) in [
         ("iperf3 to the guest's 82599", &[][..]),
         ("iperf3 from the guest's 82599, four streams", &["--reverse", "--parallel", "4"][..]),
     ] {
-        suite.test(name, |log| iperf3(log, &RunNic::Ixgbe, "", arguments));
+        suite.test(name, |log| iperf3(log, NicModel::Ixgbe, "", arguments));
     }
     for (name, arguments) in
         [("iperf3 to virtio-net", &[][..]), ("iperf3 from virtio-net", &["--reverse"][..])]
     {
-        suite.test(name, |log| iperf3(log, &RunNic::Virtio, "", arguments));
+        suite.test(name, |log| iperf3(log, NicModel::Virtio, "", arguments));
     }
     for (name, arguments) in [
         ("iperf3 to four queues of igb", &["--parallel", "4"][..]),
         ("iperf3 from igb", &["--reverse"][..]),
     ] {
-        suite.test(name, |log| iperf3(log, &RunNic::Igb, "queues=4", arguments));
+        suite.test(name, |log| iperf3(log, NicModel::Igb, "queues=4", arguments));
     }
     suite.test("status page", |log| {
         let forward = Forward { host: free_port()?, guest: HTTP_PORT };
@@ -100,8 +100,8 @@ fn kernel_boot_tests(log: &Path) -> Result<String> {
     cargo_test(log, &arguments, &[("GODWIT_QEMU", qemu)])
 }
 
-fn iperf3(log: &Path, nic: &RunNic, append: &str, arguments: &[&str]) -> Result<String> {
-    let forward = Forward { host: free_port()?, guest: guest::IPERF3_PORT };
+fn iperf3(log: &Path, nic: NicModel, append: &str, arguments: &[&str]) -> Result<String> {
+    let forward = Forward { host: free_port()?, guest: IPERF3_PORT };
     let mut guest = Guest::boot(nic, log, append, &[forward])?;
     guest.wait_for(guest::READY)?;
     let rate = guest::iperf3(forward.host, &[&["--time", "3"], arguments].concat())?;
@@ -110,7 +110,7 @@ fn iperf3(log: &Path, nic: &RunNic, append: &str, arguments: &[&str]) -> Result<
 
 /// A guest with an e1000e.
 fn boot(log: &Path, append: &str, forwards: &[Forward]) -> Result<Guest> {
-    Guest::boot(&RunNic::E1000e, log, append, forwards)
+    Guest::boot(NicModel::E1000e, log, append, forwards)
 }
 
 /// The README's line, step by step, and what somebody else's program makes of the file.

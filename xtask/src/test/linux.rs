@@ -1,14 +1,15 @@
 //! Linux' own drivers on the models of NICs that are ours: they judge the model.
 
+use lab::addresses::IPERF3_PORT;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use lab::parts::Accelerator;
+use lab::parts::{Accelerator, NicModel};
 
 use super::suite::Suite;
 use crate::{
-    cli::{self, Forward, Net, RunNic},
-    guest::{self, Guest, IPERF3_PORT, free_port},
+    cli,
+    guest::{self, Forward, Guest, Net, Wire, free_port},
     linux_guest::{self, DHCP, LinuxGuest},
     machine,
 };
@@ -22,12 +23,13 @@ pub(super) fn add(suite: &mut Suite, host: &cli::Host) {
 }
 
 fn ixgbe(log: &Path, host: &cli::Host) -> Result<String> {
-    let linux = LinuxGuest::prepare_with_busybox(host)?;
-    let nic = RunNic::Ixgbe;
-    let qemu = machine::qemu_with(&nic)?;
+    let linux = LinuxGuest::prepare_with_busybox(host.kernel())?;
+    let nic = NicModel::Ixgbe;
+    let qemu = machine::qemu_with(nic)?;
     let forward = Forward { host: free_port()?, guest: IPERF3_PORT };
     let line = linux.command_line(&qemu, Accelerator::Tcg, DHCP, GATEWAY);
-    let nic = machine::Nic::new(&nic, &Net::User, &[forward], linux_guest::MEMORY_MIB)?;
+    let user = Wire::Netdev(guest::nic::backend(&Net::User, &[forward])?);
+    let nic = guest::AttachedNic::emulated(nic, &user, linux_guest::MEMORY_MIB)?;
     let mut guest = Guest::start(line, nic, log)?;
     let ready = guest.wait_for(linux_guest::READY)?;
     ensure!(ready.ends_with(&format!("ip={ADDRESS} nic=ixgbe")), "{ready}");

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use lab::host::MAC;
+use lab::addresses::MAC;
 
 use super::guest::tshark;
 

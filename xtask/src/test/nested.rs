@@ -21,7 +21,7 @@ const FRAMES: u64 = 1_000;
 pub(super) fn add(suite: &mut Suite, host: &cli::Host) {
     // What takes minutes when it is not in the cache, with its own progress shown.
     let parts = |_: &Path| {
-        let parts = lab_parts::prepare(host)?;
+        let parts = lab_parts::prepare(host.kernel())?;
         Ok(parts.qemu.binary.display().to_string())
     };
     if !suite.test("the parts of the lab", parts) {

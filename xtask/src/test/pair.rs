@@ -15,18 +15,19 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use lab::addresses::HTTP_PORT;
 use lab::{
-    host::MAC,
-    migration::qmp::{DeviceDel, Qmp, SetLink},
+    addresses::MAC,
     parts::Accelerator,
-    process::Guard,
+    qmp::{DeviceDel, Qmp, SetLink},
+    system::process::Guard,
 };
 use pcap_file::pcapng::{Block, PcapNgReader};
 
 use super::suite::Suite;
 use crate::{
     build,
-    guest::{self, Guest, HTTP_PORT, free_port},
+    guest::{self, Guest, free_port},
     machine,
 };
 

@@ -10,18 +10,18 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use lab::{
-    migration::qmp::{ObjectAdd, ObjectDel, Qmp, SetLink},
-    parts::Accelerator,
-    process::Guard,
+    parts::{Accelerator, NicModel},
+    qmp::{ObjectAdd, ObjectDel, Qmp, SetLink},
     source::{Listens, stream},
+    system::process::Guard,
 };
 use tempfile::TempDir;
 
 use crate::{
-    cli::{self, RunNic},
-    guest::{self, Guest},
+    cli,
+    guest::{self, Guest, Wire},
     linux_guest::{self, LinuxGuest},
-    machine::{self, Wire},
+    machine,
 };
 
 /// For a command, in software on a busy machine.
@@ -45,7 +45,7 @@ pub(super) struct Peer {
 impl Peer {
     /// Boots it with `address` and, on the same wire, a router that advertises the IPv6 `prefix`.
     pub(super) fn boot(host: &cli::Host, log: &Path, address: &str, prefix: &str) -> Result<Self> {
-        let linux = LinuxGuest::prepare_with_busybox(host)?;
+        let linux = LinuxGuest::prepare_with_busybox(host.kernel())?;
         let qemu = machine::qemu()?;
         let directory = tempfile::Builder::new().prefix("godwit-peer-").tempdir()?;
         let place = |name: &str| directory.path().join(name);
@@ -76,7 +76,7 @@ impl Peer {
     }
 
     /// Boots the unikernel at the other end of the wire. It need not be ready.
-    pub(super) fn boot_other(&self, nic: &RunNic, log: &Path, append: &str) -> Result<Guest> {
+    pub(super) fn boot_other(&self, nic: NicModel, log: &Path, append: &str) -> Result<Guest> {
         Guest::boot_on(&Wire::Socket(&self.wire), nic, log, append, &[])
     }
 

@@ -1,5 +1,6 @@
 //! Every NIC through link flaps and resets under traffic, all of them at the same time: most of it is waiting for links.
 
+use lab::addresses::{HTTP_PORT, IPERF3_PORT};
 use std::{
     net::{Ipv4Addr, UdpSocket},
     os::unix::net::UnixStream,
@@ -11,21 +12,17 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use lab::parts::NicModel;
 use lab::{
-    migration::qmp::{Qmp, SetLink},
-    process::Guard,
+    qmp::{Qmp, SetLink},
+    system::process::Guard,
 };
 use serde_json::Value;
 
 use super::suite::Suite;
-use crate::{
-    cli::{Forward, RunNic},
-    guest::{self, Guest, free_port},
-    machine,
-};
+use crate::guest::{self, Forward, Guest, free_port};
 
-const NICS: [RunNic; 5] =
-    [RunNic::E1000, RunNic::E1000e, RunNic::Igb, RunNic::Ixgbe, RunNic::Virtio];
+const NICS: [NicModel; 5] = NicModel::ALL;
 const FLAPS: usize = 100;
 /// A reset comes after each so many flaps: 20 in all.
 const FLAPS_PER_RESET: usize = 5;
@@ -47,7 +44,7 @@ pub(super) fn add(suite: &mut Suite) {
         let running: Vec<_> = NICS
             .iter()
             .zip(&names)
-            .map(|(nic, name)| suite.log(name).map(|log| scope.spawn(move || soak(nic, &log))))
+            .map(|(nic, name)| suite.log(name).map(|log| scope.spawn(move || soak(*nic, &log))))
             .collect();
         for (name, soak) in names.iter().zip(running) {
             let Some(soak) = soak else { continue };
@@ -56,10 +53,10 @@ pub(super) fn add(suite: &mut Suite) {
     });
 }
 
-fn soak(nic: &RunNic, log: &Path) -> Result<String> {
+fn soak(nic: NicModel, log: &Path) -> Result<String> {
     let (iperf3, http) = (free_port()?, free_port()?);
-    let forwards = [(iperf3, guest::IPERF3_PORT), (http, guest::HTTP_PORT)]
-        .map(|(host, guest)| Forward { host, guest });
+    let forwards =
+        [(iperf3, IPERF3_PORT), (http, HTTP_PORT)].map(|(host, guest)| Forward { host, guest });
     let directory = tempfile::Builder::new().prefix("godwit-soak-").tempdir()?;
     let monitor = directory.path().join("qmp");
     let options = ["-qmp".into(), format!("unix:{},server=on,wait=off", monitor.display())];
@@ -100,7 +97,7 @@ fn flap_and_reset(guest: &mut Guest, qmp: &mut Qmp, iperf3: u16, http: u16) -> R
         for up in [false, true] {
             match guest.nic_model() {
                 Some(model) => model.set_link(up)?,
-                None => qmp.execute(&SetLink { name: machine::NETDEV.into(), up }).map(drop)?,
+                None => qmp.execute(&SetLink { name: guest::NETDEV.into(), up }).map(drop)?,
             }
             let word = if up { "nic: link up" } else { "nic: link down" };
             let deadline = Instant::now() + PATIENCE;

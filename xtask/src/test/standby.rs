@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use lab::{
-    migration::{Outcome, Strategy},
+    choices::Strategy,
+    migration::Outcome,
     result::{Migration, PhaseName},
 };
 

@@ -4,16 +4,14 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use lab::parts::NicModel;
 
 use super::{
     guest::{FAULTS, TSHARK, tshark},
     peer::Peer,
     suite::Suite,
 };
-use crate::{
-    cli::{self, RunNic},
-    guest, tools,
-};
+use crate::{cli, guest, tools};
 
 /// The Linux guest's addresses: on the wire, and in the VLAN.
 const PEER: &str = "10.9.0.1";
@@ -24,8 +22,7 @@ const IN_VLAN: &str = "10.5.0.2";
 /// What the router advertises.
 const PREFIX: &str = "fd00:676f::";
 
-const NICS: [RunNic; 5] =
-    [RunNic::E1000, RunNic::E1000e, RunNic::Igb, RunNic::Ixgbe, RunNic::Virtio];
+const NICS: [NicModel; 5] = NicModel::ALL;
 
 /// Two VLANs, the second of which is not ours, and the address that the router's prefix gives. Busybox has an `ip` of its own
 /// that knows less.
@@ -39,10 +36,10 @@ const SET_UP: &str = "/bin/ip link set eth0 mtu 9000 && \
 const FORGET: &str = "/bin/ip neighbour flush all";
 
 /// What becomes of a NIC, and its log.
-type Test = fn(&mut Peer, &RunNic, &Path) -> Result<String>;
+type Test = fn(&mut Peer, NicModel, &Path) -> Result<String>;
 
 pub(super) fn add(suite: &mut Suite, host: &cli::Host) {
-    let tests: [(&str, &[RunNic], Test); 3] = [
+    let tests: [(&str, &[NicModel], Test); 3] = [
         // No VLANs on virtio-net.
         ("a VLAN", &NICS[..4], vlan),
         ("jumbo frames", &NICS, jumbo),
@@ -55,7 +52,7 @@ pub(super) fn add(suite: &mut Suite, host: &cli::Host) {
                 // All of them have the first one's, or its failure.
                 let peer = peer.get_or_insert_with(|| boot_peer(host, log));
                 let peer = peer.as_mut().map_err(|error| anyhow!("{error:#}"))?;
-                test(peer, nic, log)
+                test(peer, *nic, log)
             });
         }
     }
@@ -71,7 +68,7 @@ fn boot_peer(host: &cli::Host, log: &Path) -> Result<Peer> {
 }
 
 /// Frames with a tag are as long as an MTU of 1500 makes them.
-fn vlan(peer: &mut Peer, nic: &RunNic, log: &Path) -> Result<String> {
+fn vlan(peer: &mut Peer, nic: NicModel, log: &Path) -> Result<String> {
     let capture = log.with_extension("pcap");
     let rates = peer.record(&capture, |peer| {
         let append = format!("ip={IN_VLAN}/24 gw={PEER_IN_VLAN} vlan=5");
@@ -95,7 +92,7 @@ fn vlan(peer: &mut Peer, nic: &RunNic, log: &Path) -> Result<String> {
     Ok(rates)
 }
 
-fn jumbo(peer: &mut Peer, nic: &RunNic, log: &Path) -> Result<String> {
+fn jumbo(peer: &mut Peer, nic: NicModel, log: &Path) -> Result<String> {
     let capture = log.with_extension("pcap");
     let rates = peer.record(&capture, |peer| {
         let append = format!("ip={JUMBO}/24 gw={PEER} mtu=9000");
@@ -114,7 +111,7 @@ fn jumbo(peer: &mut Peer, nic: &RunNic, log: &Path) -> Result<String> {
 }
 
 /// An address of our own making, known by multicast, and what Linux does with it.
-fn ipv6(peer: &mut Peer, nic: &RunNic, log: &Path) -> Result<String> {
+fn ipv6(peer: &mut Peer, nic: NicModel, log: &Path) -> Result<String> {
     let capture = log.with_extension("pcap");
     let (address, rates) = peer.record(&capture, |peer| {
         peer.set_router(true)?;

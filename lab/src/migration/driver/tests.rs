@@ -112,7 +112,7 @@ impl World {
             if self.mishap == Mishap::Fails {
                 self.status = Some("failed");
                 self.check(self.home);
-            } else if self.downtime_limit > run::HELD {
+            } else if self.downtime_limit > super::super::run::HELD {
                 self.advance();
             }
         }
