@@ -26,6 +26,9 @@ mod settings;
 mod system;
 mod tasks;
 
+#[cfg(test)]
+mod tests;
+
 pub use embassy_time as time;
 pub use embedded_io_async as io;
 pub use godwit_macros::main;
