@@ -5,7 +5,7 @@ use core::cell::Cell;
 
 use embassy_time::{Duration, Instant, Timer};
 use godwit::{Interface, System};
-use unikernel::net::Traffic;
+use unikernel::net::{Observation, Traffic};
 
 use crate::recorder::Recorder;
 
@@ -20,6 +20,7 @@ struct Shared {
     system: System,
     interface: Interface,
     recorder: Recorder,
+    _observation: Observation,
     rates: Cell<Rates>,
 }
 
@@ -39,8 +40,9 @@ pub struct Rates {
 impl App {
     /// Of an interface whose frames `recorder` gets from now on.
     pub fn new(system: System, interface: Interface, recorder: Recorder) -> Self {
-        interface.stack().observe(alloc::boxed::Box::new(recorder.clone()));
-        Self(Rc::new(Shared { system, interface, recorder, rates: Cell::default() }))
+        let _observation = interface.stack().observe(alloc::boxed::Box::new(recorder.clone()));
+        let rates = Cell::default();
+        Self(Rc::new(Shared { system, interface, recorder, _observation, rates }))
     }
 
     /// The machine.

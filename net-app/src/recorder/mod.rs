@@ -182,8 +182,9 @@ impl Drop for EndCheck<'_> {
 }
 
 impl Observer for Recorder {
-    fn received(&mut self, frame: RxBuffer) {
+    fn received(&mut self, frame: RxBuffer) -> Option<RxBuffer> {
         self.0.borrow_mut().push(frame);
+        None
     }
 }
 

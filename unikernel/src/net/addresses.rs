@@ -1,8 +1,10 @@
 //! The interface's addresses and routes, of both families.
 
+use alloc::vec::Vec;
+
 use smoltcp::iface::{Interface, SocketSet};
 use smoltcp::time::Instant;
-use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, Ipv6Cidr};
+use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, Ipv4Address, Ipv6Cidr};
 
 use super::config::Config;
 use super::ipv4::{Ipv4, Lease};
@@ -92,6 +94,14 @@ impl Addresses {
         if let Some(router) = self.ipv6.router() {
             let _ = routes.add_default_ipv6_route(router);
         }
+    }
+
+    /// Where packets for this host go, groups aside.
+    pub(super) fn destinations(&self, interface: &Interface) -> Vec<IpAddress> {
+        let own = interface.ip_addrs().iter().map(IpCidr::address);
+        let network = self.lease().and_then(|lease| lease.address.broadcast());
+        let broadcast = network.into_iter().chain([Ipv4Address::BROADCAST]).map(IpAddress::Ipv4);
+        own.chain(broadcast).collect()
     }
 
     /// Whether there is an address to send from, and a route.

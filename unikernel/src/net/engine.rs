@@ -156,11 +156,12 @@ impl Engine {
         self.send_unasked(now);
         let sent = self.send(now);
         self.pair.device.flush();
+        let room_is_awaited = self.pair.device.tell_of_room();
         self.sockets.reap();
         let next = if received == RECEIVE_BUDGET || sent == SEND_BUDGET {
             Next::Again
         } else {
-            self.sleep_until(now)
+            self.sleep_until(room_is_awaited, now)
         };
         (next, changed)
     }
@@ -249,12 +250,13 @@ impl Engine {
         self.announcer.poll(self.interface.ip_addrs(), mac, device, now);
     }
 
-    fn sleep_until(&mut self, now: Instant) -> Next {
+    fn sleep_until(&mut self, room_is_awaited: bool, now: Instant) -> Next {
         let link = self.pair.link();
         let sockets = self.interface.poll_at(now, self.sockets.set());
         // Without a link these are no reason to stay awake: they start anew with it.
         let unasked = [self.announcer.due_at(), self.addresses.solicit_at()].into_iter().flatten();
-        let to_send = sockets.into_iter().chain(unasked.filter(|_| link.up)).min();
+        let awaited = room_is_awaited.then_some(now);
+        let to_send = sockets.into_iter().chain(unasked.filter(|_| link.up)).chain(awaited).min();
         let possible = match (self.pair.device.transmit_ready(), link.up) {
             (true, _) => now,
             // A NIC that has room again interrupts; a missing one comes when it comes.
@@ -305,8 +307,11 @@ impl Engine {
         self.apply_groups();
     }
 
-    /// Has the NIC receive what is sent to the interface's groups.
+    /// Has the interface's groups received, by the NIC and in place.
     fn apply_groups(&mut self) {
+        let destinations = self.addresses.destinations(&self.interface);
+        let destinations = destinations.into_iter().chain(self.groups.all()).collect();
+        self.pair.device.intake.set_destinations(destinations);
         let stations = self.groups.stations(&self.interface);
         if let Some(nic) = self.pair.device.nic_mut() {
             nic.accept_multicast(&stations);

@@ -1,8 +1,10 @@
 //! What can be told of a received frame without the stack.
 
+use core::ops::Range;
+
 use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket,
-    UdpPacket,
+    EthernetFrame, EthernetProtocol, IpAddress, IpEndpoint, IpProtocol, Ipv4Packet, Ipv6Packet,
+    TcpPacket, UDP_HEADER_LEN, UdpPacket,
 };
 
 /// Where the Ethernet type is.
@@ -35,6 +37,53 @@ pub(super) fn is_tcp_reset(frame: &[u8]) -> bool {
     };
     frame.get(protocol) == Some(&TCP)
         && frame.get(tcp + TCP_FLAGS).is_some_and(|flags| flags & TCP_RST != 0)
+}
+
+/// A UDP datagram that is whole in one frame.
+pub(super) struct Udp {
+    pub(super) source: IpEndpoint,
+    pub(super) destination: IpAddress,
+    pub(super) port: u16,
+    /// Where in the frame its payload is.
+    pub(super) payload: Range<usize>,
+}
+
+impl Udp {
+    /// Finds the datagram in a frame. Checksums are not looked at.
+    pub(super) fn parse(frame: &[u8]) -> Option<Self> {
+        let ethernet = EthernetFrame::new_checked(frame).ok()?;
+        let (protocol, source, destination, range): (_, IpAddress, IpAddress, _) =
+            match ethernet.ethertype() {
+                EthernetProtocol::Ipv4 => {
+                    let ip = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
+                    if ip.version() != 4 || ip.more_frags() || ip.frag_offset() != 0 {
+                        return None;
+                    }
+                    let range = ip.header_len().into()..ip.total_len().into();
+                    (ip.next_header(), ip.src_addr().into(), ip.dst_addr().into(), range)
+                }
+                EthernetProtocol::Ipv6 => {
+                    let ip = Ipv6Packet::new_checked(ethernet.payload()).ok()?;
+                    if ip.version() != 6 {
+                        return None;
+                    }
+                    let range = ip.header_len()..ip.total_len();
+                    (ip.next_header(), ip.src_addr().into(), ip.dst_addr().into(), range)
+                }
+                _ => return None,
+            };
+        if protocol != IpProtocol::Udp || !source.is_unicast() {
+            return None;
+        }
+        let udp = UdpPacket::new_checked(ethernet.payload().get(range.clone())?).ok()?;
+        let start = IP + range.start + UDP_HEADER_LEN;
+        Some(Self {
+            source: IpEndpoint::new(source, udp.src_port()),
+            destination,
+            port: udp.dst_port(),
+            payload: start..start + udp.payload().len(),
+        })
+    }
 }
 
 /// Whether the checksums are right that the stack leaves to a NIC, for a frame that no NIC vouches

@@ -75,14 +75,18 @@ impl Groups {
         }
     }
 
+    /// Every group the interface is in but those that neighbours look for an address in.
+    pub(super) fn all(&self) -> impl Iterator<Item = IpAddress> {
+        EVERYBODY.into_iter().chain(self.joined.iter().copied())
+    }
+
     /// Where the frames go that an interface is to receive.
     pub(super) fn stations(&self, interface: &Interface) -> Vec<[u8; 6]> {
         let solicited = interface.ip_addrs().iter().filter_map(|cidr| match cidr {
             IpCidr::Ipv4(_) => None,
             IpCidr::Ipv6(cidr) => Some(solicited_node(cidr.address())),
         });
-        let groups = EVERYBODY.into_iter().chain(solicited).chain(self.joined.iter().copied());
-        groups.map(station).collect()
+        self.all().chain(solicited).map(station).collect()
     }
 }
 

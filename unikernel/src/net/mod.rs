@@ -29,18 +29,22 @@
 mod addresses;
 mod announcer;
 mod config;
+mod datagrams;
 
 mod device;
 mod emit;
 mod engine;
 mod error;
 mod frame;
+mod frames;
 mod groups;
+mod intake;
 mod ipv4;
 mod ipv6;
 mod memory;
 mod pair;
 mod ports;
+mod queue;
 mod sockets;
 mod stack;
 mod tcp;
@@ -50,8 +54,11 @@ mod udp;
 mod tests;
 
 pub use config::Config;
-pub use device::{Observer, Traffic};
+pub use datagrams::{Datagram, Payload, UdpFrames};
+pub use device::Traffic;
 pub use error::Error;
+pub use frames::{FrameSocket, Observation};
+pub use intake::{FrameFilter, Observer};
 pub use ipv4::{Addressing, Lease};
 pub use ipv6::Addressing6;
 pub use pair::Role;

@@ -17,7 +17,7 @@ use smoltcp::time::Instant;
 use smoltcp::wire::Ipv6Cidr;
 
 use super::config::Config;
-use super::device::{Observer, Traffic};
+use super::device::Traffic;
 use super::engine::{Engine, Next};
 use super::error::Error;
 use super::ipv4::Lease;
@@ -124,14 +124,12 @@ impl Stack {
         }
     }
 
-    /// Who gets the received frames. Replaces, and drops, the observer there was.
-    pub fn observe(&self, observer: Box<dyn Observer>) {
-        self.with(|engine| engine.pair.device.observer = Some(observer));
-    }
-
     /// Calls `f`, which may not call the stack, with the active NIC.
     pub fn with_nic<R>(&self, f: impl FnOnce(&mut dyn Nic) -> R) -> Option<R> {
-        self.with(|engine| engine.pair.device.nic_mut().map(|nic| f(nic)))
+        self.with(|engine| {
+            let nic = engine.pair.device.nic_mut()?;
+            Some(f(nic))
+        })
     }
 
     /// Resets the active NIC. Sockets stay as they are; what was on the way is lost.
@@ -184,7 +182,7 @@ impl Stack {
 
     /// Counts from the stack's creation on.
     pub fn traffic(&self) -> Traffic {
-        self.with(|engine| engine.pair.device.traffic)
+        self.with(|engine| engine.pair.device.traffic())
     }
 
     /// Waits until address, link or NIC may have changed, from this call on. Whoever does something

@@ -2,7 +2,7 @@
 
 use core::future::poll_fn;
 use core::net::SocketAddr;
-use core::task::Poll;
+use core::task::{Context, Poll};
 
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::udp;
@@ -52,18 +52,25 @@ impl UdpSocket {
     pub async fn receive_with<R>(&self, f: impl FnOnce(SocketAddr, &[u8]) -> R) -> R {
         let mut f = Some(f);
         poll_fn(|context| {
-            self.socket(|socket| match socket.recv() {
-                Ok((payload, meta)) => {
-                    let f = f.take().expect("ready once");
-                    Poll::Ready(f(meta.endpoint.into(), payload))
-                }
-                Err(_) => {
-                    socket.register_recv_waker(context.waker());
-                    Poll::Pending
-                }
+            self.poll_receive(context, |from, payload| {
+                f.take().expect("it is ready once")(from, payload)
             })
         })
         .await
+    }
+
+    pub(super) fn poll_receive<R>(
+        &self,
+        context: &Context<'_>,
+        f: impl FnOnce(SocketAddr, &[u8]) -> R,
+    ) -> Poll<R> {
+        self.socket(|socket| match socket.recv() {
+            Ok((payload, meta)) => Poll::Ready(f(meta.endpoint.into(), payload)),
+            Err(_) => {
+                socket.register_recv_waker(context.waker());
+                Poll::Pending
+            }
+        })
     }
 
     /// Waits for a datagram and copies its payload to `buffer`, as far as there is room. Returns
@@ -126,7 +133,10 @@ impl UdpSocket {
                     Err(Error::Unreachable)
                 } else {
                     match socket.send(len, to) {
-                        Ok(room) => Ok(f(room)),
+                        Ok(room) => {
+                            f(room);
+                            Ok(())
+                        }
                         Err(udp::SendError::BufferFull) => {
                             socket.register_send_waker(context.waker());
                             return Poll::Pending;

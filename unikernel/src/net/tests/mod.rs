@@ -3,6 +3,7 @@
 mod address;
 mod errors;
 mod hostile;
+mod in_place;
 mod ipv6;
 mod network;
 mod pair;

@@ -360,7 +360,8 @@ impl World {
 pub(super) struct Keeper(pub(super) Rc<RefCell<Vec<RxBuffer>>>);
 
 impl Observer for Keeper {
-    fn received(&mut self, frame: RxBuffer) {
+    fn received(&mut self, frame: RxBuffer) -> Option<RxBuffer> {
         self.0.borrow_mut().push(frame);
+        None
     }
 }

@@ -165,7 +165,7 @@ fn the_idle_nic_is_silent_and_each_move_is_announced() {
 
     // A broadcast reaches both.
     let keeper = Keeper::default();
-    b.stack.observe(Box::new(keeper.clone()));
+    let _observation = b.stack.observe(Box::new(keeper.clone()));
     let free = b.pool.statistics().slots_free;
     wires.iter().for_each(|(rx, _)| rx.send(std::vec![0xff; 60]));
     world.idle(Duration::from_secs(1));
@@ -198,7 +198,7 @@ fn two_networks() -> (Host, [Network; 2]) {
 }
 
 /// A datagram for that host.
-fn datagram(payload: &[u8]) -> Vec<u8> {
+pub(super) fn datagram(payload: &[u8]) -> Vec<u8> {
     let (from, to) = (Ipv4Address::new(10, 0, 0, 9), Ipv4Address::new(10, 0, 0, 2));
     let ethernet = EthernetRepr {
         src_addr: EthernetAddress([2, 0, 0, 0, 0, 9]),
@@ -230,7 +230,7 @@ fn what_is_on_its_way_to_the_nic_of_before_still_arrives() {
     let (b, [primary, standby]) = two_networks();
     let mut world = World::new(&[&b]);
     let keeper = Keeper::default();
-    b.stack.observe(Box::new(keeper.clone()));
+    let _observation = b.stack.observe(Box::new(keeper.clone()));
     let received = || core::mem::take(&mut *keeper.0.borrow_mut()).len();
     primary.link.set(false);
     world.idle(Duration::from_secs(3));
@@ -266,7 +266,7 @@ fn a_hypervisor_that_announces_the_standby_is_answered() {
     world.idle(Duration::from_secs(3));
     assert_eq!(in_use(&b), Some(Role::Primary));
     let keeper = Keeper::default();
-    b.stack.observe(Box::new(keeper.clone()));
+    let _observation = b.stack.observe(Box::new(keeper.clone()));
     let _socket = UdpSocket::bind(&b.stack, PORT, 4, 4096).unwrap();
     let mut announcements = |station: u8| {
         world.idle(Duration::from_millis(200));
@@ -293,7 +293,7 @@ fn a_nic_that_was_switched_over_from_receives_until_it_is_detached() {
     let (b, [primary, standby]) = two_networks();
     let mut world = World::new(&[&b]);
     let keeper = Keeper::default();
-    b.stack.observe(Box::new(keeper.clone()));
+    let _observation = b.stack.observe(Box::new(keeper.clone()));
     world.idle(Duration::from_secs(3));
     while primary.said.take().is_some() {}
     assert!(!b.stack.switch_over_from(Role::Standby), "it is not in use");

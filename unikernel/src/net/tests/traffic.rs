@@ -101,7 +101,7 @@ fn checksums_left_to_the_nic_are_not_computed() {
     let socket = UdpSocket::bind(&a.stack, PORT, 4, 4096).unwrap();
     world.run(LIMIT, socket.send_to(b"hello", endpoint(2, PORT))).expect("room");
     let observer = Keeper::default();
-    b.stack.observe(Box::new(observer.clone()));
+    let _observation = b.stack.observe(Box::new(observer.clone()));
     world.idle(Duration::from_secs(2));
     let frames = observer.0.borrow();
     let udp = frames.iter().find(|f| f.len() >= 42 && f[23] == 17).expect("the datagram");
@@ -396,7 +396,7 @@ fn the_observer_owns_the_frames() {
     let free = |host: &Host| host.pool.statistics().slots_free;
     let before = free(&b);
     let keeper = Keeper::default();
-    b.stack.observe(Box::new(keeper.clone()));
+    let _observation = b.stack.observe(Box::new(keeper.clone()));
     let (client, server, _listener) = connect(&mut world, &a, &b);
     let data = pattern(30_000);
     world.run(LIMIT, join(send(&client, &data), receive(&server)));
