@@ -9,6 +9,8 @@ use core::fmt;
 use unikernel::net::{Stack, Traffic};
 use unikernel::nic::Link;
 
+use crate::net::Tcp;
+
 /// A network interface: addresses, sockets and, most of the time, a NIC or a pair of them. A
 /// handle, cheap to clone.
 ///
@@ -38,6 +40,11 @@ impl Interface {
             0 => "nic".into(),
             index => format!("nic{index}").into(),
         }
+    }
+
+    /// TCP: listeners and connections.
+    pub fn tcp(&self) -> Tcp {
+        Tcp(self.0.stack.clone())
     }
 
     /// The kernel's network stack behind it.

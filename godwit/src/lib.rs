@@ -21,15 +21,23 @@ mod boot;
 pub mod host;
 mod interface;
 mod interfaces;
+pub mod net;
 mod settings;
 mod system;
 mod tasks;
 
+#[cfg(test)]
+mod tests;
+
+pub use embassy_time as time;
+pub use embedded_io_async as io;
 pub use godwit_macros::main;
 pub use interface::{Interface, Mac, NicFacts};
+pub use log;
 pub use migrate_agent::{Migration, State};
 pub use system::{Outcome, System};
-pub use unikernel::{dma, println};
+pub use unikernel::watch;
+pub use unikernel::{cmdline, dma, println};
 
 /// What `#[godwit::main]` expands to.
 #[doc(hidden)]

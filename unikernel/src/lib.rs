@@ -27,9 +27,11 @@ mod arch;
 #[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
+mod crash;
+#[cfg(target_os = "none")]
 mod executor;
 #[cfg(target_os = "none")]
-mod panic;
+mod logger;
 #[cfg(target_os = "none")]
 pub mod power;
 

@@ -155,6 +155,11 @@ boot_tests! {
         );
     }
 
+    /// Wakers that allocate and free run outside of interrupt handlers, where the heap may be in use.
+    fn timers_that_use_the_heap_do_no_harm_to_it() {
+        boot("check=storm", &DEBUG_EXIT).assert(Some(0), &["check: storm of"]);
+    }
+
     fn legacy_interrupts_arrive() {
         boot("check=line", &[]).assert(Some(0), &["check: line 0 came 5 times"]);
     }

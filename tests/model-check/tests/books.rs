@@ -12,6 +12,9 @@ mod atomic {
     pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 }
 
+#[path = "../../../unikernel/src/dma/free_list.rs"]
+mod free_list;
+
 #[allow(dead_code, unreachable_pub, reason = "part of another crate")]
 #[path = "../../../unikernel/src/dma/slots.rs"]
 mod slots;
@@ -86,6 +89,25 @@ fn runs_are_carved_apart() {
             assert_eq!((1 + theirs) % 2, 0, "aligned as the device sees it");
             assert_eq!(slots.free(), 1);
         }
+    });
+}
+
+/// A ring that wants two slots merged, against a buffer that wants one of them.
+#[test]
+fn merged_runs_have_one_owner() {
+    loom::model(|| {
+        let slots = Arc::new(Slots::new(2, 0));
+        let singles = [(); 2].map(|()| slots.take(0, Use::Cpu).unwrap());
+        singles.into_iter().for_each(|slot| slots.give_back(slot, 0));
+        let other = thread::spawn({
+            let slots = slots.clone();
+            move || slots.take(1, Use::Coherent)
+        });
+        let mine = slots.take(0, Use::FromDevice);
+        let theirs = other.join().unwrap();
+        assert!(mine.is_none() || theirs.is_none(), "two owners of a slot");
+        let held = mine.map_or(0, |_| 1) + theirs.map_or(0, |_| 2);
+        assert_eq!(slots.free(), 2 - held, "a slot was lost");
     });
 }
 

@@ -58,7 +58,7 @@ impl fmt::Display for Error {
             Self::BadMemory => {
                 write!(
                     f,
-                    "the DMA pool must be whole 4 KiB pages, at least one and below 4 TiB in all"
+                    "the DMA pool must be whole 4 KiB pages, at least one and below 8 GiB in all"
                 )
             }
             Self::AboveMask { last, mask } => write!(

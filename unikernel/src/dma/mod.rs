@@ -28,6 +28,7 @@ mod coherent;
 mod error;
 #[cfg(not(target_os = "none"))]
 pub mod fake;
+mod free_list;
 mod marking;
 mod memory;
 mod pool;

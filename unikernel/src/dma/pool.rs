@@ -214,7 +214,15 @@ impl Pool {
         self.marking.mode().logging()
     }
 
-    /// What was counted so far. Walks the slots: for a status page, not for every packet.
+    /// Whether an application may keep one more received buffer. False while no more than a quarter
+    /// of the pool is free: that reserve is for the rings of all NICs, and for what is sent. Whoever
+    /// hands received buffers to an application asks first, for each; it costs a few loads.
+    #[inline]
+    pub fn may_keep(&self) -> bool {
+        self.slots.may_keep()
+    }
+
+    /// What was counted so far.
     pub fn statistics(&self) -> Statistics {
         Statistics {
             pages_marked: self.counters.marked.load(Ordering::Relaxed),

@@ -112,6 +112,58 @@ fn a_ring_that_left_finds_its_memory_again_in_an_exhausted_pool() {
 }
 
 #[test]
+fn a_ring_of_another_size_is_cut_from_a_larger_one() {
+    let pool = pool(32 * PAGE_SIZE, Policy::Auto);
+    drop(pool.coherent::<u64>(8192, 8).unwrap());
+    let _everything: Vec<_> = std::iter::from_fn(|| pool.receive_stream()).collect();
+    assert_eq!(pool.statistics().slots_free, 32, "only the ring's own memory");
+    let rings: Vec<Coherent<u64>> = std::iter::from_fn(|| pool.coherent(512, 8).ok()).collect();
+    assert_eq!(rings.len(), 16, "4 KiB each of 64 KiB");
+    let mut addresses: Vec<_> = rings.iter().map(Coherent::device_address).collect();
+    addresses.sort_unstable();
+    assert!(addresses.windows(2).all(|two| two[1] - two[0] == 4096), "{addresses:x?}");
+    // And back: what was split is whole again for a ring that needs it whole.
+    drop(rings);
+    assert_eq!(pool.coherent::<u64>(8192, 8).unwrap().device_address(), addresses[0]);
+}
+
+#[test]
+fn a_ring_is_had_from_buffers_that_were_given_back() {
+    let pool = pool(32 * PAGE_SIZE, Policy::Auto);
+    let mut buffers: Vec<_> = std::iter::from_fn(|| pool.receive_stream()).collect();
+    assert_eq!(buffers.len(), 64);
+    assert!(pool.coherent::<u64>(2048, 8).is_err(), "nothing is free");
+    // One stays, so that runs can be merged wrongly: across what will be boundaries.
+    let first = buffers.iter().position(|buffer| buffer.device_address() == DEVICE_BASE).unwrap();
+    let _first = buffers.swap_remove(first);
+    buffers.clear();
+    let rings: Vec<Coherent<u64>> = std::iter::from_fn(|| pool.coherent(2048, 8).ok()).collect();
+    assert_eq!(rings.len(), 64 / 8 - 1);
+    assert!(rings.iter().all(|ring| ring.device_address() % 16384 == 0));
+    // The rest is not lost for buffers.
+    let rest: Vec<_> = std::iter::from_fn(|| pool.receive_stream()).collect();
+    assert_eq!(rest.len(), 8 - 1);
+}
+
+#[test]
+fn an_application_leaves_a_reserve() {
+    let pool = pool(32 * PAGE_SIZE, Policy::Auto);
+    let ring: Coherent<u64> = pool.coherent(2048, 8).unwrap();
+    let receive = || pool.receive_stream().unwrap().receive(60).unwrap();
+    let mut kept = Vec::new();
+    while pool.may_keep() {
+        kept.push(receive());
+    }
+    assert_eq!(pool.statistics().slots_free, 64 / 4);
+    assert_eq!(kept.len(), 64 - 8 - 64 / 4);
+    // A ring's memory is no buffer's: it makes no room for one more.
+    drop(ring);
+    assert!(!pool.may_keep());
+    kept.pop();
+    assert!(pool.may_keep());
+}
+
+#[test]
 fn coherent_memory_is_zeroed_shared_and_aligned() {
     let pool = small();
     let dirty = pool.receive_stream().unwrap();

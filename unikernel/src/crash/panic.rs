@@ -4,7 +4,7 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::arch::backtrace;
-use crate::power;
+use crate::{console, power};
 
 #[panic_handler]
 fn on_panic(info: &PanicInfo<'_>) -> ! {
@@ -12,9 +12,11 @@ fn on_panic(info: &PanicInfo<'_>) -> ! {
     x86_64::instructions::interrupts::disable();
     // A panic while one is being printed: the second message is the one that cannot be trusted.
     if !PANICKED.swap(true, Ordering::Relaxed) {
-        crate::console::finish();
+        console::finish();
         crate::println!("{info}");
-        backtrace::print(backtrace::frame_pointer());
+        for address in backtrace::return_addresses(backtrace::frame_pointer()) {
+            crate::println!("  from {address:#x}");
+        }
     }
     power::exit(power::FAILED)
 }

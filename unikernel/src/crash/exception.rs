@@ -4,8 +4,9 @@ use core::fmt;
 
 use x86_64::registers::control::{Cr2, Cr3};
 
-use super::backtrace;
-use super::interrupts::Frame;
+use crate::arch::backtrace;
+use crate::arch::interrupts::Frame;
+use crate::{console, power};
 
 /// Names by vector (Intel SDM volume 3, table 6-1).
 const NAMES: [&str; 22] = [
@@ -42,8 +43,8 @@ unsafe extern "C" {
 }
 
 /// Prints the context on the console and ends the machine.
-pub(super) fn die(frame: &Frame) -> ! {
-    crate::console::finish();
+pub(crate) fn on_exception(frame: &Frame) -> ! {
+    console::finish();
     let name = NAMES.get(frame.vector as usize).unwrap_or(&"reserved");
     let cr2 = Cr2::read_raw();
     crate::println!(
@@ -73,8 +74,10 @@ pub(super) fn die(frame: &Frame) -> ! {
     for (a, x, b, y, c, z) in registers {
         crate::println!("  {a} {x:016x}  {b} {y:016x}  {c} {z:016x}");
     }
-    backtrace::print(frame.rbp);
-    crate::power::exit(crate::power::FAILED)
+    for address in backtrace::return_addresses(frame.rbp) {
+        crate::println!("  from {address:#x}");
+    }
+    power::exit(power::FAILED)
 }
 
 /// A page fault's error code in words (Intel SDM volume 3, section 4.7).

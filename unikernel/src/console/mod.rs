@@ -3,8 +3,9 @@
 //! Lines other programs wait for go through [`println!`](crate::println); everything meant for
 //! people goes through `log`, which puts a time and a level in front.
 //!
-//! Each byte takes a virtual machine an exit to its hypervisor. Once tasks run, lines therefore wait in memory for one
-//! of them, which writes a few bytes at a time and lets the others have their turn: a NIC's ring must not fill meanwhile.
+//! Each byte takes a virtual machine an exit to its hypervisor. Once tasks run, lines therefore wait
+//! in memory for one of them, which writes a few bytes at a time and lets the others have their
+//! turn: a NIC's ring must not fill meanwhile.
 
 use core::fmt::{self, Write};
 
@@ -26,7 +27,8 @@ pub fn print_line(arguments: fmt::Arguments<'_>) {
     line.flush();
 }
 
-/// Waits until everything printed so far is written: before something after which the machine may go on elsewhere.
+/// Waits until everything printed so far is written: before something after which the machine may go
+/// on elsewhere.
 pub async fn written() {
     #[cfg(target_os = "none")]
     deferred::written().await;
@@ -77,40 +79,4 @@ mod deferred;
 fn write(bytes: &[u8]) {
     // A closed standard output is no reason for a test to fail.
     let _ = std::io::Write::write_all(&mut std::io::stdout(), bytes);
-}
-
-/// Starts logging at `level`, through the `log` crate's macros.
-#[cfg(target_os = "none")]
-pub(crate) fn init_log(level: log::LevelFilter) {
-    static LOGGER: Logger = Logger;
-    // Only a second call can fail, and there is none.
-    let _ = log::set_logger(&LOGGER);
-    log::set_max_level(level);
-}
-
-#[cfg(target_os = "none")]
-struct Logger;
-
-#[cfg(target_os = "none")]
-impl log::Log for Logger {
-    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
-        }
-        let us = crate::time::now_ns() / 1000;
-        print_line(format_args!(
-            "[{:5}.{:06}] {:5} {}: {}",
-            us / 1_000_000,
-            us % 1_000_000,
-            record.level().as_str(),
-            record.target(),
-            record.args()
-        ));
-    }
-
-    fn flush(&self) {}
 }

@@ -1,8 +1,10 @@
 //! Interrupts as things a task can wait for.
 //!
-//! The handler of a device interrupt only counts it and wakes whoever waits; all work is done in
+//! The executor counts here what handlers have noted, and wakes whoever waits; all work is done in
 //! tasks. Every handle remembers how far it has counted, so handles that share an interrupt each
 //! see it once.
+
+mod hardware;
 
 use core::cell::RefCell;
 use core::fmt;
@@ -14,7 +16,7 @@ use critical_section::Mutex;
 use embassy_sync::waitqueue::MultiWakerRegistration;
 
 /// Message-signalled interrupts there are for all devices together.
-pub const MESSAGES: usize = 64;
+pub const MESSAGES: usize = hardware::MESSAGES;
 /// Input lines of the two 8259 controllers.
 const LINES: usize = 16;
 /// Tasks that can wait for one interrupt without waking each other needlessly.
@@ -133,7 +135,8 @@ impl Interrupt {
     /// For an interrupt from [`legacy`], which has no message.
     pub fn message(&self) -> MsiMessage {
         assert!(self.index >= LINES, "line {} is not message-signalled", self.index);
-        hardware::message(self.index - LINES)
+        let (address, data) = hardware::message(self.index - LINES);
+        MsiMessage { address, data }
     }
 
     /// Whether the interrupt was raised since this handle last looked, in `take` or `wait`.
@@ -202,37 +205,16 @@ impl fmt::Debug for Interrupt {
     }
 }
 
-/// Called by the interrupt handler: message `index` arrived.
+/// Called by the executor: message `index` arrived.
 #[cfg(target_os = "none")]
 pub(crate) fn raise_message(index: usize) {
     SOURCES[LINES + index].raise();
 }
 
-/// Called by the interrupt handler: `line` is asserted, and masked by now.
+/// Called by the executor: `line` is asserted, and masked by now.
 #[cfg(target_os = "none")]
 pub(crate) fn raise_line(line: u8) {
     SOURCES[usize::from(line)].raise();
-}
-
-#[cfg(target_os = "none")]
-use crate::arch::interrupts as hardware;
-
-/// Stands in for the interrupt controllers on a host.
-#[cfg(not(target_os = "none"))]
-mod hardware {
-    use super::MsiMessage;
-
-    pub(super) fn message(index: usize) -> MsiMessage {
-        MsiMessage { address: 0xfee0_0000, data: 0x30 + index as u32 }
-    }
-
-    pub(super) fn has_lines() -> bool {
-        true
-    }
-
-    pub(super) fn mask(_line: u8) {}
-
-    pub(super) fn unmask(_line: u8) {}
 }
 
 #[cfg(test)]

@@ -11,27 +11,11 @@
 #[cfg(not(target_os = "none"))]
 use alloc::sync::Arc;
 
-/// The width of one access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Width {
-    /// 8 bits.
-    Byte = 1,
-    /// 16 bits.
-    Word = 2,
-    /// 32 bits.
-    Dword = 4,
-}
+#[cfg(target_os = "none")]
+mod volatile;
+mod width;
 
-impl Width {
-    /// What a read of this width returns when nothing answers.
-    pub const fn ones(self) -> u32 {
-        match self {
-            Width::Byte => 0xff,
-            Width::Word => 0xffff,
-            Width::Dword => 0xffff_ffff,
-        }
-    }
-}
+pub use width::Width;
 
 /// A model of a device's registers, standing in for hardware in host tests.
 #[cfg(not(target_os = "none"))]
@@ -147,7 +131,7 @@ impl Mmio {
         self.check(offset, width);
         match &self.backing {
             #[cfg(target_os = "none")]
-            Backing::Mapped(base) => target::read(base + offset, width),
+            Backing::Mapped(base) => volatile::read(base + offset, width),
             #[cfg(not(target_os = "none"))]
             Backing::Model(model, base) => model.read(base + offset, width),
         }
@@ -158,7 +142,7 @@ impl Mmio {
         self.check(offset, width);
         match &self.backing {
             #[cfg(target_os = "none")]
-            Backing::Mapped(base) => target::write(base + offset, width, value),
+            Backing::Mapped(base) => volatile::write(base + offset, width, value),
             #[cfg(not(target_os = "none"))]
             Backing::Model(model, base) => model.write(base + offset, width, value),
         }
@@ -174,47 +158,6 @@ impl Mmio {
             "register access of {bytes} bytes at {offset:#x} outside {:#x} bytes",
             self.len
         );
-    }
-}
-
-#[cfg(target_os = "none")]
-mod target {
-    //! The volatile accesses. Callers have checked offset and alignment against a range that
-    //! [`super::Mmio::map`] mapped, and the kernel never unmaps.
-    use super::Width;
-    use core::ptr::{
-        read_volatile, with_exposed_provenance, with_exposed_provenance_mut, write_volatile,
-    };
-
-    #[inline]
-    pub(super) fn read(address: usize, width: Width) -> u32 {
-        match width {
-            Width::Byte => load::<u8>(address).into(),
-            Width::Word => load::<u16>(address).into(),
-            Width::Dword => load(address),
-        }
-    }
-
-    #[inline]
-    pub(super) fn write(address: usize, width: Width, value: u32) {
-        match width {
-            Width::Byte => store(address, value as u8),
-            Width::Word => store(address, value as u16),
-            Width::Dword => store(address, value),
-        }
-    }
-
-    #[inline]
-    fn load<T: Copy>(address: usize) -> T {
-        // SAFETY: inside a mapped register range and aligned (see above); any bits are a `T`, which
-        // is one of the unsigned integers.
-        unsafe { read_volatile(with_exposed_provenance(address)) }
-    }
-
-    #[inline]
-    fn store<T: Copy>(address: usize, value: T) {
-        // SAFETY: inside a mapped register range and aligned (see above), where no Rust object is.
-        unsafe { write_volatile(with_exposed_provenance_mut(address), value) }
     }
 }
 
