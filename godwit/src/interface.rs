@@ -1,6 +1,7 @@
 //! One network interface.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -9,7 +10,7 @@ use core::fmt;
 use unikernel::net::{Stack, Traffic};
 use unikernel::nic::Link;
 
-use crate::net::Tcp;
+use crate::net::{Dns, Error, FrameSocket, Observation, Observer, Tcp, Udp};
 
 /// A network interface: addresses, sockets and, most of the time, a NIC or a pair of them. A
 /// handle, cheap to clone.
@@ -45,6 +46,36 @@ impl Interface {
     /// TCP: listeners and connections.
     pub fn tcp(&self) -> Tcp {
         Tcp(self.0.stack.clone())
+    }
+
+    /// UDP: sockets, also such that receive in place.
+    pub fn udp(&self) -> Udp {
+        Udp(self.0.stack.clone())
+    }
+
+    /// DNS: the addresses of names.
+    pub fn dns(&self) -> Dns {
+        Dns(self.0.stack.clone())
+    }
+
+    /// Takes the Ethernet frames that `filter` accepts, instead of the stack, and sends any. Up to
+    /// `depth` of them wait to be received. See [`FrameSocket`].
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub fn frames(
+        &self,
+        filter: impl Fn(&[u8]) -> bool + 'static,
+        depth: usize,
+    ) -> Result<FrameSocket, Error> {
+        FrameSocket::bind(&self.0.stack, Box::new(filter), depth)
+    }
+
+    /// Shows each received frame to `observer` once the stack is done with it, until what is
+    /// returned is dropped.
+    #[must_use = "the observer goes with it"]
+    pub fn observe(&self, observer: impl Observer + 'static) -> Observation {
+        self.0.stack.observe(Box::new(observer))
     }
 
     /// The kernel's network stack behind it.

@@ -21,7 +21,7 @@ const PIECE: usize = 16 * 1024;
 
 /// Serves [`PORT`], for ever.
 pub async fn serve(stack: &Stack) -> ! {
-    let mut listener = TcpListener::bind(stack, PORT, BACKLOG, Buffers::BULK)
+    let listener = TcpListener::bind(stack, PORT, BACKLOG, Buffers::BULK)
         .expect("a port of its own, and memory at boot");
     let mut piece = alloc::vec![0; PIECE];
     loop {

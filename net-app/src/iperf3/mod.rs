@@ -17,12 +17,12 @@ const BACKLOG: usize = 6;
 
 /// Serves tests on [`PORT`], for ever.
 pub async fn serve(stack: &Stack) -> ! {
-    let mut listener = TcpListener::bind(stack, PORT, BACKLOG, Buffers::BULK)
+    let listener = TcpListener::bind(stack, PORT, BACKLOG, Buffers::BULK)
         .expect("a port of its own, and memory at boot");
     loop {
         let connection = listener.accept().await;
         let peer = connection.peer();
-        match test::run(stack, connection, &mut listener).await {
+        match test::run(stack, connection, &listener).await {
             Ok(bits_per_second) => {
                 log::info!("iperf3: {peer}: {} Mbit/s", bits_per_second / 1_000_000);
             }
@@ -32,7 +32,7 @@ pub async fn serve(stack: &Stack) -> ! {
 }
 
 /// Runs `work` while every new connection is told that the server is busy.
-async fn busy<T>(listener: &mut TcpListener, work: impl Future<Output = T>) -> T {
+async fn busy<T>(listener: &TcpListener, work: impl Future<Output = T>) -> T {
     let deny = async {
         loop {
             control::deny(listener.accept().await).await;

@@ -34,7 +34,7 @@ impl Streams {
     /// Has the client open all streams. Until it has, it may say no more than that it gives up, or just go.
     pub(super) async fn open(
         stack: &Stack,
-        listener: &mut TcpListener,
+        listener: &TcpListener,
         control: &mut Control,
         parameters: &Parameters,
     ) -> Result<Self, Failure> {
@@ -124,7 +124,7 @@ pub(super) struct TcpData {
 
 /// Accepts the streams of a test. The client opens those it sends on first (`iperf_run_server`).
 async fn open_tcp(
-    listener: &mut TcpListener,
+    listener: &TcpListener,
     cookie: &Cookie,
     parameters: &Parameters,
 ) -> Vec<TcpData> {

@@ -18,7 +18,7 @@ const GOODBYE: Duration = Duration::from_secs(5);
 pub(super) async fn run(
     stack: &Stack,
     connection: TcpStream,
-    listener: &mut TcpListener,
+    listener: &TcpListener,
 ) -> Result<u64, Failure> {
     let mut control = busy(listener, Control::new(connection)).await?;
     let result = serve(stack, &mut control, listener).await;
@@ -31,7 +31,7 @@ pub(super) async fn run(
 async fn serve(
     stack: &Stack,
     control: &mut Control,
-    listener: &mut TcpListener,
+    listener: &TcpListener,
 ) -> Result<u64, Failure> {
     let exchange = async {
         control.send_state(state::PARAM_EXCHANGE).await?;

@@ -44,7 +44,7 @@ pub async fn serve(app: &App) -> ! {
         write: picoserve::time::Duration::from_secs(30),
         ..Timeouts::default()
     });
-    let mut listener = TcpListener::bind(app.interface().stack(), PORT, BACKLOG, Buffers::SMALL)
+    let listener = TcpListener::bind(app.interface().stack(), PORT, BACKLOG, Buffers::SMALL)
         .expect("a port of its own, and memory at boot");
     let mut buffer = vec![0; REQUEST];
     loop {
