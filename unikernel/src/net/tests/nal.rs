@@ -2,6 +2,11 @@
 
 use core::cell::Cell;
 use core::net::{Ipv4Addr, SocketAddr};
+use core::pin::pin;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::task::{Context, Waker};
+use std::sync::Arc;
+use std::task::Wake;
 use std::vec;
 use std::vec::Vec;
 
@@ -85,15 +90,47 @@ fn tasks_share_a_listener() {
     assert_eq!((served.get(), peers), (3, locals));
 }
 
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn every_task_that_waits_for_a_connection_is_woken_when_it_is_its_turn() {
+    let (a, b) = pair();
+    let mut world = World::new(&[&a, &b]);
+    let listener = TcpListener::bind(&b.stack, PORT, 2, BUFFERS).unwrap();
+    let (mut first, mut second) = (pin!(listener.accept()), pin!(listener.accept()));
+    let woken: [Arc<Woken>; 2] = Default::default();
+    let wakers = woken.clone().map(Waker::from);
+    let [mut at_first, mut at_second] = wakers.each_ref().map(Context::from_waker);
+    assert!(first.as_mut().poll(&mut at_first).is_pending());
+    assert!(second.as_mut().poll(&mut at_second).is_pending());
+    let mut connect = || {
+        world.run(LIMIT, TcpStream::connect(&a.stack, endpoint(2, PORT), BUFFERS)).unwrap();
+        woken.each_ref().map(|woken| woken.0.swap(0, Ordering::Relaxed) != 0)
+    };
+    assert_eq!(connect(), [true, false]);
+    assert!(first.as_mut().poll(&mut at_first).is_ready());
+    assert_eq!(woken[1].0.swap(0, Ordering::Relaxed), 1);
+    assert!(second.as_mut().poll(&mut at_second).is_pending());
+    assert_eq!(connect(), [false, true]);
+    assert!(second.as_mut().poll(&mut at_second).is_ready());
+}
+
 #[test]
 fn a_task_that_gives_up_waiting_for_a_connection_leaves_it_to_the_others() {
     let (a, b) = pair();
     let mut world = World::new(&[&a, &b]);
     let listener = TcpListener::bind(&b.stack, PORT, 1, BUFFERS).unwrap();
     {
-        let mut first = core::pin::pin!(listener.accept());
+        let mut first = pin!(listener.accept());
         assert!(world.step(first.as_mut()).is_pending());
-        let mut second = core::pin::pin!(listener.accept());
+        let mut second = pin!(listener.accept());
         assert!(world.step(second.as_mut()).is_pending());
     }
     let client = TcpStream::connect(&a.stack, endpoint(2, PORT), BUFFERS);
@@ -174,6 +211,6 @@ fn datagrams_go_both_ways_and_to_groups() {
     world.run(LIMIT, groups.leave_v4(group, Ipv4Addr::UNSPECIFIED)).unwrap();
     world.run(LIMIT, client.send(to, b"nobody")).unwrap();
     world.idle(Duration::from_millis(10));
-    let mut more = core::pin::pin!(receive.receive(&mut buffer));
+    let mut more = pin!(receive.receive(&mut buffer));
     assert!(world.step(more.as_mut()).is_pending());
 }
