@@ -1,17 +1,17 @@
 //! Every NIC on a wire with a Linux guest: VLANs, jumbo frames and IPv6 as somebody else's stack and programs use them, and as
 //! tshark sees them on the wire.
 
-use std::path::Path;
+use std::{cell::RefCell, path::Path};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use lab::parts::NicModel;
+use lab::{guest::READY, parts::NicModel, system::tools};
 
-use super::{
-    guest::{FAULTS, TSHARK, tshark},
+use crate::{
+    options::Kernel,
     peer::Peer,
-    suite::Suite,
+    suite::{LONG, Suite},
+    tshark::{FAULTS, TSHARK, tshark},
 };
-use crate::{cli, guest, tools};
 
 /// The Linux guest's addresses: on the wire, and in the VLAN.
 const PEER: &str = "10.9.0.1";
@@ -38,30 +38,35 @@ const FORGET: &str = "/bin/ip neighbour flush all";
 /// What becomes of a NIC, and its log.
 type Test = fn(&mut Peer, NicModel, &Path) -> Result<String>;
 
-pub(super) fn add(suite: &mut Suite, host: &cli::Host) {
+thread_local! {
+    /// All tests have the first one's, or its failure: its machine lives as long as this thread.
+    static LINUX: RefCell<Option<Result<Peer>>> = const { RefCell::new(None) };
+}
+
+pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
     let tests: [(&str, &[NicModel], Test); 3] = [
         // No VLANs on virtio-net.
         ("a VLAN", &NICS[..4], vlan),
         ("jumbo frames", &NICS, jumbo),
         ("IPv6", &NICS, ipv6),
     ];
-    let mut peer = None;
     for (what, nics, test) in tests {
-        for nic in nics {
-            suite.test(&format!("{what} on {nic}, with Linux"), |log| {
-                // All of them have the first one's, or its failure.
-                let peer = peer.get_or_insert_with(|| boot_peer(host, log));
-                let peer = peer.as_mut().map_err(|error| anyhow!("{error:#}"))?;
-                test(peer, *nic, log)
+        for &nic in nics {
+            suite.test(&format!("{what} on {nic}, with Linux"), LONG, move |log| {
+                LINUX.with_borrow_mut(|peer| {
+                    let peer = peer.get_or_insert_with(|| boot_peer(kernel, log));
+                    let peer = peer.as_mut().map_err(|error| anyhow!("{error:#}"))?;
+                    test(peer, nic, log)
+                })
             });
         }
     }
 }
 
-fn boot_peer(host: &cli::Host, log: &Path) -> Result<Peer> {
+fn boot_peer(kernel: Kernel, log: &Path) -> Result<Peer> {
     tools::require("this test", &[TSHARK])?;
     let log = log.with_file_name("peer.log");
-    let mut peer = Peer::boot(host, &log, &format!("{PEER}/24"), PREFIX)?;
+    let mut peer = Peer::boot(kernel, &log, &format!("{PEER}/24"), PREFIX)?;
     peer.run(SET_UP)?;
     peer.set_router(false)?;
     Ok(peer)
@@ -73,7 +78,7 @@ fn vlan(peer: &mut Peer, nic: NicModel, log: &Path) -> Result<String> {
     let rates = peer.record(&capture, |peer| {
         let append = format!("ip={IN_VLAN}/24 gw={PEER_IN_VLAN} vlan=5");
         let mut guest = peer.boot_other(nic, log, &append)?;
-        guest.wait_for(guest::READY)?;
+        guest.wait_for(READY)?;
         // Nobody in another VLAN, or in none, gets an answer.
         peer.run(&format!(
             "for other in vlan6 eth0; do busybox arping -c 1 -w 1 -I $other {IN_VLAN} & done; wait"
@@ -97,7 +102,7 @@ fn jumbo(peer: &mut Peer, nic: NicModel, log: &Path) -> Result<String> {
     let rates = peer.record(&capture, |peer| {
         let append = format!("ip={JUMBO}/24 gw={PEER} mtu=9000");
         let mut guest = peer.boot_other(nic, log, &append)?;
-        guest.wait_for(guest::READY)?;
+        guest.wait_for(READY)?;
         exchange(peer, JUMBO, 8972)
     })?;
     let wire = Wire(&capture);

@@ -7,24 +7,23 @@ use lab::{
     result::{Migration, PhaseName},
 };
 
-use super::{
-    nested::{completed, migrate},
-    suite::Suite,
+use crate::{
+    migrations::{RATE, completed, migrate},
+    options::Kernel,
+    suite::{LONG, Suite},
 };
-use crate::cli;
 
 /// How often a guest goes to and fro.
 const TIMES: usize = 10;
+const TIMES_TEXT: &str = "10";
 /// What a service gap may exceed QEMU's own downtime by, in the median.
 const BEYOND_MS: f64 = 50.0;
-/// In Mbit/s: what the standby keeps up with, or what it drops would be taken for a gap.
-pub(super) const RATE: &str = "60";
 /// A transfer, in megabytes.
 const TRANSFER: u64 = 1000;
 
-pub(super) fn add(suite: &mut Suite, host: &cli::Host, long: bool) {
-    suite.test("migrate --strategy failover", |log| {
-        let migration = migrate(log, host, &["--strategy", "failover"])?;
+pub(crate) fn add(suite: &mut Suite, kernel: Kernel, long: bool) {
+    suite.test("migrate --strategy failover", LONG, move |log| {
+        let migration = migrate(log, kernel, &["--strategy", "failover"])?;
         completed(&migration)?;
         let served = migration.phase(PhaseName::Warmup).context("there is no warm-up")?.rx_packets;
         ensure!(served > 0, "the standby served nothing in the warm-up");
@@ -33,8 +32,8 @@ pub(super) fn add(suite: &mut Suite, host: &cli::Host, long: bool) {
     if !long {
         return;
     }
-    suite.test("warm, failover and cold next to one another", |log| {
-        let warm = migrate(log, host, &["--standby", "--compare", "--seconds", "3"])?;
+    suite.test("warm, failover and cold next to one another", LONG, move |log| {
+        let warm = migrate(log, kernel, &["--standby", "--compare", "--seconds", "3"])?;
         completed(&warm)?;
         let of = |strategy: Strategy| {
             let compared = warm.comparisons.iter().find(|other| other.strategy == strategy);
@@ -54,10 +53,9 @@ pub(super) fn add(suite: &mut Suite, host: &cli::Host, long: bool) {
             ratio(|run| run.saturated.as_ref()?.warmup)?
         ))
     });
-    let times = TIMES.to_string();
-    let to_and_fro = ["--standby", "--times", &times, "--rate", RATE];
-    suite.test("ten migrations to and fro under UDP", |log| {
-        let first = migrate(log, host, &[&to_and_fro[..], &["--seconds", "1"]].concat())?;
+    let to_and_fro = ["--standby", "--times", TIMES_TEXT, "--rate", RATE];
+    suite.test("ten migrations to and fro under UDP", LONG, move |log| {
+        let first = migrate(log, kernel, &[&to_and_fro[..], &["--seconds", "1"]].concat())?;
         let runs = all(&first)?;
         let lost = runs.iter().map(|run| run.losses.map_or(0, |losses| losses.lost)).max();
         let median = first.median_beyond_downtime().context("no migration has a downtime")?;
@@ -70,15 +68,15 @@ pub(super) fn add(suite: &mut Suite, host: &cli::Host, long: bool) {
             lost.unwrap_or(0)
         ))
     });
-    suite.test("ten migrations to and fro under one connection of iperf3", |log| {
-        let first = migrate(log, host, &[&to_and_fro[..], &["--traffic", "tcp"]].concat())?;
+    suite.test("ten migrations to and fro under one connection of iperf3", LONG, move |log| {
+        let first = migrate(log, kernel, &[&to_and_fro[..], &["--traffic", "tcp"]].concat())?;
         let runs = all(&first)?;
         Ok(longest_gap(&runs))
     });
-    suite.test("ten migrations to and fro under a checked transfer of 1 GB", |log| {
+    suite.test("ten migrations to and fro under a checked transfer of 1 GB", LONG, move |log| {
         let megabytes = TRANSFER.to_string();
         let options = ["--traffic", "echo", "--transfer", &megabytes];
-        let first = migrate(log, host, &[&to_and_fro[..], &options].concat())?;
+        let first = migrate(log, kernel, &[&to_and_fro[..], &options].concat())?;
         let runs = all(&first)?;
         let transfer = first.transfer.as_ref().context("there was no transfer")?;
         ensure!(transfer.bytes >= TRANSFER * 1_000_000, "only {} bytes", transfer.bytes);

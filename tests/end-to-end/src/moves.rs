@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use lab::addresses::MAC;
 
-use super::guest::tshark;
+use crate::tshark::tshark;
 
 /// How a guest announces where it is, as a filter for [`tshark`]: RFC 5227, section 2.3, and RFC 4861, section 7.2.6.
 const ANNOUNCEMENTS: [(&str, &str); 2] = [
@@ -22,7 +22,7 @@ const PASSED: &str = "nic-standby-destination";
 
 /// Checks that the guest announced each of its moves over IPv4 and IPv6, by these ports of the segment one after the other. The first is
 /// where it settled when it had booted.
-pub(super) fn announced(capture: &Path, ports: &[&str]) -> Result<()> {
+pub(crate) fn announced(capture: &Path, ports: &[&str]) -> Result<()> {
     for (what, filter) in ANNOUNCEMENTS {
         let filter = format!("eth.src == {MAC} && {filter}");
         let mut seen = tshark(capture, &filter, "frame.interface_name")?;
@@ -40,7 +40,7 @@ pub(super) fn announced(capture: &Path, ports: &[&str]) -> Result<()> {
 }
 
 /// Checks that the guest never asked for another lease than its first, whatever became of its NICs.
-pub(super) fn one_lease(capture: &Path) -> Result<()> {
+pub(crate) fn one_lease(capture: &Path) -> Result<()> {
     // DHCPACK: RFC 2132, section 9.6.
     let given = tshark(capture, "dhcp.option.dhcp == 5", "frame.number")?.len();
     let asked = tshark(capture, "dhcp.option.dhcp == 3", "frame.number")?.len();

@@ -5,7 +5,6 @@ use std::{
     net::{Ipv4Addr, TcpStream, UdpSocket},
     os::unix::net::UnixStream,
     path::Path,
-    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,21 +14,16 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use lab::addresses::HTTP_PORT;
 use lab::{
-    addresses::MAC,
+    addresses::{HTTP_PORT, MAC},
+    build::crates,
+    guest::{Guest, READY, clients::free_port, machine},
     parts::Accelerator,
     qmp::{DeviceDel, Qmp, SetLink},
-    system::process::Guard,
 };
 use pcap_file::pcapng::{Block, PcapNgReader};
 
-use super::suite::Suite;
-use crate::{
-    build,
-    guest::{self, Guest, free_port},
-    machine,
-};
+use crate::suite::{MINUTES, Suite};
 
 /// Known datagrams in the guest's recorder, and the payload of each.
 const DATAGRAMS: u32 = 3000;
@@ -38,41 +32,39 @@ const PAYLOAD: usize = 1200;
 const PIECE: usize = 4 << 10;
 const PAUSE: Duration = Duration::from_millis(10);
 
-pub(super) fn add(suite: &mut Suite) {
-    suite.test("connections across moves between a primary and a standby", moves);
+pub(crate) fn add(suite: &mut Suite) {
+    suite.test("connections across moves between a primary and a standby", MINUTES, moves);
 }
 
 /// Boots the guest, with a monitor at the socket `monitor`.
 fn boot(log: &Path, http: u16, monitor: &Path) -> Result<Guest> {
     let qemu = machine::qemu()?;
-    let line = machine::command_line(&qemu, Accelerator::Tcg, 128, &build::guest()?, "");
-    let mut command = Guard::command(&line[0]);
-    command.args(&line[1..]);
+    let mut line = machine::command_line(&qemu, Accelerator::Tcg, 128, &crates::guest()?, "");
+    let mut add = |options: [&str; 2]| line.extend(options.map(str::to_owned));
     // Native hot-plug is what the guest knows.
-    command.args(["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]);
+    add(["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]);
     for (port, slot) in [("rp0", 1), ("rp1", 2)] {
-        command.args(["-device", &format!("pcie-root-port,id={port},slot={slot}")]);
+        add(["-device", &format!("pcie-root-port,id={port},slot={slot}")]);
     }
-    let user = format!(
-        "user,id=u0,hostfwd=tcp:127.0.0.1:{http}-:{HTTP_PORT},hostfwd=udp:127.0.0.1:{http}-:{HTTP_PORT}"
-    );
+    let forward = format!("127.0.0.1:{http}-:{HTTP_PORT}");
+    let user = format!("user,id=u0,hostfwd=tcp:{forward},hostfwd=udp:{forward}");
     for netdev in [
         user.as_str(),
         "hubport,id=hu,hubid=0,netdev=u0",
         "hubport,id=h0,hubid=0",
         "hubport,id=h1,hubid=0",
     ] {
-        command.args(["-netdev", netdev]);
+        add(["-netdev", netdev]);
     }
     let standby =
         format!("virtio-net-pci,id=standby0,bus=rp1,netdev=h1,mac={MAC},failover=on,romfile=");
     // It stays away until the guest has taken the standby.
     let primary =
         format!("e1000e,id=nic0,bus=rp0,netdev=h0,mac={MAC},failover_pair_id=standby0,romfile=");
-    command.args(["-device", &standby, "-device", &primary]);
-    command.args(["-serial", &format!("file:{}", log.display())]);
-    command.args(["-qmp", &format!("unix:{},server=on,wait=off", monitor.display())]);
-    Guest::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()), log)
+    add(["-device", &standby]);
+    add(["-device", &primary]);
+    add(["-qmp", &format!("unix:{},server=on,wait=off", monitor.display())]);
+    Guest::start(line, None, log)
 }
 
 fn moves(log: &Path) -> Result<String> {
@@ -80,7 +72,7 @@ fn moves(log: &Path) -> Result<String> {
     let directory = tempfile::Builder::new().prefix("godwit-pair-").tempdir()?;
     let socket = directory.path().join("qmp");
     let mut guest = boot(log, http, &socket)?;
-    guest.wait_for(guest::READY)?;
+    guest.wait_for(READY)?;
     let stream = UnixStream::connect(&socket).context("the guest's monitor")?;
     let mut monitor = Qmp::connect("guest", stream)?;
     guest.wait_for("nic: standby virtio")?;

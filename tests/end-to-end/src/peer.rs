@@ -4,25 +4,23 @@ use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use lab::{
+    guest::{
+        Guest, Wire, clients,
+        linux::{self, LinuxGuest},
+        machine,
+    },
     parts::{Accelerator, NicModel},
     qmp::{ObjectAdd, ObjectDel, Qmp, SetLink},
     source::{Listens, stream},
-    system::process::Guard,
 };
 use tempfile::TempDir;
 
-use crate::{
-    cli,
-    guest::{self, Guest, Wire},
-    linux_guest::{self, LinuxGuest},
-    machine,
-};
+use crate::options::Kernel;
 
 /// For a command, in software on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,7 +31,7 @@ const RECORD: &str = "record";
 const NIC: &str = "virtio-net-pci,bus=pcie.0,netdev=port,mac=52:54:00:67:6f:99,romfile=";
 
 /// The Linux guest. One other machine at a time is on its wire.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     /// Before the files it uses.
     _guest: Guest,
     shell: UnixStream,
@@ -44,8 +42,8 @@ pub(super) struct Peer {
 
 impl Peer {
     /// Boots it with `address` and, on the same wire, a router that advertises the IPv6 `prefix`.
-    pub(super) fn boot(host: &cli::Host, log: &Path, address: &str, prefix: &str) -> Result<Self> {
-        let linux = LinuxGuest::prepare_with_busybox(host.kernel())?;
+    pub(crate) fn boot(kernel: Kernel, log: &Path, address: &str, prefix: &str) -> Result<Self> {
+        let linux = LinuxGuest::prepare_with_busybox(kernel)?;
         let qemu = machine::qemu()?;
         let directory = tempfile::Builder::new().prefix("godwit-peer-").tempdir()?;
         let place = |name: &str| directory.path().join(name);
@@ -62,11 +60,8 @@ impl Peer {
             line.extend(["-netdev".into(), format!("hubport,id=hub-{id},hubid=0,netdev={id}")]);
         }
         line.extend(["-netdev", "hubport,id=port,hubid=0", "-device", NIC].map(str::to_owned));
-        line.extend(["-serial".into(), format!("file:{}", log.display())]);
-        let mut command = Guard::command(&line[0]);
-        command.args(&line[1..]).stdin(Stdio::null()).stdout(Stdio::null());
-        let mut guest = Guest::spawn(&mut command, log)?;
-        guest.wait_for(linux_guest::READY)?;
+        let mut guest = Guest::start(line, None, log)?;
+        guest.wait_for(linux::READY)?;
         let connect =
             |path: &Path| UnixStream::connect(path).with_context(|| path.display().to_string());
         let shell = connect(&shell)?;
@@ -76,12 +71,12 @@ impl Peer {
     }
 
     /// Boots the unikernel at the other end of the wire. It need not be ready.
-    pub(super) fn boot_other(&self, nic: NicModel, log: &Path, append: &str) -> Result<Guest> {
+    pub(crate) fn boot_other(&self, nic: NicModel, log: &Path, append: &str) -> Result<Guest> {
         Guest::boot_on(&Wire::Socket(&self.wire), nic, log, append, &[])
     }
 
     /// Runs a command line. Returns what it printed.
-    pub(super) fn run(&mut self, command: &str) -> Result<String> {
+    pub(crate) fn run(&mut self, command: &str) -> Result<String> {
         writeln!(self.shell, "{command}")?;
         let mut said = Vec::new();
         let mut piece = [0; 4096];
@@ -100,18 +95,18 @@ impl Peer {
     }
 
     /// Runs its iperf3 against a server; what was received in bits a second.
-    pub(super) fn iperf3(&mut self, server: &str, arguments: &str) -> Result<f64> {
+    pub(crate) fn iperf3(&mut self, server: &str, arguments: &str) -> Result<f64> {
         let said = self.run(&format!("iperf3 --client {server} --json --bytes 4M {arguments}"))?;
-        guest::iperf3_rate(said.as_bytes())
+        clients::iperf3_rate(said.as_bytes())
     }
 
     /// Connects the router, which would take part in what is not its business, or disconnects it.
-    pub(super) fn set_router(&mut self, up: bool) -> Result<()> {
+    pub(crate) fn set_router(&mut self, up: bool) -> Result<()> {
         self.qmp.execute(&SetLink { name: ROUTER.into(), up }).map(drop)
     }
 
     /// Records what goes over the wire meanwhile, in a file.
-    pub(super) fn record<T>(
+    pub(crate) fn record<T>(
         &mut self,
         file: &Path,
         meanwhile: impl FnOnce(&mut Self) -> Result<T>,

@@ -1,11 +1,11 @@
-//! Carries out migrations.
+//! A guest in a lab, from boot through all its migrations.
 
-use super::console::{Console, Died, Line, Said};
 use super::machine::{Lab, Machine, PORT, Role};
 use super::record::{Check, Outcome, Plan, Record, Timeline};
 use super::run::Run;
 use super::side::{POLL, REACTION, Side, ensure_running};
 use crate::choices::{CancelAt, Strategy};
+use crate::console::{Console, Died, Line, Said};
 use crate::init::Channel;
 use crate::qmp::{self, Capability, Qmp};
 use crate::source::{DmaCounts, Traffic};
@@ -46,7 +46,11 @@ impl<'a> Session<'a> {
         let home = Machine::Source;
         let listen = |machine: Machine| {
             let log = directory.join(format!("{machine}.log"));
-            Console::listen(machine.name(), lab.channel(machine, Channel::Console)?, &log)
+            Console::listen(
+                &format!("the {machine}'s guest"),
+                lab.channel(machine, Channel::Console)?,
+                &log,
+            )
         };
         let (console, destination_console) = (listen(home)?, listen(home.other())?);
         lab.start(home, &lab.profile().arguments(home, Role::Boots, append))?;

@@ -1,24 +1,25 @@
 //! Migrations in the lab on this machine, with the 82599 that knows what it wrote.
 
-use anyhow::{Context, Result, ensure};
-use lab::result::Migration;
 use std::path::Path;
 
-use super::{
-    nested::{completed, fresh, migrate},
-    suite::Suite,
-};
-use crate::cli;
+use anyhow::{Context, Result, ensure};
+use lab::result::Migration;
 
-pub(super) fn add(suite: &mut Suite, host: &cli::Host) {
-    suite.test("migrate --lab local --nic ixgbe", |log| {
-        let migration = run(log, host, "auto")?;
+use crate::{
+    migrations::{completed, fresh, migrate},
+    options::Kernel,
+    suite::{LONG, Suite},
+};
+
+pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
+    suite.test("migrate --lab local --nic ixgbe", LONG, move |log| {
+        let migration = run(log, kernel, "auto")?;
         let (stale, written) = pages(&migration)?;
         ensure!(stale == 0, "{stale} of {written} pages stale");
         Ok(format!("{}, 0 of {written} pages", fresh(&migration)?))
     });
-    suite.test("migrate --lab local --nic ixgbe --marking never loses writes", |log| {
-        let migration = run(log, host, "never")?;
+    suite.test("migrate --lab local --nic ixgbe --marking never loses writes", LONG, move |log| {
+        let migration = run(log, kernel, "never")?;
         let (stale, written) = pages(&migration)?;
         let frames = migration.integrity.stale;
         ensure!(
@@ -29,9 +30,9 @@ pub(super) fn add(suite: &mut Suite, host: &cli::Host) {
     });
 }
 
-fn run(log: &Path, host: &cli::Host, marking: &str) -> Result<Migration> {
+fn run(log: &Path, kernel: Kernel, marking: &str) -> Result<Migration> {
     let arguments = ["--lab", "local", "--nic", "ixgbe", "--marking", marking];
-    let migration = migrate(log, host, &arguments)?;
+    let migration = migrate(log, kernel, &arguments)?;
     completed(&migration)?;
     Ok(migration)
 }

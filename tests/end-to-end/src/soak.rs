@@ -1,6 +1,5 @@
 //! Every NIC through link flaps and resets under traffic, all of them at the same time: most of it is waiting for links.
 
-use lab::addresses::{HTTP_PORT, IPERF3_PORT};
 use std::{
     net::{Ipv4Addr, UdpSocket},
     os::unix::net::UnixStream,
@@ -11,16 +10,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use lab::parts::NicModel;
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use lab::{
+    addresses::{HTTP_PORT, IPERF3_PORT},
+    guest::{
+        Forward, Guest, NETDEV, READY,
+        clients::{self, free_port},
+    },
+    parts::NicModel,
     qmp::{Qmp, SetLink},
     system::process::Guard,
 };
 use serde_json::Value;
 
-use super::suite::Suite;
-use crate::guest::{self, Forward, Guest, free_port};
+use crate::suite::{LONG, Suite};
 
 const NICS: [NicModel; 5] = NicModel::ALL;
 const FLAPS: usize = 100;
@@ -38,18 +41,25 @@ const BETWEEN_DATAGRAMS: Duration = Duration::from_millis(1);
 /// Few enough frames that the flight recorder is full before anything is counted.
 const APPEND: &str = "ip=10.0.2.15/24 gw=10.0.2.2 recorder=64K";
 
-pub(super) fn add(suite: &mut Suite) {
-    let names = NICS.map(|nic| format!("{FLAPS} link flaps and resets of {nic}"));
-    thread::scope(|scope| {
-        let running: Vec<_> = NICS
-            .iter()
-            .zip(&names)
-            .map(|(nic, name)| suite.log(name).map(|log| scope.spawn(move || soak(*nic, &log))))
-            .collect();
-        for (name, soak) in names.iter().zip(running) {
-            let Some(soak) = soak else { continue };
-            suite.test(name, |_| soak.join().expect("the soak does not panic"));
+pub(crate) fn add(suite: &mut Suite) {
+    suite.test(&format!("{FLAPS} link flaps and resets of every NIC"), LONG, |log| {
+        let results = thread::scope(|scope| {
+            let start = |nic: NicModel| {
+                let log = log.with_file_name(format!("soak-{nic}.log"));
+                (nic, scope.spawn(move || soak(nic, &log)))
+            };
+            // All are started before one is waited for.
+            let running: Vec<_> = NICS.into_iter().map(start).collect();
+            running
+                .into_iter()
+                .map(|(nic, soak)| (nic, soak.join().unwrap_or_else(|_| Err(anyhow!("panicked")))))
+                .collect::<Vec<_>>()
+        });
+        let mut remarks = Vec::new();
+        for (nic, result) in results {
+            remarks.push(format!("{nic} {}", result.with_context(|| nic.name())?));
         }
+        Ok(remarks.join(", "))
     });
 }
 
@@ -61,12 +71,12 @@ fn soak(nic: NicModel, log: &Path) -> Result<String> {
     let monitor = directory.path().join("qmp");
     let options = ["-qmp".into(), format!("unix:{},server=on,wait=off", monitor.display())];
     let mut guest = Guest::boot_with(nic, log, APPEND, &forwards, &options)?;
-    guest.wait_for(guest::READY)?;
+    guest.wait_for(READY)?;
     let stream = UnixStream::connect(&monitor).context("the guest's monitor")?;
     let mut qmp = Qmp::connect("guest", stream)?;
 
     // Enough to fill the recorder.
-    guest::iperf3(iperf3, &["--time", "1"])?;
+    clients::iperf3(iperf3, &["--time", "1"])?;
     let before = used_slots(http, |_| true)?;
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -77,9 +87,9 @@ fn soak(nic: NicModel, log: &Path) -> Result<String> {
     })?;
     let after = used_slots(http, |now| now == before)?;
     ensure!(after == before, "{before} DMA slots in use before, {after} after: a leak");
-    let rate = guest::iperf3(iperf3, &["--time", "2"])?;
-    let back = guest::iperf3(iperf3, &["--time", "2", "--reverse"])?;
-    Ok(format!("then {:.0} and {:.0} Mbit/s", rate / 1e6, back / 1e6))
+    let rate = clients::iperf3(iperf3, &["--time", "2"])?;
+    let back = clients::iperf3(iperf3, &["--time", "2", "--reverse"])?;
+    Ok(format!("{:.0}/{:.0} Mbit/s", rate / 1e6, back / 1e6))
 }
 
 /// All of them under traffic in both directions.
@@ -97,7 +107,7 @@ fn flap_and_reset(guest: &mut Guest, qmp: &mut Qmp, iperf3: u16, http: u16) -> R
         for up in [false, true] {
             match guest.nic_model() {
                 Some(model) => model.set_link(up)?,
-                None => qmp.execute(&SetLink { name: guest::NETDEV.into(), up }).map(drop)?,
+                None => qmp.execute(&SetLink { name: NETDEV.into(), up }).map(drop)?,
             }
             let word = if up { "nic: link up" } else { "nic: link down" };
             let deadline = Instant::now() + PATIENCE;
@@ -110,7 +120,7 @@ fn flap_and_reset(guest: &mut Guest, qmp: &mut Qmp, iperf3: u16, http: u16) -> R
             }
         }
         if flap % FLAPS_PER_RESET == 0 {
-            let answer = guest::request(http, "POST", "/reset")?;
+            let answer = clients::request(http, "POST", "/reset")?;
             ensure!(answer.contains("the NIC was reset"), "flap {flap}: reset: {answer:?}");
         }
     }
@@ -134,7 +144,7 @@ fn used_slots(http: u16, is_it: impl Fn(u64) -> bool) -> Result<u64> {
     loop {
         // The connection before has to be over: its last segments are buffers too.
         thread::sleep(Duration::from_millis(500));
-        let answer = guest::request(http, "GET", "/status.json")?;
+        let answer = clients::request(http, "GET", "/status.json")?;
         let Some((_, body)) = answer.split_once("\r\n\r\n") else { bail!("status: {answer:?}") };
         let status: Value = serde_json::from_str(body).context("status.json")?;
         let count =

@@ -4,18 +4,24 @@
 use std::{
     env,
     ffi::OsString,
-    fs::{self, File},
+    fs,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use anyhow::{Context, Result, ensure};
-use lab::system::process::Guard;
+use anyhow::{Context, Result, bail, ensure};
+use lab::{
+    build::{crates, qemu},
+    guest::{Guest, READY, machine},
+    system::{command, paths, process::Guard, tools},
+};
 use tempfile::TempDir;
 
-use super::{host::silently, suite::Suite};
-use crate::{build, command, guest::Guest, machine, paths, tools};
+use crate::{
+    program::xtask,
+    suite::{MINUTES, Skipped, Suite},
+};
 
 /// What a cache may hold after a build that came to nothing.
 const LOCK: &str = "qemu.lock";
@@ -24,13 +30,11 @@ const LOCK: &str = "qemu.lock";
 const TARBALL: &str = "qemu-11.1.9.tar.xz";
 
 /// Of building QEMU.
-pub(super) fn add(suite: &mut Suite) {
-    suite.test("a missing tool is named with its package", |log| {
+pub(crate) fn add(suite: &mut Suite) {
+    suite.test("a missing tool is named with its package", MINUTES, |log| {
         let bench = Bench::new()?;
         let path = bench.directory("bin")?;
-        for tool in
-            lab::build::qemu::TOOLS.iter().map(ToString::to_string).filter(|tool| tool != "ninja")
-        {
+        for tool in qemu::TOOLS.iter().map(ToString::to_string).filter(|tool| tool != "ninja") {
             if let Some(program) = tools::find_program(&tool) {
                 symlink(program, path.join(tool))?;
             }
@@ -39,52 +43,52 @@ pub(super) fn add(suite: &mut Suite) {
         let build = bench.build()?.env("PATH", path).output()?;
         bench.failed(log, &build, &["building QEMU needs", "ninja", "install", "ninja-build"])
     });
-    suite.test("a corrupted tarball is named", |log| {
-        tools::require("building QEMU", lab::build::qemu::TOOLS)?;
+    suite.test("a corrupted tarball is named", MINUTES, |log| {
+        tools::require("building QEMU", qemu::TOOLS)?;
         let bench = Bench::new()?;
         fs::write(bench.downloads.join(TARBALL), "not a tarball")?;
         let build = bench.build()?.output()?;
         bench.failed(log, &build, &[TARBALL, "corrupted", "remove it"])
     });
-    suite.test("a tarball that the patches do not fit is named", |log| {
-        tools::require("building QEMU", lab::build::qemu::TOOLS)?;
+    suite.test("a tarball that the patches do not fit is named", MINUTES, |log| {
+        tools::require("building QEMU", qemu::TOOLS)?;
         let bench = Bench::new()?;
         bench.pack_tarball(1)?;
         let build = bench.build()?.output()?;
         bench.failed(log, &build, &[".patch does not apply to QEMU 11.1.9", "put another release"])
     });
-    suite.test("a disk too small for a build is named", |log| {
-        tools::require("building QEMU", lab::build::qemu::TOOLS)?;
+    suite.test("a disk too small for a build is named", MINUTES, |log| {
+        tools::require("building QEMU", qemu::TOOLS)?;
         on_small_disk(log, "size=16m", &["2048 MiB", "16 MiB left", "GODWIT_CACHE"])
     });
-    suite.test("a disk that fills up is named", |log| {
-        tools::require("building QEMU", lab::build::qemu::TOOLS)?;
+    suite.test("a disk that fills up is named", MINUTES, |log| {
+        tools::require("building QEMU", qemu::TOOLS)?;
         // Room for the bytes, but not for the files.
         on_small_disk(log, "size=4g,nr_inodes=50", &[command::FULL_DISK, "GODWIT_CACHE"])
     });
 }
 
 /// Of running the guest.
-pub(super) fn add_kvm(suite: &mut Suite) {
-    suite.test("a /dev/kvm that is none ends in TCG", |log| {
-        let Some(mut namespace) = mount_namespace()? else { return Ok(SKIPPED.into()) };
+pub(crate) fn add_kvm(suite: &mut Suite) {
+    suite.test("a /dev/kvm that is none ends in TCG", MINUTES, |log| {
+        let mut namespace = mount_namespace()?;
         let file = tempfile::NamedTempFile::new()?;
         // On a machine without /dev/kvm there is nothing to put it over, and nothing else to expect.
         namespace
             .arg("[ ! -e /dev/kvm ] || mount --bind \"$1\" /dev/kvm && shift && exec \"$@\"")
             .arg("sh")
             .arg(file.path());
-        falls_back_to_tcg(log, namespace.arg(env::current_exe()?))
+        falls_back_to_tcg(log, namespace.arg(crates::xtask()?))
     });
-    suite.test("a KVM in which guests hang ends in TCG", |log| {
+    suite.test("a KVM in which guests hang ends in TCG", MINUTES, |log| {
         let bench = Bench::new()?;
-        let mut run = Guard::command(env::current_exe()?);
+        let mut run = Guard::command(crates::xtask()?);
         run.env("PATH", bench.with_kvm("exec sleep 600")?);
         falls_back_to_tcg(log, &mut run)
     });
-    suite.test("a KVM that works is used", |log| {
+    suite.test("a KVM that works is used", MINUTES, |log| {
         let bench = Bench::new()?;
-        let mut run = Guard::command(env::current_exe()?);
+        let mut run = Guard::command(crates::xtask()?);
         // What matters is whether it is taken for one, not what it is.
         let qemu_in_tcg = format!(
             "for word do shift; case \"$word\" in kvm) word=tcg;; host) word=max;; esac; \
@@ -94,21 +98,17 @@ pub(super) fn add_kvm(suite: &mut Suite) {
         run.env("PATH", bench.with_kvm(&qemu_in_tcg)?);
         let console = run_guest(log, &mut run)?;
         ensure!(!console.contains("KVM is not usable"), "said {:?}", console.lines().next());
-        silently(Ok(()))
+        Ok(String::new())
     });
 }
 
 /// Runs the guest by `tool`, this very one, until it is ready. Returns what both said.
 fn run_guest(log: &Path, tool: &mut Command) -> Result<String> {
     // Not while the guest is waited for.
-    build::guest()?;
-    let said = File::create(log)?;
-    tool.args(["run", "--accel", "auto", "--append", "ip=10.0.2.15/24"])
-        .stdin(Stdio::null())
-        .stdout(said.try_clone()?)
-        .stderr(said);
+    crates::guest()?;
+    tool.args(["run", "--accel", "auto", "--append", "ip=10.0.2.15/24"]);
     let mut guest = Guest::spawn(tool, log)?;
-    guest.wait_for("godwit: ready")?;
+    guest.wait_for(READY)?;
     Ok(guest.console())
 }
 
@@ -125,7 +125,7 @@ fn falls_back_to_tcg(log: &Path, tool: &mut Command) -> Result<String> {
 
 /// Builds QEMU in a cache on a tmpfs made with `options`, and expects it to fail with `words`.
 fn on_small_disk(log: &Path, options: &str, words: &[&str]) -> Result<String> {
-    let Some(mut namespace) = mount_namespace()? else { return Ok(SKIPPED.into()) };
+    let mut namespace = mount_namespace()?;
     let bench = Bench::new()?;
     bench.pack_tarball(100)?;
     // What is left in the cache is copied out before the tmpfs goes.
@@ -134,7 +134,7 @@ fn on_small_disk(log: &Path, options: &str, words: &[&str]) -> Result<String> {
          ls -A \"$GODWIT_CACHE\" > \"$2\"; exit $status"
     );
     let list = bench.root.path().join("list");
-    namespace.arg(script).arg("sh").arg(env::current_exe()?).arg(&list);
+    namespace.arg(script).arg("sh").arg(crates::xtask()?).arg(&list);
     let build = bench.environment(&mut namespace).output()?;
     bench.failed(log, &build, words)?;
     let left = fs::read_to_string(&list).context("nothing was mounted")?;
@@ -142,10 +142,8 @@ fn on_small_disk(log: &Path, options: &str, words: &[&str]) -> Result<String> {
     Ok(String::new())
 }
 
-const SKIPPED: &str = "skipped, because this user may mount nothing on this machine";
-
-/// A shell that may mount what only it sees, to be given a script; `None` where nobody may.
-fn mount_namespace() -> Result<Option<Command>> {
+/// A shell that may mount what only it sees, to be given a script.
+fn mount_namespace() -> Result<Command> {
     let mut arguments = vec!["unshare", "--mount"];
     if !rustix::process::geteuid().is_root() {
         arguments.extend(["--user", "--map-root-user"]);
@@ -156,7 +154,10 @@ fn mount_namespace() -> Result<Option<Command>> {
         command.args(&arguments[1..]);
         command
     };
-    Ok(command::succeeds(make().arg("mount -t tmpfs none /mnt"))?.then(make))
+    if !command::succeeds(make().arg("mount -t tmpfs none /mnt"))? {
+        bail!(Skipped("this user may mount nothing on this machine".into()));
+    }
+    Ok(make())
 }
 
 /// A cache and a directory of downloads, both empty.
@@ -217,7 +218,7 @@ impl Bench {
 
     /// `cargo xtask qemu`.
     fn build(&self) -> Result<Command> {
-        let mut build = Command::new(env::current_exe()?);
+        let mut build = xtask()?;
         self.environment(build.arg("qemu"));
         Ok(build)
     }
@@ -234,6 +235,6 @@ impl Bench {
             .map(|entry| Ok(entry?.file_name()))
             .collect::<Result<_>>()?;
         ensure!(left.iter().all(|name| name == LOCK), "left in the cache: {left:?}");
-        silently(Ok(()))
+        Ok(String::new())
     }
 }

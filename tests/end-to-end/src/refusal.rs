@@ -7,16 +7,16 @@ use anyhow::{Context, Result, ensure};
 use lab::{
     migration::Outcome,
     result::{Migration, PhaseName},
+    system::tools,
 };
 
-use super::{
-    guest::TSHARK,
+use crate::{
+    migrations::{RATE, attempt, completed, fresh, migrate, path},
     moves,
-    nested::{attempt, completed, fresh, migrate, path},
-    standby::RATE,
-    suite::Suite,
+    options::Kernel,
+    suite::{LONG, Suite},
+    tshark::TSHARK,
 };
-use crate::{cli, tools};
 
 /// Of a migration, in their order.
 const STAGES: &str = "setup,warmup,detach,detached";
@@ -26,47 +26,52 @@ const TIMEOUT_MS: u64 = 10_000;
 const SLACK_MS: u64 = 5_000;
 
 /// In the lab on this machine.
-pub(super) fn add_local(suite: &mut Suite, host: &cli::Host) {
-    suite.test("a migration of e1000e cancelled at every stage", |log| {
-        cancelled(log, host, &["--lab", "local", "--nic", "e1000e"])
+pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
+    suite.test("a migration of e1000e cancelled at every stage", LONG, move |log| {
+        cancelled(log, kernel, &["--lab", "local", "--nic", "e1000e"])
     });
-    suite.test("a migration of ixgbe with a standby cancelled at every stage", |log| {
-        with_a_standby(log, host)
+    suite.test("a migration of ixgbe with a standby cancelled at every stage", LONG, move |log| {
+        with_a_standby(log, kernel)
     });
-    suite.test("a guest that keeps its NIC fails the migration and loses nothing", |log| {
-        let options = ["--lab", "local", "--nic", "ixgbe", "--rate", RATE];
-        let options = [&options[..], &["--standby", "--append", "detach=never"]].concat();
-        let (_, migration) = attempt(log, host, &options)?;
-        ensure!(migration.outcome == Outcome::Failed, "the outcome is {:?}", migration.outcome);
-        let error = migration.error.as_deref().unwrap_or_default();
-        ensure!(error.contains("did not let go of device"), "it failed with {error:?}");
-        let waited = waited(&migration)?;
-        ensure!(
-            (TIMEOUT_MS..TIMEOUT_MS + SLACK_MS).contains(&waited),
-            "it failed {waited} ms after the NIC was asked for"
-        );
-        unharmed(&migration)?;
-        let lost = migration.losses.context("nobody counted")?.lost;
-        Ok(format!("{}, {lost} datagrams lost, after {waited} ms", fresh(&migration)?))
-    });
+    suite.test(
+        "a guest that keeps its NIC fails the migration and loses nothing",
+        LONG,
+        move |log| {
+            let options = ["--lab", "local", "--nic", "ixgbe", "--rate", RATE];
+            let options = [&options[..], &["--standby", "--append", "detach=never"]].concat();
+            let (_, migration) = attempt(log, kernel, &options)?;
+            ensure!(migration.outcome == Outcome::Failed, "the outcome is {:?}", migration.outcome);
+            let error = migration.error.as_deref().unwrap_or_default();
+            ensure!(error.contains("did not let go of device"), "it failed with {error:?}");
+            let waited = waited(&migration)?;
+            ensure!(
+                (TIMEOUT_MS..TIMEOUT_MS + SLACK_MS).contains(&waited),
+                "it failed {waited} ms after the NIC was asked for"
+            );
+            unharmed(&migration)?;
+            let lost = migration.losses.context("nobody counted")?.lost;
+            Ok(format!("{}, {lost} datagrams lost, after {waited} ms", fresh(&migration)?))
+        },
+    );
 }
 
 /// In the nested lab.
-pub(super) fn add_nested(suite: &mut Suite, host: &cli::Host) {
-    suite.test("a migration cancelled at every stage", |log| cancelled(log, host, &[]));
-    suite.test("a migration with a standby cancelled at every stage", |log| {
-        cancelled(log, host, &["--standby", "--rate", RATE])
+pub(crate) fn add_nested(suite: &mut Suite, kernel: Kernel) {
+    suite
+        .test("a migration cancelled at every stage", LONG, move |log| cancelled(log, kernel, &[]));
+    suite.test("a migration with a standby cancelled at every stage", LONG, move |log| {
+        cancelled(log, kernel, &["--standby", "--rate", RATE])
     });
 }
 
 /// One connection of iperf3 to an address by DHCP, and what the wire shows of it all.
-fn with_a_standby(log: &Path, host: &cli::Host) -> Result<String> {
+fn with_a_standby(log: &Path, kernel: Kernel) -> Result<String> {
     tools::require("this test", &[TSHARK])?;
     let capture = log.with_extension("pcapng");
     let options = ["--lab", "local", "--nic", "ixgbe", "--standby", "--append", "ip=dhcp"];
     // Slow, for a capture that is read in a moment.
     let traffic = ["--traffic", "tcp", "--rate", "20", "--pcap", path(&capture)?];
-    let remark = cancelled(log, host, &[&options[..], &traffic].concat())?;
+    let remark = cancelled(log, kernel, &[&options[..], &traffic].concat())?;
     // The NIC leaves where it is cancelled late, and comes back; in the end it leaves for good.
     let (primary, standby) = ("nic-source", "nic-standby-source");
     let ports = [primary, standby, primary, standby, primary, standby, "nic-destination"];
@@ -78,9 +83,9 @@ fn with_a_standby(log: &Path, host: &cli::Host) -> Result<String> {
 }
 
 /// Cancels a migration at every stage, and then migrates.
-fn cancelled(log: &Path, host: &cli::Host, options: &[&str]) -> Result<String> {
+fn cancelled(log: &Path, kernel: Kernel, options: &[&str]) -> Result<String> {
     let first =
-        migrate(log, host, &[&["--seconds", "1", "--cancel-at", STAGES], options].concat())?;
+        migrate(log, kernel, &[&["--seconds", "1", "--cancel-at", STAGES], options].concat())?;
     let runs = first.runs();
     ensure!(runs.len() == STAGES.split(',').count(), "{} migrations", runs.len());
     for run in runs {

@@ -94,6 +94,9 @@ pub(crate) struct Test {
     /// Also the long repetitions: ten migrations to and fro, under each kind of traffic
     #[arg(long)]
     pub(crate) long: bool,
+    /// Print the names of the tests, and run none
+    #[arg(long)]
+    pub(crate) list: bool,
     /// Only tests whose name, as printed, contains this
     #[arg(value_name = "FILTER")]
     pub(crate) filter: Option<String>,
