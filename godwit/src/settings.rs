@@ -1,7 +1,7 @@
 //! How an interface is set up, by its keys of the command line.
 
 use unikernel::cmdline::InterfaceKeys;
-use unikernel::net::{Addressing, Addressing6, Config, Ipv4Address};
+use unikernel::net::{Addressing, Addressing6, Config, Ipv4Address, NameServers};
 
 /// What an interface's stack is made with.
 pub(crate) fn config(keys: &InterfaceKeys<'_, '_>) -> Config {
@@ -10,6 +10,7 @@ pub(crate) fn config(keys: &InterfaceKeys<'_, '_>) -> Config {
         addressing: keys.value("ip", Addressing::Dhcp),
         gateway: (!gateway.is_unspecified()).then_some(gateway),
         addressing6: keys.value("ip6", Addressing6::Auto),
+        name_servers: keys.value("dns", NameServers::default()),
         seed: unikernel::random::seed(),
     }
 }

@@ -6,7 +6,7 @@ use smoltcp::iface::{Interface, SocketSet};
 use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, Ipv4Address, Ipv6Cidr};
 
-use super::config::Config;
+use super::config::{Config, NameServers};
 use super::ipv4::{Ipv4, Lease};
 use super::ipv6::{Advertisement, Ipv6};
 
@@ -14,6 +14,7 @@ use super::ipv6::{Advertisement, Ipv6};
 pub(super) struct Addresses {
     ipv4: Ipv4,
     ipv6: Ipv6,
+    name_servers: NameServers,
 }
 
 impl Addresses {
@@ -21,6 +22,7 @@ impl Addresses {
         Self {
             ipv4: Ipv4::new(config.addressing, config.gateway, sockets),
             ipv6: Ipv6::new(config.addressing6),
+            name_servers: config.name_servers,
         }
     }
 
@@ -32,6 +34,12 @@ impl Addresses {
     /// The IPv6 addresses of a station, the link-local one first.
     pub(super) fn ipv6(&self, mac: [u8; 6]) -> impl Iterator<Item = Ipv6Cidr> {
         self.ipv6.addresses(mac)
+    }
+
+    /// The DNS servers of the configuration, then DHCP's.
+    pub(super) fn name_servers(&self) -> impl Iterator<Item = IpAddress> {
+        let given = self.name_servers.iter().map(Into::into);
+        given.chain(self.ipv4.name_servers().iter().map(|&server| server.into()))
     }
 
     /// Asks routers again. With `elsewhere`, the link may lead to another network than before: the
@@ -48,7 +56,7 @@ impl Addresses {
         self.ipv6.restart(now);
     }
 
-    /// Takes in what servers and routers have to say. Returns whether addresses or routes changed;
+    /// Takes in what servers and routers have to say. Returns whether anything changed;
     /// [`apply`](Self::apply) them then.
     pub(super) fn poll(
         &mut self,

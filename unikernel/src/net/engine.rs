@@ -1,6 +1,7 @@
 //! The stack's parts put together, and one turn of moving packets between them.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use smoltcp::iface::{self, Interface, PollResult};
 use smoltcp::time::{Duration, Instant};
@@ -130,6 +131,11 @@ impl Engine {
         if self.groups.leave(group, &mut self.interface) {
             self.apply_groups();
         }
+    }
+
+    /// The time of the last turn.
+    pub(super) fn now(&self) -> Instant {
+        self.now
     }
 
     pub(super) fn mac(&self) -> [u8; 6] {
@@ -301,9 +307,11 @@ impl Engine {
         self.apply_groups();
     }
 
-    /// Gives the interface its addresses and routes, and the NIC the groups that follow from them.
+    /// Puts addresses, routes and name servers into use, and the groups that follow from them.
     fn apply_addresses(&mut self) {
         self.addresses.apply(&mut self.interface);
+        let name_servers: Vec<_> = self.addresses.name_servers().collect();
+        self.sockets.set_name_servers(&name_servers);
         self.apply_groups();
     }
 

@@ -121,7 +121,7 @@ impl Intake {
             return Some(frame);
         }
         if let Some((_, _, queue)) = self.frames.iter().find(|(_, accepts, _)| accepts(&frame)) {
-            if self.may_keep() {
+            if self.pool.may_keep() {
                 queue.push(frame);
             } else {
                 self.refused += 1;
@@ -149,7 +149,7 @@ impl Intake {
             // smoltcp finds the same, and drops it.
             return Some(frame);
         }
-        if self.may_keep() {
+        if self.pool.may_keep() {
             let (source, payload) = (udp.source.into(), udp.payload);
             queue.push(WholeDatagram { source, frame, payload });
         } else {
@@ -164,7 +164,7 @@ impl Intake {
         if self.observers.is_empty() {
             return;
         }
-        if !self.may_keep() {
+        if !self.pool.may_keep() {
             self.refused += 1;
             return;
         }
@@ -173,14 +173,4 @@ impl Intake {
             frame = frame.and_then(|frame| observer.received(frame));
         }
     }
-
-    /// Whether the DMA memory can do without one more buffer.
-    fn may_keep(&self) -> bool {
-        may_keep(self.pool)
-    }
-}
-
-/// To be `Pool::may_keep` as soon as there is that.
-fn may_keep(_: &Pool) -> bool {
-    true
 }

@@ -1,5 +1,6 @@
 //! How the interface gets its IPv4 address: from the command line or by DHCP.
 
+use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
@@ -14,9 +15,10 @@ use smoltcp::wire::{Ipv4Address, Ipv4Cidr};
 const RECONFIRM: Duration = Duration::from_secs(60);
 
 /// `ip=` of the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Addressing {
     /// Ask a DHCP server.
+    #[default]
     Dhcp,
     /// This address.
     Static(Ipv4Cidr),
@@ -66,6 +68,7 @@ pub(super) struct Ipv4 {
     dhcp: Option<SocketHandle>,
     /// DHCP was restarted: the old address goes at this time unless it is confirmed.
     drop_at: Option<Instant>,
+    name_servers: Vec<Ipv4Address>,
 }
 
 impl Ipv4 {
@@ -75,9 +78,12 @@ impl Ipv4 {
         sockets: &mut SocketSet<'static>,
     ) -> Self {
         match addressing {
-            Addressing::Static(address) => {
-                Self { lease: Some(Lease { address, gateway }), dhcp: None, drop_at: None }
-            }
+            Addressing::Static(address) => Self {
+                lease: Some(Lease { address, gateway }),
+                dhcp: None,
+                drop_at: None,
+                name_servers: Vec::new(),
+            },
             Addressing::Dhcp => {
                 let mut socket = dhcpv4::Socket::new();
                 let mut retry = dhcpv4::RetryConfig::default();
@@ -85,13 +91,19 @@ impl Ipv4 {
                 retry.discover_timeout = Duration::from_secs(1);
                 retry.initial_request_timeout = Duration::from_secs(1);
                 socket.set_retry_config(retry);
-                Self { lease: None, dhcp: Some(sockets.add(socket)), drop_at: None }
+                let dhcp = Some(sockets.add(socket));
+                Self { lease: None, dhcp, drop_at: None, name_servers: Vec::new() }
             }
         }
     }
 
     pub(super) fn lease(&self) -> Option<Lease> {
         self.lease
+    }
+
+    /// The DNS servers that DHCP named.
+    pub(super) fn name_servers(&self) -> &[Ipv4Address] {
+        &self.name_servers
     }
 
     /// Asks DHCP again, as after a link that was down: it may lead to another network now.
@@ -103,25 +115,26 @@ impl Ipv4 {
         }
     }
 
-    /// Takes in what DHCP has to say. Returns whether the lease changed.
+    /// Takes in what DHCP has to say. Returns whether that changed anything.
     pub(super) fn poll(&mut self, sockets: &mut SocketSet<'static>, now: Instant) -> bool {
         let Some(handle) = self.dhcp else { return false };
-        let lease = match sockets.get_mut::<dhcpv4::Socket<'_>>(handle).poll() {
+        let (lease, name_servers) = match sockets.get_mut::<dhcpv4::Socket<'_>>(handle).poll() {
             Some(dhcpv4::Event::Configured(config)) => {
                 self.drop_at = None;
-                Some(Lease { address: config.address, gateway: config.router })
+                let lease = Lease { address: config.address, gateway: config.router };
+                (Some(lease), config.dns_servers.to_vec())
             }
             // The reset of `restart` reports this too, and is not meant.
             Some(dhcpv4::Event::Deconfigured) if self.drop_at.is_some() => return false,
-            Some(dhcpv4::Event::Deconfigured) => None,
+            Some(dhcpv4::Event::Deconfigured) => (None, Vec::new()),
             None if self.drop_at.is_some_and(|at| now >= at) => {
                 self.drop_at = None;
-                None
+                (None, Vec::new())
             }
             None => return false,
         };
-        let changed = lease != self.lease;
-        self.lease = lease;
+        let changed = lease != self.lease || name_servers != self.name_servers;
+        (self.lease, self.name_servers) = (lease, name_servers);
         changed
     }
 

@@ -32,6 +32,7 @@ mod config;
 mod datagrams;
 
 mod device;
+mod dns;
 mod emit;
 mod engine;
 mod error;
@@ -53,9 +54,10 @@ mod udp;
 #[cfg(test)]
 mod tests;
 
-pub use config::Config;
+pub use config::{Config, NameServers};
 pub use datagrams::{Datagram, Payload, UdpFrames};
 pub use device::Traffic;
+pub use dns::Family;
 pub use error::Error;
 pub use frames::{FrameSocket, Observation};
 pub use intake::{FrameFilter, Observer};

@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 
 use smoltcp::iface::{SocketHandle, SocketSet};
-use smoltcp::socket::tcp;
-use smoltcp::socket::{AnySocket, Socket};
+use smoltcp::socket::{AnySocket, Socket, dns, tcp};
 use smoltcp::time::Duration;
+use smoltcp::wire::IpAddress;
 
 use super::error::Error;
 use super::ports::Ports;
@@ -25,6 +25,8 @@ pub(super) struct Sockets {
     closing: Vec<SocketHandle>,
     /// Connections that ended with a reset by the peer, which smoltcp does not tell from a timeout.
     reset: Vec<SocketHandle>,
+    /// Asks for names.
+    dns: SocketHandle,
     /// Ports that are listened on.
     tcp_ports: Ports,
     udp_ports: Ports,
@@ -32,9 +34,10 @@ pub(super) struct Sockets {
 
 impl Sockets {
     pub(super) fn new(seed: u64) -> Self {
-        let [set, none] = core::array::from_fn(|_| SocketSet::new(Vec::new()));
+        let [mut set, none] = core::array::from_fn(|_| SocketSet::new(Vec::new()));
+        let dns = set.add(dns::Socket::new(&[], Vec::new()));
         let [tcp_ports, udp_ports] = core::array::from_fn(|_| Ports::new(seed));
-        Self { set, none, closing: Vec::new(), reset: Vec::new(), tcp_ports, udp_ports }
+        Self { set, none, closing: Vec::new(), reset: Vec::new(), dns, tcp_ports, udp_ports }
     }
 
     /// What smoltcp polls.
@@ -45,6 +48,16 @@ impl Sockets {
     /// A set without sockets.
     pub(super) fn none(&mut self) -> &mut SocketSet<'static> {
         &mut self.none
+    }
+
+    /// The socket that asks for names.
+    pub(super) fn dns(&self) -> SocketHandle {
+        self.dns
+    }
+
+    /// Names are asked of these servers from now on.
+    pub(super) fn set_name_servers(&mut self, servers: &[IpAddress]) {
+        self.set.get_mut::<dns::Socket<'_>>(self.dns).update_servers(servers);
     }
 
     pub(super) fn add<S: AnySocket<'static>>(&mut self, socket: S) -> SocketHandle {

@@ -322,3 +322,46 @@ fn observers_hand_frames_on_and_go_when_dropped() {
     assert_eq!(keeper.0.borrow().len(), kept + 1);
     drop(b.stack.detach(Role::Primary));
 }
+
+/// Takes DMA memory until no more may be kept, and gives it back when dropped.
+fn hoard(host: &Host) -> Vec<crate::dma::TxBuffer> {
+    let more = || Some(host.pool).filter(|pool| pool.may_keep())?.transmit_buffer();
+    core::iter::from_fn(more).collect()
+}
+
+#[test]
+fn nothing_is_kept_of_the_memory_that_the_nic_needs() {
+    let (a, b) = pair();
+    let mut world = World::new(&[&a, &b]);
+    let from = datagram_socket(&a);
+    let (client, server, _listener) = connect(&mut world, &a, &b);
+    let keeper = Keeper::default();
+    let observation = b.stack.observe(Box::new(keeper.clone()));
+    let frames = FrameSocket::bind(&b.stack, Box::new(is_ours), 1000).unwrap();
+    let datagrams = UdpFrames::bind(&b.stack, PORT, 1000).unwrap();
+    world.idle(Duration::from_secs(3));
+    keeper.0.borrow_mut().clear();
+    let hoard = hoard(&b);
+    let refused = |count| assert_eq!(b.stack.traffic().kept_refused, count);
+    refused(0);
+    a.tx.send(ours(1));
+    world.idle(Duration::from_millis(10));
+    refused(1);
+    world.run(LIMIT, from.send_to(b"hello", endpoint(2, PORT))).unwrap();
+    world.idle(Duration::from_millis(10));
+    refused(2);
+    a.tx.send(std::vec![0xff; 60]);
+    world.idle(Duration::from_millis(10));
+    refused(3);
+    assert!(keeper.0.borrow().is_empty() && frames.try_recv().is_none());
+    // What the stack itself does with a frame goes on.
+    let data = pattern(100_000);
+    let ((), received) = world.run(LIMIT, join(send(&client, &data), receive(&server)));
+    assert!(received == data);
+    drop((observation, hoard));
+    a.tx.send(ours(1));
+    world.run(LIMIT, frames.recv());
+    let (sent, _) =
+        world.run(LIMIT, join(from.send_to(b"hello", endpoint(2, PORT)), datagrams.recv()));
+    assert_eq!(sent, Ok(()));
+}

@@ -1,6 +1,7 @@
 //! Stacks on a wire, in virtual time.
 
 mod address;
+mod dns;
 mod errors;
 mod hostile;
 mod in_place;

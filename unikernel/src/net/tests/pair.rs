@@ -39,7 +39,7 @@ fn in_use(host: &Host) -> Option<Role> {
     is_standby.map(|is_standby| if is_standby { Role::Standby } else { Role::Primary })
 }
 
-async fn turns(count: usize) {
+pub(super) async fn turns(count: usize) {
     for _ in 0..count {
         yield_now().await;
     }
