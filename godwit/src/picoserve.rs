@@ -1,4 +1,24 @@
-//! picoserve on our sockets and our clock.
+//! [picoserve](https://docs.rs/picoserve), an HTTP server, on this machine's sockets and clock.
+//!
+//! ```no_run
+//! use godwit::net::TcpListener;
+//! use godwit::picoserve::{Clock, Socket};
+//! use picoserve::routing::get;
+//! use picoserve::{Config, Router, Server};
+//!
+//! /// Answers one client after another.
+//! async fn serve(mut listener: TcpListener) {
+//!     let router = Router::new().route("/", get(async || "hello\n"));
+//!     let (config, mut buffer) = (Config::default(), [0; 2048]);
+//!     loop {
+//!         let client = Socket(listener.accept().await);
+//!         let server = Server::custom(&router, Clock, &config, &mut buffer);
+//!         if let Err(error) = server.serve(client).await {
+//!             godwit::log::debug!("http: {error}");
+//!         }
+//!     }
+//! }
+//! ```
 
 use core::time::Duration as StdDuration;
 
@@ -6,22 +26,23 @@ use picoserve::io::{BaseWrite, ErrorType};
 use picoserve::mem::{BorrowedBuffer, BorrowedCursor};
 use picoserve::time::Duration;
 use picoserve::{Timeouts, Timer};
-use unikernel::net::{Error, TcpReader, TcpStream, TcpWriter};
+
+use crate::net::{Error, TcpReader, TcpStream, TcpWriter};
 
 /// Tells picoserve which sockets belong to which clock.
-pub(super) struct Runtime;
+pub struct Runtime;
 
 /// The clock.
-pub(super) struct Clock;
+pub struct Clock;
 
 impl Timer<Runtime> for Clock {
     async fn delay(&self, duration: Duration) {
-        embassy_time::Timer::after_millis(duration.as_millis()).await;
+        crate::time::Timer::after_millis(duration.as_millis()).await;
     }
 }
 
 /// A connection to serve.
-pub(super) struct Socket(pub(super) TcpStream);
+pub struct Socket(pub TcpStream);
 
 impl picoserve::io::Socket<Runtime> for Socket {
     type Error = Error;
@@ -48,7 +69,8 @@ impl picoserve::io::Socket<Runtime> for Socket {
         timer: &T,
     ) -> Result<(), picoserve::Error<Error>> {
         self.0.close();
-        // What the client still sends is read, so that closing for good is no reset that overtakes the response.
+        // What the client still sends is read, so that closing for good is no reset that overtakes
+        // the response.
         let drain =
             async { while let Ok(Some(())) = self.0.read_with(|data| (data.len(), ())).await {} };
         // The stack sees to the rest, also when the client takes too long.
@@ -59,7 +81,7 @@ impl picoserve::io::Socket<Runtime> for Socket {
 }
 
 /// The writing half, with access to the socket's buffer.
-pub(super) struct Writer<'a>(TcpWriter<'a>);
+pub struct Writer<'a>(TcpWriter<'a>);
 
 impl ErrorType for Writer<'_> {
     type Error = Error;
