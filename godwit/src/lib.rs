@@ -22,6 +22,8 @@ pub mod host;
 mod interface;
 mod interfaces;
 pub mod net;
+#[cfg(feature = "picoserve")]
+pub mod picoserve;
 mod settings;
 mod system;
 mod tasks;

@@ -8,7 +8,14 @@ use std::{
 
 use anyhow::Result;
 
-use crate::{accel, build, command, host_kernel, machine, paths, tools, tools::Tool};
+use lab::{
+    build::{crates, host_kernel, qemu},
+    guest::{accel, machine, vfio as passthrough},
+    system::{
+        command, paths,
+        tools::{self, Tool},
+    },
+};
 
 /// Memory of the lab's host and of the QEMU around it.
 const LAB_MEMORY_MIB: u64 = 5 * 1024;
@@ -49,12 +56,12 @@ fn print(findings: &[Finding]) {
 }
 
 fn rust_targets() -> Finding {
-    let missing: Vec<_> = build::TARGETS
+    let missing: Vec<_> = crates::TARGETS
         .into_iter()
-        .filter(|target| !build::has_target(target).unwrap_or(false))
+        .filter(|target| !crates::has_target(target).unwrap_or(false))
         .collect();
     if missing.is_empty() {
-        return Finding::good("Rust targets", build::TARGETS.join(", "));
+        return Finding::good("Rust targets", crates::TARGETS.join(", "));
     }
     let missing = missing.join(" ");
     Finding::bad(
@@ -65,8 +72,7 @@ fn rust_targets() -> Finding {
 }
 
 fn tools() -> Finding {
-    let missing: Vec<&Tool> =
-        lab::build::qemu::TOOLS.iter().filter(|tool| !tool.present()).collect();
+    let missing: Vec<&Tool> = qemu::TOOLS.iter().filter(|tool| !tool.present()).collect();
     if missing.is_empty() {
         return Finding::good("tools for QEMU", "all there");
     }
@@ -79,7 +85,7 @@ fn tools() -> Finding {
 }
 
 fn patched_qemu() -> Finding {
-    match lab::build::qemu::built() {
+    match qemu::built() {
         Ok(Some(qemu)) => Finding::good("patched QEMU", qemu.binary.display().to_string()),
         Ok(None) => Finding::bad(
             "patched QEMU",
@@ -104,18 +110,14 @@ fn kernel() -> Finding {
 
 fn cache() -> Finding {
     let subject = "cache";
-    let free = paths::cache().and_then(|cache| Ok((lab::build::qemu::free_mib(&cache)?, cache)));
+    let free = paths::cache().and_then(|cache| Ok((qemu::free_mib(&cache)?, cache)));
     match free {
-        Ok((free, cache)) if free >= lab::build::qemu::SPACE_MIB => {
+        Ok((free, cache)) if free >= qemu::SPACE_MIB => {
             Finding::good(subject, format!("{}, {free} MiB free", cache.display()))
         }
         Ok((free, cache)) => Finding::bad(
             subject,
-            format!(
-                "{}: {free} MiB free of {} for a build",
-                cache.display(),
-                lab::build::qemu::SPACE_MIB
-            ),
+            format!("{}: {free} MiB free of {} for a build", cache.display(), qemu::SPACE_MIB),
             "free some space, or set GODWIT_CACHE to a directory on another disk",
         ),
         Err(error) => Finding::bad(subject, format!("{error:#}"), "set GODWIT_CACHE"),
@@ -174,13 +176,13 @@ fn kvm() -> Finding {
         );
     }
     // A QEMU of five minutes' building is too much for a question.
-    let qemu = match (tools::find_program("qemu-system-x86_64"), lab::build::qemu::built()) {
+    let qemu = match (tools::find_program("qemu-system-x86_64"), qemu::built()) {
         (None, Ok(None)) => {
             return Finding::bad("KVM", "not tried: there is no QEMU yet", "cargo xtask qemu");
         }
         _ => machine::qemu(),
     };
-    let trouble = qemu.and_then(|qemu| accel::kvm_trouble(&qemu, &build::guest()?));
+    let trouble = qemu.and_then(|qemu| accel::kvm_trouble(&qemu, &crates::guest()?));
     match trouble {
         Ok(None) => Finding::good("KVM", "a guest of ours ran under it"),
         Ok(Some(trouble)) => Finding::bad(
@@ -235,7 +237,7 @@ fn vfio() -> Finding {
     Finding::bad(
         "vfio-pci devices",
         "none bound",
-        format!("for run --nic vfio:{example}, as root:\n{}", lab::guest::vfio::remedy(&example)),
+        format!("for run --nic vfio:{example}, as root:\n{}", passthrough::remedy(&example)),
     )
 }
 

@@ -14,10 +14,7 @@ mod test;
 use std::process::ExitCode;
 
 use clap::Parser;
-use lab::build::{crates as build, host_kernel};
-use lab::guest::{self, accel, linux as linux_guest, machine};
-use lab::rehearsal::parts as lab_parts;
-use lab::system::{command, paths, progress, tools};
+use lab::system::{command, paths};
 
 fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {

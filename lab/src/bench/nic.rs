@@ -14,7 +14,7 @@ use super::{
 use crate::{
     addresses::IPERF3_PORT,
     build::crates,
-    guest::{self, Forward, Net, Wire},
+    guest::{Forward, Net, Wire, clients, nic as wires},
     parts::NicModel,
     result::{Facts, ProcessorTime},
     system::{paths, progress::Step},
@@ -86,12 +86,12 @@ fn measure(systems: &Systems, nic: NicModel, rounds: u32) -> Result<Rounds> {
 }
 
 fn sample(systems: &Systems, system: System, nic: NicModel) -> Result<Sample> {
-    let port = guest::free_port()?;
+    let port = clients::free_port()?;
     let forward = Forward { host: port, guest: IPERF3_PORT };
-    let user = Wire::Netdev(guest::nic::backend(&Net::User, &[forward])?);
+    let user = Wire::Netdev(wires::backend(&Net::User, &[forward])?);
     let (running, boot) = systems.boot(system, nic, &user)?;
-    let tcp_receive = guest::iperf3(port, &TCP)?;
-    let tcp_send = guest::iperf3_after_another(port, &[&TCP[..], &["--reverse"]].concat())?;
+    let tcp_receive = clients::iperf3(port, &TCP)?;
+    let tcp_send = clients::iperf3_after_another(port, &[&TCP[..], &["--reverse"]].concat())?;
     drop(running);
 
     let directory = tempfile::Builder::new().prefix("godwit-bench-").tempdir()?;

@@ -90,7 +90,7 @@ impl Systems {
         let nic_options = AttachedNic::emulated(nic, wire, memory)?;
         let log = self.logs.join(format!("{nic}-{}.log", system.name()));
         let started = Instant::now();
-        let mut guest = Guest::start(line, nic_options, &log)?;
+        let mut guest = Guest::start(line, Some(nic_options), &log)?;
         let said = guest.wait_for(ready).with_context(|| log.display().to_string())?;
         if !said.contains(&GUEST.ip.to_string()) {
             bail!("{}: {said}", log.display());

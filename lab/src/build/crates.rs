@@ -18,6 +18,9 @@ const STATIC: &str = "x86_64-unknown-linux-musl";
 /// Package and program.
 const IXGBE_MODEL: &str = "ixgbe-model";
 
+/// As well.
+const XTASK: &str = "xtask";
+
 /// What is built for, besides this machine.
 pub const TARGETS: [&str; 2] = [GUEST, STATIC];
 
@@ -55,17 +58,47 @@ pub fn linux_guest() -> Result<PathBuf> {
     program("lab-init", "linux-guest", STATIC, "Building the Linux guest's init")
 }
 
+/// Builds the image that does one thing to the kernel it runs on; the path of its PVH ELF.
+///
+/// # Errors
+/// It does not build.
+pub fn boot_check() -> Result<PathBuf> {
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    once(&BUILT, || {
+        let what = ["--package", "unikernel", "--example", "boot-check"];
+        Ok(release(&what, GUEST, "Building the kernel's check")?.join("examples/boot-check"))
+    })
+}
+
+/// Builds the command-line tool itself, as `cargo xtask` does.
+///
+/// # Errors
+/// It does not build.
+pub fn xtask() -> Result<PathBuf> {
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    once(&BUILT, || {
+        let arguments = ["build", "--quiet", "--package", XTASK];
+        command::run(cargo().args(arguments).current_dir(paths::checkout()))?;
+        Ok(paths::target().join("debug").join(XTASK))
+    })
+}
+
 fn program(package: &str, name: &str, target: &str, title: &str) -> Result<PathBuf> {
+    Ok(release(&["--package", package, "--bin", name], target, title)?.join(name))
+}
+
+/// Builds something for a target; the directory with what was built.
+fn release(what: &[&str], target: &str, title: &str) -> Result<PathBuf> {
     require_target(target)?;
     let step = Step::new(title);
     command::run(
         cargo()
-            .args(["build", "--release", "--quiet", "--package", package, "--bin", name])
-            .args(["--target", target])
+            .args(["build", "--release", "--quiet", "--target", target])
+            .args(what)
             .current_dir(paths::checkout()),
     )?;
     step.finish("done");
-    Ok(paths::target().join(target).join("release").join(name))
+    Ok(paths::target().join(target).join("release"))
 }
 
 /// What was built before, or is built now: whatever needs it may ask, and tests do so many times, some at the same time.

@@ -1,21 +1,12 @@
 //! Whether KVM works, found out by using it.
 
-use std::{
-    fs::{self, File},
-    path::Path,
-    process::Stdio,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs::File, path::Path, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 
-use super::{AttachedNic, Net, READY, Wire, machine, nic};
-use crate::{
-    parts::{Accelerator, NicModel, Qemu},
-    system::process::Guard,
-};
+use super::{AttachedNic, Guest, Net, READY, Wire, machine, nic};
+use crate::parts::{Accelerator, NicModel, Qemu};
 
 /// What to look for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -60,40 +51,20 @@ pub fn kvm_trouble(qemu: &Qemu, image: &Path) -> Result<Option<String>> {
         Ok(_) => {}
     }
     let scratch = tempfile::tempdir()?;
-    let console_path = scratch.path().join("console");
-    let said_path = scratch.path().join("qemu");
-    let mut line =
-        machine::command_line(qemu, Accelerator::Kvm, MEMORY_MIB, image, "ip=10.0.2.15/24");
     let user = Wire::Netdev(nic::backend(&Net::User, &[])?);
+    let nic = AttachedNic::emulated(NicModel::E1000e, &user, MEMORY_MIB)?;
     // Without an address to answer at it would never say that it is ready.
-    line.extend(AttachedNic::emulated(NicModel::E1000e, &user, MEMORY_MIB)?.options);
-    line.extend(["-serial".into(), format!("file:{}", console_path.display())]);
-    let said = File::create(&said_path)?;
-    let mut guest = Guard::spawn(
-        Guard::command(&line[0])
-            .args(&line[1..])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(said),
-    )
-    .context("cannot start QEMU")?;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let console = fs::read_to_string(&console_path).unwrap_or_default();
-        if console.contains(READY) {
-            return Ok(None);
-        }
-        if let Some(status) = guest.try_wait()? {
-            let said = fs::read_to_string(&said_path).unwrap_or_default();
-            // Warnings come before the error, and consequences after it.
-            let line = said.lines().find(|line| line.contains("error:")).or(said.lines().last());
-            let line = line.map_or(status.to_string(), str::to_owned);
-            return Ok(Some(line.trim_start_matches("qemu-system-x86_64: ").to_owned()));
-        }
-        if Instant::now() > deadline {
-            let seconds = PATIENCE.as_secs();
-            return Ok(Some(format!("a guest was not ready within {seconds} s")));
-        }
-        thread::sleep(Duration::from_millis(20));
+    let line = machine::command_line(qemu, Accelerator::Kvm, MEMORY_MIB, image, "ip=10.0.2.15/24");
+    let mut guest = Guest::start(line, Some(nic), &scratch.path().join("console"))?;
+    if guest.wait_so_long_for(READY, PATIENCE).is_ok() {
+        return Ok(None);
     }
+    if guest.ensure_running().is_ok() {
+        return Ok(Some(format!("a guest was not ready within {} s", PATIENCE.as_secs())));
+    }
+    let (status, said) = guest.wait_for_end()?;
+    // Warnings come before the error, and consequences after it.
+    let line = said.lines().find(|line| line.contains("error:")).or(said.lines().last());
+    let line = line.map_or(status.to_string(), str::to_owned);
+    Ok(Some(line.trim_start_matches("qemu-system-x86_64: ").to_owned()))
 }

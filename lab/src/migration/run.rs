@@ -1,10 +1,10 @@
 //! One migration under way: from QEMU's `migrate` to where the machine runs afterwards.
 
-use super::console::Said;
 use super::machine::{Comparison, Lab, Machine, NIC, PORT};
 use super::record::{Effort, Outcome, Plan, Timeline};
 use super::side::{POLL, REACTION, Side, ensure_running};
 use crate::choices::{CancelAt, Strategy};
+use crate::console::Said;
 use crate::qmp::{self, DeviceDel, Migrate, MigrateCancel, Qmp, QueryStats};
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};

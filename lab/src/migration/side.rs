@@ -1,7 +1,7 @@
 //! One side of a migration: a machine that is there, and how long it is waited for.
 
-use super::console::Console;
 use super::machine::{Lab, Machine};
+use crate::console::Console;
 use crate::qmp::Qmp;
 use anyhow::{Result, bail};
 use std::time::Duration;

@@ -2,10 +2,12 @@
 
 use std::{
     ffi::OsStr,
-    io,
+    fs, io,
     ops::{Deref, DerefMut},
     process::{Child, Command},
 };
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A child that is killed when its guard is dropped, and by the kernel when this process dies in
 /// a way that drops nothing.
@@ -52,6 +54,36 @@ impl Drop for Guard {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Kills every process that this one started, and those that they started.
+///
+/// # Errors
+/// Linux does not say what processes there are.
+pub fn kill_descendants() -> io::Result<()> {
+    let mut parents = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let path = entry?.path();
+        // Of a process that has just ended there is nothing to read.
+        let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
+        // PID (NAME) STATE PARENT …, and a name may have blanks and parentheses (proc(5)).
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
+        let pid = path.file_name().and_then(|name| name.to_str()?.parse::<i32>().ok());
+        if let (Some(pid), Some(Ok(parent))) = (pid, parent.map(str::parse::<i32>)) {
+            parents.push((pid, parent));
+        }
+    }
+    let mut known = vec![std::process::id() as i32];
+    let mut next = 0;
+    while let Some(&parent) = known.get(next) {
+        known.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    for pid in known.into_iter().skip(1).filter_map(Pid::from_raw) {
+        // One that has ended meanwhile is as it should be.
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{env, fmt, path::PathBuf, process::Command};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::{command, progress::Step};
 
@@ -76,8 +76,22 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Sees to it that all of `tools` are there: installs what is missing when it may, and otherwise
-/// fails with the one line to run.
+/// Something is not on this machine, and cannot be put there now. With what to do.
+#[derive(Debug)]
+pub struct Missing(String);
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Missing {}
+
+/// Sees to it that all of `tools` are there: installs what is missing when it may.
+///
+/// # Errors
+/// [`Missing`], with the one line to run.
 pub fn require(purpose: &str, tools: &[Tool]) -> Result<()> {
     let missing: Vec<&Tool> = tools.iter().filter(|tool| !tool.present()).collect();
     if missing.is_empty() {
@@ -86,10 +100,14 @@ pub fn require(purpose: &str, tools: &[Tool]) -> Result<()> {
     let names = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let line = install_line(&missing);
     if !rustix::process::geteuid().is_root() || find_program("apt-get").is_none() {
-        bail!("{purpose} needs {names}, not found on this machine; install with:\n    sudo {line}");
+        bail!(Missing(format!(
+            "{purpose} needs {names}, not found on this machine; install with:\n    sudo {line}"
+        )));
     }
-    install(&missing).with_context(|| {
-        format!("{purpose} needs {names}, which could not be installed; try:\n    {line}")
+    install(&missing).map_err(|error| {
+        Missing(format!(
+            "{purpose} needs {names}, which could not be installed; try:\n    {line}\n{error:#}"
+        ))
     })?;
     if let Some(tool) = missing.iter().find(|tool| !tool.present()) {
         bail!("{purpose} needs {tool}; the package {} is installed but lacks it", tool.package);

@@ -8,7 +8,6 @@
 //! | `/check` | runs an integrity check of these frames and says what it found |
 //! | `POST /reset` | resets the NIC; connections outlive it |
 
-mod http;
 mod page;
 
 use alloc::format;
@@ -16,6 +15,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use godwit::picoserve::{Clock, Socket};
 use picoserve::io::Write;
 use picoserve::response::Content;
 use picoserve::response::chunked::{ChunkWriter, ChunkedResponse, Chunks, ChunksWritten};
@@ -49,8 +49,8 @@ pub async fn serve(app: &App) -> ! {
     let mut buffer = vec![0; REQUEST];
     loop {
         let stream = listener.accept().await;
-        let server = Server::custom(&router, http::Clock, &config, &mut buffer);
-        if let Err(error) = server.serve(http::Socket(stream)).await {
+        let server = Server::custom(&router, Clock, &config, &mut buffer);
+        if let Err(error) = server.serve(Socket(stream)).await {
             log::debug!("http: {error}");
         }
     }

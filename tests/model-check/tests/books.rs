@@ -150,7 +150,7 @@ fn receive_against_catch_up(doorbell: fn(), after_done: fn()) {
             move || {
                 marking.start();
                 fence(Ordering::SeqCst);
-                if slots.runs().any(|run| run.2.is_caught_up()) {
+                if slots.runs_from(0).any(|run| run.2.is_caught_up()) {
                     mark(&page, &logged);
                 }
             }

@@ -47,7 +47,10 @@ extern "C" fn start(start_info: u32) -> ! {
     // SAFETY: here and only here, and interrupts are off.
     unsafe { arch::init_tables(crash::on_exception) };
 
-    let info = pvh::read(start_info.into()).unwrap_or_else(|error| panic!("{error}"));
+    // SAFETY: no kernel could boot if they did not; and what the loader left is where `memory::init`
+    // gives nothing out: in low memory, or at the end of RAM.
+    let firmware = unsafe { memory::FirmwareMemory::new() };
+    let info = pvh::read(&firmware, start_info.into()).unwrap_or_else(|error| panic!("{error}"));
     let command_line = CommandLine::new(info.command_line);
     logger::init(command_line.value("log", LogLevel(log::LevelFilter::Info)).0);
     let marking = command_line.value("marking", Policy::default());
@@ -57,7 +60,8 @@ extern "C" fn start(start_info: u32) -> ! {
     let pool = unsafe { memory::init(info.memory, swiotlb, DEFAULT_POOL) };
     let dma = Box::leak(Box::new(Pool::new(pool, marking)));
 
-    let tables = acpi::read(info.rsdp, &memory::physical).unwrap_or_else(|error| {
+    let read = |address, len| firmware.bytes(address, len);
+    let tables = acpi::read(info.rsdp, &read).unwrap_or_else(|error| {
         log::warn!("ACPI: no tables: the root is unusable: {error}");
         acpi::Tables::default()
     });

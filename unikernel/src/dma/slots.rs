@@ -136,12 +136,8 @@ impl Slots {
         (bits >> 4, Use::from_bits(bits & 15))
     }
 
-    /// Every run used so far as (first slot, order, use), in ascending order; free ones too.
-    pub(crate) fn runs(&self) -> impl Iterator<Item = (u32, u8, Use)> {
-        self.runs_from(0)
-    }
-
-    /// The same from a slot on that once was a run's first.
+    /// Runs used so far as (first slot, order, use), free ones too, in ascending order from `slot`
+    /// on, which is 0 or once was a run's first.
     pub(crate) fn runs_from(&self, mut slot: u32) -> impl Iterator<Item = (u32, u8, Use)> {
         let end = self.frontier.load(Ordering::Relaxed);
         core::iter::from_fn(move || {

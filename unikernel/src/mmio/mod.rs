@@ -45,8 +45,7 @@ pub struct Mmio {
 impl Mmio {
     /// The `len` bytes of device registers at `physical`; `None` where the kernel cannot map them.
     ///
-    /// Callers take the range from firmware's tables or from a BAR that decodes it: it holds
-    /// registers and nothing of Rust's.
+    /// Safe for any range: the kernel maps nothing that is RAM.
     #[cfg(target_os = "none")]
     pub(crate) fn map(physical: u64, len: u64) -> Option<Self> {
         crate::memory::map_device(physical, len)

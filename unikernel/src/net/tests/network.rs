@@ -151,7 +151,7 @@ impl Nic for FakeNic {
         let stream = self.pool.receive_stream()?;
         let frame = self.rx.take()?;
         self.pool.device().write(stream.device_address(), &frame);
-        Some(stream.receive(frame.len()).expect("a frame fits a slot"))
+        Some(stream.receive(&fake::completed(), frame.len()).expect("a frame fits a slot"))
     }
 
     fn transmit_ready(&mut self) -> bool {
