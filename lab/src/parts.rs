@@ -1,8 +1,12 @@
 //! What the lab is put together from.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 
 /// A QEMU.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,34 +55,59 @@ pub struct HostKernel {
     pub modules: PathBuf,
 }
 
-/// What carries out the virtual host's instructions.
+/// What carries out a machine's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accelerator {
     /// Software.
     Tcg,
-    /// This machine's KVM, which must nest.
+    /// This machine's KVM; for the virtual host it must nest.
     Kvm,
 }
 
-/// The models of the lab's NICs. QEMU emulates all but the 82599, which is a process of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The models of NICs. QEMU emulates all but the 82599, which is a process of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum NicModel {
+    /// Intel 82540EM.
+    E1000,
     /// Intel 82574L.
     E1000e,
     /// Intel 82576.
     Igb,
     /// Intel 82599.
     Ixgbe,
+    /// virtio-net.
+    Virtio,
 }
 
 impl NicModel {
-    /// QEMU's name for it, and ours.
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::E1000, Self::E1000e, Self::Igb, Self::Ixgbe, Self::Virtio];
+
+    /// What people call it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::E1000 => "e1000",
             Self::E1000e => "e1000e",
             Self::Igb => "igb",
             Self::Ixgbe => "ixgbe",
+            Self::Virtio => "virtio",
         }
+    }
+
+    /// QEMU's device.
+    #[must_use]
+    pub fn device(self) -> &'static str {
+        match self {
+            Self::E1000 | Self::E1000e | Self::Igb => self.name(),
+            Self::Ixgbe => "vfio-user-pci",
+            Self::Virtio => "virtio-net-pci",
+        }
+    }
+}
+
+impl fmt::Display for NicModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }

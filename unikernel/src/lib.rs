@@ -20,6 +20,7 @@ pub mod nic;
 pub mod pci;
 pub mod random;
 pub mod time;
+pub mod watch;
 
 #[cfg(target_os = "none")]
 mod arch;

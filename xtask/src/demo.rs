@@ -4,30 +4,32 @@ use std::{path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use lab::{
-    migration::{Outcome, Strategy},
+    choices::{LabKind, Marking, Strategy, TrafficKind},
+    migration::Outcome,
+    rehearsal::{self, Script, parts},
     result::{Migration, PhaseName},
 };
 
 use crate::{
-    cli::{Demo, LabKind, REPORT},
-    lab_parts, migrate,
-    rehearsal::{self, Kind, Script},
+    cli::{Demo, REPORT},
+    migrate,
 };
 
 /// How long traffic is measured before and after the migration to compare with.
 const BASELINE: Duration = Duration::from_secs(3);
 
 pub(crate) fn main(options: &Demo) -> Result<ExitCode> {
-    let nic = migrate::model(LabKind::Nested, options.nic)?;
-    let parts = lab_parts::prepare(&options.host)?;
+    migrate::check_model(LabKind::Nested, options.nic)?;
+    let parts = parts::prepare(options.host.kernel())?;
     let directory = Path::new(REPORT);
     let script = Script {
-        nic,
+        nic: options.nic,
         strategy: Strategy::Warm,
         standby: false,
         times: 1,
-        marking: "auto".into(),
-        traffic: Kind::Udp,
+        marking: Marking::Auto,
+        traffic: TrafficKind::Udp,
+        transfer: 0,
         rate: None,
         measure: Duration::from_secs(options.seconds.into()),
         cancel_at: Vec::new(),

@@ -8,7 +8,14 @@ use std::{
 
 use anyhow::Result;
 
-use crate::{accel, build, command, host_kernel, machine, paths, qemu, tools, tools::Tool};
+use lab::{
+    build::{crates, host_kernel, qemu},
+    guest::{accel, machine, vfio as passthrough},
+    system::{
+        command, paths,
+        tools::{self, Tool},
+    },
+};
 
 /// Memory of the lab's host and of the QEMU around it.
 const LAB_MEMORY_MIB: u64 = 5 * 1024;
@@ -49,12 +56,12 @@ fn print(findings: &[Finding]) {
 }
 
 fn rust_targets() -> Finding {
-    let missing: Vec<_> = build::TARGETS
+    let missing: Vec<_> = crates::TARGETS
         .into_iter()
-        .filter(|target| !build::has_target(target).unwrap_or(false))
+        .filter(|target| !crates::has_target(target).unwrap_or(false))
         .collect();
     if missing.is_empty() {
-        return Finding::good("Rust targets", build::TARGETS.join(", "));
+        return Finding::good("Rust targets", crates::TARGETS.join(", "));
     }
     let missing = missing.join(" ");
     Finding::bad(
@@ -175,7 +182,7 @@ fn kvm() -> Finding {
         }
         _ => machine::qemu(),
     };
-    let trouble = qemu.and_then(|qemu| accel::kvm_trouble(&qemu, &build::guest()?));
+    let trouble = qemu.and_then(|qemu| accel::kvm_trouble(&qemu, &crates::guest()?));
     match trouble {
         Ok(None) => Finding::good("KVM", "a guest of ours ran under it"),
         Ok(Some(trouble)) => Finding::bad(
@@ -230,7 +237,7 @@ fn vfio() -> Finding {
     Finding::bad(
         "vfio-pci devices",
         "none bound",
-        format!("for run --nic vfio:{example}, as root:\n{}", machine::remedy(&example)),
+        format!("for run --nic vfio:{example}, as root:\n{}", passthrough::remedy(&example)),
     )
 }
 

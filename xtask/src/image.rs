@@ -4,13 +4,12 @@ use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{
-    build,
-    cli::{Image, ImageFormat},
-};
+use lab::build::crates;
+
+use crate::cli::{Image, ImageFormat};
 
 pub(crate) fn main(options: &Image) -> Result<ExitCode> {
-    let kernel = build::guest()?;
+    let kernel = crates::guest()?;
     let path = match options.format {
         ImageFormat::Elf => {
             ensure!(options.append.is_empty(), "--append is for `--format disk`");
@@ -23,7 +22,7 @@ pub(crate) fn main(options: &Image) -> Result<ExitCode> {
             }
         }
         ImageFormat::Disk => {
-            let loader = build::loader()?;
+            let loader = crates::loader()?;
             let read = |path: &Path| fs::read(path).with_context(|| path.display().to_string());
             let disk = images::disk(&read(&loader)?, &read(&kernel)?, &options.append)?;
             let out = options.out.clone().unwrap_or_else(|| kernel.with_extension("disk"));

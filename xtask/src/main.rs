@@ -1,34 +1,20 @@
 //! `cargo xtask`: builds, boots, migrates and tests Godwit.
 
-mod accel;
 mod bench;
-mod build;
 mod cli;
-mod command;
-mod debian;
 mod demo;
 mod doctor;
-mod download;
-mod guest;
-mod host_kernel;
 mod image;
-mod lab_parts;
 mod libvirt;
-mod linux_guest;
-mod load;
-mod machine;
 mod migrate;
-mod paths;
-mod progress;
 mod qemu;
-mod rehearsal;
 mod run;
 mod test;
-mod tools;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use lab::system::{command, paths};
 
 fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
@@ -46,7 +32,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
-            if is_full_disk(&error) {
+            if command::is_full_disk(&error) {
                 let cache = paths::cache().unwrap_or_default();
                 eprintln!(
                     "A disk is full: free some space on it, or set GODWIT_CACHE to a directory on \
@@ -58,9 +44,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Whether an error, ours or that of a program we ran, is for want of space.
-fn is_full_disk(error: &anyhow::Error) -> bool {
-    format!("{error:#}").contains(command::FULL_DISK)
 }

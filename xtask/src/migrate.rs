@@ -8,18 +8,19 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use lab::{
-    migration::{self, Outcome},
+    choices::{GuestKind, LabKind, Marking, Strategy, TrafficKind},
+    migration::Outcome,
     parts::NicModel,
+    rehearsal::{
+        self, Script,
+        parts::{self, LabParts},
+    },
     report,
     result::Migration,
+    system::tools::{self, Tool},
 };
 
-use crate::{
-    cli::{CancelAt, Guest, LabKind, LabNic, Marking, Migrate, Strategy, Traffic},
-    lab_parts::{self, LabParts},
-    rehearsal::{self, Kind, Script},
-    tools::{self, Tool},
-};
+use crate::cli::Migrate;
 
 /// What the fastest of the NICs has, in bits a second. More would only fill the source's memory.
 const FASTEST: u64 = 10_000_000_000;
@@ -27,12 +28,12 @@ const FASTEST: u64 = 10_000_000_000;
 pub(crate) fn main(options: &Migrate) -> Result<ExitCode> {
     let directory = &options.report;
     let script = script(options, directory)?;
-    if script.traffic == Kind::Tcp {
+    if script.traffic == TrafficKind::Tcp {
         tools::require("TCP traffic", &[Tool::program("iperf3", "iperf3")])?;
     }
     let parts = match options.lab {
-        LabKind::Local => lab_parts::prepare_local(script.nic)?,
-        _ => lab_parts::prepare(&options.host)?,
+        LabKind::Local => parts::prepare_local(script.nic)?,
+        _ => parts::prepare(options.host.kernel())?,
     };
     let mut result = rehearsal::run(&script, &parts)?;
     let compared = if options.compare { compare(&script, &mut result, &parts) } else { Ok(()) };
@@ -69,24 +70,19 @@ fn as_asked(result: &Migration, cancelled: bool, marking: Marking) -> bool {
 
 /// The same with the strategies that the script does not have.
 fn compare(script: &Script, result: &mut Migration, parts: &LabParts) -> Result<()> {
-    use migration::Strategy;
-    for strategy in [Strategy::Warm, Strategy::Failover, Strategy::Cold] {
-        if strategy == script.strategy {
-            continue;
-        }
-        let name = format!("{strategy:?}").to_lowercase();
-        eprintln!("The same with `--strategy {name}`, to compare:");
+    for strategy in Strategy::ALL.into_iter().filter(|other| *other != script.strategy) {
+        eprintln!("The same with `--strategy {strategy}`, to compare:");
         let script = Script {
             strategy,
             standby: strategy == Strategy::Failover,
             rate: result.traffic.paced_bits_per_s.map(|rate| rate as u64),
             // Cold has no NIC in its warm-up, and nothing to measure.
             saturated_warmup: strategy != Strategy::Cold,
-            logs: script.logs.join(&name),
+            logs: script.logs.join(strategy.to_string()),
             ..script.clone()
         };
         let other = rehearsal::run(&script, parts)
-            .with_context(|| format!("`--strategy {name}`, to compare"))?;
+            .with_context(|| format!("`--strategy {strategy}`, to compare"))?;
         result.comparisons.push(other);
     }
     Ok(())
@@ -112,11 +108,11 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
     if options.lab == LabKind::Host {
         bail!("`--lab host` is not available yet; `--lab nested` and `local` are");
     }
-    if options.guest == Guest::Linux {
+    if options.guest == GuestKind::Linux {
         bail!("`--guest linux` is not available yet; `--guest godwit` is");
     }
-    let detaches = |at: &CancelAt| matches!(at, CancelAt::Detach | CancelAt::Detached);
-    if options.strategy != Strategy::Warm && options.cancel_at.iter().any(detaches) {
+    let is_late = options.cancel_at.iter().any(|at| at.is_late());
+    if options.strategy != Strategy::Warm && is_late {
         bail!("`--cancel-at detach` goes with `--strategy warm`: the others detach at the start");
     }
     if options.strategy == Strategy::Cold && !options.cancel_at.is_empty() {
@@ -125,36 +121,25 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
     if options.strategy == Strategy::Cold && options.standby {
         bail!("`--strategy cold` has no standby; with one, it is `--strategy failover`");
     }
-    if options.transfer > 0 && options.traffic != Traffic::Echo {
+    if options.transfer > 0 && options.traffic != TrafficKind::Echo {
         bail!("`--transfer` goes with `--traffic echo`");
     }
     let rate = options.rate.map(|megabits| (megabits * 1e6) as u64);
     if rate.is_some_and(|rate| !(1..=FASTEST).contains(&rate)) {
         bail!("`--rate` is in Mbit/s, more than 0 and at most {}", FASTEST / 1_000_000);
     }
+    check_model(options.lab, options.nic)?;
     Ok(Script {
-        nic: model(options.lab, options.nic)?,
-        strategy: match options.strategy {
-            Strategy::Warm => migration::Strategy::Warm,
-            Strategy::Failover => migration::Strategy::Failover,
-            Strategy::Cold => migration::Strategy::Cold,
-        },
+        nic: options.nic,
+        strategy: options.strategy,
         standby: options.standby,
         times: options.times,
-        marking: match options.marking {
-            Marking::Auto => "auto",
-            Marking::Always => "always",
-            Marking::Never => "never",
-        }
-        .into(),
-        traffic: match options.traffic {
-            Traffic::Udp => Kind::Udp,
-            Traffic::Tcp => Kind::Tcp,
-            Traffic::Echo => Kind::Echo { least: options.transfer.saturating_mul(1_000_000) },
-        },
+        marking: options.marking,
+        traffic: options.traffic,
+        transfer: options.transfer.saturating_mul(1_000_000),
         rate,
         measure: Duration::from_secs(options.seconds.into()),
-        cancel_at: options.cancel_at.iter().copied().map(cancel_at).collect(),
+        cancel_at: options.cancel_at.clone(),
         append: options.append.clone(),
         pcap: options.pcap.clone(),
         saturated_warmup: options.compare && options.strategy != Strategy::Cold,
@@ -162,26 +147,17 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
     })
 }
 
-fn cancel_at(at: CancelAt) -> migration::CancelAt {
-    match at {
-        CancelAt::Setup => migration::CancelAt::Setup,
-        CancelAt::Warmup => migration::CancelAt::Warmup,
-        CancelAt::Detach => migration::CancelAt::Detach,
-        CancelAt::Detached => migration::CancelAt::Detached,
-    }
-}
-
-/// The model of the lab's NICs, if that lab can have it.
-pub(crate) fn model(lab: LabKind, nic: LabNic) -> Result<NicModel> {
+/// Whether that lab can have that model of a NIC.
+pub(crate) fn check_model(lab: LabKind, nic: NicModel) -> Result<()> {
     match (lab, nic) {
-        (_, LabNic::E1000e) => Ok(NicModel::E1000e),
-        (LabKind::Local, LabNic::Igb) => bail!(
-            "`--nic igb` goes with `--lab nested`: QEMU's has virtual functions in its slot, which cannot be detached"
+        (LabKind::Local, NicModel::Igb) => bail!(
+            "`--nic igb` goes with `--lab nested`: QEMU's has virtual functions in its slot, \
+             which cannot be detached"
         ),
-        (_, LabNic::Igb) => Ok(NicModel::Igb),
-        (LabKind::Local, LabNic::Ixgbe) => Ok(NicModel::Ixgbe),
-        (_, LabNic::Ixgbe) => bail!(
-            "`--nic ixgbe` goes with `--lab local`: QEMU, which is the other lab's host, has no model of one"
+        (LabKind::Nested | LabKind::Host, NicModel::Ixgbe) => bail!(
+            "`--nic ixgbe` goes with `--lab local`: QEMU, which is the other lab's host, has no \
+             model of one"
         ),
+        _ => Ok(()),
     }
 }

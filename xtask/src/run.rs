@@ -7,18 +7,22 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use lab::process::Guard;
+use lab::{
+    build::crates,
+    guest::{AttachedNic, accel, machine},
+    system::process::Guard,
+};
 
-use crate::{accel, build, cli::Run, machine};
+use crate::cli::Run;
 
 /// As timeout(1) has it.
 const TIMED_OUT: u8 = 124;
 
 pub(crate) fn main(options: &Run) -> Result<ExitCode> {
     // First what can be wrong with the request: building takes a while.
-    let nic = machine::Nic::new(&options.nic, &options.net, &options.forward, options.mem)?;
-    let image = build::guest()?;
-    let qemu = machine::qemu_with(&options.nic)?;
+    let nic = AttachedNic::new(&options.nic, &options.net, &options.forward, options.mem)?;
+    let image = crates::guest()?;
+    let qemu = machine::qemu_for(&options.nic)?;
     let accelerator = accel::choose(options.accel, &qemu, &image)?;
     let append = options.append.as_deref().unwrap_or_default();
     let mut line = machine::command_line(&qemu, accelerator, options.mem, &image, append);

@@ -13,8 +13,8 @@ pub use model::Model;
 use crate::init::Channel;
 use crate::migration::{Comparison, Device, Lab, MEMORY_MIB, Machine, Pair, Profile};
 use crate::parts::{NicModel, Qemu};
-use crate::process::Guard;
 use crate::source::{Listens, stream};
+use crate::system::process::Guard;
 use anyhow::{Context, Result, bail};
 use memory::Memory;
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -104,14 +104,14 @@ impl LocalLab {
                 let socket = json!({ "type": "unix", "path": side.vfio });
                 Device::new("vfio-user-pci", &[("socket", socket)])
             }
-            NicModel::E1000e | NicModel::Igb => {
+            _ => {
                 let properties = [
                     ("netdev", json!("net0")),
                     ("mac", json!(setup.mac)),
                     ("x-unlogged-dma", json!(setup.pair.capability)),
                 ];
                 let backend = stream("net0", &side.segment, Listens::Peer);
-                Device::new(setup.nic.name(), &properties).with_backend(&["-netdev", &backend])
+                Device::new(setup.nic.device(), &properties).with_backend(&["-netdev", &backend])
             }
         };
         let standby = |machine: Machine| {

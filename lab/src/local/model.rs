@@ -1,7 +1,7 @@
 //! The process that is a machine's 82599 (crate `ixgbe-model`).
 
 use super::memory::PAGE;
-use crate::process::Guard;
+use crate::system::process::Guard;
 use anyhow::{Context, Result, bail};
 use ixgbe_model::control::{Client, Command};
 use std::fs::{self, File};

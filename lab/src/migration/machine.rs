@@ -1,6 +1,6 @@
 //! The two machines of a migration, and what QEMU is told about them.
 
-use crate::host::MAC;
+use crate::addresses::MAC;
 use crate::init::{Channel, GUEST_IMAGE, TAP_FD};
 use anyhow::Result;
 use serde_json::{Map, Value, json};

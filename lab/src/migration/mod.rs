@@ -18,13 +18,13 @@
 //!
 //! A guest that has arrived can be migrated again, which takes it back.
 
-pub mod console;
-mod driver;
 mod machine;
-pub mod qmp;
 mod record;
+mod run;
+mod session;
+mod side;
 
-pub use driver::{Session, Traffic};
 pub(crate) use machine::MEMORY_MIB;
 pub use machine::{Comparison, Device, Lab, Machine, NIC, PORT, Pair, Profile, STANDBY};
-pub use record::{CancelAt, Check, Effort, Outcome, Plan, Record, Strategy, Timeline};
+pub use record::{Check, Effort, Outcome, Plan, Record, Timeline};
+pub use session::Session;

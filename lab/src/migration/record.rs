@@ -1,44 +1,12 @@
 //! What happened in a migration, and when.
 
 use super::machine::Comparison;
-use super::qmp::MigrationInfo;
+use crate::choices::{CancelAt, Strategy};
+use crate::qmp::MigrationInfo;
 use crate::source::DmaCounts;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::time::{Duration, Instant};
-
-/// When the NIC leaves the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Strategy {
-    /// Just before switchover; QEMU sees to it.
-    Warm,
-    /// At the start, a virtio-net standby taking over.
-    Failover,
-    /// At the start, nothing taking over.
-    Cold,
-}
-
-/// Where to cancel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CancelAt {
-    /// Right after it was started.
-    Setup,
-    /// While memory is being copied.
-    Warmup,
-    /// Once the NIC was asked to leave.
-    Detach,
-    /// Once the NIC has left and memory has converged: all but the switchover is done.
-    Detached,
-}
-
-impl CancelAt {
-    /// The guest has been asked for its NIC by then.
-    pub fn is_late(self) -> bool {
-        matches!(self, Self::Detach | Self::Detached)
-    }
-}
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

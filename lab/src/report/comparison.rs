@@ -1,7 +1,8 @@
 //! The strategies side by side: what the guest receives while each copies its memory.
 
-use super::{duration, megabits, percent};
-use crate::migration::{Outcome, Strategy};
+use super::format::{duration, megabits, percent};
+use crate::choices::Strategy;
+use crate::migration::Outcome;
 use crate::result::{Migration, PhaseName, Saturated};
 use std::fmt::Write;
 

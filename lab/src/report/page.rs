@@ -1,9 +1,10 @@
 //! The page: everything about a run in one file that needs no other.
 
+use super::format::{duration, megabits, percent, service_gap, thousands};
 use super::series::Series;
 use super::table::{headlines, verdict};
 use super::words::{self, Words};
-use super::{comparison, duration, megabits, percent, plot, service_gap, thousands};
+use super::{comparison, plot};
 use crate::result::Migration;
 use anyhow::Result;
 use minijinja::Environment;
@@ -80,11 +81,11 @@ pub(super) fn html(result: &Migration) -> Result<String> {
     ];
     let machine: Vec<_> = machine.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let setup = [
-        ("guest", result.guest.clone()),
-        ("lab", result.lab.clone()),
+        ("guest", result.guest.to_string()),
+        ("lab", result.lab.to_string()),
         ("NIC", result.nic.clone()),
         ("strategy", result.arrangement().into()),
-        ("marking policy", result.marking.clone()),
+        ("marking policy", result.marking.to_string()),
     ];
     let mut environment = Environment::new();
     environment.add_template("page.html", include_str!("page.html"))?;

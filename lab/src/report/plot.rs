@@ -1,7 +1,7 @@
 //! Throughput over time, as an SVG.
 
+use super::format::{duration, megabits};
 use super::words::Words;
-use super::{duration, megabits};
 use crate::result::{Migration, PhaseName};
 use anyhow::Result;
 use minijinja::Environment;

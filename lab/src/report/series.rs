@@ -1,6 +1,6 @@
 //! Several migrations of one guest.
 
-use super::{duration, service_gap, thousands};
+use super::format::{duration, service_gap, thousands};
 use crate::migration::Outcome;
 use crate::result::Migration;
 use serde::Serialize;

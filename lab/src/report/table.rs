@@ -1,8 +1,9 @@
 //! The table on the terminal.
 
+use super::comparison;
+use super::format::{duration, megabits, percent, service_gap, thousands};
 use super::series::Series;
 use super::words::Words;
-use super::{comparison, duration, megabits, percent, service_gap, thousands};
 use crate::migration::Outcome;
 use crate::result::{Migration, PhaseName};
 use std::fmt::Write;
@@ -89,7 +90,7 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
             "traffic",
             format!(
                 "{} paced at {} Mbit/s{}",
-                result.traffic.kind.to_uppercase(),
+                result.traffic.kind.to_string().to_uppercase(),
                 megabits(paced),
                 share.unwrap_or_default()
             ),

@@ -1,5 +1,7 @@
+use super::format::{duration, megabits, service_gap, thousands};
 use super::*;
-use crate::migration::{Outcome, Strategy};
+use crate::choices::{GuestKind, LabKind, Marking, Strategy, TrafficKind};
+use crate::migration::Outcome;
 use crate::result::{
     Baseline, Dma, Event, Facts, Figures, Integrity, Phase, PhaseName, Saturated, Traffic,
 };
@@ -18,16 +20,16 @@ fn result() -> Migration {
     let event = |name: &str, ms| Event { name: name.into(), ms };
     Migration {
         strategy: Strategy::Warm,
-        marking: "auto".into(),
+        marking: Marking::Auto,
         nic: "e1000e".into(),
         standby: false,
-        lab: "nested".into(),
-        guest: "godwit".into(),
+        lab: LabKind::Nested,
+        guest: GuestKind::Godwit,
         outcome: Outcome::Completed,
         error: None,
         cancel_at: None,
         traffic: Traffic {
-            kind: "udp".into(),
+            kind: TrafficKind::Udp,
             paced_bits_per_s: Some(75e6),
             ip_length: Some(1400),
         },
@@ -168,18 +170,21 @@ fn the_page_draws_and_explains_a_comparison() {
 /// What is no datagram, and not received, is not called so.
 #[test]
 fn figures_are_called_what_they_are() {
-    let of = |kind: &str, strategy| {
-        let traffic = Traffic { kind: kind.into(), ..result().traffic };
+    let of = |kind: TrafficKind, strategy| {
+        let traffic = Traffic { kind, ..result().traffic };
         Migration { traffic, losses: None, strategy, ..result() }
     };
-    for (kind, axis) in [("tcp", "taken by the connection"), ("echo", "sent back by the guest")] {
+    for (kind, axis) in [
+        (TrafficKind::Tcp, "taken by the connection"),
+        (TrafficKind::Echo, "sent back by the guest"),
+    ] {
         let result = of(kind, Strategy::Cold);
         let (text, page) = (table(&result), page::html(&result).unwrap());
         assert!(text.contains("segments") && !text.contains("datagram"), "{text}");
         assert!(page.contains(axis) && !page.contains("datagram"), "{page}");
         assert!(page.contains("<h1>A live migration without the NIC</h1>"), "{page}");
     }
-    let page = page::html(&of("udp", Strategy::Warm)).unwrap();
+    let page = page::html(&of(TrafficKind::Udp, Strategy::Warm)).unwrap();
     assert!(
         page.contains("<th>datagrams</th>") && page.contains("with the NIC attached"),
         "{page}"

@@ -1,6 +1,6 @@
 //! What figures mean, which depends on what was driven at the guest and on when its NIC left.
 
-use crate::migration::Strategy;
+use crate::choices::{Strategy, TrafficKind};
 use crate::result::Migration;
 
 /// What is said of one kind of traffic.
@@ -37,10 +37,10 @@ const ECHO: Words = Words {
 
 impl Words {
     pub(super) fn of(result: &Migration) -> &'static Self {
-        match result.traffic.kind.as_str() {
-            "tcp" => &TCP,
-            "echo" => &ECHO,
-            _ => &UDP,
+        match result.traffic.kind {
+            TrafficKind::Udp => &UDP,
+            TrafficKind::Tcp => &TCP,
+            TrafficKind::Echo => &ECHO,
         }
     }
 }

@@ -12,15 +12,15 @@ const SAMPLE: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug)]
 pub struct Setting {
     /// The guest's marking policy.
-    pub marking: String,
+    pub marking: Marking,
     /// The NICs' model.
     pub nic: String,
     /// Whether the NIC had a virtio-net standby.
     pub standby: bool,
     /// Where the machines ran.
-    pub lab: String,
+    pub lab: LabKind,
     /// What ran in them.
-    pub guest: String,
+    pub guest: GuestKind,
     /// What was driven at it.
     pub traffic: Traffic,
     /// What it takes when flooded.
@@ -181,8 +181,8 @@ fn milliseconds(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::migration::qmp::{MigrationInfo, RamStatistics};
     use crate::migration::{Check, Plan};
+    use crate::qmp::{MigrationInfo, RamStatistics};
     use crate::source::{DmaCounts, Gap, Received};
 
     /// 8 Mbit/s except for a gap.
@@ -272,13 +272,13 @@ mod tests {
 
     fn setting() -> Setting {
         let traffic =
-            Traffic { kind: "udp".into(), paced_bits_per_s: Some(8e6), ip_length: Some(1400) };
+            Traffic { kind: TrafficKind::Udp, paced_bits_per_s: Some(8e6), ip_length: Some(1400) };
         Setting {
-            marking: "auto".into(),
+            marking: Marking::Auto,
             nic: "e1000e".into(),
             standby: false,
-            lab: "nested".into(),
-            guest: "godwit".into(),
+            lab: LabKind::Nested,
+            guest: GuestKind::Godwit,
             traffic,
             saturated: Some(Saturated { before: 16e6, ..Saturated::default() }),
             facts: Facts::default(),

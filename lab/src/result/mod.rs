@@ -6,7 +6,8 @@ mod facts;
 pub use build::{Setting, build};
 pub use facts::{Facts, ProcessorTime};
 
-use crate::migration::{CancelAt, Outcome, Strategy};
+use crate::choices::{CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind};
+use crate::migration::Outcome;
 use crate::source::{Losses, Transfer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -17,16 +18,16 @@ pub struct Migration {
     /// When the NIC left the guest.
     pub strategy: Strategy,
     /// The guest's marking policy.
-    pub marking: String,
+    pub marking: Marking,
     /// The NICs' model.
     pub nic: String,
     /// Whether the NIC had a virtio-net standby.
     #[serde(default)]
     pub standby: bool,
     /// Where the machines ran.
-    pub lab: String,
+    pub lab: LabKind,
     /// What ran in them.
-    pub guest: String,
+    pub guest: GuestKind,
     /// How it ended.
     pub outcome: Outcome,
     /// Why it failed.
@@ -83,8 +84,8 @@ pub struct Migration {
 /// What was driven at the guest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Traffic {
-    /// `udp`, `tcp` or `echo`.
-    pub kind: String,
+    /// Of what kind.
+    pub kind: TrafficKind,
     /// Bits a second it was paced to at the IP layer; none when it was not.
     pub paced_bits_per_s: Option<f64>,
     /// Bytes of a datagram at the IP layer.

@@ -13,55 +13,25 @@
 mod frame;
 mod local;
 mod pcap;
+mod port;
 mod queue;
 mod table;
 mod worker;
 
 pub use frame::{Frame, PREFIX};
 pub use local::{Receiver, Sender, WhenFull};
+pub use port::{PortStatistics, UnknownUnicast};
 pub use table::Mac;
 
 use anyhow::{Context, Result};
 use local::Inbox;
 use mio::{Poll, Waker};
+use port::Port;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use worker::{Command, Worker};
-
-/// Whether a port gets frames for stations the switch does not know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownUnicast {
-    /// As everywhere.
-    Flood,
-    /// Not to this port: its stations always speak first. Right for slirp, which would act on frames for others.
-    Block,
-}
-
-/// Counts of one port since it was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortStatistics {
-    /// The name it was given.
-    pub name: String,
-    /// Whether its peer is there.
-    pub connected: bool,
-    /// Frames that came in.
-    pub received: u64,
-    /// Frames that went out.
-    pub sent: u64,
-    /// Frames that should have gone out, but waited too long or were too many.
-    pub dropped: u64,
-}
-
-#[derive(Debug)]
-struct Port {
-    name: String,
-    connected: AtomicBool,
-    received: AtomicU64,
-    sent: AtomicU64,
-    dropped: AtomicU64,
-}
 
 /// A running switch. It stops when dropped.
 pub struct Segment {
@@ -113,26 +83,11 @@ impl Segment {
     /// Counts of all ports, in the order they were added.
     pub fn statistics(&self) -> Vec<PortStatistics> {
         let ports = self.ports.lock().unwrap();
-        ports
-            .iter()
-            .map(|port| PortStatistics {
-                name: port.name.clone(),
-                connected: port.connected.load(Relaxed),
-                received: port.received.load(Relaxed),
-                sent: port.sent.load(Relaxed),
-                dropped: port.dropped.load(Relaxed),
-            })
-            .collect()
+        ports.iter().map(|port| port.statistics()).collect()
     }
 
     fn add(&self, name: &str) -> Arc<Port> {
-        let port = Arc::new(Port {
-            name: name.into(),
-            connected: AtomicBool::new(false),
-            received: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-        });
+        let port = Arc::new(Port::new(name));
         self.ports.lock().unwrap().push(port.clone());
         port
     }

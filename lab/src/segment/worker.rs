@@ -3,9 +3,9 @@
 use super::frame::{self, Frame};
 use super::local::{Inbox, WhenFull};
 use super::pcap;
+use super::port::{Port, UnknownUnicast};
 use super::queue::{LIFETIME, Queue};
 use super::table::{self, Table};
-use super::{Port, UnknownUnicast};
 use bytes::BytesMut;
 use mio::net::{UnixListener, UnixStream};
 use mio::{Events, Interest, Poll, Token};

@@ -88,7 +88,7 @@ impl EchoSource {
     }
 }
 
-impl crate::migration::Traffic for EchoSource {
+impl super::meter::Traffic for EchoSource {
     fn flows_since(&self, _: Instant) -> bool {
         // What comes back from now on comes from where the guest is now.
         let before = self.shared.returned.load(Relaxed);

@@ -33,6 +33,15 @@ pub struct Transfer {
     pub sha256: String,
 }
 
+/// Says whether traffic reaches the guest.
+pub trait Traffic {
+    /// Whether the guest has been seen to receive anything that was sent after `moment`.
+    fn flows_since(&self, moment: Instant) -> bool;
+
+    /// Forgets what was measured so far, where that could not be told from what comes next.
+    fn start_over(&self) {}
+}
+
 /// A measurement of traffic at the guest.
 pub trait Meter {
     /// What arrived between two moments.

@@ -11,7 +11,7 @@ mod trace;
 
 pub use echo::EchoSource;
 pub use frames::Station;
-pub use meter::{DmaCounts, Losses, Meter, Transfer};
+pub use meter::{DmaCounts, Losses, Meter, Traffic, Transfer};
 pub use slirp::{Listens, Slirp, cable, stream};
 pub use tcp::{TcpSource, TcpTrace};
 pub use trace::{Gap, Received, Trace};
@@ -115,7 +115,7 @@ impl UdpSource {
     }
 }
 
-impl crate::migration::Traffic for UdpSource {
+impl Traffic for UdpSource {
     fn flows_since(&self, moment: Instant) -> bool {
         let state = self.shared.state.lock().unwrap();
         let later = state.trace.reports.partition_point(|(at, _)| *at <= moment);

@@ -1,8 +1,8 @@
 //! User-mode networking on the segment: how programs of this machine reach the guest.
 
 use crate::parts::{Qemu, escape};
-use crate::process::Guard;
 use crate::segment::{Segment, UnknownUnicast};
+use crate::system::process::Guard;
 use anyhow::{Context, Result};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;

@@ -2,8 +2,8 @@
 
 use super::meter::{DmaCounts, Meter};
 use super::trace::{Gap, Received};
-use crate::process::Guard;
 use crate::segment::Segment;
+use crate::system::process::Guard;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
@@ -80,7 +80,7 @@ impl TcpSource {
     }
 }
 
-impl crate::migration::Traffic for TcpSource {
+impl super::meter::Traffic for TcpSource {
     fn flows_since(&self, _: Instant) -> bool {
         // Acknowledgements: what else would the guest have to say?
         let before = self.frames_from_guest();

@@ -1,6 +1,5 @@
 use super::frames::tests::{GUEST, ME, report_frame};
 use super::*;
-use crate::migration::Traffic;
 use crate::segment::{Frame, Segment};
 use godwit_probe::Sequence;
 

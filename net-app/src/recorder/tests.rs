@@ -20,7 +20,9 @@ fn frame(pool: &'static Pool, fill: u8, len: usize) -> RxBuffer {
 }
 
 fn fill(recorder: &mut Recorder, pool: &'static Pool, frames: usize) {
-    (0..frames).for_each(|n| recorder.received(frame(pool, n as u8, 60 + n % 1400)));
+    (0..frames).for_each(|n| {
+        assert!(recorder.received(frame(pool, n as u8, 60 + n % 1400)).is_none());
+    });
 }
 
 fn ready<T>(future: impl Future<Output = T>) -> T {

@@ -8,13 +8,14 @@ use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
 use lab::{
+    build::{crates, qemu},
     migration::{NIC, PORT, STANDBY},
     parts::Qemu,
 };
 use minijinja::Environment;
 use serde::Serialize;
 
-use crate::{build, cli::LibvirtXml, qemu};
+use crate::cli::LibvirtXml;
 
 pub(crate) fn main(options: &LibvirtXml) -> Result<ExitCode> {
     let mac = match &options.mac {
@@ -23,7 +24,7 @@ pub(crate) fn main(options: &LibvirtXml) -> Result<ExitCode> {
     };
     let kernel = match &options.image {
         Some(image) => fs::canonicalize(image).with_context(|| image.display().to_string())?,
-        None => build::guest()?,
+        None => crates::guest()?,
     };
     println!("{}", domain(options, &mac, &kernel, &qemu::get()?)?);
     Ok(ExitCode::SUCCESS)

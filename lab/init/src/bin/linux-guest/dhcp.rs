@@ -4,7 +4,7 @@ use std::{env, fs, process::Command};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{program, set_address};
+use crate::programs::{program, set_address};
 
 /// Where the hook leaves the address for PID 1.
 const LEASE: &str = "/run/lease";

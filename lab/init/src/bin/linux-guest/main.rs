@@ -7,19 +7,21 @@
 #![forbid(unsafe_code)]
 
 mod dhcp;
+mod programs;
 mod shell;
 mod sink;
 
 use std::{
     env, fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use lab_init::{PROGRAMS, system};
+use lab_init::system;
+use programs::{ip, program, set_address};
 use rustix::system::{RebootCommand, reboot};
 
 /// For a driver to find its NIC, and for the NIC to find its link.
@@ -67,15 +69,6 @@ fn run() -> Result<()> {
     sink::serve(&sink)
 }
 
-/// Gives an interface its address, and the way to everybody else.
-fn set_address(interface: &str, address: &str, gateway: Option<&str>) -> Result<()> {
-    ip(&["addr", "add", address, "dev", interface])?;
-    if let Some(gateway) = gateway {
-        ip(&["route", "add", "default", "via", gateway])?;
-    }
-    Ok(())
-}
-
 /// The first interface with a device below it.
 fn interface() -> Result<PathBuf> {
     for entry in fs::read_dir(NETWORKS)? {
@@ -96,12 +89,6 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
         ensure!(Instant::now() < deadline, "no {what} within {} s", PATIENCE.as_secs());
         thread::sleep(Duration::from_millis(5));
     }
-}
-
-fn ip(arguments: &[&str]) -> Result<()> {
-    let status = Command::new(program("ip")).args(arguments).status().context("start ip")?;
-    ensure!(status.success(), "`ip {}` failed ({status})", arguments.join(" "));
-    Ok(())
 }
 
 /// A server that is started again if it ends.
@@ -128,8 +115,4 @@ fn is_listening(port: u16) -> bool {
                 && fields.nth(1) == Some("0A")
         })
     })
-}
-
-fn program(name: &str) -> PathBuf {
-    Path::new(PROGRAMS).join(name)
 }

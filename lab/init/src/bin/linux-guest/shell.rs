@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::program;
+use crate::programs::program;
 
 const PORT: &str = "/dev/ttyS1";
 /// `0` where there is no such port (Linux `drivers/tty/serial/serial_core.c`, PORT_UNKNOWN).

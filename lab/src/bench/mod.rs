@@ -1,0 +1,8 @@
+//! Measurements, and comparisons with others. They judge nothing: on a machine that does other work
+//! as well, absolute figures mean little, and ratios of runs that take turns are what to look at.
+
+pub mod dma;
+pub mod nic;
+mod rounds;
+mod systems;
+mod udp;

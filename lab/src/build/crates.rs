@@ -1,0 +1,148 @@
+//! Building our own crates for other targets.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Mutex,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::system::{command, paths, progress::Step, tools};
+
+const GUEST: &str = "x86_64-unknown-none";
+const FIRMWARE: &str = "x86_64-unknown-uefi";
+const STATIC: &str = "x86_64-unknown-linux-musl";
+
+/// Package and program.
+const IXGBE_MODEL: &str = "ixgbe-model";
+
+/// As well.
+const XTASK: &str = "xtask";
+
+/// What is built for, besides this machine.
+pub const TARGETS: [&str; 2] = [GUEST, STATIC];
+
+/// Builds the unikernel; the path of its PVH ELF.
+pub fn guest() -> Result<PathBuf> {
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    once(&BUILT, || program("net-app", "net-app", GUEST, "Building the unikernel"))
+}
+
+/// Builds what firmware starts from a disk: the path of the UEFI application.
+pub fn loader() -> Result<PathBuf> {
+    let program = program("uefi-loader", "uefi-loader", FIRMWARE, "Building the disk's loader")?;
+    Ok(program.with_extension("efi"))
+}
+
+/// Builds PID 1 of the lab's host, statically linked.
+pub fn lab_init() -> Result<PathBuf> {
+    program("lab-init", "lab-init", STATIC, "Building the lab's init")
+}
+
+/// Builds the model of the 82599, for this machine.
+pub fn ixgbe_model() -> Result<PathBuf> {
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    once(&BUILT, || {
+        let step = Step::new("Building the model of the 82599");
+        let arguments = ["build", "--release", "--quiet", "--package", IXGBE_MODEL];
+        command::run(cargo().args(arguments).current_dir(paths::checkout()))?;
+        step.finish("done");
+        Ok(paths::target().join("release").join(IXGBE_MODEL))
+    })
+}
+
+/// Builds PID 1 of Linux as a guest, statically linked.
+pub fn linux_guest() -> Result<PathBuf> {
+    program("lab-init", "linux-guest", STATIC, "Building the Linux guest's init")
+}
+
+/// Builds the image that does one thing to the kernel it runs on; the path of its PVH ELF.
+///
+/// # Errors
+/// It does not build.
+pub fn boot_check() -> Result<PathBuf> {
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    once(&BUILT, || {
+        let what = ["--package", "unikernel", "--example", "boot-check"];
+        Ok(release(&what, GUEST, "Building the kernel's check")?.join("examples/boot-check"))
+    })
+}
+
+/// Builds the command-line tool itself, as `cargo xtask` does.
+///
+/// # Errors
+/// It does not build.
+pub fn xtask() -> Result<PathBuf> {
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    once(&BUILT, || {
+        let arguments = ["build", "--quiet", "--package", XTASK];
+        command::run(cargo().args(arguments).current_dir(paths::checkout()))?;
+        Ok(paths::target().join("debug").join(XTASK))
+    })
+}
+
+fn program(package: &str, name: &str, target: &str, title: &str) -> Result<PathBuf> {
+    Ok(release(&["--package", package, "--bin", name], target, title)?.join(name))
+}
+
+/// Builds something for a target; the directory with what was built.
+fn release(what: &[&str], target: &str, title: &str) -> Result<PathBuf> {
+    require_target(target)?;
+    let step = Step::new(title);
+    command::run(
+        cargo()
+            .args(["build", "--release", "--quiet", "--target", target])
+            .args(what)
+            .current_dir(paths::checkout()),
+    )?;
+    step.finish("done");
+    Ok(paths::target().join(target).join("release"))
+}
+
+/// What was built before, or is built now: whatever needs it may ask, and tests do so many times, some at the same time.
+fn once(
+    built: &Mutex<Option<PathBuf>>,
+    build: impl FnOnce() -> Result<PathBuf>,
+) -> Result<PathBuf> {
+    let mut built = built.lock().expect("no build panics");
+    match &*built {
+        Some(path) => Ok(path.clone()),
+        None => Ok(built.insert(build()?).clone()),
+    }
+}
+
+/// The cargo that started this tool.
+pub fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.env("CARGO_TERM_COLOR", "never");
+    command
+}
+
+/// Whether rustc has the standard library of `target`.
+pub fn has_target(target: &str) -> Result<bool> {
+    let output = command::run(
+        Command::new("rustc")
+            .args(["--print", "target-libdir", "--target", target])
+            .current_dir(paths::checkout()),
+    )?;
+    Ok(Path::new(String::from_utf8_lossy(&output.stdout).trim()).exists())
+}
+
+fn require_target(target: &str) -> Result<()> {
+    if has_target(target)? {
+        return Ok(());
+    }
+    let remedy = format!("add it with `rustup target add {target}`");
+    if tools::find_program("rustup").is_none() {
+        bail!("this Rust toolchain lacks the target {target}; {remedy}");
+    }
+    let step = Step::new(format!("Adding the Rust target {target}"));
+    command::run(
+        Command::new("rustup").args(["target", "add", target]).current_dir(paths::checkout()),
+    )
+    .context(remedy)?;
+    step.finish("done");
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! What a lab is put together from, built or fetched when it is first needed and kept.
+
+pub mod crates;
+pub mod host_kernel;
+pub mod qemu;

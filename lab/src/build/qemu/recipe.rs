@@ -1,0 +1,84 @@
+//! What a QEMU of ours is made by, and where in the cache it is kept.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    parts::Qemu,
+    system::{debian, paths},
+};
+
+/// Within a finished place.
+pub(super) const BINARY: &str = "bin/qemu-system-x86_64";
+pub(super) const DATA: &str = "share/qemu";
+
+/// How the names of such places begin.
+const INSTALLED_PREFIX: &str = "qemu-";
+
+/// `godwit` names the device list that the patch series adds. The tarball may have no firmware,
+/// and nothing is to come from elsewhere behind our back.
+pub(super) const CONFIGURE: &[&str] = &[
+    "--target-list=x86_64-softmmu",
+    "--without-default-features",
+    "--without-default-devices",
+    "--with-devices-x86_64=godwit",
+    "--enable-tcg",
+    "--enable-kvm",
+    "--enable-slirp",
+    "--enable-vhost-kernel",
+    "--enable-vhost-net",
+    "--disable-install-blobs",
+    "--disable-docs",
+    "--disable-tools",
+    "--disable-guest-agent",
+    "--disable-debug-info",
+    "--disable-download",
+    "--disable-werror",
+];
+
+/// What, besides its version, makes a QEMU ours.
+pub(super) struct Recipe {
+    /// In the order to apply them.
+    pub(super) patches: Vec<PathBuf>,
+    /// Of the patches and the way it is configured.
+    digest: String,
+}
+
+impl Recipe {
+    pub(super) fn read() -> Result<Self> {
+        let directory = paths::checkout().join("qemu/patches");
+        let mut patches: Vec<PathBuf> = fs::read_dir(&directory)
+            .with_context(|| directory.display().to_string())?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "patch"))
+            .collect();
+        patches.sort();
+        let mut hash = Sha256::new();
+        for patch in &patches {
+            hash.update(fs::read(patch).with_context(|| patch.display().to_string())?);
+        }
+        for argument in CONFIGURE {
+            hash.update(argument);
+        }
+        let digest = format!("{:x}", hash.finalize())[..12].to_owned();
+        Ok(Self { patches, digest })
+    }
+
+    /// Where a build of this version belongs.
+    pub(super) fn place(&self, cache: &Path, version: &str) -> PathBuf {
+        cache.join(format!("{INSTALLED_PREFIX}{version}-{}", self.digest))
+    }
+
+    /// The newest that was built by this recipe. A place exists only complete.
+    pub(super) fn built(&self, cache: &Path) -> Option<Qemu> {
+        let place = debian::versions_in(cache, INSTALLED_PREFIX)
+            .into_iter()
+            .rfind(|path| path.to_string_lossy().ends_with(&format!("-{}", self.digest)))?;
+        Some(Qemu { binary: place.join(BINARY), data: vec![place.join(DATA)] })
+    }
+}

@@ -1,0 +1,125 @@
+//! What people choose on the command line, and read in a result by the same names.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+/// When the NIC leaves the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// Just before switchover
+    Warm,
+    /// At migration start, a virtio-net standby taking over
+    Failover,
+    /// At migration start, nothing taking over
+    Cold,
+}
+
+impl Strategy {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Warm, Self::Failover, Self::Cold];
+}
+
+/// Where to cancel a migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum CancelAt {
+    /// Right after it was started
+    Setup,
+    /// While memory is being copied
+    Warmup,
+    /// Once the NIC was asked to leave
+    Detach,
+    /// Once it has left, with the guest stopped for the switchover
+    Detached,
+}
+
+impl CancelAt {
+    /// The guest has been asked for its NIC by then.
+    #[must_use]
+    pub fn is_late(self) -> bool {
+        matches!(self, Self::Detach | Self::Detached)
+    }
+}
+
+/// When the guest marks what the NIC wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Marking {
+    /// While the hypervisor logs
+    Auto,
+    /// All the time
+    Always,
+    /// Never, to see what is lost then
+    Never,
+}
+
+/// What is driven at the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum TrafficKind {
+    /// Numbered datagrams
+    Udp,
+    /// Stock iperf3, one connection
+    Tcp,
+    /// One connection whose bytes the guest sends back: each is compared with what was sent, and
+    /// all are summed up
+    Echo,
+}
+
+/// Where the two machines of a migration run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LabKind {
+    /// Under KVM inside an emulated host, with VFIO
+    Nested,
+    /// On this machine in software, without passthrough hardware
+    Local,
+    /// On this machine with it; not available yet
+    Host,
+}
+
+/// What runs in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum GuestKind {
+    /// The unikernel
+    Godwit,
+    /// Not available yet
+    Linux,
+}
+
+macro_rules! display_as_on_the_command_line {
+    ($($choice:ty),*) => {$(
+        impl fmt::Display for $choice {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let value = self.to_possible_value().expect("no value is left out");
+                f.pad(value.get_name())
+            }
+        }
+    )*};
+}
+
+display_as_on_the_command_line!(Strategy, CancelAt, Marking, TrafficKind, LabKind, GuestKind);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_has_the_words_of_the_command_line() {
+        fn check<T: ValueEnum + Serialize + fmt::Display>() {
+            for value in T::value_variants() {
+                assert_eq!(serde_json::to_value(value).unwrap(), value.to_string());
+            }
+        }
+        check::<Strategy>();
+        check::<CancelAt>();
+        check::<Marking>();
+        check::<TrafficKind>();
+        check::<LabKind>();
+        check::<GuestKind>();
+    }
+}

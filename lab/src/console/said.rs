@@ -1,0 +1,149 @@
+//! Lines of the console that scripts may rely on.
+
+/// The family of standbys, as the guest calls it.
+const STANDBY: &str = "virtio";
+
+/// A line that scripts may rely on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// An address is up.
+    Ready {
+        /// The address.
+        ip: String,
+    },
+    /// The guest marks, and has caught up with what came before.
+    LoggingOn {
+        /// The EPOCH it acknowledges.
+        epoch: u32,
+        /// Pages it caught up on.
+        caught_up: u64,
+    },
+    /// The guest no longer marks.
+    LoggingOff {
+        /// The EPOCH it acknowledges.
+        epoch: u32,
+    },
+    /// The guest found itself on the destination.
+    Moved,
+    /// The NIC was given back to the hypervisor.
+    NicDetached,
+    /// A NIC has been taken into use.
+    NicAttached,
+    /// Traffic goes over this one of a pair's NICs from now on.
+    NowUsing {
+        /// Its standby, else its primary.
+        standby: bool,
+    },
+    /// How many of the frames about to be counted were received while the hypervisor was logging.
+    WhileLogging(u64),
+    /// The end of an integrity check.
+    Checked {
+        /// Frames checked.
+        checked: u64,
+        /// Those whose content is not what was received.
+        stale: u64,
+    },
+    /// Counts of the DMA layer.
+    Dma {
+        /// Pages marked on reception.
+        marked: u64,
+        /// Pages marked by catch-up.
+        caught_up: u64,
+        /// Buffers received.
+        received: u64,
+    },
+    /// The guest died.
+    Panic,
+}
+
+/// Reads a line; `None` for all that no script relies on.
+pub fn parse(line: &str) -> Option<Said> {
+    let line = line.trim();
+    // The log puts a time and a level before some lines; what a script looks for starts with a name and a colon.
+    let start = ["godwit: ", "agent: ", "nic: ", "recorder: ", "dma: "]
+        .iter()
+        .filter_map(|name| line.find(name))
+        .min();
+    let lower = line.to_ascii_lowercase();
+    if lower.contains("panic") || lower.starts_with("exception") {
+        return Some(Said::Panic);
+    }
+    let line = &line[start?..];
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let named =
+        |name: &str| words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    let after = |name: &str| {
+        let at = words.iter().position(|word| *word == name)?;
+        words.get(at + 1)?.parse().ok()
+    };
+    Some(match &words[..] {
+        ["godwit:", "ready", ..] => Said::Ready { ip: named("ip")?.into() },
+        ["agent:", "logging", "on", ..] => Said::LoggingOn {
+            epoch: named("epoch")?.parse().ok()?,
+            caught_up: named("caught-up")?.parse().ok()?,
+        },
+        ["agent:", "logging", "off", ..] => {
+            Said::LoggingOff { epoch: named("epoch")?.parse().ok()? }
+        }
+        ["agent:", "moved", ..] => Said::Moved,
+        ["nic:", "detached", ..] => Said::NicDetached,
+        ["nic:", "attached", ..] => Said::NicAttached,
+        ["nic:", "now", "using", family, ..] => Said::NowUsing { standby: *family == STANDBY },
+        ["recorder:", "while-logging", count, ..] => Said::WhileLogging(count.parse().ok()?),
+        ["recorder:", "checked", ..] => {
+            Said::Checked { checked: after("checked")?, stale: after("stale")? }
+        }
+        ["dma:", "marked", ..] => Said::Dma {
+            marked: after("marked")?,
+            caught_up: after("caught-up")?,
+            received: after("received")?,
+        },
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_understood() {
+        let cases = [
+            (
+                "godwit: ready ip=10.0.2.15/24 nic=e1000e mac=52:54:00:67:6f:01",
+                Said::Ready { ip: "10.0.2.15/24".into() },
+            ),
+            (
+                "agent: logging on epoch=3 caught-up=412",
+                Said::LoggingOn { epoch: 3, caught_up: 412 },
+            ),
+            ("agent: logging off epoch=4", Said::LoggingOff { epoch: 4 }),
+            ("agent: moved epoch=5", Said::Moved),
+            ("nic: detached", Said::NicDetached),
+            ("nic: attached e1000e", Said::NicAttached),
+            ("nic: now using virtio", Said::NowUsing { standby: true }),
+            ("nic: now using e1000e", Said::NowUsing { standby: false }),
+            ("recorder: while-logging 1200", Said::WhileLogging(1200)),
+            (
+                "  [12.3 INFO] recorder: checked 5000 stale 2\r",
+                Said::Checked { checked: 5000, stale: 2 },
+            ),
+            (
+                "dma: marked 10 caught-up 20 received 30",
+                Said::Dma { marked: 10, caught_up: 20, received: 30 },
+            ),
+            ("panicked at src/main.rs:1", Said::Panic),
+        ];
+        for (line, said) in cases {
+            assert_eq!(parse(line), Some(said), "{line}");
+        }
+        for line in [
+            "",
+            "agent: no capability above the NIC, marking always",
+            "recorder: checked many stale 1",
+            "hello",
+        ] {
+            assert_eq!(parse(line), None, "{line}");
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! One migration under way: from QEMU's `migrate` to where the machine runs afterwards.
+
+use super::machine::{Comparison, Lab, Machine, NIC, PORT};
+use super::record::{Effort, Outcome, Plan, Timeline};
+use super::side::{POLL, REACTION, Side, ensure_running};
+use crate::choices::{CancelAt, Strategy};
+use crate::console::Said;
+use crate::qmp::{self, DeviceDel, Migrate, MigrateCancel, Qmp, QueryStats};
+use anyhow::{Result, bail};
+use std::time::{Duration, Instant};
+
+/// How long a migration may take once it may switch over.
+const SWITCHOVER: Duration = Duration::from_secs(120);
+/// While a migration is being held in its warm-up, milliseconds of downtime it may cause: none can be as short.
+pub(super) const HELD: u64 = 0;
+/// Milliseconds of downtime afterwards, QEMU's default.
+const RELEASED: u64 = 300;
+/// Bytes a second for QEMU to reckon with when it decides about the switchover. What it sent in the warm-up was limited, and
+/// says nothing; the emulated host was seen to do this.
+const IN_SWITCHOVER: u64 = 64 << 20;
+
+/// One migration under way.
+pub(super) struct Run<'r> {
+    pub(super) plan: &'r Plan,
+    pub(super) source: &'r mut Side,
+    pub(super) destination: &'r mut Qmp,
+    pub(super) lab: &'r mut dyn Lab,
+    pub(super) home: Machine,
+    pub(super) source_mark: usize,
+    pub(super) timeline: Timeline,
+    pub(super) comparison: Option<Comparison>,
+    pub(super) effort: Option<Effort>,
+    pub(super) say: &'r mut dyn FnMut(&str),
+}
+
+/// What [`Effort`] is reckoned from.
+#[derive(Clone, Copy)]
+struct Counts {
+    at: Instant,
+    exits: Option<u64>,
+    processors: Option<[Duration; 2]>,
+}
+
+/// How often the machine's processors have left the guest so far. `None` where KVM does not run it.
+fn count_exits(monitor: &mut Qmp) -> Option<u64> {
+    let processors = monitor.execute(&QueryStats::of_processors(&["exits"])).ok()?;
+    let counts = processors.iter().flat_map(|processor| &processor.stats);
+    let sum: u64 = counts.filter_map(|count| count.value.as_u64()).sum();
+    (sum > 0).then_some(sum)
+}
+
+impl Run<'_> {
+    /// Until the machine runs on the destination, or goes on where it was. With what QEMU says of it, and why it failed.
+    pub(super) fn carry_out(&mut self) -> Result<(Outcome, qmp::MigrationInfo, Option<String>)> {
+        let uri = self.lab.profile().uri.clone();
+        self.timeline.start = Instant::now();
+        let mut held = self.plan.strategy != Strategy::Cold;
+        self.limit(if held { HELD } else { RELEASED })?;
+        if self.plan.strategy == Strategy::Cold {
+            (self.say)("Taking the NIC away");
+            self.unplug()?;
+        }
+        (self.say)("Migrating: warm-up");
+        if let Err(error) = self.source.monitor.execute(&Migrate { uri }) {
+            let refusal = qmp::refusal(&error).map(|refused| refused.description.clone());
+            let Some(reason) = refusal else { return Err(error) };
+            return Ok((Outcome::Failed, qmp::MigrationInfo::default(), Some(reason)));
+        }
+        if self.plan.cancel_at == Some(CancelAt::Setup) {
+            self.cancel()?;
+        }
+        let deadline = self.timeline.start + self.plan.warmup + SWITCHOVER;
+        let begun = self.count();
+        let mut last = qmp::MigrationInfo::default();
+        loop {
+            ensure_running(self.lab, self.home)?;
+            let mut info = self.source.monitor.execute(&qmp::QueryMigrate {})?;
+            // A migration that was cancelled or failed has no figures any more.
+            info.total_time = info.total_time.or(last.total_time);
+            info.ram = info.ram.or(last.ram);
+            let over = match info.status.as_deref() {
+                Some("completed") => Some(Outcome::Completed),
+                Some("cancelled") => Some(Outcome::Cancelled),
+                Some("failed") => Some(Outcome::Failed),
+                _ => None,
+            };
+            if let Some(outcome) = over {
+                if outcome == Outcome::Cancelled
+                    && self.plan.cancel_at.is_some_and(CancelAt::is_late)
+                {
+                    self.wait_for_detach()?;
+                }
+                self.timeline.over = Some(Instant::now());
+                if outcome == Outcome::Completed {
+                    if self.lab.profile().compares {
+                        self.compare()?;
+                    }
+                    self.wait_for_resumption()?;
+                }
+                let error = info.error_desc.clone().filter(|_| outcome == Outcome::Failed);
+                return Ok((outcome, info, error));
+            }
+            if held && self.timeline.start.elapsed() >= self.plan.warmup {
+                held = false;
+                self.effort = Some(self.effort_since(begun));
+                if self.plan.cancel_at == Some(CancelAt::Warmup) {
+                    self.cancel()?;
+                } else {
+                    (self.say)(match self.plan.strategy {
+                        Strategy::Failover => "Migrating: switchover",
+                        _ => "Migrating: detach and switchover",
+                    });
+                    // Not the bandwidth: the switchover is not bound by it, and the guest still has its NIC.
+                    self.limit(RELEASED)?;
+                }
+            }
+            let reached = match self.plan.cancel_at {
+                Some(CancelAt::Detach) => !held && self.detaching()?,
+                Some(CancelAt::Detached) => info.status.as_deref() == Some("pre-switchover"),
+                _ => false,
+            };
+            if reached {
+                self.cancel()?;
+            }
+            let (since, deadline) = match self.timeline.cancelled {
+                Some(at) => ("cancelled", at + SWITCHOVER),
+                None => ("let", deadline),
+            };
+            if Instant::now() > deadline {
+                self.cancel()?;
+                bail!(
+                    "the migration did not come to its end within {} s of being {since}; QEMU says {info:?}",
+                    SWITCHOVER.as_secs()
+                );
+            }
+            last = info;
+            // Between being asked for and gone, the NIC is there for milliseconds only.
+            let is_close = self.plan.cancel_at == Some(CancelAt::Detach) && !held;
+            self.look_at_destination(if is_close { POLL / 20 } else { POLL })?;
+        }
+    }
+
+    fn count(&mut self) -> Counts {
+        Counts {
+            at: Instant::now(),
+            exits: count_exits(&mut self.source.monitor),
+            processors: self.lab.processors(),
+        }
+    }
+
+    fn effort_since(&mut self, before: Counts) -> Effort {
+        let now = self.count();
+        let used = |[a, b]: [Duration; 2], [c, d]: [Duration; 2]| {
+            [c.saturating_sub(a), d.saturating_sub(b)]
+        };
+        Effort {
+            time: now.at - before.at,
+            exits: before.exits.zip(now.exits).map(|(before, now)| now.saturating_sub(before)),
+            processors: before
+                .processors
+                .zip(now.processors)
+                .map(|(before, now)| used(before, now)),
+        }
+    }
+
+    fn limit(&mut self, downtime_limit: u64) -> Result<()> {
+        self.source.monitor.execute(&qmp::MigrateSetParameters {
+            max_bandwidth: self.plan.bandwidth,
+            avail_switchover_bandwidth: IN_SWITCHOVER,
+            downtime_limit,
+        })?;
+        Ok(())
+    }
+
+    fn cancel(&mut self) -> Result<()> {
+        if self.timeline.cancelled.is_none() {
+            (self.say)("Cancelling");
+            self.timeline.cancelled = Some(Instant::now());
+            self.source.monitor.execute(&MigrateCancel {})?;
+        }
+        Ok(())
+    }
+
+    /// Takes the NIC from the guest, as an operator would before migrating.
+    fn unplug(&mut self) -> Result<()> {
+        self.source.monitor.execute(&DeviceDel { id: NIC.into() })?;
+        let deadline = Instant::now() + REACTION;
+        // The event also comes, without an id, for devices inside the device.
+        while let Some(event) = self
+            .source
+            .monitor
+            .wait_event("DEVICE_DELETED", deadline.saturating_duration_since(Instant::now()))?
+        {
+            if event.data["device"] == NIC {
+                self.timeline.detached = Some(Instant::now());
+                return Ok(());
+            }
+        }
+        bail!("the guest did not give the NIC back within {} s", REACTION.as_secs())
+    }
+
+    /// Whether the guest has been asked for the NIC, or has already given it back.
+    fn detaching(&mut self) -> Result<bool> {
+        let gone = self.source.console.find(self.source_mark, |said| *said == Said::NicDetached);
+        Ok(gone.is_some() || self.phase().starts_with("detach"))
+    }
+
+    /// The port's view of the migration; nothing where it has no capability.
+    fn phase(&mut self) -> String {
+        let property = qmp::QomGet {
+            path: format!("/machine/peripheral/{PORT}"),
+            property: "migration-phase".into(),
+        };
+        let phase = self.source.monitor.execute(&property).unwrap_or_default();
+        phase.as_str().unwrap_or_default().into()
+    }
+
+    /// Waits for the guest to let go of a NIC that it was asked for: it does, and gets it back then.
+    fn wait_for_detach(&mut self) -> Result<()> {
+        let what =
+            "the detach of its NIC, which it was asked for before the migration was cancelled";
+        let console = &self.source.console;
+        let wanted = |said: &Said| *said == Said::NicDetached;
+        self.timeline.detached =
+            Some(console.wait_for(self.source_mark, what, REACTION, wanted)?.at);
+        Ok(())
+    }
+
+    /// Has the lab compare memory once the destination has all of it, and then lets the destination run.
+    fn compare(&mut self) -> Result<()> {
+        let deadline = Instant::now() + REACTION;
+        while self.destination.execute(&qmp::QueryStatus {})?.status == "inmigrate" {
+            if Instant::now() > deadline {
+                bail!("the destination did not load the guest within {} s", REACTION.as_secs());
+            }
+            std::thread::sleep(POLL / 10);
+        }
+        self.comparison = Some(self.lab.compare(self.home)?);
+        self.destination.execute(&qmp::Cont {})?;
+        Ok(())
+    }
+
+    fn wait_for_resumption(&mut self) -> Result<()> {
+        let deadline = Instant::now() + REACTION;
+        while self.timeline.resumed.is_none() {
+            ensure_running(self.lab, self.home.other())?;
+            if Instant::now() > deadline {
+                bail!(
+                    "the migration completed, but the destination did not run within {} s",
+                    REACTION.as_secs()
+                );
+            }
+            self.look_at_destination(POLL)?;
+        }
+        Ok(())
+    }
+
+    /// Listens for the guest running on the destination.
+    fn look_at_destination(&mut self, patience: Duration) -> Result<()> {
+        if self.timeline.resumed.is_some() {
+            std::thread::sleep(patience);
+        } else if self.destination.wait_event("RESUME", patience)?.is_some() {
+            self.timeline.resumed = Some(Instant::now());
+        }
+        Ok(())
+    }
+}

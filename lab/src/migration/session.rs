@@ -1,0 +1,307 @@
+//! A guest in a lab, from boot through all its migrations.
+
+use super::machine::{Lab, Machine, PORT, Role};
+use super::record::{Check, Outcome, Plan, Record, Timeline};
+use super::run::Run;
+use super::side::{POLL, REACTION, Side, ensure_running};
+use crate::choices::{CancelAt, Strategy};
+use crate::console::{Console, Died, Line, Said};
+use crate::init::Channel;
+use crate::qmp::{self, Capability, Qmp};
+use crate::source::{DmaCounts, Traffic};
+use anyhow::{Result, anyhow, bail};
+use serde_json::{Map, Value};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long the guest may take to boot, in an emulated host.
+const BOOT: Duration = Duration::from_secs(60);
+/// How long the guest may take to check all frames it holds.
+const CHECKING: Duration = Duration::from_secs(60);
+/// Until traffic that has started over is reported on.
+const SETTLE: Duration = Duration::from_millis(500);
+/// A guest in a lab, from boot on.
+pub struct Session<'a> {
+    lab: &'a mut dyn Lab,
+    append: String,
+    /// Where the guest is.
+    home: Machine,
+    source: Side,
+    destination_console: Console,
+    /// How often it was to migrate.
+    migrations: u32,
+    say: &'a mut dyn FnMut(&str),
+}
+
+impl<'a> Session<'a> {
+    /// Boots the guest on the source with the command line `append`. Consoles are logged in `directory`; `say` hears of
+    /// progress.
+    pub fn boot(
+        lab: &'a mut dyn Lab,
+        append: &str,
+        directory: &Path,
+        say: &'a mut dyn FnMut(&str),
+    ) -> Result<Self> {
+        say("Booting the guest on the source");
+        let home = Machine::Source;
+        let listen = |machine: Machine| {
+            let log = directory.join(format!("{machine}.log"));
+            Console::listen(
+                &format!("the {machine}'s guest"),
+                lab.channel(machine, Channel::Console)?,
+                &log,
+            )
+        };
+        let (console, destination_console) = (listen(home)?, listen(home.other())?);
+        lab.start(home, &lab.profile().arguments(home, Role::Boots, append))?;
+        let monitor = boot(lab, &console).map_err(|error| explain(error, lab, &[&console]))?;
+        let source = Side { console, monitor };
+        let append = append.into();
+        Ok(Self { lab, append, home, source, destination_console, migrations: 0, say })
+    }
+
+    /// Tells whoever listens to progress what is being done now.
+    pub fn say(&mut self, what: &str) {
+        (self.say)(what);
+    }
+
+    /// Migrates as planned. A migration that QEMU or the guest refuse or fail is a record; an error means that the lab does
+    /// not work, or that the guest does not keep to its part afterwards.
+    pub fn migrate(&mut self, plan: &Plan, traffic: &dyn Traffic) -> Result<Record> {
+        self.migrations += 1;
+        let from = self.home;
+        self.carry_out(plan, traffic).map_err(|error| {
+            let error =
+                explain(error, self.lab, &[&self.source.console, &self.destination_console]);
+            match self.migrations {
+                1 => error,
+                number => error.context(format!(
+                    "migration {number} of the guest, from the machine `{from}` to `{}`",
+                    from.other()
+                )),
+            }
+        })
+    }
+
+    fn carry_out(&mut self, plan: &Plan, traffic: &dyn Traffic) -> Result<Record> {
+        (self.say)("Starting the destination");
+        let target = self.home.other();
+        ensure_running(self.lab, self.home)?;
+        let source_mark = self.source.console.mark();
+        let destination_mark = self.destination_console.mark();
+        let arguments = self.lab.profile().arguments(target, Role::Incoming, &self.append);
+        self.lab.start(target, &arguments)?;
+        let monitor = self.lab.channel(target, Channel::Qmp)?;
+        let mut destination = Qmp::connect(target.name(), monitor)?;
+        // QEMU does not go on to the switchover by itself: a guest may let go of its NIC in a few milliseconds.
+        let pauses = plan.cancel_at.is_some_and(CancelAt::is_late);
+        // With a return path, as libvirt has it, the downtime includes what the destination takes to load the machine.
+        for (monitor, pauses) in [(&mut self.source.monitor, pauses), (&mut destination, false)] {
+            let capabilities =
+                [("events", true), ("return-path", true), ("pause-before-switchover", pauses)];
+            configure(monitor, &capabilities)?;
+        }
+
+        (self.say)("Measuring before the migration");
+        traffic.start_over();
+        std::thread::sleep(SETTLE);
+        let begin = Instant::now();
+        std::thread::sleep(plan.before);
+        let mut run = Run {
+            plan,
+            source: &mut self.source,
+            destination: &mut destination,
+            lab: &mut *self.lab,
+            comparison: None,
+            effort: None,
+            home: self.home,
+            source_mark,
+            timeline: Timeline {
+                begin,
+                start: Instant::now(),
+                logging_on: None,
+                cancelled: None,
+                detached: None,
+                resumed: None,
+                attached: None,
+                logging_off: None,
+                over: None,
+                end: begin,
+            },
+            say: &mut *self.say,
+        };
+        let (outcome, info, error) = run.carry_out()?;
+        let (mut timeline, comparison, effort) = (run.timeline, run.comparison, run.effort);
+        let port = port_figures(&mut self.source.monitor);
+
+        let (console, mark) = match outcome {
+            Outcome::Completed => (&self.destination_console, destination_mark),
+            _ => {
+                self.lab.stop(target)?;
+                (&self.source.console, source_mark)
+            }
+        };
+        if outcome == Outcome::Completed {
+            // The last it said where it was; the rest of this looks at what has been heard.
+            self.source.console.has_said(source_mark, |said| *said == Said::NicDetached);
+        }
+        let said = |said: Said| self.source.console.find(source_mark, |other| *other == said);
+        timeline.detached = timeline.detached.or(said(Said::NicDetached).map(|line| line.at));
+        let mut resumption = timeline.over.unwrap_or(timeline.start);
+        if outcome == Outcome::Completed || timeline.detached.is_some() {
+            (self.say)("Waiting for the guest to take its NIC into use");
+            let line =
+                console.wait_for(mark, "a NIC", REACTION, |said| *said == Said::NicAttached)?;
+            timeline.attached = Some(line.at);
+            resumption = line.at;
+        }
+        if said(Said::NowUsing { standby: true }).is_some() {
+            let back = Said::NowUsing { standby: false };
+            let what = "its NIC in the place of the standby";
+            resumption = console.wait_for(mark, what, REACTION, |said| *said == back)?.at;
+        }
+        wait_for_traffic(traffic, resumption)?;
+
+        (self.say)("Measuring after the migration");
+        std::thread::sleep(plan.after);
+        timeline.end = Instant::now();
+        let (check, dma) = match plan.strategy {
+            // Without the capability, nobody tells the guest that it was moved, and that it should check.
+            Strategy::Failover => (None, None),
+            // Nobody logged, so there was nothing to check.
+            _ if outcome != Outcome::Completed && !self.has_logged(source_mark) => (None, None),
+            _ => Self::check(console, mark, &timeline)?.unzip(),
+        };
+        let first = |console: &Console, mark, wanted: fn(&Said) -> bool| {
+            Some(console.find(mark, wanted)?.at)
+        };
+        timeline.logging_on =
+            first(&self.source.console, source_mark, |s| matches!(s, Said::LoggingOn { .. }));
+        timeline.logging_off = first(console, mark, |s| matches!(s, Said::LoggingOff { .. }));
+        if outcome == Outcome::Completed {
+            self.lab.stop(self.home)?;
+            self.home = target;
+            std::mem::swap(&mut self.source.console, &mut self.destination_console);
+            self.source.monitor = destination;
+        }
+        Ok(Record {
+            plan: plan.clone(),
+            outcome,
+            error,
+            timeline,
+            info,
+            port,
+            check,
+            comparison,
+            dma: dma.flatten(),
+            effort,
+        })
+    }
+
+    /// Whether the guest has heard of a log since then.
+    fn has_logged(&self, mark: usize) -> bool {
+        self.source.console.has_said(mark, |said| matches!(said, Said::LoggingOn { .. }))
+    }
+
+    /// The guest's first check since the migration was over.
+    fn check(
+        console: &Console,
+        mark: usize,
+        timeline: &Timeline,
+    ) -> Result<Option<(Check, Option<DmaCounts>)>> {
+        if timeline.over.is_none() {
+            return Ok(None);
+        }
+        let what = "the flight recorder's integrity check";
+        let line =
+            console.wait_for(mark, what, CHECKING, |said| matches!(said, Said::Checked { .. }))?;
+        Ok(read_check(&console.since(mark), &line))
+    }
+}
+
+/// Waits for the guest on the machine with this console to have booted. Returns the machine's monitor.
+fn boot(lab: &dyn Lab, console: &Console) -> Result<Qmp> {
+    let monitor = lab.channel(Machine::Source, Channel::Qmp)?;
+    let monitor = Qmp::connect(Machine::Source.name(), monitor)?;
+    console.wait_for(0, "an address", BOOT, |said| matches!(said, Said::Ready { .. }))?;
+    if lab.profile().pair.standby {
+        // QEMU plugs it in when the guest has said that it knows what a standby is.
+        let attached = |said: &Said| *said == Said::NicAttached;
+        console.wait_for(0, "the NIC beside its standby", REACTION, attached)?;
+    }
+    Ok(monitor)
+}
+
+/// Adds to an error what is often its reason: that the guest died, and what the QEMUs said.
+fn explain(error: anyhow::Error, lab: &mut dyn Lab, consoles: &[&Console]) -> anyhow::Error {
+    let mut text = format!("{error:#}");
+    if error.downcast_ref::<Died>().is_none()
+        && let Some(died) = consoles.iter().find_map(|console| console.death())
+    {
+        text = format!("{died}. What came of it: {text}");
+    }
+    match lab.said() {
+        said if said.is_empty() => anyhow!(text),
+        said => anyhow!("{text}\nThe machines' QEMUs said last:\n{said}"),
+    }
+}
+
+/// The check that ends with `end`, and the DMA layer's counts with it, among `lines`.
+fn read_check(lines: &[Line], end: &Line) -> Option<(Check, Option<DmaCounts>)> {
+    let Some(Said::Checked { checked, stale }) = end.said else { return None };
+    let mut check = Check { checked, stale, while_logging: None };
+    let mut dma = None;
+    for line in lines.iter().take_while(|line| line.at <= end.at) {
+        match line.said {
+            Some(Said::WhileLogging(count)) => check.while_logging = Some(count),
+            Some(Said::Dma { marked, caught_up, received }) => {
+                dma = Some(DmaCounts {
+                    pages_marked: marked,
+                    pages_caught_up: caught_up,
+                    buffers_received: received,
+                });
+            }
+            _ => {}
+        }
+    }
+    Some((check, dma))
+}
+
+fn wait_for_traffic(traffic: &dyn Traffic, moment: Instant) -> Result<()> {
+    let deadline = Instant::now() + REACTION;
+    while !traffic.flows_since(moment) {
+        if Instant::now() > deadline {
+            bail!("the guest received no traffic for {} s after the migration", REACTION.as_secs());
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+fn configure(monitor: &mut Qmp, capabilities: &[(&str, bool)]) -> Result<()> {
+    let capabilities = capabilities
+        .iter()
+        .map(|&(name, state)| Capability { capability: name.into(), state })
+        .collect();
+    monitor.execute(&qmp::MigrateSetCapabilities { capabilities })?;
+    Ok(())
+}
+
+/// All properties of the root port that tell about the migration. None, where the port has no capability.
+fn port_figures(monitor: &mut Qmp) -> Map<String, Value> {
+    let path = format!("/machine/peripheral/{PORT}");
+    let properties = monitor.execute(&qmp::QomList { path: path.clone() }).unwrap_or_default();
+    properties
+        .into_iter()
+        .filter_map(|property| {
+            let name = property.name.strip_prefix("migration-")?.to_owned();
+            let value = monitor
+                .execute(&qmp::QomGet { path: path.clone(), property: property.name })
+                .ok()?;
+            Some((name, value))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

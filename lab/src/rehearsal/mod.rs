@@ -1,0 +1,441 @@
+//! What `migrate`, `demo` and `test` have in common: the lab booted with a guest in it, traffic,
+//! migrations, results.
+
+mod load;
+pub mod parts;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{
+    addresses::{ECHO_PORT, GATEWAY, GUEST, IPERF3_PORT, MAC, SOURCE},
+    choices::{CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind},
+    local::{self, LocalLab},
+    migration::{Effort, Lab, Outcome, Pair, Plan, Session},
+    nested::{
+        NestedLab,
+        host::{Setup, VirtualHost},
+    },
+    parts::{Accelerator, NicModel},
+    result::{self, Facts, Migration, ProcessorTime, Saturated, Setting, Traffic},
+    segment::{Segment, UnknownUnicast},
+    source::{self, Slirp, UdpSource},
+    system::progress::Step,
+};
+use anyhow::{Context, Result, bail};
+use load::{Carried, Load, SETTLE};
+pub use parts::LabParts;
+use parts::Place;
+
+/// Payload of 1,400 bytes, and the headers of IPv4 and UDP.
+const IP_LENGTH: usize = 1400 + 28;
+/// Memory of the virtual host: two guests, their QEMUs, page tables for all of it, the initramfs.
+const HOST_MEMORY_MIB: u32 = 4096;
+/// The emulated host boots in about ten seconds on a quiet machine.
+const HOST_BOOT: Duration = Duration::from_secs(120);
+/// How long a saturated rate is measured in a migration's warm-up, which begins with more work than it goes on with.
+const SATURATED_WARMUP: Duration = Duration::from_secs(10);
+/// Paced traffic takes this share of what the guest takes when saturated. More than half; the
+/// rest is for the migration, which the same processors emulate.
+const SHARE: f64 = 0.52;
+/// What depends on how dear emulation is there.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// How long QEMU is kept in the warm-up: as long as a guest that uses some gigabytes would take.
+    warmup: Duration,
+    /// What the migration may send in the warm-up, in bytes a second.
+    bandwidth: u64,
+}
+
+/// Each page sent costs the guest a trap when it is next written to, and traps are a hundred times dearer under emulation.
+const NESTED: Pace = Pace { warmup: Duration::from_secs(20), bandwidth: 2 << 20 };
+/// Here a trap costs next to nothing, but all share the machine's processors.
+const LOCAL: Pace = Pace { warmup: Duration::from_secs(8), bandwidth: 4 << 20 };
+
+/// The warm-up of each migration of several: there the switchovers matter, or what comes before them.
+const SERIES_WARMUP: Duration = Duration::from_secs(4);
+
+/// What the guest's flight recorder keeps: 2,048 frames, in 1,024 pages that catch-up has to mark
+/// as soon as the hypervisor logs. Half of its default, for each costs a trap.
+const RECORDER: &str = "4M";
+
+/// The console of the lab's host, in the logs.
+const HOST_LOG: &str = "host.log";
+/// What its processors were doing, if it stopped to answer.
+const HOST_STATE: &str = "host.state";
+/// How often the lab is started over when its host crashes.
+const RESTARTS: u32 = 2;
+/// What to rehearse.
+#[derive(Debug, Clone)]
+pub struct Script {
+    /// The model of both NICs.
+    pub nic: NicModel,
+    /// When the NIC leaves.
+    pub strategy: Strategy,
+    /// Pair the NIC with a standby; the failover strategy does, in any case.
+    pub standby: bool,
+    /// How often to migrate, to and fro.
+    pub times: u32,
+    /// What is driven at the guest.
+    pub traffic: TrafficKind,
+    /// Bytes that a transfer takes at least ([`TrafficKind::Echo`]), and more as long as
+    /// migrations go on.
+    pub transfer: u64,
+    /// The guest's policy.
+    pub marking: Marking,
+    /// In bits a second; measured when not given.
+    pub rate: Option<u64>,
+    /// Before the migration, and after it.
+    pub measure: Duration,
+    /// Cancel there, one after the other, before the migration that is not.
+    pub cancel_at: Vec<CancelAt>,
+    /// Also measure a saturated warm-up, in a migration that is cancelled.
+    pub saturated_warmup: bool,
+    /// More for the guest's command line.
+    pub append: String,
+    /// Where every frame on the segment is recorded.
+    pub pcap: Option<PathBuf>,
+    /// Where logs go.
+    pub logs: PathBuf,
+}
+
+impl Script {
+    fn pair(&self) -> Pair {
+        Pair {
+            standby: self.standby || self.strategy == Strategy::Failover,
+            // Failover is what QEMU does without it.
+            capability: self.strategy != Strategy::Failover,
+        }
+    }
+}
+
+/// Boots the guest and migrates it as the script says. A migration that failed is a result.
+///
+/// The emulated host's own kernel has been seen to crash, once in some twenty runs. That says
+/// nothing about the guest, so then, and only then, all is done again, and the result says so.
+pub fn run(script: &Script, parts: &LabParts) -> Result<Migration> {
+    let mut restarts = 0;
+    loop {
+        let started = ProcessorTime::now();
+        match rehearse(script, parts) {
+            Ok(mut result) => {
+                result.facts.lab_restarts = restarts;
+                result.facts.taken_by_others = started
+                    .zip(ProcessorTime::now())
+                    .map(|(started, ended)| ended.others_since(started));
+                return Ok(result);
+            }
+            Err(error) => {
+                let lost = error.downcast_ref::<HostLost>().map(ToString::to_string);
+                let Some(why) = lost.or_else(|| host_panic(&script.logs)) else {
+                    return Err(error);
+                };
+                if restarts == RESTARTS {
+                    return Err(error.context(format!("the lab's host crashed: {why}")));
+                }
+                restarts += 1;
+                let kept = script.logs.join(format!("host-crash-{restarts}.log"));
+                fs::rename(script.logs.join(HOST_LOG), &kept)?;
+                let state = script.logs.join(HOST_STATE);
+                if state.exists() {
+                    fs::rename(state, kept.with_extension("state"))?;
+                }
+                eprintln!("The lab's host crashed ({why}, {}): starting over.", kept.display());
+            }
+        }
+    }
+}
+
+/// The first line of what the host's kernel said when it crashed, if it did.
+fn host_panic(logs: &Path) -> Option<String> {
+    let log = fs::read(logs.join(HOST_LOG)).ok()?;
+    let text = String::from_utf8_lossy(&log);
+    let line = text.lines().find_map(|line| line.split_once("Kernel panic - "))?.1;
+    Some(line.trim().to_owned())
+}
+
+/// The lab's host does not answer any more, so what failed in it says nothing. With what it said last, if anything.
+#[derive(Debug)]
+struct HostLost(Option<String>);
+
+impl std::fmt::Display for HostLost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.as_deref().unwrap_or("it does not answer any more"))
+    }
+}
+
+/// Keeps what there is to know about a host that does not answer, which is gone soon: why it stopped is still unknown.
+fn lost(lab: &mut dyn Lab, logs: &Path) -> HostLost {
+    let panic = host_panic(logs);
+    if panic.is_none()
+        && let Some(words) = lab.last_words()
+        && let Err(error) = fs::write(logs.join(HOST_STATE), words)
+    {
+        eprintln!("The state of the lab's host cannot be kept: {error}");
+    }
+    HostLost(panic)
+}
+
+fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
+    fs::create_dir_all(&script.logs)
+        .with_context(|| format!("cannot create {}", script.logs.display()))?;
+    // Not in the logs' directory: a socket's path has at most 107 characters.
+    let sockets = tempfile::Builder::new().prefix("godwit-segment-").tempdir()?;
+    let segment = Arc::new(Segment::start(script.pcap.as_deref())?);
+    let nics = ["nic-source", "nic-destination"].map(|name| sockets.path().join(name));
+    for (name, path) in ["nic-source", "nic-destination"].iter().zip(&nics) {
+        segment.listen(name, path, UnknownUnicast::Flood)?;
+    }
+    let pair = script.pair();
+    let standbys = ["standby-source", "standby-destination"].map(|name| sockets.path().join(name));
+    if pair.standby {
+        for (name, path) in ["nic-standby-source", "nic-standby-destination"].iter().zip(&standbys)
+        {
+            segment.listen(name, path, UnknownUnicast::Flood)?;
+        }
+    }
+    let standby = pair.standby.then(|| [&*standbys[0], &*standbys[1]]);
+    let mut lab = start_lab(script, parts, [&nics[0], &nics[1]], standby)?;
+    let load = match script.traffic {
+        TrafficKind::Udp => {
+            let (sender, receiver) = segment.local("traffic");
+            let config = source::Config { from: SOURCE, to: GUEST, ip_length: IP_LENGTH };
+            Load::Udp(UdpSource::start(sender, receiver, config)?)
+        }
+        TrafficKind::Tcp => {
+            let slirp = Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, IPERF3_PORT)?;
+            Load::Tcp { slirp, segment: segment.clone(), logs: script.logs.clone() }
+        }
+        TrafficKind::Echo => {
+            let slirp = Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, ECHO_PORT)?;
+            Load::Echo { slirp, least: script.transfer }
+        }
+    };
+
+    perform(script, parts, &mut *lab, &load).map_err(|error| {
+        if lab.answers() { error } else { error.context(lost(&mut *lab, &script.logs)) }
+    })
+}
+
+/// What is done once everything is there.
+fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) -> Result<Migration> {
+    let plan = |script: &Script| plan(script, parts.pace());
+    let append = format!(
+        "ip={}/24 gw={GATEWAY} marking={} recorder={RECORDER} {}",
+        GUEST.ip, script.marking, script.append
+    );
+    let mut narrator = Narrator::default();
+    let mut say = |what: &str| narrator.say(what);
+    let mut session = Session::boot(lab, &append, &script.logs, &mut say)?;
+
+    let mut saturated = None;
+    if script.rate.is_none() || script.saturated_warmup {
+        session.say("Measuring what the guest takes when flooded");
+        saturated = Some(Saturated { before: load.saturate()?, ..Saturated::default() });
+    }
+    if let (Some(saturated), true) = (&mut saturated, script.saturated_warmup) {
+        saturate_warmup(saturated, &mut session, &plan(script), load)?;
+    }
+    let measured = saturated.map_or(0.0, |saturated| saturated.before);
+    let rate = script.rate.unwrap_or((measured * SHARE) as u64);
+
+    let setting = Setting {
+        marking: script.marking,
+        nic: script.nic.name().into(),
+        standby: script.pair().standby,
+        lab: parts.kind(),
+        guest: GuestKind::Godwit,
+        traffic: Traffic {
+            kind: script.traffic,
+            paced_bits_per_s: Some(rate as f64),
+            ip_length: matches!(load, Load::Udp(_)).then_some(IP_LENGTH),
+        },
+        saturated,
+        facts: facts(parts),
+    };
+    let plan = plan(script);
+    let cancelled =
+        script.cancel_at.iter().map(|&at| Plan { cancel_at: Some(at), ..plan.clone() }).collect();
+    let mut plans: Vec<Plan> = cancelled;
+    plans.extend(vec![plan; script.times as usize]);
+    let mut results = Vec::new();
+    let mut transfer = None;
+    // One TCP connection lasts through all migrations; each stream of datagrams has its own numbers, and gap.
+    let carried = if script.traffic == TrafficKind::Udp { 1 } else { plans.len() };
+    for plans in plans.chunks(carried) {
+        let carried = load.carry(Some(rate), |traffic| {
+            plans.iter().map(|plan| session.migrate(plan, traffic)).collect::<Result<Vec<_>>>()
+        })?;
+        let meter = &*carried.meter;
+        results.extend(carried.done.iter().map(|r| result::build(r, meter, setting.clone())));
+        transfer = carried.transfer;
+        if results.last().is_some_and(|result| result.outcome == Outcome::Failed) {
+            break;
+        }
+    }
+    let mut result = results.remove(0);
+    if !script.cancel_at.is_empty() && results.len() == script.cancel_at.len() {
+        result.second = results.pop().map(Box::new);
+    }
+    result.series = results;
+    result.transfer = transfer;
+    drop(session);
+    narrator.finish();
+    Ok(result)
+}
+
+/// Measures what the guest receives when it is flooded while a migration warms up, which is cancelled then.
+fn saturate_warmup(
+    saturated: &mut Saturated,
+    session: &mut Session<'_>,
+    plan: &Plan,
+    load: &Load,
+) -> Result<()> {
+    let plan = Plan {
+        before: SETTLE,
+        warmup: SATURATED_WARMUP,
+        after: SETTLE,
+        cancel_at: Some(CancelAt::Warmup),
+        ..plan.clone()
+    };
+    let Carried { done: record, meter, .. } =
+        load.carry(None, |traffic| session.migrate(&plan, traffic))?;
+    let (Outcome::Cancelled, Some(cancelled)) = (record.outcome, record.timeline.cancelled) else {
+        bail!(
+            "the migration under a flood, which was to be cancelled, ended as {:?}: {}",
+            record.outcome,
+            record.error.as_deref().unwrap_or("no reason was given")
+        );
+    };
+    saturated.warmup = Some(meter.received(record.timeline.start, cancelled).bits_per_s);
+    let effort = record.effort.as_ref();
+    saturated.warmup_exits_per_s = effort.and_then(Effort::exits_per_s);
+    saturated.warmup_processors = effort.and_then(Effort::busy);
+    Ok(())
+}
+
+fn plan(script: &Script, pace: Pace) -> Plan {
+    let several = script.times > 1 || script.cancel_at.len() > 1;
+    Plan {
+        strategy: script.strategy,
+        before: script.measure,
+        warmup: if several { SERIES_WARMUP } else { pace.warmup },
+        after: script.measure,
+        bandwidth: pace.bandwidth,
+        cancel_at: None,
+    }
+}
+
+fn start_lab(
+    script: &Script,
+    parts: &LabParts,
+    segment: [&Path; 2],
+    standby: Option<[&Path; 2]>,
+) -> Result<Box<dyn Lab>> {
+    let (kernel, initramfs) = match &parts.place {
+        Place::Nested { kernel, initramfs, .. } => (kernel, initramfs),
+        Place::Local { guest, model } => {
+            return Ok(Box::new(LocalLab::new(&local::Setup {
+                qemu: &parts.qemu,
+                model: model.as_deref(),
+                guest,
+                nic: script.nic,
+                mac: MAC,
+                segment,
+                pair: script.pair(),
+                standby,
+                logs: &script.logs,
+            })?));
+        }
+    };
+    let step = Step::new("Booting the lab's host");
+    let mut host = VirtualHost::start(&Setup {
+        qemu: &parts.qemu,
+        kernel: &kernel.image,
+        initramfs,
+        accelerator: Accelerator::Tcg,
+        nic: script.nic,
+        segment,
+        standby,
+        memory_mib: HOST_MEMORY_MIB,
+        console_log: &script.logs.join(HOST_LOG),
+    })?;
+    let ready = host.wait_ready(HOST_BOOT)?;
+    let has = format!("{} NICs bound to vfio-pci", ready.nics.len());
+    let lab = NestedLab::new(host, ready, script.pair(), &script.logs.join("qemu.log"))?;
+    step.finish(has);
+    Ok(Box::new(lab))
+}
+
+fn facts(parts: &LabParts) -> Facts {
+    let version = Command::new(&parts.qemu.binary).arg("--version").output();
+    let version = version.map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
+    let first = version.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
+    let image = match &parts.place {
+        Place::Nested { kernel, .. } => kernel.image.file_name().unwrap_or_default(),
+        Place::Local { .. } => Default::default(),
+    };
+    Facts {
+        qemu: first.trim_start_matches("QEMU emulator version ").into(),
+        host_kernel: image.to_string_lossy().trim_start_matches("vmlinuz-").into(),
+        lab_accelerator: "tcg".into(),
+        command: std::env::args().skip(1).fold("cargo xtask".into(), |line, arg| line + " " + &arg),
+        ..Facts::of_this_machine()
+    }
+}
+
+impl LabParts {
+    fn kind(&self) -> LabKind {
+        match self.place {
+            Place::Nested { .. } => LabKind::Nested,
+            Place::Local { .. } => LabKind::Local,
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        match self.place {
+            Place::Nested { .. } => NESTED,
+            Place::Local { .. } => LOCAL,
+        }
+    }
+}
+
+/// Turns what a session says into steps.
+#[derive(Default)]
+struct Narrator {
+    step: Option<Step>,
+}
+
+impl Narrator {
+    fn say(&mut self, what: &str) {
+        self.finish();
+        self.step = Some(Step::new(what));
+    }
+
+    fn finish(&mut self) {
+        if let Some(step) = self.step.take() {
+            step.finish("done");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_crash_of_the_hosts_kernel_counts_as_one() {
+        let logs = tempfile::tempdir().unwrap();
+        assert_eq!(host_panic(logs.path()), None);
+        let log = logs.path().join(HOST_LOG);
+        fs::write(&log, "[    1.0] vfio-pci 0000:01:00.0: resetting\n").unwrap();
+        assert_eq!(host_panic(logs.path()), None);
+        fs::write(&log, "[   44.7] Kernel panic - not syncing: corrupted stack\nCPU: 0\n").unwrap();
+        assert_eq!(host_panic(logs.path()).as_deref(), Some("not syncing: corrupted stack"));
+    }
+}

@@ -1,0 +1,80 @@
+//! What every start of the lab needs, made or fetched with progress shown.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use crate::{
+    build::{crates, host_kernel, qemu},
+    initramfs,
+    parts::{HostKernel, NicModel, Qemu},
+    system::{
+        progress::Step,
+        tools::{self, Tool},
+    },
+};
+
+/// Everything to start the lab with. Keeps its files as long as it lives.
+#[derive(Debug)]
+pub struct LabParts {
+    /// Runs the machines, and the host around them where there is one.
+    pub qemu: Qemu,
+    pub(super) place: Place,
+}
+
+/// Where the machines run.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// In the virtual host.
+    Nested {
+        kernel: HostKernel,
+        /// With the guest's image in it.
+        initramfs: PathBuf,
+        _directory: TempDir,
+    },
+    /// On this machine.
+    Local {
+        /// The guest's image.
+        guest: PathBuf,
+        /// The program that is an 82599, where one is needed.
+        model: Option<PathBuf>,
+    },
+}
+
+/// What packing the lab takes of the machine, besides what builds QEMU.
+const TOOLS: &[Tool] = &[
+    Tool::program("dpkg-deb", "dpkg"),
+    Tool::program("xz", "xz-utils"),
+    Tool::program("ldd", "libc-bin"),
+    Tool::program("setpriv", "util-linux"),
+];
+
+/// Builds the guest, the patched QEMU, and the NIC where that is a process of its own.
+pub fn prepare_local(nic: NicModel) -> Result<LabParts> {
+    tools::require("the lab", &[Tool::program("setpriv", "util-linux")])?;
+    let guest = crates::guest()?;
+    let model = (nic == NicModel::Ixgbe).then(crates::ixgbe_model).transpose()?;
+    Ok(LabParts { qemu: qemu::get()?, place: Place::Local { guest, model } })
+}
+
+/// Builds the guest, the patched QEMU and the lab's host.
+pub fn prepare(kernel: Option<&Path>) -> Result<LabParts> {
+    tools::require("the lab", TOOLS)?;
+    let kernel = host_kernel::get(kernel)?;
+    let guest = crates::guest()?;
+    let init = crates::lab_init()?;
+    let qemu = qemu::get()?;
+    let step = Step::new("Packing the lab's host");
+    let directory = tempfile::Builder::new().prefix("godwit-parts-").tempdir()?;
+    let initramfs = directory.path().join("initramfs");
+    let mut out = File::create(&initramfs)?;
+    initramfs::write(&mut out, &init, &qemu, &kernel)
+        .and_then(|()| initramfs::append_guest(&mut out, &guest))
+        .with_context(|| initramfs.display().to_string())?;
+    step.finish(format_args!("{} MiB", out.metadata()?.len() >> 20));
+    Ok(LabParts { qemu, place: Place::Nested { kernel, initramfs, _directory: directory } })
+}

@@ -1,0 +1,113 @@
+//! Packages of the machine's own Debian mirror, used without being installed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::{command, progress::Step, tools};
+
+/// Names of available packages that begin with `prefix`. Asks for fresh lists when there are none.
+pub fn package_names(prefix: &str) -> Result<Vec<String>> {
+    tools::require("finding packages", &[tools::Tool::program("apt-cache", "apt")])?;
+    let names = || -> Result<Vec<String>> {
+        let output = command::run(Command::new("apt-cache").args(["pkgnames", prefix]))?;
+        Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+    };
+    let found = names()?;
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    tools::refresh_package_lists()?;
+    names()
+}
+
+/// Where in the pool the files of `package` are: a URL that ends in a slash.
+pub fn pool_directory(package: &str) -> Result<String> {
+    let ask = || command::run(Command::new("apt-get").args(["--print-uris", "download", package]));
+    let output = ask().or_else(|_| tools::refresh_package_lists().and_then(|()| ask()))?;
+    // 'http://…/pool/main/q/qemu/qemu-system-x86_….deb' NAME SIZE HASH
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines()
+        .find_map(|line| line.strip_prefix('\'')?.split_once('\'')?.0.rsplit_once('/'))
+        .map(|(directory, _)| format!("{directory}/"))
+        .with_context(|| format!("apt does not say where it gets {package} from"))
+}
+
+/// Unpacks what apt has of `package` into a new directory at `directory`, all of it or nothing.
+pub fn unpack_package(package: &str, directory: &Path) -> Result<()> {
+    let scratch = scratch_beside(directory)?;
+    let step = Step::new(format!("Downloading {package}"));
+    let download = || {
+        command::run(
+            Command::new("apt-get")
+                .args(["-o", "APT::Sandbox::User=root", "download", package])
+                .current_dir(scratch.path()),
+        )
+    };
+    // Old lists name files that the mirror has dropped.
+    download().or_else(|_| tools::refresh_package_lists().and_then(|()| download()))?;
+    let archive = fs::read_dir(scratch.path())?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .with_context(|| format!("apt-get downloaded no file for {package}"))?;
+    step.finish(format_args!("{} MiB", fs::metadata(&archive)?.len() >> 20));
+    unpack(&archive, directory)
+}
+
+/// Unpacks a .deb into a new directory at `directory`, all of it or nothing.
+pub fn unpack(archive: &Path, directory: &Path) -> Result<()> {
+    let scratch = scratch_beside(directory)?;
+    let tree = scratch.path().join("tree");
+    command::run(Command::new("dpkg-deb").arg("--extract").arg(archive).arg(&tree))
+        .with_context(|| format!("cannot unpack {}", archive.display()))?;
+    if directory.exists() {
+        bail!("{} came into being meanwhile; try again", directory.display());
+    }
+    fs::rename(&tree, directory).with_context(|| directory.display().to_string())
+}
+
+fn scratch_beside(directory: &Path) -> Result<tempfile::TempDir> {
+    let parent = directory.parent().context("a directory in the cache")?;
+    fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+    tempfile::Builder::new()
+        .prefix(".incoming-")
+        .tempdir_in(parent)
+        .with_context(|| format!("cannot write to {}", parent.display()))
+}
+
+/// Compares versions as dpkg does for the parts seen here: numbers by value.
+pub fn version_key(text: &str) -> Vec<u64> {
+    text.split(|c: char| !c.is_ascii_digit())
+        .filter(|number| !number.is_empty())
+        .map(|number| number.parse().unwrap_or(u64::MAX))
+        .collect()
+}
+
+/// Everything in `directory` whose name begins with `prefix`, newest version last.
+pub fn versions_in(directory: &Path, prefix: &str) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let mut found: Vec<(Vec<u64>, PathBuf)> = entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let name = entry.file_name().into_string().ok()?;
+            Some((version_key(name.strip_prefix(prefix)?), entry.path()))
+        })
+        .collect();
+    found.sort();
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_by_value() {
+        assert!(version_key("6.12.117+deb12") > version_key("6.12.99+deb12"));
+        assert!(version_key("11.1.10") > version_key("11.1.9+ds"));
+    }
+}

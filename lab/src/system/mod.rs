@@ -1,0 +1,9 @@
+//! This machine: its programs, packages and directories, and processes started on it.
+
+pub mod command;
+pub mod debian;
+pub mod download;
+pub mod paths;
+pub mod process;
+pub mod progress;
+pub mod tools;

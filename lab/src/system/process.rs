@@ -1,0 +1,133 @@
+//! Child processes that cannot outlive their owner.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    ops::{Deref, DerefMut},
+    process::{Child, Command},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A child that is killed when its guard is dropped, and by the kernel when this process dies in
+/// a way that drops nothing.
+#[derive(Debug)]
+pub struct Guard(Child);
+
+impl Guard {
+    /// A command to be given arguments and standard streams, then to [`Guard::spawn`].
+    ///
+    /// The child dies with the *thread* that spawns it (`PR_SET_PDEATHSIG` in prctl(2)).
+    pub fn command(program: impl AsRef<OsStr>) -> Command {
+        // util-linux is on every Debian machine, and sets this without any unsafe code here.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+        command
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// The program could not be started.
+    pub fn spawn(command: &mut Command) -> io::Result<Self> {
+        command.spawn().map(Self)
+    }
+}
+
+impl Deref for Guard {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Guard {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Both fail only for a child that is gone already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Kills every process that this one started, and those that they started.
+///
+/// # Errors
+/// Linux does not say what processes there are.
+pub fn kill_descendants() -> io::Result<()> {
+    let mut parents = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let path = entry?.path();
+        // Of a process that has just ended there is nothing to read.
+        let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
+        // PID (NAME) STATE PARENT …, and a name may have blanks and parentheses (proc(5)).
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
+        let pid = path.file_name().and_then(|name| name.to_str()?.parse::<i32>().ok());
+        if let (Some(pid), Some(Ok(parent))) = (pid, parent.map(str::parse::<i32>)) {
+            parents.push((pid, parent));
+        }
+    }
+    let mut known = vec![std::process::id() as i32];
+    let mut next = 0;
+    while let Some(&parent) = known.get(next) {
+        known.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    for pid in known.into_iter().skip(1).filter_map(Pid::from_raw) {
+        // One that has ended meanwhile is as it should be.
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        path::PathBuf,
+        process::Stdio,
+        thread,
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+
+    fn sleeper() -> (Guard, PathBuf) {
+        let guard = Guard::spawn(Guard::command("sleep").arg("60").stdout(Stdio::null())).unwrap();
+        let place = PathBuf::from(format!("/proc/{}", guard.id()));
+        (guard, place)
+    }
+
+    #[test]
+    fn a_child_dies_with_its_guard() {
+        let (guard, place) = sleeper();
+        assert!(place.exists());
+        drop(guard);
+        assert!(!place.exists());
+    }
+
+    #[test]
+    fn a_child_dies_with_its_owner_whose_guard_is_never_dropped() {
+        let place = thread::spawn(|| {
+            let (guard, place) = sleeper();
+            // Time for setpriv to have become the program.
+            thread::sleep(Duration::from_millis(300));
+            std::mem::forget(guard);
+            place
+        })
+        .join()
+        .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let state = || std::fs::read_to_string(place.join("stat")).unwrap_or_default();
+        // Nobody waits for it, so it stays as a zombie.
+        while !state().contains(") Z ") && place.exists() {
+            assert!(Instant::now() < deadline, "it still runs: {}", state());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Tests of the booted unikernel on this machine's QEMU, in software.
+
+use std::{
+    net::{Ipv4Addr, UdpSocket},
+    path::Path,
+    process::Command,
+};
+
+use anyhow::{Result, ensure};
+use lab::{
+    addresses::{HTTP_PORT, IPERF3_PORT},
+    build::crates,
+    guest::{
+        Forward, Guest, READY,
+        clients::{self, free_port},
+        machine,
+    },
+    parts::NicModel,
+    system::{
+        command,
+        tools::{self, Tool},
+    },
+};
+
+use crate::{
+    errors, kernel,
+    suite::{LONG, MINUTES, Suite},
+    tshark::{FAULTS, TSHARK, tshark},
+};
+
+pub(crate) fn add(suite: &mut Suite) {
+    let builds = suite.test("the unikernel builds", LONG, |_| {
+        crates::guest()?;
+        Ok(String::new())
+    });
+    suite.needs(builds);
+    // The patched one may take minutes to build, and shows its own progress.
+    let qemu = suite
+        .test("a QEMU to boot on", LONG, |_| Ok(machine::qemu()?.binary.display().to_string()));
+    suite.needs(qemu);
+    kernel::add(suite);
+    suite.test("boot", MINUTES, |log| {
+        let mut guest = boot(log, "", &[])?;
+        let ready = guest.wait_for(READY)?;
+        Ok(format!("`{ready}`"))
+    });
+    suite.test("a wrong command line is named and the defaults taken", MINUTES, |log| {
+        let mut guest = boot(log, "marking=perhaps colour=blue", &[])?;
+        guest.wait_for(READY)?;
+        for culprit in ["marking", "perhaps", "colour"] {
+            guest.wait_for(culprit)?;
+        }
+        Ok(String::new())
+    });
+    errors::add_kvm(suite);
+    suite.test("without a capability the guest marks always and says so once", MINUTES, |log| {
+        let mut guest = boot(log, "", &[])?;
+        guest.wait_for(READY)?;
+        let said = guest.console().matches("marking always").count();
+        ensure!(said == 1, "said {said} times");
+        Ok(String::new())
+    });
+    for (name, arguments) in [
+        ("iperf3 to the guest", &[][..]),
+        ("iperf3 from the guest", &["--reverse"][..]),
+        ("iperf3 with four streams", &["--parallel", "4"][..]),
+        ("iperf3 over UDP", &["--udp", "--bitrate", "5M"][..]),
+    ] {
+        suite.test(name, MINUTES, move |log| iperf3(log, NicModel::E1000e, "", arguments));
+    }
+    for (name, arguments) in [
+        ("iperf3 to the guest's 82599", &[][..]),
+        ("iperf3 from the guest's 82599, four streams", &["--reverse", "--parallel", "4"][..]),
+    ] {
+        suite.test(name, MINUTES, move |log| iperf3(log, NicModel::Ixgbe, "", arguments));
+    }
+    for (name, arguments) in
+        [("iperf3 to virtio-net", &[][..]), ("iperf3 from virtio-net", &["--reverse"][..])]
+    {
+        suite.test(name, MINUTES, move |log| iperf3(log, NicModel::Virtio, "", arguments));
+    }
+    for (name, arguments) in [
+        ("iperf3 to four queues of igb", &["--parallel", "4"][..]),
+        ("iperf3 from igb", &["--reverse"][..]),
+    ] {
+        suite.test(name, MINUTES, move |log| iperf3(log, NicModel::Igb, "queues=4", arguments));
+    }
+    suite.test("status page", MINUTES, |log| {
+        let forward = Forward { host: free_port()?, guest: HTTP_PORT };
+        let mut guest = boot(log, "", &[forward])?;
+        guest.wait_for(READY)?;
+        let answer = clients::request(forward.host, "GET", "/")?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "the answer was {answer:?}");
+        clients::request(forward.host, "GET", "/check")?;
+        let check = guest.wait_for("recorder: checked")?;
+        ensure!(check.ends_with("stale 0"), "{check}");
+        Ok(String::new())
+    });
+    suite.test("a capture that tshark reads", MINUTES, capture);
+}
+
+fn iperf3(log: &Path, nic: NicModel, append: &str, arguments: &[&str]) -> Result<String> {
+    let forward = Forward { host: free_port()?, guest: IPERF3_PORT };
+    let mut guest = Guest::boot(nic, log, append, &[forward])?;
+    guest.wait_for(READY)?;
+    let rate = clients::iperf3(forward.host, &[&["--time", "3"], arguments].concat())?;
+    Ok(format!("{:.0} Mbit/s", rate / 1e6))
+}
+
+/// A guest with an e1000e.
+fn boot(log: &Path, append: &str, forwards: &[Forward]) -> Result<Guest> {
+    Guest::boot(NicModel::E1000e, log, append, forwards)
+}
+
+/// The README's line, step by step, and what somebody else's program makes of the file.
+fn capture(log: &Path) -> Result<String> {
+    let tools = [Tool::program("curl", "curl"), TSHARK];
+    tools::require("this test", &tools)?;
+    let forward = Forward { host: free_port()?, guest: HTTP_PORT };
+    let mut guest = boot(log, "", &[forward])?;
+    guest.wait_for(READY)?;
+    // Odd lengths, so that blocks need padding.
+    let payloads: Vec<Vec<u8>> = [1, 501, 1399].map(|len| vec![len as u8; len]).into();
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    for payload in &payloads {
+        socket.send_to(payload, (Ipv4Addr::LOCALHOST, forward.host))?;
+    }
+    let file = log.with_extension("pcapng");
+    let url = format!("http://127.0.0.1:{}/capture.pcapng", forward.host);
+    let mut curl = Command::new("curl");
+    command::run(curl.args(["--silent", "--show-error", "--fail", &url, "--output"]).arg(&file))?;
+    let hex = |payload: &Vec<u8>| payload.iter().map(|byte| format!("{byte:02x}")).collect();
+    let expected: Vec<String> = payloads.iter().map(hex).collect();
+    let captured = tshark(&file, &format!("udp.dstport == {HTTP_PORT}"), "udp.payload")?;
+    ensure!(captured == expected, "{} of the datagrams sent are in it as sent", captured.len());
+    let wrong = tshark(&file, &format!("{FAULTS} || frame.time_delta < 0"), "frame.number")?;
+    ensure!(wrong.is_empty(), "frames that tshark finds fault with: {}", wrong.join(", "));
+    Ok(format!("{} frames", tshark(&file, "frame", "frame.number")?.len()))
+}

@@ -1,0 +1,69 @@
+//! Tests that need no virtual machine.
+
+use std::{fs, path::Path};
+
+use anyhow::{Result, ensure};
+
+use lab::{build::crates, system::paths};
+
+use crate::program;
+use crate::suite::{LONG, Suite};
+
+pub(crate) fn add(suite: &mut Suite) {
+    suite.test("host tests", LONG, |log| cargo_test(log, &["--workspace", "--no-fail-fast"]));
+}
+
+/// Runs tests of ours by cargo, as one.
+fn cargo_test(log: &Path, arguments: &[&str]) -> Result<String> {
+    let mut cargo = crates::cargo();
+    cargo.arg("test").args(arguments).current_dir(paths::checkout());
+    let so_far = |text: &str| format!("{} passed", count(text).0);
+    let status = program::logged(&mut cargo, log, "Running cargo test", so_far)?;
+    let text = fs::read_to_string(log)?;
+    let (passed, failures) = count(&text);
+    ensure!(status.success(), "{}", describe(&failures, &text));
+    ensure!(passed > 0, "cargo test ran no test");
+    Ok(format!("{passed} of them"))
+}
+
+/// How many tests passed, and the names of those that did not.
+fn count(text: &str) -> (u64, Vec<&str>) {
+    let mut passed = 0;
+    let mut failures = Vec::new();
+    for line in text.lines() {
+        if let Some(name) =
+            line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"))
+        {
+            failures.push(name);
+        } else if let Some(result) = line.strip_prefix("test result: ") {
+            // "ok. 17 passed; 0 failed; …"
+            passed += result
+                .split_ascii_whitespace()
+                .nth(1)
+                .and_then(|number| number.parse::<u64>().ok())
+                .unwrap_or(0);
+        }
+    }
+    (passed, failures)
+}
+
+fn describe(failures: &[&str], text: &str) -> String {
+    if failures.is_empty() {
+        let error = text.lines().find(|line| line.starts_with("error")).unwrap_or("no error named");
+        return format!("cargo test failed: {error}");
+    }
+    format!("failed: {}", failures.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_summed_and_failures_named() {
+        let text = "test a::b ... ok\ntest c::d ... FAILED\n\
+                    test result: FAILED. 1 passed; 1 failed; 0 ignored\n\
+                    test result: ok. 17 passed; 0 failed; 0 ignored\n";
+        assert_eq!(count(text), (18, vec!["c::d"]));
+    }
+}

@@ -1,0 +1,217 @@
+//! Boots the kernel with an image that does one thing to it, named by `check=`
+//! (`unikernel/examples/boot-check.rs`), in software emulation, and reads its console.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use lab::{
+    build::crates,
+    guest::{Guest, machine},
+};
+
+use crate::suite::{MINUTES, Suite};
+
+/// What QEMU's exit code is to be: `isa-debug-exit` makes `code << 1 | 1` of the kernel's.
+#[derive(Clone, Copy)]
+enum Ends {
+    /// Without an exit device, or with no complaint.
+    Well,
+    /// With the kernel's code for a failure, which is 1.
+    Died,
+    /// With another code of the kernel's.
+    With(i32),
+}
+
+/// What becomes of the image with a command line, in a machine with these options more.
+struct Case {
+    name: &'static str,
+    append: &'static str,
+    options: &'static [&'static str],
+    ends: Ends,
+    /// On the console, in this order.
+    says: &'static [&'static str],
+}
+
+const DEBUG_EXIT: &[&str] = &["-device", "isa-debug-exit,iobase=0xf4,iosize=4"];
+
+const CASES: &[Case] = &[
+    Case {
+        name: "boots and keeps time",
+        append: "log=debug check=timer",
+        options: &[],
+        ends: Ends::Well,
+        says: &["memory: pool", "clock: TSC at", "timer:", "booted in", "check: timer after"],
+    },
+    Case {
+        name: "names bad words and boots",
+        append: "swiotlb=lots chekc=timer log=loud marking=maybe swiotlb=900G check=timer",
+        options: &[],
+        ends: Ends::Well,
+        says: &[
+            "command line: log=loud: the levels are",
+            "command line: marking=maybe: ",
+            "command line: swiotlb=900G: ",
+            "change swiotlb=",
+            "command line: chekc=timer: unknown key; ignored",
+            "check: timer after",
+        ],
+    },
+    // Wakers that allocate and free run outside of interrupt handlers, where the heap may be in use.
+    Case {
+        name: "keeps its heap whole under a storm of timers",
+        append: "check=storm",
+        options: DEBUG_EXIT,
+        ends: Ends::Well,
+        says: &["check: storm of"],
+    },
+    Case {
+        name: "gets legacy interrupts",
+        append: "check=line",
+        options: &[],
+        ends: Ends::Well,
+        says: &["check: line 0 came 5 times"],
+    },
+    Case {
+        name: "is not harmed by more processors and memory",
+        append: "check=timer",
+        options: &["-m", "5G", "-smp", "2", "-cpu", "max"],
+        ends: Ends::Well,
+        says: &["check: timer after"],
+    },
+    Case {
+        name: "says where it panics, and ends",
+        append: "check=panic",
+        options: DEBUG_EXIT,
+        ends: Ends::Died,
+        says: &["panicked at unikernel/examples/boot-check.rs:", "on purpose", "  from 0x"],
+    },
+    Case {
+        name: "switches off after a panic without an exit device",
+        append: "check=panic",
+        options: &[],
+        ends: Ends::Well,
+        says: &["panicked at unikernel/examples/boot-check.rs:", "on purpose", "  from 0x"],
+    },
+    Case {
+        name: "gives its exit code to the host",
+        append: "check=exit",
+        options: DEBUG_EXIT,
+        ends: Ends::With(5),
+        says: &[],
+    },
+    Case {
+        name: "hits the guard page when the stack overflows",
+        append: "check=overflow",
+        options: DEBUG_EXIT,
+        ends: Ends::Died,
+        says: &["exception: double fault", "the stack overflowed", "  from 0x"],
+    },
+    Case {
+        name: "cannot write to a null pointer",
+        append: "check=null-write",
+        options: DEBUG_EXIT,
+        ends: Ends::Died,
+        says: &["exception: page fault", "write to a page that forbids it: 0x8", "cr2"],
+    },
+    Case {
+        name: "cannot write to code",
+        append: "check=write-text",
+        options: DEBUG_EXIT,
+        ends: Ends::Died,
+        says: &["exception: page fault", "write to a page that forbids it"],
+    },
+    Case {
+        name: "cannot run data",
+        append: "check=run-data",
+        options: DEBUG_EXIT,
+        ends: Ends::Died,
+        says: &["exception: page fault", "instruction fetch from a page that forbids it"],
+    },
+    Case {
+        name: "dumps an invalid opcode",
+        append: "check=opcode",
+        options: DEBUG_EXIT,
+        ends: Ends::Died,
+        says: &["exception: invalid opcode", "rip 0000"],
+    },
+    Case {
+        name: "names the remedy for too little memory",
+        append: "",
+        options: &["-m", "8", DEBUG_EXIT[0], DEBUG_EXIT[1]],
+        ends: Ends::Died,
+        says: &["no room below 4 GiB for a DMA pool of 16M", "give the machine ", "M of memory"],
+    },
+    Case {
+        name: "refuses a 32-bit processor by name",
+        append: "",
+        options: &["-cpu", "qemu32", DEBUG_EXIT[0], DEBUG_EXIT[1]],
+        ends: Ends::Died,
+        says: &["this processor has no 64-bit mode"],
+    },
+];
+
+pub(crate) fn add(suite: &mut Suite) {
+    for case in CASES {
+        suite.test(&format!("the kernel {}", case.name), MINUTES, |log| check(case, log));
+    }
+    suite.test("the kernel sleeps when it is idle", MINUTES, sleeps);
+}
+
+/// The image on q35, with the console for a serial port.
+fn boot(log: &Path, append: &str, options: &[&str]) -> Result<Guest> {
+    let mut line = machine::qemu()?.command_line();
+    let words = "-M q35 -accel tcg -m 64 -nodefaults -display none -no-reboot".split(' ');
+    line.extend(words.chain(["-append", append]).map(str::to_owned));
+    line.extend(["-kernel".into(), crates::boot_check()?.display().to_string()]);
+    line.extend(options.iter().map(|&option| option.to_owned()));
+    Guest::start(line, None, log)
+}
+
+fn check(case: &Case, log: &Path) -> Result<String> {
+    let (status, console) = boot(log, case.append, case.options)?.wait_for_end()?;
+    let mut rest = console.as_str();
+    for line in case.says {
+        let at = rest.find(line);
+        let at = at.with_context(|| format!("{line:?} is missing, or not in its place"))?;
+        rest = &rest[at + line.len()..];
+    }
+    let code = match case.ends {
+        Ends::Well => 0,
+        Ends::Died => 1 << 1 | 1,
+        Ends::With(code) => code << 1 | 1,
+    };
+    ensure!(status.code() == Some(code), "QEMU ended with {status}, not {code}");
+    Ok(String::new())
+}
+
+/// Idle means asleep, in `hlt`: QEMU's monitor shows whether the processor is.
+fn sleeps(log: &Path) -> Result<String> {
+    let directory = tempfile::Builder::new().prefix("godwit-idle-").tempdir()?;
+    let socket = directory.path().join("monitor");
+    let monitor = format!("unix:{},server=on,wait=off", socket.display());
+    let mut guest = boot(log, "check=idle", &["-monitor", &monitor])?;
+    guest.wait_for("check: idle")?;
+    // It may be on its way to sleep at the first looks.
+    for _ in 0..50 {
+        thread::sleep(Duration::from_millis(20));
+        if registers(&socket)?.contains("HLT=1") {
+            return Ok(String::new());
+        }
+    }
+    bail!("the processor never halts")
+}
+
+/// What QEMU's monitor says about the processor.
+fn registers(monitor: &Path) -> Result<String> {
+    let stream = UnixStream::connect(monitor).context("QEMU's monitor")?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    (&stream).write_all(b"info registers\n")?;
+    let lines = BufReader::new(stream).lines().map_while(Result::ok);
+    Ok(lines.take_while(|line| !line.starts_with("GDT=")).collect())
+}

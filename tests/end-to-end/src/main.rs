@@ -1,0 +1,55 @@
+//! The end-to-end suite: everything that CI runs, one test after the other, since most of them boot
+//! virtual machines. `cargo xtask test` builds and runs it.
+//!
+//! A test that lacks something is ignored and says what; one that does not end in its time is a
+//! failure, as is one that panics, and the suite goes on. Logs are in `target/test-logs`.
+#![forbid(unsafe_code)]
+
+mod errors;
+mod guest;
+mod host;
+mod kernel;
+mod linux;
+mod local;
+mod migrations;
+mod moves;
+mod nested;
+mod options;
+mod pair;
+mod peer;
+mod program;
+mod refusal;
+mod soak;
+mod standby;
+mod suite;
+mod tshark;
+mod wire;
+mod worker;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use options::Options;
+use suite::Suite;
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    let kernel = options.kernel();
+    let mut suite = Suite::new();
+    host::add(&mut suite);
+    errors::add(&mut suite);
+    guest::add(&mut suite);
+    pair::add(&mut suite);
+    linux::add(&mut suite, kernel);
+    wire::add(&mut suite, kernel);
+    soak::add(&mut suite);
+    local::add(&mut suite, kernel);
+    refusal::add_local(&mut suite, kernel);
+    if !options.quick {
+        nested::add(&mut suite, kernel);
+        refusal::add_nested(&mut suite, kernel);
+        standby::add(&mut suite, kernel, options.long);
+    }
+    suite.run(options.filter, options.list)
+}

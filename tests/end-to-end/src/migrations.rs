@@ -1,0 +1,91 @@
+//! Migrations by the commands people run, and what every one of them is held to.
+
+use std::{fs, path::Path, process::ExitStatus};
+
+use anyhow::{Context, Result, ensure};
+use lab::{
+    migration::Outcome,
+    result::{Migration, PhaseName},
+};
+
+use crate::{
+    options::Kernel,
+    program::{logged, xtask},
+};
+
+/// In Mbit/s: what the standby keeps up with, or what it drops would be taken for a gap.
+pub(crate) const RATE: &str = "60";
+/// Frames received while the hypervisor was logging, for a check to count.
+const FRAMES: u64 = 1_000;
+
+/// A migration that comes out as it was asked for.
+pub(crate) fn migrate(log: &Path, kernel: Kernel, arguments: &[&str]) -> Result<Migration> {
+    let (status, migration) = attempt(log, kernel, arguments)?;
+    ensure!(status.success(), "`cargo xtask migrate {}` failed ({status})", arguments.join(" "));
+    Ok(migration)
+}
+
+/// A migration that may come out as it will, and how the tool ended.
+pub(crate) fn attempt(
+    log: &Path,
+    kernel: Kernel,
+    arguments: &[&str],
+) -> Result<(ExitStatus, Migration)> {
+    let (json, report) = (log.with_extension("json"), log.with_extension("report"));
+    let mut all = vec!["migrate", "--json", path(&json)?, "--report", path(&report)?];
+    if !arguments.contains(&"--seconds") {
+        all.extend(["--seconds", "3"]);
+    }
+    all.extend(arguments);
+    let status = run(log, kernel, &all)?;
+    Ok((status, read(&json)?))
+}
+
+/// Runs the tool, and returns what it said.
+pub(crate) fn command(log: &Path, kernel: Kernel, arguments: &[&str]) -> Result<String> {
+    let status = run(log, kernel, arguments)?;
+    ensure!(status.success(), "`cargo xtask {}` failed ({status})", arguments.join(" "));
+    Ok(fs::read_to_string(log)?)
+}
+
+/// The same, and returns how it ended.
+fn run(log: &Path, kernel: Kernel, arguments: &[&str]) -> Result<ExitStatus> {
+    let mut tool = xtask()?;
+    tool.args(arguments);
+    if let Some(kernel) = kernel {
+        tool.arg("--host-kernel").arg(kernel);
+    }
+    let title = format!("Running {}", arguments[0]);
+    logged(&mut tool, log, &title, |text| text.lines().last().unwrap_or_default().to_owned())
+}
+
+pub(crate) fn read(json: &Path) -> Result<Migration> {
+    let text = fs::read_to_string(json).with_context(|| json.display().to_string())?;
+    serde_json::from_str(&text).with_context(|| json.display().to_string())
+}
+
+pub(crate) fn completed(migration: &Migration) -> Result<()> {
+    ensure!(
+        migration.outcome == Outcome::Completed,
+        "the outcome is {:?}: {}",
+        migration.outcome,
+        migration.error.as_deref().unwrap_or("no error")
+    );
+    let after = migration.phase(PhaseName::After).context("there is no phase after")?;
+    ensure!(after.rx_packets > 0, "no traffic reached the guest on the destination");
+    Ok(())
+}
+
+/// Nothing stale among enough frames to tell.
+pub(crate) fn fresh(migration: &Migration) -> Result<String> {
+    let integrity = migration.integrity;
+    ensure!(integrity.stale == 0, "{} of {} stale", integrity.stale, integrity.buffers_checked);
+    let logged = integrity.while_logging.unwrap_or(0);
+    ensure!(logged >= FRAMES, "only {logged} of the checked frames came while logging");
+    Ok(format!("0 of {} stale, {logged} while logging", integrity.buffers_checked))
+}
+
+/// As an argument of the tool.
+pub(crate) fn path(path: &Path) -> Result<&str> {
+    path.to_str().context("a path in the target directory")
+}

@@ -1,0 +1,103 @@
+//! Migrations of a NIC with a standby, and with what QEMU does by itself.
+
+use anyhow::{Context, Result, ensure};
+use lab::{
+    choices::Strategy,
+    migration::Outcome,
+    result::{Migration, PhaseName},
+};
+
+use crate::{
+    migrations::{RATE, completed, migrate},
+    options::Kernel,
+    suite::{LONG, Suite},
+};
+
+/// How often a guest goes to and fro.
+const TIMES: usize = 10;
+const TIMES_TEXT: &str = "10";
+/// What a service gap may exceed QEMU's own downtime by, in the median.
+const BEYOND_MS: f64 = 50.0;
+/// A transfer, in megabytes.
+const TRANSFER: u64 = 1000;
+
+pub(crate) fn add(suite: &mut Suite, kernel: Kernel, long: bool) {
+    suite.test("migrate --strategy failover", LONG, move |log| {
+        let migration = migrate(log, kernel, &["--strategy", "failover"])?;
+        completed(&migration)?;
+        let served = migration.phase(PhaseName::Warmup).context("there is no warm-up")?.rx_packets;
+        ensure!(served > 0, "the standby served nothing in the warm-up");
+        Ok(format!("{:.0} ms without service", migration.service_gap_ms))
+    });
+    if !long {
+        return;
+    }
+    suite.test("warm, failover and cold next to one another", LONG, move |log| {
+        let warm = migrate(log, kernel, &["--standby", "--compare", "--seconds", "3"])?;
+        completed(&warm)?;
+        let of = |strategy: Strategy| {
+            let compared = warm.comparisons.iter().find(|other| other.strategy == strategy);
+            compared.with_context(|| format!("there is no {strategy:?} migration"))
+        };
+        completed(of(Strategy::Cold)?)?;
+        let failover = of(Strategy::Failover)?;
+        completed(failover)?;
+        let ratio = |what: fn(&Migration) -> Option<f64>| {
+            let of_both = what(&warm).zip(what(failover));
+            of_both.map(|(warm, other)| warm / other).context("a warm-up was not measured")
+        };
+        // How much more differs between machines; what it rests on is in the report.
+        Ok(format!(
+            "warm receives {:.1} times what failover does in the warm-up, {:.1} times when flooded",
+            ratio(|run| Some(run.phase(PhaseName::Warmup)?.rx_bits_per_s))?,
+            ratio(|run| run.saturated.as_ref()?.warmup)?
+        ))
+    });
+    let to_and_fro = ["--standby", "--times", TIMES_TEXT, "--rate", RATE];
+    suite.test("ten migrations to and fro under UDP", LONG, move |log| {
+        let first = migrate(log, kernel, &[&to_and_fro[..], &["--seconds", "1"]].concat())?;
+        let runs = all(&first)?;
+        let lost = runs.iter().map(|run| run.losses.map_or(0, |losses| losses.lost)).max();
+        let median = first.median_beyond_downtime().context("no migration has a downtime")?;
+        ensure!(
+            median <= BEYOND_MS,
+            "the service gaps exceed the downtime by {median:.0} ms in the median"
+        );
+        Ok(format!(
+            "service gap {median:.0} ms beyond the downtime in the median, at most {} datagrams lost",
+            lost.unwrap_or(0)
+        ))
+    });
+    suite.test("ten migrations to and fro under one connection of iperf3", LONG, move |log| {
+        let first = migrate(log, kernel, &[&to_and_fro[..], &["--traffic", "tcp"]].concat())?;
+        let runs = all(&first)?;
+        Ok(longest_gap(&runs))
+    });
+    suite.test("ten migrations to and fro under a checked transfer of 1 GB", LONG, move |log| {
+        let megabytes = TRANSFER.to_string();
+        let options = ["--traffic", "echo", "--transfer", &megabytes];
+        let first = migrate(log, kernel, &[&to_and_fro[..], &options].concat())?;
+        let runs = all(&first)?;
+        let transfer = first.transfer.as_ref().context("there was no transfer")?;
+        ensure!(transfer.bytes >= TRANSFER * 1_000_000, "only {} bytes", transfer.bytes);
+        Ok(format!("{} bytes there and back, {}", transfer.bytes, longest_gap(&runs)))
+    });
+}
+
+/// What the source noticed.
+fn longest_gap(runs: &[&Migration]) -> String {
+    let longest = runs.iter().map(|run| run.service_gap_ms).fold(0.0, f64::max);
+    format!("the source was never held up for longer than {longest:.0} ms")
+}
+
+/// The migrations of a series, all of which completed. Traffic flowed after each of them, or there would be no result.
+fn all(first: &Migration) -> Result<Vec<&Migration>> {
+    let runs = first.runs();
+    ensure!(runs.len() == TIMES, "{} of {TIMES} migrations", runs.len());
+    for run in &runs {
+        let error = run.error.as_deref().unwrap_or("no error");
+        ensure!(run.outcome == Outcome::Completed, "the outcome is {:?}: {error}", run.outcome);
+        ensure!(run.integrity.stale == 0, "{:?}", run.integrity);
+    }
+    Ok(runs)
+}

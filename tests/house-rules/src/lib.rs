@@ -1,0 +1,14 @@
+//! Rules of this project that neither the compiler nor clippy checks.
+//!
+//! - No circles between modules ([`circles`]): whoever reads a module can read what it is built on
+//!   first, and never comes back to where they started.
+//! - No long lines ([`lines`]).
+//!
+//! `cargo run -p house-rules -- FOLDER…` prints the circles of the crates in these folders.
+#![forbid(unsafe_code)]
+
+pub mod circles;
+mod graph;
+pub mod lines;
+mod modules;
+mod names;

@@ -1,0 +1,29 @@
+//! `cargo xtask bench`.
+
+use std::{fs, process::ExitCode};
+
+use anyhow::{Context, Result};
+use lab::bench::{dma, nic};
+use serde_json::{Map, Value};
+
+use crate::cli::{Bench, BenchName};
+
+pub(crate) fn main(options: &Bench) -> Result<ExitCode> {
+    let all = [BenchName::Dma, BenchName::Nic];
+    let names = if options.names.is_empty() { &all[..] } else { &options.names };
+    let mut results = Map::new();
+    for name in names {
+        let (key, result) = match name {
+            BenchName::Dma => ("dma", dma::run()?),
+            BenchName::Nic => {
+                ("nic", nic::run(&options.nic, options.rounds, options.host.kernel())?)
+            }
+        };
+        results.insert(key.into(), result);
+    }
+    if let Some(path) = &options.json {
+        let text = serde_json::to_string_pretty(&Value::from(results))?;
+        fs::write(path, text + "\n").with_context(|| path.display().to_string())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,270 @@
+//! The command line. Scripts depend on it: flags are added, never renamed.
+
+use std::path::{Path, PathBuf};
+
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use lab::{
+    choices::{CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind},
+    guest::{
+        Forward, Net, Nic,
+        accel::Accel,
+        options::{parse_bdf, parse_mac},
+    },
+    parts::NicModel,
+};
+
+/// Where the report goes that nobody named a place for.
+pub(crate) const REPORT: &str = "report";
+
+/// Builds, boots, live-migrates and tests the Godwit unikernel.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Live-migrate the unikernel with its passthrough NIC, from nothing, and draw the throughput
+    Demo(Demo),
+    /// Everything that CI runs; ends in a line `N passed, N failed`
+    Test(Test),
+    /// Boot the unikernel on this machine
+    Run(Run),
+    /// One live migration, with every choice open
+    Migrate(Migrate),
+    /// Build the bootable image
+    Image(Image),
+    /// Measure, and compare with others
+    Bench(Bench),
+    /// Print a libvirt domain with a passthrough NIC and its standby, as a teaming pair that migrates warm
+    LibvirtXml(LibvirtXml),
+    /// Build, or show where, the patched QEMU is
+    Qemu,
+    /// What this machine can do, and what to do about the rest
+    Doctor,
+}
+
+/// What the lab's virtual host is made of; common to everything that starts the lab.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Host {
+    /// Kernel of the lab's virtual host: a linux-image .deb, a directory unpacked from one, or a
+    /// vmlinuz with its modules beside it [default: the distribution's newest 6.12]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) host_kernel: Option<PathBuf>,
+}
+
+impl Host {
+    /// The kernel that was given.
+    pub(crate) fn kernel(&self) -> Option<&Path> {
+        self.host_kernel.as_deref()
+    }
+}
+
+/// The models that a lab can pass through; which lab has which is told when one is asked for.
+fn lab_nic() -> impl TypedValueParser<Value = NicModel> {
+    let models = [NicModel::E1000e, NicModel::Igb, NicModel::Ixgbe].map(NicModel::name);
+    PossibleValuesParser::new(models).try_map(|name| NicModel::from_str(&name, false))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Model of the two passthrough NICs
+    #[arg(long, value_parser = lab_nic(), default_value = "e1000e")]
+    pub(crate) nic: NicModel,
+    /// Seconds of traffic before the migration, and after it
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) seconds: u32,
+    /// Also write the result here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) host: Host,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Leave the nested lab out
+    #[arg(long, conflicts_with = "long")]
+    pub(crate) quick: bool,
+    /// Also the long repetitions: ten migrations to and fro, under each kind of traffic
+    #[arg(long)]
+    pub(crate) long: bool,
+    /// Print the names of the tests, and run none
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Only tests whose name, as printed, contains this
+    #[arg(value_name = "FILTER")]
+    pub(crate) filter: Option<String>,
+    #[command(flatten)]
+    pub(crate) host: Host,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The NIC: e1000, e1000e, igb, ixgbe, virtio, or vfio:BDF
+    #[arg(long, default_value = "e1000e")]
+    pub(crate) nic: Nic,
+    /// `auto` uses KVM only after having seen it run a guest
+    #[arg(long, value_enum, default_value_t = Accel::Auto)]
+    pub(crate) accel: Accel,
+    /// Memory of the guest
+    #[arg(long, value_name = "MiB", default_value_t = 128)]
+    pub(crate) mem: u32,
+    /// What the NIC is connected to: user, or tap:INTERFACE
+    #[arg(long, default_value = "user")]
+    pub(crate) net: Net,
+    /// Forward a port of this machine, TCP and UDP, to the guest (--net user)
+    #[arg(long, value_name = "HOST:GUEST")]
+    pub(crate) forward: Vec<Forward>,
+    /// The guest's command line
+    #[arg(long, value_name = "guest command line", allow_hyphen_values = true)]
+    pub(crate) append: Option<String>,
+    /// End the machine after so many seconds, with exit status 124
+    #[arg(long, value_name = "S")]
+    pub(crate) timeout: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    /// Where the two machines run
+    #[arg(long, value_enum, default_value_t = LabKind::Nested)]
+    pub(crate) lab: LabKind,
+    /// Model of the two NICs
+    #[arg(long, value_parser = lab_nic(), default_value = "e1000e")]
+    pub(crate) nic: NicModel,
+    /// When the NIC leaves the guest
+    #[arg(long, value_enum, default_value_t = Strategy::Warm)]
+    pub(crate) strategy: Strategy,
+    /// Pair the NIC with a virtio-net standby, which serves the guest while the NIC is away; the failover strategy always does
+    #[arg(long)]
+    pub(crate) standby: bool,
+    /// Then migrate with the other strategies too, at the same rate, and draw all of them over one another
+    #[arg(long, conflicts_with_all = ["cancel_at", "times"])]
+    pub(crate) compare: bool,
+    /// Migrate so often, to and fro
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "cancel_at")]
+    pub(crate) times: u32,
+    /// The guest's marking policy
+    #[arg(long, value_enum, default_value_t = Marking::Auto)]
+    pub(crate) marking: Marking,
+    /// What is driven at the guest
+    #[arg(long, value_enum, default_value_t = TrafficKind::Udp)]
+    pub(crate) traffic: TrafficKind,
+    /// `--traffic echo`: go on after the last migration until so many megabytes have come back
+    #[arg(long, value_name = "MB", default_value_t = 0)]
+    pub(crate) transfer: u64,
+    /// Offered rate [default: half of what the guest takes when saturated, measured first]
+    #[arg(long, value_name = "Mbit", allow_negative_numbers = true)]
+    pub(crate) rate: Option<f64>,
+    /// Seconds of traffic before the migration, and after it
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) seconds: u32,
+    /// Cancel the migration there, at several places one after the other, then migrate once more
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) cancel_at: Vec<CancelAt>,
+    /// The guest
+    #[arg(long, value_enum, default_value_t = GuestKind::Godwit)]
+    pub(crate) guest: GuestKind,
+    /// More for the guest's command line
+    #[arg(long, value_name = "guest command line", default_value = "", allow_hyphen_values = true)]
+    pub(crate) append: String,
+    /// Record every frame on the segment here, as a pcapng file with an interface for each port
+    #[arg(long, value_name = "FILE", conflicts_with = "compare")]
+    pub(crate) pcap: Option<PathBuf>,
+    /// Write the result here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Write result, plot, page and logs into this directory
+    #[arg(long, value_name = "DIR", default_value = REPORT)]
+    pub(crate) report: PathBuf,
+    #[command(flatten)]
+    pub(crate) host: Host,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Image {
+    /// elf: a PVH kernel for `-kernel`; disk: a disk that boots by itself
+    #[arg(long, value_enum, default_value_t = ImageFormat::Elf)]
+    pub(crate) format: ImageFormat,
+    /// Copy the image here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// The guest's command line, for a disk: an ELF file gets its own from the loader
+    #[arg(long, value_name = "LINE", default_value = "")]
+    pub(crate) append: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LibvirtXml {
+    /// PCI address of the passthrough NIC
+    #[arg(long, value_name = "BDF", value_parser = parse_bdf)]
+    pub(crate) nic: String,
+    /// The bridge that the standby is connected to; the NIC's network has to be behind it
+    #[arg(long, value_name = "INTERFACE", default_value = "br0")]
+    pub(crate) bridge: String,
+    /// MAC address of both [default: the NIC's, if this machine has a driver on it]
+    #[arg(long, value_parser = parse_mac)]
+    pub(crate) mac: Option<String>,
+    /// Memory of the guest
+    #[arg(long, value_name = "MiB", default_value_t = 256)]
+    pub(crate) mem: u32,
+    /// Name of the domain
+    #[arg(long, default_value = "godwit")]
+    pub(crate) name: String,
+    /// The guest's command line
+    #[arg(long, value_name = "guest command line", default_value = "", allow_hyphen_values = true)]
+    pub(crate) append: String,
+    /// The guest's image [default: built now]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Which benchmarks [default: all]
+    #[arg(value_enum, value_name = "NAME")]
+    pub(crate) names: Vec<BenchName>,
+    /// `nic`: only these NICs, separated by commas [default: e1000,e1000e,igb,ixgbe]
+    #[arg(long, value_name = "NIC", value_delimiter = ',')]
+    pub(crate) nic: Vec<NicModel>,
+    /// How often each is measured
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// Write the results here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) host: Host,
+}
+
+/// The benchmarks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchName {
+    /// What marking costs: for a page, a received frame, and a slot that is caught up
+    Dma,
+    /// Godwit and Linux in turns on the same NIC: TCP both ways, and small datagrams, paced and flooded
+    Nic,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImageFormat {
+    Elf,
+    Disk,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,25 @@
+//! `cargo xtask test`: builds and runs the suite in `tests/end-to-end`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use lab::{build::crates, system::paths};
+
+use crate::cli::Test;
+
+pub(crate) fn main(options: &Test) -> Result<ExitCode> {
+    let mut suite = crates::cargo();
+    suite.args(["run", "--quiet", "--package", "end-to-end", "--"]).current_dir(paths::checkout());
+    for (option, is_given) in
+        [("--quick", options.quick), ("--long", options.long), ("--list", options.list)]
+    {
+        suite.args(is_given.then_some(option));
+    }
+    if let Some(kernel) = options.host.kernel() {
+        suite.arg("--host-kernel").arg(std::path::absolute(kernel)?);
+    }
+    if let Some(filter) = &options.filter {
+        suite.args(["--", filter]);
+    }
+    Ok(if suite.status()?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
