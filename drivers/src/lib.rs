@@ -1,13 +1,14 @@
 //! NIC drivers, one folder a family.
 //!
 //! [`probe`] finds the driver for a PCI function and starts it. A driver knows registers and
-//! descriptors; memory comes from the DMA layer, register access from [`unikernel::mmio`], and what
-//! the Intel families have in common is in one place, `intel`.
+//! descriptors; memory comes from the DMA layer, register access from [`unikernel::mmio`]. What the
+//! Intel families have in common is in `intel`, what all have in `common`.
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+mod common;
 pub mod e1000;
 pub mod e1000e;
 mod error;

@@ -1,6 +1,7 @@
 //! Receive descriptors of the 8254x (3.2.3).
 
-use crate::intel::{Checked, Completion, ReceiveFormat};
+use crate::common::Checked;
+use crate::intel::{Completion, ReceiveFormat};
 
 /// Legacy receive descriptors, the only ones there are.
 pub(crate) enum Legacy {}

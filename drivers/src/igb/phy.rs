@@ -1,8 +1,8 @@
 //! The internal copper PHY (datasheet 3.5), which firmware may be talking to as well.
 
 use super::registers::{SEMAPHORE, STATUS_LAN_ID_MASK, STATUS_LAN_ID_SHIFT, SYNC_PHY, mdic};
+use crate::common::wait_for;
 use crate::intel::gigabit::registers::status;
-use crate::intel::wait_for;
 use unikernel::mmio::Mmio;
 
 /// A transaction takes 64 bit times of at least 400 ns.

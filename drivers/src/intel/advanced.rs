@@ -1,9 +1,9 @@
 //! Advanced descriptors, which 82576 and I350 (datasheets 7.1.5 and 7.2.2) and 82599 and X540 (7.1.6
 //! and 7.2.3) share but for the place of the receive errors.
 
-use super::checksum::{Checked, Offload};
 use super::receive::{Completion, ReceiveFormat};
 use super::transmit::{Piece, TransmitFormat};
+use crate::common::{Checked, Offload};
 use core::marker::PhantomData;
 
 /// Where a family has the errors of a receive write-back, as bits of its second quadword.

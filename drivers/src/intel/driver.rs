@@ -5,10 +5,10 @@
 //! wake-up four accesses more.
 
 use super::{
-    Descriptors, Offload, ReceiveFormat, ReceiveRing, Table, TransmitFormat, TransmitRing,
-    buffer_size,
+    Descriptors, ReceiveFormat, ReceiveRing, Table, TransmitFormat, TransmitRing, buffer_size,
 };
 use crate::Error;
+use crate::common::Offload;
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
 use unikernel::dma::{MAX_RUN, Pool, RxBuffer, TxBuffer};

@@ -11,8 +11,9 @@
 //!        next                     head                                  next - 1
 //! ```
 
-use super::checksum::{self, Checked};
-use super::{Descriptors, ETHERNET_HEADER};
+use super::Descriptors;
+use crate::common::ETHERNET_HEADER;
+use crate::common::{Checked, is_good};
 use alloc::vec::Vec;
 use core::marker::PhantomData;
 use unikernel::dma::{Coherent, Completed, Error, FromDevice, Pool, RxBuffer, SLOT_SIZE, Stream};
@@ -171,7 +172,7 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
         };
         let stream = core::mem::replace(&mut self.buffers[self.next], replacement);
         let frame = stream.receive(done, completion.len).ok()?;
-        if !checksum::is_good(&frame, completion.checked) {
+        if !is_good(&frame, completion.checked) {
             statistics.bad_checksum += 1;
             return None;
         }

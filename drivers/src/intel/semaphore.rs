@@ -1,7 +1,7 @@
 //! What the ports of a device share with each other and with firmware, such as a PHY: SW_FW_SYNC says who has it, and SWSM
 //! who may change that (82576 datasheet, 4.7; 82599 datasheet, 10.5.4).
 
-use super::wait_for;
+use crate::common::wait_for;
 use unikernel::mmio::Mmio;
 
 /// In SWSM, set by reading it: whoever reads 0 has it, among drivers.

@@ -5,8 +5,8 @@
 //! write-back and one look a batch.
 
 use super::Descriptors;
-use super::checksum::Offload;
 use super::receive::mark;
+use crate::common::Offload;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::marker::PhantomData;

@@ -1,9 +1,9 @@
 //! What the driver does to registers.
 
 use super::registers::*;
+use crate::common::{is_station_address, wait_for};
 use crate::intel::{
-    AdvancedReceive, AdvancedTransmit, Descriptors, Hardware, ReceiveErrors, Table, gigabit,
-    is_station_address, rss, wait_for,
+    AdvancedReceive, AdvancedTransmit, Descriptors, Hardware, ReceiveErrors, Table, gigabit, rss,
 };
 use core::marker::PhantomData;
 use unikernel::mmio::Mmio;

@@ -1,6 +1,6 @@
 //! The header before a frame that is sent (Virtual I/O Device 1.3, 5.1.6.2).
 
-use crate::intel::Offload;
+use crate::common::Offload;
 use ::virtio::le16;
 use ::virtio::net::{Hdr, HdrF, HdrGso};
 use core::num::NonZeroU16;

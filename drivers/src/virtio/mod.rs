@@ -18,7 +18,7 @@ mod transmit;
 mod transport;
 
 use crate::Error;
-use crate::intel::{ETHERNET_HEADER, is_station_address};
+use crate::common::{ETHERNET_HEADER, is_station_address};
 use ::virtio::net::{F, Hdr};
 use core::num::NonZeroU16;
 use receive::{ReceiveQueue, buffer_size};

@@ -4,7 +4,7 @@
 //! otherwise it is dropped and its buffer used again.
 
 use super::ring::{Ring, Used};
-use crate::intel::{Checked, ETHERNET_HEADER, is_good};
+use crate::common::{Checked, ETHERNET_HEADER, is_good};
 use ::virtio::net::{Hdr, HdrF, HdrGso};
 use ::virtio::virtq::DescF;
 use alloc::vec::Vec;

@@ -3,7 +3,7 @@
 
 use super::registers::{capability, common, net};
 use crate::Error;
-use crate::intel::wait_for;
+use crate::common::wait_for;
 use ::virtio::net::{F, S};
 use ::virtio::pci::{CapCfgType, IsrStatus};
 use ::virtio::{DeviceStatus, le128};

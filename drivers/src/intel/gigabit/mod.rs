@@ -6,7 +6,8 @@
 mod offloading;
 pub(crate) mod registers;
 
-use super::{Descriptors, Hardware, ReceiveFormat, Table, is_station_address, wait_for};
+use super::{Descriptors, Hardware, ReceiveFormat, Table};
+use crate::common::{is_station_address, wait_for};
 use core::marker::PhantomData;
 use offloading::Offloading;
 use registers::statistics::ERRORS;
