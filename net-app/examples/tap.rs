@@ -11,26 +11,20 @@
 
 use std::num::NonZeroU16;
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Duration;
 
-use embassy_futures::join::join5;
-use net_app::app::App;
+use godwit::host::Hardware;
 use net_app::recorder::Recorder;
-use net_app::{iperf3, sink, status};
 use smoltcp::phy::{self, Device, Medium, RxToken, TunTapInterface, TxToken};
 use smoltcp::time::Instant;
 use unikernel::dma::{Policy, Pool, RxBuffer, TxBuffer, fake};
 use unikernel::irq::{self, Interrupt};
-use unikernel::net::{Addressing, Addressing6, Config, Stack};
+use unikernel::net::Addressing;
 use unikernel::nic::{Capabilities, Link, Nic, ResetError, Statistics};
 
 /// Small, because the fake device checks every access against all of it.
 const POOL: usize = 1 << 20;
-const FRAMES: usize = 256;
 const MAX_FRAME: usize = 1514;
 
 fn main() {
@@ -39,48 +33,22 @@ fn main() {
         eprintln!("usage: tap INTERFACE ADDR/LEN|dhcp");
         std::process::exit(2);
     };
-    let addressing: Addressing = address.parse().unwrap_or_else(|error| {
+    if let Err(error) = address.parse::<Addressing>() {
         eprintln!("{address}: {error}");
         std::process::exit(2);
-    });
+    }
     let pool = fake::pool(POOL, Policy::Auto);
     let nic = Tap::open(interface, pool).unwrap_or_else(|error| {
         eprintln!("{interface}: {error} (does the tap device exist, and may you use it?)");
         std::process::exit(1);
     });
-    let addressing6 = Addressing6::Auto;
-    let stack = Stack::new(pool, Config { addressing, gateway: None, addressing6, seed: 1 });
-    let app = App::new(stack.clone(), pool, Recorder::new(FRAMES));
-    assert!(stack.attach(Box::new(nic)).is_ok(), "the only NIC");
-    block_on(join5(
-        stack.run(),
-        iperf3::serve(&stack),
-        status::serve(&app),
-        sink::serve(&app),
-        app.measure_rates(),
-    ));
-}
-
-/// Polls `future` whenever it is woken, all of it.
-fn block_on(future: impl Future) {
-    struct Unpark(Thread, AtomicBool);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.1.store(true, Ordering::Release);
-            self.0.unpark();
-        }
-    }
-    let unpark = Arc::new(Unpark(thread::current(), AtomicBool::new(true)));
-    let waker = Waker::from(unpark.clone());
-    let mut future = std::pin::pin!(future);
-    loop {
-        while !unpark.1.swap(false, Ordering::Acquire) {
-            thread::park();
-        }
-        if future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
-            return;
-        }
-    }
+    // Like a command line, it lasts as long as the program.
+    let line = format!("ip={address} recorder=512K").leak();
+    let hardware = Hardware { nics: vec![Box::new(nic)], ..Hardware::default() };
+    futures_executor::block_on(godwit::host::run(pool, line, hardware, async |system| {
+        let recorder = Recorder::of_command_line(&system);
+        net_app::serve(&system, system.interface(0).await, recorder);
+    }));
 }
 
 /// A NIC on a tap device.
@@ -139,7 +107,7 @@ impl Nic for Tap {
         };
         self.pool.device().write(stream.device_address(), &frame);
         self.counters.received += 1;
-        stream.receive(frame.len()).ok()
+        stream.receive(&fake::completed(), frame.len()).ok()
     }
 
     fn transmit_ready(&mut self) -> bool {

@@ -1,45 +1,27 @@
-//! What the services share.
+//! What the services of an interface share.
 
 use alloc::rc::Rc;
-use alloc::vec::Vec;
 use core::cell::Cell;
-use core::fmt;
 
-use embassy_sync::blocking_mutex::raw::NoopRawMutex;
-use embassy_sync::signal::Signal;
 use embassy_time::{Duration, Instant, Timer};
-use unikernel::dma::Pool;
-use unikernel::net::{Stack, Traffic};
+use godwit::{Interface, System};
+use unikernel::net::{Observation, Traffic};
 
-use crate::recorder::{Recorder, Report};
+use crate::recorder::Recorder;
 
 /// How often rates are taken.
 const RATE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The application's state. A handle, cheap to clone.
+/// An interface, and what is known of it. A handle, cheap to clone.
 #[derive(Clone)]
 pub struct App(Rc<Shared>);
 
 struct Shared {
-    stack: Stack,
-    pool: &'static Pool,
+    system: System,
+    interface: Interface,
     recorder: Recorder,
-    migration: Cell<Migration>,
+    _observation: Observation,
     rates: Cell<Rates>,
-    check: Signal<NoopRawMutex, ()>,
-}
-
-/// What is known of live migration.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Migration {
-    /// A bridge above a NIC has the capability.
-    pub capability: bool,
-    /// The hypervisor is logging.
-    pub logging: bool,
-    /// EPOCH last acknowledged.
-    pub epoch: u32,
-    /// Migrations this guest has been through since it booted.
-    pub moves: u32,
 }
 
 /// Traffic of the last full interval.
@@ -51,27 +33,26 @@ pub struct Rates {
     pub rx_bits: u64,
     /// Frames sent a second.
     pub tx_frames: u64,
-    /// Bits sent a second.
+    /// Bits sent a second, Ethernet headers included.
     pub tx_bits: u64,
 }
 
 impl App {
-    /// The state of an application on `stack`, whose frames `recorder` gets from now on.
-    pub fn new(stack: Stack, pool: &'static Pool, recorder: Recorder) -> Self {
-        stack.observe(alloc::boxed::Box::new(recorder.clone()));
-        let (migration, rates) = (Cell::default(), Cell::default());
-        let check = Signal::new();
-        Self(Rc::new(Shared { stack, pool, recorder, migration, rates, check }))
+    /// Of an interface whose frames `recorder` gets from now on.
+    pub fn new(system: System, interface: Interface, recorder: Recorder) -> Self {
+        let _observation = interface.stack().observe(alloc::boxed::Box::new(recorder.clone()));
+        let rates = Cell::default();
+        Self(Rc::new(Shared { system, interface, recorder, _observation, rates }))
+    }
+
+    /// The machine.
+    pub fn system(&self) -> &System {
+        &self.0.system
     }
 
     /// The network.
-    pub fn stack(&self) -> &Stack {
-        &self.0.stack
-    }
-
-    /// The DMA memory.
-    pub fn pool(&self) -> &'static Pool {
-        self.0.pool
+    pub fn interface(&self) -> &Interface {
+        &self.0.interface
     }
 
     /// The flight recorder.
@@ -79,90 +60,18 @@ impl App {
         &self.0.recorder
     }
 
-    /// What is known of live migration.
-    pub fn migration(&self) -> Migration {
-        self.0.migration.get()
-    }
-
-    /// Changes what is known of live migration.
-    pub fn update_migration(&self, f: impl FnOnce(&mut Migration)) {
-        let mut migration = self.0.migration.get();
-        f(&mut migration);
-        self.0.migration.set(migration);
-    }
-
     /// Traffic of the last full second.
     pub fn rates(&self) -> Rates {
         self.0.rates.get()
     }
 
-    /// Checks every frame the recorder holds, and says on the console what it found. Scripts read these lines.
-    pub async fn check_integrity(&self) -> Report {
-        let report = self.recorder().check().await;
-        let dma = self.pool().statistics();
-        unikernel::println!(
-            "dma: marked {} caught-up {} received {}",
-            dma.pages_marked,
-            dma.pages_caught_up,
-            dma.buffers_received
-        );
-        unikernel::println!("recorder: while-logging {}", report.while_logging);
-        unikernel::println!("recorder: checked {} stale {}", report.checked, report.stale);
-        report
-    }
-
-    /// Has [`check_on_request`](Self::check_on_request) check the frames. It does not wait for the end.
-    pub fn request_check(&self) {
-        self.0.check.signal(());
-    }
-
-    #[cfg(test)]
-    pub(crate) fn check_is_requested(&self) -> bool {
-        self.0.check.signaled()
-    }
-
-    /// Checks integrity whenever that is requested, for ever.
-    pub async fn check_on_request(&self) -> ! {
-        loop {
-            self.0.check.wait().await;
-            self.check_integrity().await;
-        }
-    }
-
-    /// Says on the console when the network is up, and again whenever the address changes. For ever; scripts read it.
-    pub async fn announce(&self) -> ! {
-        let mut announced = None;
-        let mut announced6 = Vec::new();
-        loop {
-            let lease = self.stack().lease();
-            let nic = self.stack().with_nic(|nic| (nic.family(), nic.mac()));
-            if let (Some(lease), Some((family, mac))) = (lease, nic)
-                && self.stack().link().up
-                && announced != Some(lease.address)
-            {
-                announced = Some(lease.address);
-                unikernel::println!(
-                    "godwit: ready ip={} nic={family} mac={}",
-                    lease.address,
-                    Mac(mac)
-                );
-            }
-            // Others than the link-local one, which needs nobody to say it.
-            let addresses: Vec<_> = self.stack().ipv6_addresses().into_iter().skip(1).collect();
-            for address in addresses.iter().filter(|address| !announced6.contains(*address)) {
-                unikernel::println!("godwit: ip6={address}");
-            }
-            announced6 = addresses;
-            self.stack().changed().await;
-        }
-    }
-
     /// Takes the rates, for ever.
-    pub async fn measure_rates(&self) -> ! {
-        let (mut then, mut before) = (Instant::now(), self.stack().traffic());
+    pub async fn measure_rates(&self) {
+        let traffic = || self.0.interface.traffic();
+        let (mut then, mut before) = (Instant::now(), traffic());
         loop {
             Timer::after(RATE_INTERVAL).await;
-            let (now, traffic) = (Instant::now(), self.stack().traffic());
+            let (now, traffic) = (Instant::now(), traffic());
             self.0.rates.set(Rates::between(before, traffic, now - then));
             (then, before) = (now, traffic);
         }
@@ -180,15 +89,5 @@ impl Rates {
             tx_frames: per_second(before.tx_frames, after.tx_frames, 1),
             tx_bits: per_second(before.tx_bytes, after.tx_bytes, 8),
         }
-    }
-}
-
-/// A station address as people write it.
-pub(crate) struct Mac(pub(crate) [u8; 6]);
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
     }
 }

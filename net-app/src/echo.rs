@@ -6,7 +6,7 @@
 use core::time::Duration;
 
 use embedded_io_async::Write;
-use unikernel::net::{Buffers, Stack, TcpError, TcpListener, TcpStream};
+use unikernel::net::{Buffers, Error, Stack, TcpListener, TcpStream};
 
 /// TCP port.
 pub const PORT: u16 = 7;
@@ -21,7 +21,8 @@ const PIECE: usize = 16 * 1024;
 
 /// Serves [`PORT`], for ever.
 pub async fn serve(stack: &Stack) -> ! {
-    let mut listener = TcpListener::bind(stack, PORT, BACKLOG, Buffers::BULK);
+    let mut listener = TcpListener::bind(stack, PORT, BACKLOG, Buffers::BULK)
+        .expect("a port of its own, and memory at boot");
     let mut piece = alloc::vec![0; PIECE];
     loop {
         let mut client = listener.accept().await;
@@ -32,7 +33,7 @@ pub async fn serve(stack: &Stack) -> ! {
 }
 
 /// Sends everything back, up to the end of what the client sends.
-async fn echo(client: &mut TcpStream, piece: &mut [u8]) -> Result<(), TcpError> {
+async fn echo(client: &mut TcpStream, piece: &mut [u8]) -> Result<(), Error> {
     client.set_keep_alive(Some(SILENCE));
     client.set_timeout(Some(PATIENCE));
     loop {

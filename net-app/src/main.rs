@@ -2,15 +2,15 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
-#[cfg(target_os = "none")]
-mod boot;
+use godwit::System;
+use net_app::recorder::Recorder;
 
-/// The image is a guest's kernel; on a host there is only this to say.
-#[cfg(not(target_os = "none"))]
-fn main() {
-    eprintln!(
-        "net-app boots as a virtual machine: `cargo xtask run`, or build it with \
-         `--target x86_64-unknown-none` and give the result to QEMU's `-kernel`"
-    );
-    std::process::exit(2);
+#[godwit::main]
+async fn main(system: System) {
+    let recorder = Recorder::of_command_line(&system);
+    system.spawn(net_app::integrity::check_after_migrations(system.clone(), recorder.clone()));
+    for index in 0.. {
+        let interface = system.interface(index).await;
+        net_app::serve(&system, interface, recorder.clone());
+    }
 }

@@ -1,13 +1,14 @@
 //! The other end of the paced UDP source: counts what arrives and reports it (crate `godwit-probe`).
 
 use core::cell::RefCell;
+use core::net::SocketAddr;
 
 use embassy_futures::join::join;
 use embassy_time::{Duration, Instant, Ticker};
 use godwit_probe::{
     HEADERS, Header, PORT, REPORT_INTERVAL_MS, REPORT_MAGIC, Report, Sequence, VERSION,
 };
-use unikernel::net::{IpEndpoint, UdpSocket};
+use unikernel::net::UdpSocket;
 use zerocopy::IntoBytes;
 
 use crate::app::App;
@@ -18,7 +19,7 @@ const BYTES: usize = 1024 * 1024;
 
 /// What was received of the current stream.
 struct Source {
-    endpoint: IpEndpoint,
+    endpoint: SocketAddr,
     stream: u32,
     sequence: Sequence,
     packets: u64,
@@ -26,14 +27,15 @@ struct Source {
 }
 
 impl Source {
-    fn new(endpoint: IpEndpoint, stream: u32) -> Self {
+    fn new(endpoint: SocketAddr, stream: u32) -> Self {
         Self { endpoint, stream, sequence: Sequence::new(), packets: 0, bytes: 0 }
     }
 }
 
 /// Receives and reports, for ever.
 pub async fn serve(app: &App) -> ! {
-    let socket = UdpSocket::bind(app.stack(), PORT, DATAGRAMS, BYTES).expect("memory at boot");
+    let socket =
+        UdpSocket::bind(app.interface().stack(), PORT, DATAGRAMS, BYTES).expect("memory at boot");
     let source = RefCell::new(None);
     let receive = async {
         loop {
@@ -49,14 +51,15 @@ pub async fn serve(app: &App) -> ! {
             let report =
                 source.borrow().as_ref().map(|source| (source.endpoint, report(app, source)));
             if let Some((endpoint, report)) = report {
-                socket.send(endpoint, report.as_bytes()).await;
+                // One that cannot be sent is followed by another.
+                let _ = socket.send_to(report.as_bytes(), endpoint).await;
             }
         }
     };
     join(receive, report).await.0
 }
 
-fn count(source: &mut Option<Source>, from: IpEndpoint, payload: &[u8]) {
+fn count(source: &mut Option<Source>, from: SocketAddr, payload: &[u8]) {
     let Some(header) = Header::parse(payload) else { return };
     let stream = header.stream.get();
     let source = match source {
@@ -70,14 +73,14 @@ fn count(source: &mut Option<Source>, from: IpEndpoint, payload: &[u8]) {
 }
 
 fn report(app: &App, source: &Source) -> Report {
-    let (dma, migration) = (app.pool().statistics(), app.migration());
+    let (dma, migration) = (app.system().pool().statistics(), app.system().migration().facts());
     let gap = source.sequence.longest_gap();
     let (held, held_logged) = app.recorder().held();
     let mut flags = 0;
     if migration.logging {
         flags |= Report::LOGGING;
     }
-    if app.pool().is_marking() {
+    if app.system().pool().is_marking() {
         flags |= Report::MARKING;
     }
     Report {

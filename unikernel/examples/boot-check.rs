@@ -2,13 +2,27 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
+extern crate alloc;
+
+#[cfg(target_os = "none")]
 mod bare {
+    use alloc::boxed::Box;
+    use alloc::sync::Arc;
+    use alloc::task::Wake;
+    use alloc::vec::Vec;
     use core::arch::asm;
+    use core::array::from_fn;
     use core::convert::Infallible;
+    use core::future::Future;
+    use core::hint::black_box;
+    use core::pin::Pin;
     use core::str::FromStr;
+    use core::sync::atomic::{AtomicBool, Ordering};
+    use core::task::{Context, Waker};
 
     use embassy_executor::Spawner;
-    use embassy_time::{Instant, Timer};
+    use embassy_futures::yield_now;
+    use embassy_time::{Duration, Instant, Timer};
     use unikernel::{Kernel, irq, power, println};
 
     unikernel::entry!(main);
@@ -41,6 +55,7 @@ mod bare {
             "timer" => timer().await,
             "line" => line().await,
             "clock" => clock().await,
+            "storm" => storm().await,
             "idle" => println!("check: idle"),
             "exit" => power::exit(5),
             "panic" => panic!("on purpose"),
@@ -72,6 +87,42 @@ mod bare {
             assert!(passed.as_millis() >= ms, "{ms} ms took {passed}");
         }
         println!("check: timer after {} ms", start.elapsed().as_millis());
+    }
+
+    /// Timers whose wakers are counted, and whose last owner the timer's queue is, while memory is
+    /// given out and taken back all the time: the heap is in use when most of them expire.
+    async fn storm() {
+        let start = Instant::now();
+        let mut wakes = 0;
+        while start.elapsed().as_millis() < 1000 {
+            let woken = Arc::new(Woken(AtomicBool::new(false)));
+            let left = Arc::downgrade(&woken);
+            let waker = Waker::from(woken);
+            let mut timer = Timer::after_micros(50);
+            let is_pending =
+                Pin::new(&mut timer).poll(&mut Context::from_waker(&waker)).is_pending();
+            drop(waker);
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while left.strong_count() != 0 {
+                assert!(Instant::now() < deadline, "the waker is neither run nor dropped");
+                for _ in 0..100 {
+                    let blocks: [_; 8] = from_fn(|size| Vec::<u8>::with_capacity(16 << size));
+                    black_box(&blocks);
+                }
+                yield_now().await;
+            }
+            wakes += u32::from(is_pending);
+        }
+        println!("check: storm of {wakes} timers");
+    }
+
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            // Memory of its own, given back at once: what a handler must not do.
+            black_box(Box::new(self.0.swap(true, Ordering::Relaxed)));
+        }
     }
 
     /// Says the time for ever, to be watched from outside, across a migration too.

@@ -3,6 +3,9 @@
 //! Nothing on it can stop the boot. A bad value is named on the console and the default taken;
 //! [`CommandLine::finish`] names the keys that nobody asked for. Of a repeated key the last one
 //! counts, so that a line can be extended to override what stands before.
+//!
+//! A key of a network interface belongs to interface 0; `nic1.` in front makes it interface 1's:
+//! `ip=dhcp nic1.ip=10.9.0.2/24`.
 
 use core::cell::Cell;
 use core::fmt;
@@ -30,31 +33,40 @@ impl<'a> CommandLine<'a> {
     /// The latter is said on the console, with the parse error: it should name the accepted form.
     pub fn value<T>(&self, key: &str, default: T) -> T
     where
-        T: FromStr,
-        T::Err: fmt::Display,
+        T: FromStr<Err: fmt::Display>,
     {
-        match self.parse(key) {
-            Ok(value) => value.unwrap_or(default),
-            Err(bad) => {
-                crate::println!("command line: {bad}; taking the default");
-                default
-            }
-        }
+        or_default(self.parse(key), default)
     }
 
     /// The value of `key`, `None` if it is absent.
     ///
     /// # Errors
     /// The value is not a `T`.
-    pub fn parse<T: FromStr>(&self, key: &'a str) -> Result<Option<T>, BadValue<'a, T::Err>> {
-        let mut found = None;
+    pub fn parse<T: FromStr>(&self, key: &str) -> Result<Option<T>, BadValue<'a, T::Err>> {
+        self.find(|found| found == key)
+    }
+
+    /// The keys of a network interface.
+    pub fn interface(&self, index: usize) -> InterfaceKeys<'_, 'a> {
+        InterfaceKeys { line: self, index }
+    }
+
+    /// The value of the last word whose key `is_it` says yes to.
+    fn find<T: FromStr>(
+        &self,
+        is_it: impl Fn(&str) -> bool,
+    ) -> Result<Option<T>, BadValue<'a, T::Err>> {
+        let mut last = None;
         for (i, word) in self.words().enumerate().take(MAX_WORDS) {
-            if let Some(value) = value_of(word, key) {
+            // A word without `=` is a key with an empty value.
+            let (key, value) = word.split_once('=').unwrap_or((word, ""));
+            if is_it(key) {
                 self.known.set(self.known.get() | 1 << i);
-                found = Some(value);
+                last = Some((word, value));
             }
         }
-        found.map(|value| value.parse().map_err(|error| BadValue { key, value, error })).transpose()
+        last.map(|(word, value)| value.parse().map_err(|error| BadValue { word, error }))
+            .transpose()
     }
 
     /// Words whose key nobody has asked for, and words past the 64th.
@@ -70,7 +82,15 @@ impl<'a> CommandLine<'a> {
     /// [`value`](Self::value).
     pub fn finish(&self) {
         for word in self.unknown() {
-            crate::println!("command line: {word}: unknown key; ignored");
+            let key = word.split_once('=').map_or(word, |(key, _)| key);
+            match interface_of(key) {
+                Some((index, _)) if index > 0 => {
+                    crate::println!(
+                        "command line: {word}: no key, or no interface {index}; ignored"
+                    );
+                }
+                _ => crate::println!("command line: {word}: unknown key; ignored"),
+            }
         }
     }
 
@@ -79,26 +99,61 @@ impl<'a> CommandLine<'a> {
     }
 }
 
-/// `word`'s value if `key` is its key. A word without `=` is a key with an empty value.
-fn value_of<'a>(word: &'a str, key: &str) -> Option<&'a str> {
-    let (found, value) = word.split_once('=').unwrap_or((word, ""));
-    (found == key).then_some(value)
+/// The keys of one network interface: see the [module](self).
+#[derive(Clone, Copy, Debug)]
+pub struct InterfaceKeys<'l, 'a> {
+    line: &'l CommandLine<'a>,
+    index: usize,
+}
+
+impl InterfaceKeys<'_, '_> {
+    /// As [`CommandLine::value`], of this interface.
+    pub fn value<T>(&self, key: &str, default: T) -> T
+    where
+        T: FromStr<Err: fmt::Display>,
+    {
+        or_default(self.line.find(|found| self.names(found, key)), default)
+    }
+
+    fn names(&self, found: &str, key: &str) -> bool {
+        match interface_of(found) {
+            None => self.index == 0 && found == key,
+            // One spelling for one thing: `nic0.` and `nic01.` are nobody's.
+            Some((index, rest)) => index == self.index && index > 0 && rest == key,
+        }
+    }
+}
+
+/// Of `nic1.ip`: 1 and `ip`.
+fn interface_of(key: &str) -> Option<(usize, &str)> {
+    let (digits, rest) = key.strip_prefix("nic")?.split_once('.')?;
+    let is_number = !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit());
+    Some((digits.parse().ok().filter(|_| is_number)?, rest))
+}
+
+/// Says on the console what is wrong with a value, and takes the default.
+fn or_default<T, E: fmt::Display>(value: Result<Option<T>, BadValue<'_, E>>, default: T) -> T {
+    match value {
+        Ok(value) => value.unwrap_or(default),
+        Err(bad) => {
+            crate::println!("command line: {bad}; taking the default");
+            default
+        }
+    }
 }
 
 /// A value that is not what its key takes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadValue<'a, E> {
-    /// The key.
-    pub key: &'a str,
-    /// The value as it was written.
-    pub value: &'a str,
+    /// The key and its value as they were written.
+    pub word: &'a str,
     /// What is wrong with it.
     pub error: E,
 }
 
 impl<E: fmt::Display> fmt::Display for BadValue<'_, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}: {}", self.key, self.value, self.error)
+        write!(f, "{}: {}", self.word, self.error)
     }
 }
 
@@ -224,6 +279,16 @@ mod tests {
         assert_eq!(line.parse::<std::string::String>("ip"), Ok(Some("a=b".into())));
         assert_eq!(line.parse::<std::string::String>("quiet"), Ok(Some("".into())));
         assert_eq!(line.unknown().collect::<Vec<_>>(), ["ipx=1", "i=2"]);
+    }
+
+    #[test]
+    fn each_interface_has_keys_of_its_own() {
+        let line =
+            CommandLine::new("mtu=1 nic1.mtu=2 nic12.mtu=3 nic0.mtu=4 nic01.mtu=5 nic.mtu=6");
+        let mtu = |index| line.interface(index).value("mtu", Size(0));
+        assert_eq!([0, 1, 2, 12].map(mtu), [1, 2, 0, 3].map(Size));
+        assert_eq!(line.value("mtu", Size(0)), Size(1));
+        assert_eq!(line.unknown().collect::<Vec<_>>(), ["nic0.mtu=4", "nic01.mtu=5", "nic.mtu=6"]);
     }
 
     #[test]

@@ -1,4 +1,7 @@
 //! The async executor: one, on the boot processor, asleep in `hlt` when nothing is runnable.
+//!
+//! Interrupt handlers only note what was raised. The tasks that wait for it are woken here, between
+//! two rounds of tasks, where code of any kind may run: a waker may free memory, a handler may not.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,7 +9,10 @@ use embassy_executor::Spawner;
 use embassy_executor::raw::Executor;
 use x86_64::instructions::interrupts;
 
-/// Set by whoever makes a task runnable, from a task or an interrupt handler.
+use crate::arch::interrupts::{Raised, is_raised, take_raised};
+use crate::{irq, time};
+
+/// A task is runnable.
 static RUNNABLE: AtomicBool = AtomicBool::new(false);
 
 /// `embassy-executor` calls this, by this name, when a task becomes runnable.
@@ -22,12 +28,19 @@ pub(crate) fn run(init: impl FnOnce(Spawner)) -> ! {
     interrupts::enable();
     init(executor.spawner());
     loop {
+        for raised in take_raised() {
+            match raised {
+                Raised::Timer => time::on_timer(),
+                Raised::Line(line) => irq::raise_line(line),
+                Raised::Message(message) => irq::raise_message(message),
+            }
+        }
         // SAFETY: this loop is the only caller, and the pender does not call it.
         unsafe { executor.poll() };
-        // With interrupts off nothing can become runnable between the look and the sleep: `sti`
-        // takes effect only after the `hlt` behind it has begun (Intel SDM volume 2, STI).
+        // With interrupts off nothing is raised between the look and the sleep: `sti` takes effect
+        // only after the `hlt` behind it has begun (Intel SDM volume 2, STI).
         interrupts::disable();
-        if RUNNABLE.swap(false, Ordering::Acquire) {
+        if RUNNABLE.swap(false, Ordering::Acquire) | is_raised() {
             interrupts::enable();
         } else {
             interrupts::enable_and_hlt();

@@ -20,15 +20,18 @@ pub mod nic;
 pub mod pci;
 pub mod random;
 pub mod time;
+pub mod watch;
 
 #[cfg(target_os = "none")]
 mod arch;
 #[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
+mod crash;
+#[cfg(target_os = "none")]
 mod executor;
 #[cfg(target_os = "none")]
-mod panic;
+mod logger;
 #[cfg(target_os = "none")]
 pub mod power;
 

@@ -17,7 +17,7 @@ use unikernel::mmio::Mmio;
 use unikernel::nic::{
     Capabilities, Checksums, Link, Nic, ResetError, Segmentation, Settings, Statistics,
 };
-use unikernel::pci::{self, Device, Vector};
+use unikernel::pci::{self, Device, Dma, Vector};
 
 /// What the driver does to registers.
 pub(crate) trait Hardware: Sized + 'static {
@@ -143,7 +143,7 @@ pub(crate) struct Driver<H: Hardware> {
     groups: Vec<[u8; 6]>,
     vector: Vector,
     /// `None` once stopped.
-    rings: Option<Rings<H>>,
+    rings: Option<Dma<Rings<H>>>,
     /// The receive queue whose turn it is.
     queue: usize,
     mac: [u8; 6],
@@ -179,7 +179,7 @@ impl<H: Hardware> Driver<H> {
             settings: *settings,
             groups: Vec::new(),
             vector,
-            rings: Some(rings),
+            rings: None,
             queue: 0,
             mac,
             link: Link::default(),
@@ -187,25 +187,26 @@ impl<H: Hardware> Driver<H> {
             blocked: false,
             statistics: Statistics::default(),
         };
-        driver.bring_up().map_err(|()| Error::Reset(address))?;
+        driver.bring_up(rings).map_err(|()| Error::Reset(address))?;
         // What was counted before is nobody's.
         driver.hardware.take_errors();
         Ok(driver)
     }
 
-    /// From a device that was reset, and rings that start over, to one that receives and transmits. An error is that the
-    /// device is not ready after its reset.
-    fn bring_up(&mut self) -> Result<(), ()> {
-        let Some(rings) = self.rings.as_ref().filter(|_| self.hardware.settle()) else {
+    /// From a device that was reset, and rings that start over, to one that receives and transmits.
+    /// An error is that the device is not ready after its reset.
+    fn bring_up(&mut self, rings: Rings<H>) -> Result<(), ()> {
+        if !self.hardware.settle() {
             return Err(());
-        };
+        }
         let queues: Vec<_> = rings.receive.iter().map(ReceiveRing::descriptors).collect();
-        self.device.enable_bus_master();
+        let transmit = rings.transmit.descriptors();
+        self.rings = Some(self.device.start_dma(rings));
         self.hardware.enable_link();
         self.hardware.configure(&self.settings, buffer_size(&self.settings));
         self.hardware.set_multicast(&Table::of_groups(&self.groups));
         self.hardware.enable_receive(&queues);
-        self.hardware.enable_transmit(rings.transmit.descriptors());
+        self.hardware.enable_transmit(transmit);
         self.hardware.route_interrupts(&self.vector);
         self.link = self.hardware.link();
         Ok(())
@@ -334,27 +335,22 @@ impl<H: Hardware> Nic for Driver<H> {
     }
 
     fn reset(&mut self) -> Result<(), ResetError> {
-        if self.rings.is_none() {
-            return Err(ResetError::Stopped);
-        }
         // Counters go with the reset.
         self.statistics();
+        let Some(rings) = self.rings.take() else { return Err(ResetError::Stopped) };
         self.disarm();
         let ended = !self.hardware.is_gone() && self.hardware.quiesce();
         // From here on no request of the device passes that is still under way.
-        self.device.disable_bus_master();
-        let mut is_up = ended || self.hardware.reset().is_ok();
-        if is_up && let Some(rings) = &mut self.rings {
-            rings.restart();
-            self.blocked = false;
-            is_up = self.bring_up().is_ok();
-        }
+        let mut rings = rings.stop();
+        rings.restart();
+        self.blocked = false;
+        let is_up = (ended || self.hardware.reset().is_ok()) && self.bring_up(rings).is_ok();
         if is_up {
             return Ok(());
         }
-        let gone = self.hardware.is_gone();
-        self.stop();
-        Err(if gone { ResetError::Gone } else { ResetError::Stuck })
+        self.link = Link::default();
+        self.device.disable_interrupt();
+        Err(if self.hardware.is_gone() { ResetError::Gone } else { ResetError::Stuck })
     }
 
     fn gone(&self) -> bool {
@@ -364,7 +360,7 @@ impl<H: Hardware> Nic for Driver<H> {
     fn stop(&mut self) {
         // Counters go with the reset.
         self.statistics();
-        let Some(mut rings) = self.rings.take() else { return };
+        let Some(rings) = self.rings.take() else { return };
         self.armed = false;
         self.link = Link::default();
         if !self.hardware.is_gone() && !self.hardware.quiesce() {
@@ -372,7 +368,7 @@ impl<H: Hardware> Nic for Driver<H> {
         }
         self.device.disable_interrupt();
         // From here on no request of the device passes, whatever it does.
-        self.device.disable_bus_master();
+        let mut rings = rings.stop();
         rings.receive.iter_mut().for_each(ReceiveRing::mark_completed);
         rings.transmit.mark_completed();
     }

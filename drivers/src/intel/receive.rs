@@ -15,8 +15,7 @@ use super::checksum::{self, Checked};
 use super::{Descriptors, ETHERNET_HEADER};
 use alloc::vec::Vec;
 use core::marker::PhantomData;
-use core::sync::atomic::{Ordering, fence};
-use unikernel::dma::{Coherent, Error, FromDevice, Pool, RxBuffer, SLOT_SIZE, Stream};
+use unikernel::dma::{Coherent, Completed, Error, FromDevice, Pool, RxBuffer, SLOT_SIZE, Stream};
 use unikernel::nic::{Settings, Statistics, VlanId};
 
 /// Most descriptors one call looks at, should a device complete nothing but garbage.
@@ -117,9 +116,8 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
 
     /// Marks a buffer that the device wrote and nobody reads.
     fn mark_unread(&mut self, index: usize) {
-        let whole = 0..self.buffer;
-        // Dropping what this returns gives the buffer back to the device.
-        let _ = self.buffers[index].sync_for_cpu(whole);
+        // It is that long.
+        let _ = self.buffers[index].mark(0..self.buffer);
     }
 
     /// Where the descriptors are.
@@ -149,10 +147,8 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
             if self.next == self.before(self.told) {
                 return None;
             }
-            let completion = F::completion(self.ring.read(2 * self.next + 1))?;
-            // The frame is read after the done bit.
-            fence(Ordering::Acquire);
-            let frame = self.take(&completion, statistics);
+            let (completion, done) = self.ring.completed(2 * self.next + 1, F::completion)?;
+            let frame = self.take(&completion, &done, statistics);
             self.post(self.next);
             self.next = (self.next + 1) & (self.buffers.len() - 1);
             if frame.is_some() {
@@ -163,13 +159,18 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
     }
 
     /// Takes the frame out of the descriptor at `next` and puts another buffer in, or leaves both.
-    fn take(&mut self, completion: &Completion, statistics: &mut Statistics) -> Option<RxBuffer> {
+    fn take(
+        &mut self,
+        completion: &Completion,
+        done: &Completed,
+        statistics: &mut Statistics,
+    ) -> Option<RxBuffer> {
         let Some(replacement) = self.replacement(completion, statistics) else {
             self.mark_unread(self.next);
             return None;
         };
         let stream = core::mem::replace(&mut self.buffers[self.next], replacement);
-        let frame = stream.receive(completion.len).ok()?;
+        let frame = stream.receive(done, completion.len).ok()?;
         if !checksum::is_good(&frame, completion.checked) {
             statistics.bad_checksum += 1;
             return None;

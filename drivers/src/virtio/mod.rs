@@ -31,7 +31,7 @@ use unikernel::irq::Interrupt;
 use unikernel::nic::{
     Capabilities, Checksums, Link, Nic, ResetError, Segmentation, Settings, Statistics,
 };
-use unikernel::pci::{Device, Signalling, Vector};
+use unikernel::pci::{Device, Dma, Signalling, Vector};
 use unikernel::time::now_ns;
 
 /// Descriptors in a queue, if the device has so many.
@@ -66,7 +66,7 @@ pub struct Virtio {
     transport: Transport,
     vector: Vector,
     /// `None` once stopped.
-    running: Option<Running>,
+    running: Option<Dma<Running>>,
     mac: [u8; 6],
     capabilities: Capabilities,
     is_standby: bool,
@@ -111,7 +111,7 @@ impl Virtio {
             mac,
             capabilities: capabilities(&running),
             is_standby: features.contains(F::STANDBY),
-            running: Some(running),
+            running: None,
             link: Link::default(),
             armed: false,
             blocked: false,
@@ -120,14 +120,13 @@ impl Virtio {
             busy: false,
             statistics: Statistics::default(),
         };
-        driver.go();
+        driver.go(running);
         Ok(driver)
     }
 
     /// Lets the device begin.
-    fn go(&mut self) {
-        let Some(running) = &mut self.running else { return };
-        self.device.enable_bus_master();
+    fn go(&mut self, running: Running) {
+        let running = self.running.insert(self.device.start_dma(running));
         self.transport.go();
         if running.receive.ring().publish() {
             self.transport.notify(RECEIVE_QUEUE, running.receive_bell);
@@ -137,12 +136,11 @@ impl Virtio {
         (self.armed, self.blocked) = (false, false);
     }
 
-    /// Keeps the device from memory and interrupts, whatever it does.
+    /// Keeps the device from interrupting, whatever it does.
     fn shut_down(&mut self) {
         self.armed = false;
         self.link = Link::default();
         self.device.disable_interrupt();
-        self.device.disable_bus_master();
     }
 
     /// Looks at the link if it may have changed.
@@ -329,26 +327,24 @@ impl Nic for Virtio {
     fn accept_multicast(&mut self, _: &[[u8; 6]]) {}
 
     fn reset(&mut self) -> Result<(), ResetError> {
-        if self.running.is_none() {
-            return Err(ResetError::Stopped);
-        }
+        let Some(running) = self.running.take() else { return Err(ResetError::Stopped) };
         // From here on no request of the device passes that is still under way.
-        self.device.disable_bus_master();
+        let running = running.stop();
         let ended = !self.transport.is_gone() && self.transport.reset();
         // Its buffers go back to the pool, where the new queues find as many.
-        self.running = None;
+        drop(running);
         let signalling = self.vector.signalling;
         let (device, transport) = (&self.device, &mut self.transport);
-        self.running = ended
+        let running = ended
             .then(|| bring_up(device, transport, self.pool, &self.settings, signalling).ok())
             .flatten();
-        let Some(running) = &self.running else {
-            let gone = self.transport.is_gone();
+        let Some(running) = running else {
             self.shut_down();
+            let gone = self.transport.is_gone();
             return Err(if gone { ResetError::Gone } else { ResetError::Stuck });
         };
-        self.capabilities = capabilities(running);
-        self.go();
+        self.capabilities = capabilities(&running);
+        self.go(running);
         Ok(())
     }
 
@@ -370,6 +366,7 @@ impl Nic for Virtio {
             log::warn!("{}: the device does not come out of reset, cut off", self.device.address());
         }
         self.shut_down();
+        // From here on no request of the device passes. Its buffers go back to the pool after that.
         drop(running);
     }
 

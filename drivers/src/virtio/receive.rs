@@ -3,7 +3,7 @@
 //! No descriptor is ever without a buffer: a frame is handed on only if the pool has one to take its place,
 //! otherwise it is dropped and its buffer used again.
 
-use super::ring::Ring;
+use super::ring::{Ring, Used};
 use crate::intel::{Checked, ETHERNET_HEADER, is_good};
 use ::virtio::net::{Hdr, HdrF, HdrGso};
 use ::virtio::virtq::DescF;
@@ -58,7 +58,7 @@ impl ReceiveQueue {
                 statistics.bad_frame += 1;
                 continue;
             }
-            let frame = self.take(used.id, used.len, statistics);
+            let frame = self.take(&used, statistics);
             self.ring.push(used.id);
             if frame.is_some() {
                 return frame;
@@ -68,7 +68,8 @@ impl ReceiveQueue {
     }
 
     /// Takes the frame out of a descriptor and puts another buffer in, or leaves both.
-    fn take(&mut self, id: usize, len: usize, statistics: &mut Statistics) -> Option<RxBuffer> {
+    fn take(&mut self, used: &Used, statistics: &mut Statistics) -> Option<RxBuffer> {
+        let (id, len) = (used.id, used.len);
         let frames = ETHERNET_HEADER..=self.max_frame;
         if !len.checked_sub(size_of::<Hdr>()).is_some_and(|len| frames.contains(&len)) {
             statistics.bad_frame += 1;
@@ -80,7 +81,7 @@ impl ReceiveQueue {
         };
         self.ring.set_address(id, replacement.device_address());
         let stream = core::mem::replace(&mut self.buffers[id], replacement);
-        let mut frame = stream.receive(len).ok()?;
+        let mut frame = stream.receive(&used.done, len).ok()?;
         let (header, _) = Hdr::read_from_prefix(&frame).ok()?;
         frame.advance(size_of::<Hdr>());
         // Segments put together were not asked for, and would need more than one buffer.

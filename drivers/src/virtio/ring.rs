@@ -6,22 +6,25 @@
 
 use ::virtio::virtq::{AvailF, DescF, UsedF};
 use core::sync::atomic::{Ordering, fence};
-use unikernel::dma::{Coherent, Error, Pool};
+use unikernel::dma::{Coherent, Completed, Error, Pool};
 
 /// The available ring's flags and index, before its entries.
 const AVAIL_FLAGS: usize = 0;
 const AVAIL_INDEX: usize = 1;
 const AVAIL_ENTRIES: usize = 2;
 /// The used ring has its flags and index in one word, entries of two words after it.
+const USED_INDEX: usize = 0;
 const USED_ENTRIES: usize = 1;
 
 /// A used buffer. Both numbers are the device's word.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Used {
     /// The descriptor that heads the chain.
     pub(super) id: usize,
     /// Bytes written.
     pub(super) len: usize,
+    /// That the device is done with it.
+    pub(super) done: Completed,
 }
 
 pub(super) struct Ring {
@@ -111,20 +114,18 @@ impl Ring {
 
     /// Whether a used buffer waits.
     pub(super) fn is_pending(&self) -> bool {
-        self.pending() != 0
+        self.pending(self.used.read(USED_INDEX)) != 0
     }
 
     /// The next used buffer.
     pub(super) fn pop(&mut self) -> Option<Used> {
-        if self.pending() == 0 {
-            return None;
-        }
         // The entry is read after the index that covers it.
-        fence(Ordering::Acquire);
+        let pending = |word| (self.pending(word) != 0).then_some(());
+        let ((), done) = self.used.completed(USED_INDEX, pending)?;
         let at = USED_ENTRIES + 2 * usize::from(self.next_used & (self.size - 1));
         let (id, len) = (self.used.read(at), self.used.read(at + 1));
         self.next_used = self.next_used.wrapping_add(1);
-        Some(Used { id: id as usize, len: len as usize })
+        Some(Used { id: id as usize, len: len as usize, done })
     }
 
     /// Asks for an interrupt at the next used buffer. One that came before that makes none: look
@@ -149,9 +150,10 @@ impl Ring {
         self.avail.write(AVAIL_ENTRIES + usize::from(self.size), index);
     }
 
-    /// Used buffers not looked at. A device that claims more than it can have has none.
-    fn pending(&self) -> u16 {
-        let index = (self.used.read(0) >> 16) as u16;
+    /// Used buffers not looked at, by the word that has the index. A device that claims more than it
+    /// can have has none.
+    fn pending(&self, word: u32) -> u16 {
+        let index = (word >> 16) as u16;
         let pending = index.wrapping_sub(self.next_used);
         if pending <= self.size { pending } else { 0 }
     }

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use embassy_time::with_timeout;
 use embedded_io_async::{Read, ReadExactError, Write};
-use unikernel::net::{TcpError, TcpStream};
+use unikernel::net::{Error, TcpStream};
 
 use super::protocol::{Cookie, MAX_JSON, Refusal, state};
 
@@ -56,14 +56,14 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<TcpError> for Failure {
-    fn from(_: TcpError) -> Self {
+impl From<Error> for Failure {
+    fn from(_: Error) -> Self {
         Self::ClientGone
     }
 }
 
-impl From<ReadExactError<TcpError>> for Failure {
-    fn from(_: ReadExactError<TcpError>) -> Self {
+impl From<ReadExactError<Error>> for Failure {
+    fn from(_: ReadExactError<Error>) -> Self {
         Self::ClientGone
     }
 }

@@ -17,15 +17,15 @@ const BACKLOG: usize = 6;
 
 /// Serves tests on [`PORT`], for ever.
 pub async fn serve(stack: &Stack) -> ! {
-    let mut listener = TcpListener::bind(stack, PORT, BACKLOG, Buffers::BULK);
+    let mut listener = TcpListener::bind(stack, PORT, BACKLOG, Buffers::BULK)
+        .expect("a port of its own, and memory at boot");
     loop {
         let connection = listener.accept().await;
         let peer = connection.peer();
         match test::run(stack, connection, &mut listener).await {
-            Ok(bits_per_second) => match peer {
-                Some(peer) => log::info!("iperf3: {peer}: {} Mbit/s", bits_per_second / 1_000_000),
-                None => log::info!("iperf3: {} Mbit/s", bits_per_second / 1_000_000),
-            },
+            Ok(bits_per_second) => {
+                log::info!("iperf3: {peer}: {} Mbit/s", bits_per_second / 1_000_000);
+            }
             Err(why) => log::info!("iperf3: test ended early: {why}"),
         }
     }

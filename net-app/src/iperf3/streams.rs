@@ -2,12 +2,13 @@
 
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
+use core::net::SocketAddr;
 
 use embassy_futures::select::{Either, select};
 use embassy_futures::yield_now;
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use unikernel::net::{IpEndpoint, Stack, TcpListener, TcpStream, UdpSocket};
+use unikernel::net::{Stack, TcpListener, TcpStream, UdpSocket};
 
 use super::control::{Control, Failure, deny, read_cookie};
 use super::datagram::{self, CONNECT_REPLY, Header};
@@ -217,7 +218,7 @@ pub(super) struct UdpData {
 
 /// One UDP stream.
 struct Flow {
-    peer: IpEndpoint,
+    peer: SocketAddr,
     sends: bool,
     receiver: datagram::Receiver,
     /// Datagrams sent, and those of them that do not count.
@@ -237,7 +238,7 @@ impl Flow {
 impl UdpData {
     /// `None` if there is no memory for the socket.
     fn new(stack: &Stack) -> Option<Self> {
-        let socket = UdpSocket::bind(stack, super::PORT, DATAGRAMS, DATAGRAM_BYTES)?;
+        let socket = UdpSocket::bind(stack, super::PORT, DATAGRAMS, DATAGRAM_BYTES).ok()?;
         Some(Self { socket, flows: RefCell::new(Vec::new()) })
     }
 
@@ -267,7 +268,8 @@ impl UdpData {
                 })
                 .await;
             for peer in answer.drain(..) {
-                self.socket.send(peer, &CONNECT_REPLY).await;
+                // A client that gets none asks again.
+                let _ = self.socket.send_to(&CONNECT_REPLY, peer).await;
             }
         }
     }
@@ -314,7 +316,7 @@ impl UdpData {
         };
         let header = Header { sent_us: Instant::now().as_micros(), number };
         let emit = |payload: &mut [u8]| header.emit(payload, parameters.wide_counters);
-        if self.socket.send_with(peer, parameters.datagram, emit).await {
+        if self.socket.send_with(peer, parameters.datagram, emit).await.is_ok() {
             let mut flows = self.flows.borrow_mut();
             flows[index].sent = number;
             flows[index].bytes_sent += parameters.datagram as u64;

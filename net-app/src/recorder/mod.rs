@@ -16,11 +16,15 @@ use core::cell::RefCell;
 
 use embassy_futures::yield_now;
 use embassy_time::Instant;
+use godwit::System;
+use unikernel::cmdline::Size;
 use unikernel::dma::{RxBuffer, SLOT_SIZE};
 use unikernel::net::Observer;
 
 use crc::Crc32c;
 
+/// How much is kept unless `recorder=` says otherwise.
+const DEFAULT: Size = Size(8 << 20);
 /// Frames looked at before other tasks get their turn.
 const SLICE: usize = 32;
 /// Slots of the pool left to the driver's rings and to frames on their way.
@@ -83,6 +87,20 @@ pub struct Report {
 }
 
 impl Recorder {
+    /// The recorder that `recorder=` on the command line asks for, or as much of it as the DMA pool
+    /// has room for.
+    pub fn of_command_line(system: &System) -> Self {
+        let size = system.command_line().value("recorder", DEFAULT);
+        let frames = capacity(size.0, system.pool().statistics().slots);
+        Self::new(frames.unwrap_or_else(|frames| {
+            log::warn!(
+                "recorder={size} does not fit the DMA pool beside the NIC's rings: keeping \
+                 {frames} frames; a larger swiotlb= makes room"
+            );
+            frames
+        }))
+    }
+
     /// A recorder that keeps up to `capacity` frames of one slot.
     pub fn new(capacity: usize) -> Self {
         Self(Rc::new(RefCell::new(Ring {
@@ -164,8 +182,9 @@ impl Drop for EndCheck<'_> {
 }
 
 impl Observer for Recorder {
-    fn received(&mut self, frame: RxBuffer) {
+    fn received(&mut self, frame: RxBuffer) -> Option<RxBuffer> {
         self.0.borrow_mut().push(frame);
+        None
     }
 }
 

@@ -8,7 +8,6 @@
 //! | `/check` | runs an integrity check of these frames and says what it found |
 //! | `POST /reset` | resets the NIC; connections outlive it |
 
-mod http;
 mod page;
 
 use alloc::format;
@@ -16,6 +15,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use godwit::picoserve::{Clock, Socket};
 use picoserve::io::Write;
 use picoserve::response::Content;
 use picoserve::response::chunked::{ChunkWriter, ChunkedResponse, Chunks, ChunksWritten};
@@ -24,6 +24,7 @@ use picoserve::{Router, Server, Timeouts};
 use unikernel::net::{Buffers, TcpListener};
 
 use crate::app::App;
+use crate::integrity;
 use crate::recorder::{Recorder, pcapng};
 
 /// TCP port.
@@ -43,12 +44,13 @@ pub async fn serve(app: &App) -> ! {
         write: picoserve::time::Duration::from_secs(30),
         ..Timeouts::default()
     });
-    let mut listener = TcpListener::bind(app.stack(), PORT, BACKLOG, Buffers::SMALL);
+    let mut listener = TcpListener::bind(app.interface().stack(), PORT, BACKLOG, Buffers::SMALL)
+        .expect("a port of its own, and memory at boot");
     let mut buffer = vec![0; REQUEST];
     loop {
         let stream = listener.accept().await;
-        let server = Server::custom(&router, http::Clock, &config, &mut buffer);
-        if let Err(error) = server.serve(http::Socket(stream)).await {
+        let server = Server::custom(&router, Clock, &config, &mut buffer);
+        if let Err(error) = server.serve(Socket(stream)).await {
             log::debug!("http: {error}");
         }
     }
@@ -67,7 +69,7 @@ fn router(app: &App) -> Router<impl PathRouter> {
 }
 
 async fn check(app: &App) -> String {
-    let report = app.check_integrity().await;
+    let report = integrity::check(app.system(), app.recorder()).await;
     format!(
         "checked {} stale {} while-logging {}\n",
         report.checked, report.stale, report.while_logging
@@ -75,7 +77,7 @@ async fn check(app: &App) -> String {
 }
 
 fn reset(app: &App) -> String {
-    match app.stack().reset_nic() {
+    match app.interface().stack().reset_nic() {
         Some(Ok(())) => "the NIC was reset\n".into(),
         Some(Err(error)) => format!("{error}\n"),
         None => "there is no NIC\n".into(),

@@ -4,10 +4,11 @@ use alloc::format;
 use alloc::string::{String, ToString};
 
 use embassy_time::Instant;
+use godwit::Mac;
 use serde::Serialize;
 use unikernel::dma::Policy;
 
-use crate::app::{App, Mac};
+use crate::app::App;
 
 /// `/status.json`.
 #[derive(Serialize)]
@@ -83,7 +84,8 @@ struct Migration {
 
 impl Status {
     fn of(app: &App) -> Self {
-        let nic = app.stack().with_nic(|nic| {
+        let stack = app.interface().stack();
+        let nic = stack.with_nic(|nic| {
             let (link, counters) = (nic.link(), nic.statistics());
             Nic {
                 family: nic.family(),
@@ -98,9 +100,9 @@ impl Status {
                 interrupts: counters.interrupts,
             }
         });
-        let lease = app.stack().lease();
-        let (traffic, rates) = (app.stack().traffic(), app.rates());
-        let (pool, migration) = (app.pool(), app.migration());
+        let lease = stack.lease();
+        let (traffic, rates) = (app.interface().traffic(), app.rates());
+        let (pool, migration) = (app.system().pool(), app.system().migration().facts());
         let dma = pool.statistics();
         let (held, held_while_logging) = app.recorder().held();
         Self {

@@ -62,6 +62,14 @@ const CASES: &[Case] = &[
             "check: timer after",
         ],
     },
+    // Wakers that allocate and free run outside of interrupt handlers, where the heap may be in use.
+    Case {
+        name: "keeps its heap whole under a storm of timers",
+        append: "check=storm",
+        options: DEBUG_EXIT,
+        ends: Ends::Well,
+        says: &["check: storm of"],
+    },
     Case {
         name: "gets legacy interrupts",
         append: "check=line",

@@ -64,7 +64,7 @@ pub(crate) fn apply_receiver(model: &Migration, state: &mut State, action: Actio
             state.pages[p].marked_early = true;
             state.pages[p].dirty |= state.log;
         }
-        // Coherent::read_if. The loads that follow are not made earlier.
+        // Coherent::completed. The loads that follow are not made earlier.
         Action::SeeDone(p) => {
             state.pages[p].buffer = Buffer::UnderWay;
             state.receiver = match state.receiver {

@@ -10,7 +10,7 @@ unsafe extern "C" {
 
 const MAX_DEPTH: usize = 24;
 
-/// This function's caller's frame pointer.
+/// The frame pointer of the function that this is inlined into.
 #[inline(always)]
 pub(crate) fn frame_pointer() -> u64 {
     let rbp;
@@ -19,25 +19,23 @@ pub(crate) fn frame_pointer() -> u64 {
     rbp
 }
 
-/// Prints the return addresses of the frames from `rbp` up.
+/// The return addresses of the frames from `rbp` up.
 ///
-/// Trusts nothing on the stack: it stops at the first frame that does not lie further up the
-/// main stack than the last, or does not return into the image's code.
-pub(crate) fn print(mut rbp: u64) {
+/// Trusts nothing on the stack: it ends at the first frame that does not lie further up the main
+/// stack than the last, or does not return into the image's code.
+pub(crate) fn return_addresses(mut rbp: u64) -> impl Iterator<Item = u64> {
     let (bottom, top) = (&raw const stack_bottom as u64, &raw const stack_top as u64);
     let (text, end) = (&raw const image_start as u64, &raw const text_end as u64);
     let mut above = bottom;
-    for _ in 0..MAX_DEPTH {
+    let frames = core::iter::from_fn(move || {
         if rbp < above || rbp > top - 16 || !rbp.is_multiple_of(8) {
-            return;
+            return None;
         }
         // SAFETY: two aligned words within the main stack, which is always mapped.
         let [caller, return_address] = unsafe { *(rbp as *const [u64; 2]) };
-        if !(text..end).contains(&return_address) {
-            return;
-        }
-        crate::println!("  from {return_address:#x}");
         above = rbp + 16;
         rbp = caller;
-    }
+        (text..end).contains(&return_address).then_some(return_address)
+    });
+    frames.take(MAX_DEPTH)
 }

@@ -1,53 +1,52 @@
-//! Interrupt vectors: the descriptor table, and who handles what.
+//! The interrupt descriptor table, and what a handler does.
+//!
+//! A handler does next to nothing: it ends the interrupt and notes what was raised. The executor
+//! asks for that with [`take_raised`] between two rounds of its tasks, and wakes whoever waits. So no
+//! code above this module ever runs in a handler, where it could find the heap or any other
+//! structure half-changed. An exception is the end of the machine, and is passed on at once.
 
 use core::arch::global_asm;
+use core::cell::Cell;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use critical_section::Mutex;
 use x86_64::VirtAddr;
+use x86_64::instructions::hlt;
 use x86_64::instructions::segmentation::{CS, Segment};
 use x86_64::instructions::tables::lidt;
 use x86_64::structures::DescriptorTablePointer;
 
-use super::{exceptions, lapic, pic, segments};
-use crate::irq::{self, MESSAGES, MsiMessage};
+use super::vectors::{EXCEPTIONS, FIRST_MESSAGE, LINES, MESSAGES, SPURIOUS, TIMER};
+use super::{lapic, pic, segments};
 
-/// Vectors 0 to 31 are the processor's own.
-const EXCEPTIONS: u8 = 32;
-/// The two 8259s' sixteen lines.
-pub(super) const LINES: u8 = 0x20;
-/// Message-signalled interrupts.
-const FIRST_MESSAGE: u8 = 0x30;
 const LAST_MESSAGE: u8 = FIRST_MESSAGE + (MESSAGES as u8 - 1);
-/// The local APIC's timer.
-pub(super) const TIMER: u8 = 0xf0;
-/// The local APIC's "nothing there after all", which wants no end-of-interrupt.
-pub(super) const SPURIOUS: u8 = 0xff;
 
 /// The interrupted context, as interrupts.s lays it out on the stack.
 #[derive(Debug)]
 #[repr(C)]
-pub(super) struct Frame {
-    pub(super) r15: u64,
-    pub(super) r14: u64,
-    pub(super) r13: u64,
-    pub(super) r12: u64,
-    pub(super) r11: u64,
-    pub(super) r10: u64,
-    pub(super) r9: u64,
-    pub(super) r8: u64,
-    pub(super) rbp: u64,
-    pub(super) rdi: u64,
-    pub(super) rsi: u64,
-    pub(super) rdx: u64,
-    pub(super) rcx: u64,
-    pub(super) rbx: u64,
-    pub(super) rax: u64,
-    pub(super) vector: u64,
-    pub(super) error_code: u64,
-    pub(super) rip: u64,
-    pub(super) cs: u64,
-    pub(super) rflags: u64,
-    pub(super) rsp: u64,
-    pub(super) ss: u64,
+pub(crate) struct Frame {
+    pub(crate) r15: u64,
+    pub(crate) r14: u64,
+    pub(crate) r13: u64,
+    pub(crate) r12: u64,
+    pub(crate) r11: u64,
+    pub(crate) r10: u64,
+    pub(crate) r9: u64,
+    pub(crate) r8: u64,
+    pub(crate) rbp: u64,
+    pub(crate) rdi: u64,
+    pub(crate) rsi: u64,
+    pub(crate) rdx: u64,
+    pub(crate) rcx: u64,
+    pub(crate) rbx: u64,
+    pub(crate) rax: u64,
+    pub(crate) vector: u64,
+    pub(crate) error_code: u64,
+    pub(crate) rip: u64,
+    pub(crate) cs: u64,
+    pub(crate) rflags: u64,
+    pub(crate) rsp: u64,
+    pub(crate) ss: u64,
 }
 
 global_asm!(include_str!("interrupts.s"), dispatch = sym dispatch);
@@ -125,20 +124,92 @@ pub(super) unsafe fn init() {
     unsafe { lidt(&pointer) };
 }
 
+/// What an interrupt means.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Raised {
+    /// The local APIC's timer has expired.
+    Timer,
+    /// An 8259's line is asserted, and masked by now.
+    Line(u8),
+    /// A device has sent the message of that number.
+    Message(usize),
+}
+
+// What was raised and not taken yet: a bit each.
+static MESSAGES_RAISED: AtomicU64 = AtomicU64::new(0);
+/// The lines, from bit 0, and the timer.
+static OTHERS_RAISED: AtomicU64 = AtomicU64::new(0);
+const TIMER_BIT: u32 = 63;
+
+const _: () = assert!(MESSAGES <= 64, "a bit for each message");
+
+/// The processor runs a handler. Handlers do not nest: interrupts are off in them.
+static IN_HANDLER: AtomicBool = AtomicBool::new(false);
+
+static ON_EXCEPTION: Mutex<Cell<fn(&Frame) -> !>> = Mutex::new(Cell::new(|_| {
+    loop {
+        hlt();
+    }
+}));
+
+/// Has exceptions passed on to `handler`.
+pub(super) fn set_exception_handler(handler: fn(&Frame) -> !) {
+    critical_section::with(|section| ON_EXCEPTION.borrow(section).set(handler));
+}
+
+/// Whether this is called from an interrupt handler.
+#[inline]
+pub(crate) fn in_handler() -> bool {
+    IN_HANDLER.load(Ordering::Relaxed)
+}
+
+/// Whether something was raised since it was last taken.
+pub(crate) fn is_raised() -> bool {
+    MESSAGES_RAISED.load(Ordering::Acquire) | OTHERS_RAISED.load(Ordering::Acquire) != 0
+}
+
+/// Takes what was raised, each thing once however often it was.
+pub(crate) fn take_raised() -> impl Iterator<Item = Raised> {
+    let others = bits(OTHERS_RAISED.swap(0, Ordering::Acquire)).map(|bit| match bit {
+        TIMER_BIT => Raised::Timer,
+        line => Raised::Line(line as u8),
+    });
+    let messages = bits(MESSAGES_RAISED.swap(0, Ordering::Acquire));
+    others.chain(messages.map(|message| Raised::Message(message as usize)))
+}
+
+/// The numbers of the bits that are set.
+fn bits(mut word: u64) -> impl Iterator<Item = u32> {
+    core::iter::from_fn(move || {
+        let bit = word.trailing_zeros();
+        word &= word.wrapping_sub(1);
+        (bit < u64::BITS).then_some(bit)
+    })
+}
+
 extern "C" fn dispatch(frame: &Frame) {
-    match frame.vector as u8 {
-        vector if vector < EXCEPTIONS => exceptions::die(frame),
+    let vector = frame.vector as u8;
+    if vector < EXCEPTIONS {
+        critical_section::with(|section| ON_EXCEPTION.borrow(section).get())(frame);
+    }
+    IN_HANDLER.store(true, Ordering::Relaxed);
+    interrupt(vector);
+    IN_HANDLER.store(false, Ordering::Relaxed);
+}
+
+fn interrupt(vector: u8) {
+    match vector {
         TIMER => {
             lapic::end_of_interrupt();
-            crate::time::on_timer();
+            OTHERS_RAISED.fetch_or(1 << TIMER_BIT, Ordering::Release);
         }
-        vector @ FIRST_MESSAGE..=LAST_MESSAGE => {
+        FIRST_MESSAGE..=LAST_MESSAGE => {
             lapic::end_of_interrupt();
-            irq::raise_message((vector - FIRST_MESSAGE).into());
+            MESSAGES_RAISED.fetch_or(1 << (vector - FIRST_MESSAGE), Ordering::Release);
         }
-        vector @ LINES..FIRST_MESSAGE => {
+        LINES..FIRST_MESSAGE => {
             if pic::acknowledge(vector - LINES) {
-                irq::raise_line(vector - LINES);
+                OTHERS_RAISED.fetch_or(1 << (vector - LINES), Ordering::Release);
             }
         }
         // Spurious, or a vector nobody was given.
@@ -147,11 +218,9 @@ extern "C" fn dispatch(frame: &Frame) {
     }
 }
 
-/// The message that raises `irq`'s message `index` on this processor
+/// Address and data of the write that raises message `index` on this processor
 /// (Intel SDM volume 3, section 11.11: physical destination, fixed, edge).
-pub(crate) fn message(index: usize) -> MsiMessage {
+pub(crate) fn message(index: usize) -> (u64, u32) {
     let destination = u64::from(lapic::id() & 0xff) << 12;
-    MsiMessage { address: 0xfee0_0000 | destination, data: u32::from(FIRST_MESSAGE) + index as u32 }
+    (0xfee0_0000 | destination, u32::from(FIRST_MESSAGE) + index as u32)
 }
-
-pub(crate) use pic::{has_lines, mask, unmask};

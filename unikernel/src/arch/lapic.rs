@@ -7,8 +7,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use x86_64::registers::model_specific::Msr;
 
 use super::cpu;
-use super::interrupts::{SPURIOUS, TIMER};
 use super::pv_eoi;
+use super::vectors::{SPURIOUS, TIMER};
 
 const IA32_APIC_BASE: Msr = Msr::new(0x1b);
 const APIC_BASE_ENABLE: u64 = 1 << 11;

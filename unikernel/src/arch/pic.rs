@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use x86_64::instructions::port::Port;
 
-use super::interrupts::LINES;
+use super::vectors::LINES;
 
 const FIRST_COMMAND: u16 = 0x20;
 const SECOND_COMMAND: u16 = 0xa0;

@@ -10,11 +10,8 @@ use embassy_executor::Spawner;
 use crate::acpi::{self, EcamRange};
 use crate::arch::{self, cpu, serial};
 use crate::cmdline::{CommandLine, LogLevel, Size};
-use crate::console;
 use crate::dma::{Policy, Pool};
-use crate::memory;
-use crate::power;
-use crate::time;
+use crate::{console, crash, executor, logger, memory, power, time};
 
 /// The DMA pool's size unless `swiotlb=` says otherwise.
 const DEFAULT_POOL: Size = Size(16 << 20);
@@ -48,11 +45,14 @@ extern "C" fn start(start_info: u32) -> ! {
     let started = cpu::tsc();
     serial::init();
     // SAFETY: here and only here, and interrupts are off.
-    unsafe { arch::init_tables() };
+    unsafe { arch::init_tables(crash::on_exception) };
 
-    let info = pvh::read(start_info.into()).unwrap_or_else(|error| panic!("{error}"));
+    // SAFETY: no kernel could boot if they did not; and what the loader left is where `memory::init`
+    // gives nothing out: in low memory, or at the end of RAM.
+    let firmware = unsafe { memory::FirmwareMemory::new() };
+    let info = pvh::read(&firmware, start_info.into()).unwrap_or_else(|error| panic!("{error}"));
     let command_line = CommandLine::new(info.command_line);
-    console::init_log(command_line.value("log", LogLevel(log::LevelFilter::Info)).0);
+    logger::init(command_line.value("log", LogLevel(log::LevelFilter::Info)).0);
     let marking = command_line.value("marking", Policy::default());
     let swiotlb = command_line.value("swiotlb", DEFAULT_POOL);
 
@@ -60,7 +60,8 @@ extern "C" fn start(start_info: u32) -> ! {
     let pool = unsafe { memory::init(info.memory, swiotlb, DEFAULT_POOL) };
     let dma = Box::leak(Box::new(Pool::new(pool, marking)));
 
-    let tables = acpi::read(info.rsdp, &memory::physical).unwrap_or_else(|error| {
+    let read = |address, len| firmware.bytes(address, len);
+    let tables = acpi::read(info.rsdp, &read).unwrap_or_else(|error| {
         log::warn!("ACPI: no tables: the root is unusable: {error}");
         acpi::Tables::default()
     });
@@ -72,7 +73,7 @@ extern "C" fn start(start_info: u32) -> ! {
 
     log::debug!("booted in {} us", time::now_ns() / 1000);
     let kernel = Kernel { command_line, dma, ecam: tables.ecam };
-    crate::executor::run(|spawner| {
+    executor::run(|spawner| {
         spawner.spawn(write_console().expect("it is spawned once"));
         godwit_main(kernel, spawner)
     })

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 
 use zerocopy::FromBytes;
 
-use crate::memory::{Kind, MemoryMap, Region, physical};
+use crate::memory::{FirmwareMemory, Kind, MemoryMap, Region};
 
 const MAGIC: u32 = 0x336e_c578;
 /// `XEN_HVM_MEMMAP_TYPE_RAM`, the same numbers as E820.
@@ -53,8 +53,9 @@ pub(super) struct BootInfo {
 ///
 /// # Errors
 /// A sentence for the panic message: the kernel cannot go on without a memory map.
-pub(super) fn read(address: u64) -> Result<BootInfo, &'static str> {
-    let info = object::<StartInfo>(address).ok_or("the loader's start info is out of reach")?;
+pub(super) fn read(firmware: &FirmwareMemory, address: u64) -> Result<BootInfo, &'static str> {
+    let info =
+        object::<StartInfo>(firmware, address).ok_or("the loader's start info is out of reach")?;
     if info.magic != MAGIC {
         return Err("not started by a PVH loader: the start info has no magic");
     }
@@ -64,7 +65,8 @@ pub(super) fn read(address: u64) -> Result<BootInfo, &'static str> {
     let mut memory = MemoryMap::new();
     for i in 0..u64::from(info.memory_map_entries) {
         let at = info.memory_map + i * size_of::<MemoryMapEntry>() as u64;
-        let entry = object::<MemoryMapEntry>(at).ok_or("the memory map is out of reach")?;
+        let entry =
+            object::<MemoryMapEntry>(firmware, at).ok_or("the memory map is out of reach")?;
         let kind = match entry.kind {
             TYPE_RAM => Kind::Usable,
             TYPE_ACPI | TYPE_ACPI_NVS => Kind::Firmware,
@@ -75,16 +77,21 @@ pub(super) fn read(address: u64) -> Result<BootInfo, &'static str> {
             .push(Region { start: entry.address, end, kind })
             .map_err(|_| "the memory map has too many entries")?;
     }
-    Ok(BootInfo { command_line: command_line(info.command_line), rsdp: info.rsdp, memory })
+    Ok(BootInfo {
+        command_line: command_line(firmware, info.command_line),
+        rsdp: info.rsdp,
+        memory,
+    })
 }
 
 /// A copy, since nothing promises that the loader aligns what it leaves in memory.
-fn object<T: FromBytes>(address: u64) -> Option<T> {
-    T::read_from_bytes(physical(address, size_of::<T>())?).ok()
+fn object<T: FromBytes>(firmware: &FirmwareMemory, address: u64) -> Option<T> {
+    T::read_from_bytes(firmware.bytes(address, size_of::<T>())?).ok()
 }
 
-fn command_line(address: u64) -> &'static str {
-    let Some(bytes) = (address != 0).then(|| physical(address, COMMAND_LINE_MAX)).flatten() else {
+fn command_line(firmware: &FirmwareMemory, address: u64) -> &'static str {
+    let Some(bytes) = (address != 0).then(|| firmware.bytes(address, COMMAND_LINE_MAX)).flatten()
+    else {
         return "";
     };
     let text = CStr::from_bytes_until_nul(bytes).ok().and_then(|text| text.to_str().ok());

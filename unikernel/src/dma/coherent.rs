@@ -4,12 +4,47 @@ use core::sync::atomic::{Ordering, fence};
 
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::pool::Run;
+use super::Error;
+use super::pool::{Pool, Run};
+use super::slots::Use;
+
+/// That a device has reported memory as completed: a driver saw it in a ring, and has it to show
+/// when it takes the memory back.
+#[derive(Debug)]
+pub struct Completed(());
+
+impl Completed {
+    #[cfg(not(target_os = "none"))]
+    pub(super) fn by_a_fake() -> Self {
+        Self(())
+    }
+}
+
+impl Pool {
+    /// Zeroed memory for `count` elements that the CPU and a device share: a ring. Its device
+    /// address is a multiple of `align`.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] above [`MAX_RUN`](super::MAX_RUN), [`Error::Alignment`] above that or if
+    /// not a power of two, [`Error::Exhausted`].
+    pub fn coherent<T>(&'static self, count: usize, align: usize) -> Result<Coherent<T>, Error>
+    where
+        T: FromBytes + IntoBytes,
+    {
+        if !align.is_power_of_two() || align > super::MAX_RUN {
+            return Err(Error::Alignment { align });
+        }
+        let bytes = count.saturating_mul(size_of::<T>());
+        // Runs are aligned to their size, so a larger alignment is a larger run.
+        let run = self.run_of(bytes.max(align), Use::Coherent)?;
+        Ok(Coherent::new(run, count))
+    }
+}
 
 /// An array that the CPU and a device share at all times: a descriptor ring, a head write-back.
 ///
 /// Elements are read and written whole and volatile; every index is checked. Dropping it gives the
-/// memory back: a driver does that only once the device cannot reach it any more.
+/// memory back, so a driver puts it in the device's [`Dma`](crate::pci::Dma).
 #[derive(Debug)]
 #[must_use = "dropping it gives the memory back while a device may still have its address"]
 pub struct Coherent<T> {
@@ -19,7 +54,7 @@ pub struct Coherent<T> {
 }
 
 impl<T: FromBytes + IntoBytes> Coherent<T> {
-    pub(super) fn new(run: Run, len: usize) -> Self {
+    fn new(run: Run, len: usize) -> Self {
         const { assert!(size_of::<T>() != 0 && align_of::<T>() <= super::SLOT_SIZE) };
         let range = run.offset()..run.offset() + run.capacity();
         // SAFETY: the run was just taken, and no device has been told of it.
@@ -49,17 +84,21 @@ impl<T: FromBytes + IntoBytes> Coherent<T> {
         self.run.pool.memory.read(self.offset(index))
     }
 
-    /// Reads an element if the device is done with it: `done` tells from a first read, and what is
-    /// returned comes from a second one, so that no part of it is older than the done bit.
+    /// Reads the element in which a device reports, and looks for the report with `report`. If there
+    /// is one, what the device wrote before it is read after this.
     ///
     /// # Panics
     /// If `index` is not below [`Coherent::len`].
     #[inline]
-    pub fn read_if(&self, index: usize, done: impl FnOnce(&T) -> bool) -> Option<T> {
-        done(&self.read(index)).then(|| {
-            fence(Ordering::Acquire);
-            self.read(index)
-        })
+    pub fn completed<R>(
+        &self,
+        index: usize,
+        report: impl FnOnce(T) -> Option<R>,
+    ) -> Option<(R, Completed)> {
+        let report = report(self.read(index))?;
+        // On x86 this orders the compiler only.
+        fence(Ordering::Acquire);
+        Some((report, Completed(())))
     }
 
     /// Writes an element. What the CPU wrote to memory before is visible to the device first.

@@ -28,13 +28,6 @@ pub enum Error {
     },
     /// The memory given as the pool is empty, not on page boundaries, or too large.
     BadMemory,
-    /// The device cannot address all of the pool.
-    AboveMask {
-        /// The highest device address of the pool.
-        last: u64,
-        /// The device's mask.
-        mask: u64,
-    },
 }
 
 impl fmt::Display for Error {
@@ -58,13 +51,9 @@ impl fmt::Display for Error {
             Self::BadMemory => {
                 write!(
                     f,
-                    "the DMA pool must be whole 4 KiB pages, at least one and below 4 TiB in all"
+                    "the DMA pool must be whole 4 KiB pages, at least one and below 8 GiB in all"
                 )
             }
-            Self::AboveMask { last, mask } => write!(
-                f,
-                "the device addresses up to {mask:#x}, the DMA pool ends at {last:#x}: the pool must lie lower"
-            ),
         }
     }
 }

@@ -3,7 +3,7 @@
 use core::ops::Range;
 use core::ptr::{self, NonNull};
 
-use super::{Error, PAGE_SIZE, slots};
+use super::{Error, PAGE_SIZE, free_list, slots};
 
 /// The memory a [`Pool`](super::Pool) is made of: whole pages that CPU and devices both reach.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl PoolMemory {
             && device.is_multiple_of(page)
             && len.is_multiple_of(PAGE_SIZE);
         let fits = len != 0
-            && u32::try_from(len / slots::SLOT_SIZE).is_ok_and(|n| n < slots::NONE)
+            && u32::try_from(len / slots::SLOT_SIZE).is_ok_and(|n| n < free_list::NONE)
             && device.checked_add(len as u64).is_some();
         if aligned && fits { Ok(Self { base, device, len }) } else { Err(Error::BadMemory) }
     }

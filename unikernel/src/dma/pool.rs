@@ -1,13 +1,11 @@
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
-#[cfg(not(target_os = "none"))]
-use super::fake::PageLog;
 use super::marking::Marking;
+#[cfg(not(target_os = "none"))]
+use super::page_log::PageLog;
 use super::slots::{MAX_ORDER, SLOT_SIZE, Slots, Use};
-use super::{
-    Coherent, Error, FromDevice, FromHypervisor, PAGE_SIZE, Policy, PoolMemory, Stream, TxBuffer,
-};
+use super::{Error, PAGE_SIZE, Policy, PoolMemory};
 
 /// All the memory devices can see, and who has it.
 ///
@@ -70,74 +68,6 @@ impl Pool {
             log: PageLog::new(memory.len() / PAGE_SIZE),
             memory,
         }
-    }
-
-    /// Whether a device that can form addresses up to `mask` reaches the whole pool. A driver asks
-    /// once, before it hands out the first address.
-    ///
-    /// # Errors
-    /// [`Error::AboveMask`] if it does not.
-    pub fn check_mask(&self, mask: u64) -> Result<(), Error> {
-        let last = self.memory.device_address() + (self.memory.len() as u64 - 1);
-        if last <= mask { Ok(()) } else { Err(Error::AboveMask { last, mask }) }
-    }
-
-    /// One slot for a device to write to: [`SLOT_SIZE`] bytes. `None` when the pool is exhausted.
-    #[inline]
-    pub fn receive_stream(&'static self) -> Option<Stream<FromDevice>> {
-        Some(Stream::new(self.run(0, Use::FromDevice)?))
-    }
-
-    /// Contiguous memory for a device whose writes the hypervisor's log sees.
-    ///
-    /// # Errors
-    /// As [`Pool::receive_stream_of`].
-    pub fn hypervisor_stream_of(
-        &'static self,
-        bytes: usize,
-    ) -> Result<Stream<FromHypervisor>, Error> {
-        Ok(Stream::new(self.run_of(bytes, Use::FromHypervisor)?))
-    }
-
-    /// Contiguous memory for a device to write to, for frames longer than a slot.
-    ///
-    /// # Errors
-    /// [`Error::TooLong`] above [`MAX_RUN`](super::MAX_RUN), [`Error::Exhausted`].
-    pub fn receive_stream_of(&'static self, bytes: usize) -> Result<Stream<FromDevice>, Error> {
-        Ok(Stream::new(self.run_of(bytes, Use::FromDevice)?))
-    }
-
-    /// One slot for the CPU to fill: [`SLOT_SIZE`] bytes. `None` when the pool is exhausted.
-    #[inline]
-    pub fn transmit_buffer(&'static self) -> Option<TxBuffer> {
-        Some(TxBuffer::new(self.run(0, Use::Cpu)?))
-    }
-
-    /// Contiguous memory for the CPU to fill, for frames longer than a slot.
-    ///
-    /// # Errors
-    /// [`Error::TooLong`] above [`MAX_RUN`](super::MAX_RUN), [`Error::Exhausted`].
-    pub fn transmit_buffer_of(&'static self, bytes: usize) -> Result<TxBuffer, Error> {
-        Ok(TxBuffer::new(self.run_of(bytes, Use::Cpu)?))
-    }
-
-    /// Zeroed memory for `count` elements that the CPU and a device share: a ring. Its device
-    /// address is a multiple of `align`.
-    ///
-    /// # Errors
-    /// [`Error::TooLong`] above [`MAX_RUN`](super::MAX_RUN), [`Error::Alignment`] above that or if
-    /// not a power of two, [`Error::Exhausted`].
-    pub fn coherent<T>(&'static self, count: usize, align: usize) -> Result<Coherent<T>, Error>
-    where
-        T: zerocopy::FromBytes + zerocopy::IntoBytes,
-    {
-        if !align.is_power_of_two() || align > super::MAX_RUN {
-            return Err(Error::Alignment { align });
-        }
-        let bytes = count.saturating_mul(size_of::<T>());
-        // Runs are aligned to their size, so a larger alignment is a larger run.
-        let run = self.run_of(bytes.max(align), Use::Coherent)?;
-        Ok(Coherent::new(run, count))
     }
 
     /// The hypervisor logs, as one agent sees it: from now on, completed memory is marked (unless
@@ -214,7 +144,15 @@ impl Pool {
         self.marking.mode().logging()
     }
 
-    /// What was counted so far. Walks the slots: for a status page, not for every packet.
+    /// Whether an application may keep one more received buffer. False while no more than a quarter
+    /// of the pool is free: that reserve is for the rings of all NICs, and for what is sent. Whoever
+    /// hands received buffers to an application asks first, for each; it costs a few loads.
+    #[inline]
+    pub fn may_keep(&self) -> bool {
+        self.slots.may_keep()
+    }
+
+    /// What was counted so far.
     pub fn statistics(&self) -> Statistics {
         Statistics {
             pages_marked: self.counters.marked.load(Ordering::Relaxed),
@@ -276,7 +214,7 @@ impl Pool {
         let _ = range;
     }
 
-    fn run(&'static self, order: u8, purpose: Use) -> Option<Run> {
+    pub(super) fn run(&'static self, order: u8, purpose: Use) -> Option<Run> {
         Some(Run { slot: self.slots.take(order, purpose)?, order, pool: self })
     }
 

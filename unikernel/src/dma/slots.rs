@@ -1,16 +1,20 @@
 //! Which run of slots is free, and what the others are used for.
 //!
-//! A run is 2^order contiguous slots, aligned to its own size. Each order has a free list; what no
-//! list has is carved off the pool's untouched rest. Runs are neither split nor merged: a ring that
-//! is given back waits for the next ring of that size instead of being eaten by packet buffers, so
-//! a driver that left can always come back.
+//! A run is 2^order contiguous slots, aligned to its own size. Free runs wait in lists, one for
+//! each order; what no list has is carved off the pool's untouched rest, and where nothing is left
+//! of that, a larger run is split.
 //!
-//! Lock-free: the lists are Treiber stacks whose head carries a tag against ABA. Links and states
-//! are kept here, in ordinary memory, never in the slots. No `unsafe`; `tests/model-check` compiles
-//! this file against loom's atomics.
+//! Rings and buffers have lists of their own, so that buffers never eat the memory of a ring that
+//! was given back: a driver that left can always come back. A ring may take from the buffers'
+//! lists, and if none of the runs there is large enough, free neighbours are merged first.
+//!
+//! Lock-free. Links and states are kept here, in ordinary memory, never in the slots. No `unsafe`;
+//! `tests/model-check` compiles this file against loom's atomics.
 
-use super::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use super::atomic::{AtomicU8, AtomicU32, Ordering};
+use super::free_list::{FreeList, NONE};
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 /// Bytes in a slot, as in Linux' swiotlb. A full Ethernet frame fits, and two fit a page.
 pub const SLOT_SIZE: usize = 2048;
@@ -18,8 +22,8 @@ pub const SLOT_SIZE: usize = 2048;
 /// Runs have 1 to 2^5 slots: 2 KiB to 64 KiB, the largest ring of the Intel NICs (4096 × 16 bytes).
 pub(crate) const MAX_ORDER: u8 = 5;
 
-/// No slot.
-pub(crate) const NONE: u32 = u32::MAX;
+/// The part of the pool that applications leave free, see [`Slots::may_keep`]: a quarter.
+const RESERVE: u32 = 4;
 
 /// What a run is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +67,9 @@ impl Use {
     }
 }
 
+/// Free runs of one kind of memory, by order.
+type Lists = [FreeList; MAX_ORDER as usize + 1];
+
 /// The books of a pool.
 #[derive(Debug)]
 pub(crate) struct Slots {
@@ -70,8 +77,10 @@ pub(crate) struct Slots {
     states: Box<[AtomicU8]>,
     /// For a free run's first slot: the next one of its list.
     next: Box<[AtomicU32]>,
-    /// By order: the list's first slot in bits 0–31, a tag that each change advances in bits 32–63.
-    heads: [AtomicU64; MAX_ORDER as usize + 1],
+    /// Free runs that last were buffers, or nothing so far.
+    buffers: Lists,
+    /// Free runs that last were rings.
+    rings: Lists,
     /// The first slot never used so far.
     frontier: AtomicU32,
     /// The device address of slot 0 in units of slots: runs are aligned as devices see them.
@@ -84,7 +93,8 @@ impl Slots {
         Self {
             states: (0..count).map(|_| AtomicU8::new(0)).collect(),
             next: (0..count).map(|_| AtomicU32::new(NONE)).collect(),
-            heads: core::array::from_fn(|_| AtomicU64::new(u64::from(NONE))),
+            buffers: core::array::from_fn(|_| FreeList::new()),
+            rings: core::array::from_fn(|_| FreeList::new()),
             frontier: AtomicU32::new(0),
             origin,
         }
@@ -98,7 +108,9 @@ impl Slots {
     /// Takes a run of 2^`order` slots and returns its first slot.
     #[inline]
     pub(crate) fn take(&self, order: u8, purpose: Use) -> Option<u32> {
-        let slot = self.pop(order).or_else(|| self.carve(order))?;
+        let lists = self.lists(purpose);
+        let slot = lists[usize::from(order)].pop(&self.next);
+        let slot = slot.or_else(|| self.find(order, purpose))?;
         self.set(slot, order, purpose);
         Some(slot)
     }
@@ -106,8 +118,8 @@ impl Slots {
     /// Gives a run back.
     #[inline]
     pub(crate) fn give_back(&self, slot: u32, order: u8) {
-        self.set(slot, order, Use::Free);
-        self.push(slot, order);
+        let (_, purpose) = self.get(slot);
+        self.free_run(self.lists(purpose), slot, order);
     }
 
     /// Notes what a run is used for from now on.
@@ -124,12 +136,8 @@ impl Slots {
         (bits >> 4, Use::from_bits(bits & 15))
     }
 
-    /// Every run used so far as (first slot, order, use), in ascending order; free ones too.
-    pub(crate) fn runs(&self) -> impl Iterator<Item = (u32, u8, Use)> {
-        self.runs_from(0)
-    }
-
-    /// The same from a run's first slot on, which it stays for ever.
+    /// Runs used so far as (first slot, order, use), free ones too, in ascending order from `slot`
+    /// on, which is 0 or once was a run's first.
     pub(crate) fn runs_from(&self, mut slot: u32) -> impl Iterator<Item = (u32, u8, Use)> {
         let end = self.frontier.load(Ordering::Relaxed);
         core::iter::from_fn(move || {
@@ -142,55 +150,50 @@ impl Slots {
         })
     }
 
-    /// How many slots are free.
+    /// How many slots are free. While others take and give back, a little off.
     pub(crate) fn free(&self) -> u32 {
-        let used: u32 =
-            self.runs().filter(|run| run.2 != Use::Free).map(|(_, order, _)| 1 << order).sum();
-        self.count() - used
+        self.untouched() + in_lists(&self.buffers) + in_lists(&self.rings)
     }
 
-    fn pop(&self, order: u8) -> Option<u32> {
-        let head = &self.heads[usize::from(order)];
-        let mut old = head.load(Ordering::Acquire);
-        loop {
-            let slot = old as u32;
-            if slot == NONE {
-                return None;
-            }
-            // May be overwritten by others that took the slot since; then the tag has moved on and
-            // the exchange fails.
-            let next = self.next[slot as usize].load(Ordering::Relaxed);
-            match head.compare_exchange_weak(
-                old,
-                advance(old, next),
-                Ordering::Acquire,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => return Some(slot),
-                Err(now) => old = now,
-            }
-        }
+    /// Whether an application may keep one more received buffer: more than the reserve is free
+    /// for buffers. A few loads, for every packet.
+    #[inline]
+    pub(crate) fn may_keep(&self) -> bool {
+        self.untouched() + in_lists(&self.buffers) > self.count() / RESERVE
     }
 
-    fn push(&self, slot: u32, order: u8) {
-        let head = &self.heads[usize::from(order)];
-        let mut old = head.load(Ordering::Relaxed);
-        loop {
-            self.next[slot as usize].store(old as u32, Ordering::Relaxed);
-            match head.compare_exchange_weak(
-                old,
-                advance(old, slot),
-                Ordering::Release,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return,
-                Err(now) => old = now,
-            }
+    #[inline]
+    fn untouched(&self) -> u32 {
+        self.count() - self.frontier.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn lists(&self, purpose: Use) -> &Lists {
+        if purpose == Use::Coherent { &self.rings } else { &self.buffers }
+    }
+
+    #[inline]
+    fn free_run(&self, lists: &Lists, slot: u32, order: u8) {
+        self.set(slot, order, Use::Free);
+        lists[usize::from(order)].push(slot, &self.next);
+    }
+
+    /// A run where the list of that order has none.
+    #[cold]
+    fn find(&self, order: u8, purpose: Use) -> Option<u32> {
+        let run = self.carve(order).or_else(|| self.split(self.lists(purpose), order));
+        if run.is_some() || purpose != Use::Coherent {
+            return run;
         }
+        self.split(&self.buffers, order).or_else(|| {
+            [&self.rings, &self.buffers].into_iter().find_map(|lists| {
+                self.merge(lists);
+                self.split(lists, order)
+            })
+        })
     }
 
     /// Takes a run off the untouched rest. The slots skipped for its alignment become free ones.
-    #[cold]
     fn carve(&self, order: u8) -> Option<u32> {
         let size = 1u64 << order;
         let mut from = self.frontier.load(Ordering::Relaxed);
@@ -207,15 +210,52 @@ impl Slots {
                 Ordering::Relaxed,
             ) {
                 Ok(_) => {
-                    (from..start as u32).for_each(|skipped| self.push(skipped, 0));
+                    (from..start as u32).for_each(|slot| self.free_run(&self.buffers, slot, 0));
                     return Some(start as u32);
                 }
                 Err(now) => from = now,
             }
         }
     }
+
+    /// The first part of the smallest run that is large enough; the other parts become free runs.
+    fn split(&self, lists: &Lists, order: u8) -> Option<u32> {
+        let (slot, found) = (order..=MAX_ORDER).find_map(|order| {
+            lists[usize::from(order)].pop(&self.next).map(|slot| (slot, order))
+        })?;
+        (order..found).rev().for_each(|half| self.free_run(lists, slot + (1 << half), half));
+        Some(slot)
+    }
+
+    /// Makes larger runs of free neighbours. Meanwhile the lists have less than is free.
+    ///
+    /// Whoever walks the runs from a slot that is none any more finds the old, smaller runs, free,
+    /// and is in step again where the merged one ends.
+    fn merge(&self, lists: &Lists) {
+        let mut runs: Vec<(u32, u8)> = Vec::new();
+        for (list, order) in lists.iter().zip(0..) {
+            runs.extend(core::iter::from_fn(|| list.pop(&self.next)).map(|slot| (slot, order)));
+        }
+        runs.sort_unstable();
+        let mut merged: Vec<(u32, u8)> = Vec::new();
+        for (mut slot, mut order) in runs {
+            while let Some((lower, _)) = merged
+                .pop_if(|run| *run == (slot.wrapping_sub(1 << order), order) && self.is_lower(*run))
+            {
+                (slot, order) = (lower, order + 1);
+            }
+            merged.push((slot, order));
+        }
+        merged.into_iter().for_each(|(slot, order)| self.free_run(lists, slot, order));
+    }
+
+    /// Whether a run and the one behind it are the halves of a possible run.
+    fn is_lower(&self, (slot, order): (u32, u8)) -> bool {
+        order < MAX_ORDER && (self.origin + u64::from(slot)).is_multiple_of(2 << order)
+    }
 }
 
-fn advance(head: u64, slot: u32) -> u64 {
-    ((head >> 32).wrapping_add(1) << 32) | u64::from(slot)
+#[inline]
+fn in_lists(lists: &Lists) -> u32 {
+    lists.iter().zip(0..).map(|(list, order)| list.len() << order).sum()
 }

@@ -10,9 +10,7 @@ mod heap;
 mod space;
 
 #[cfg(target_os = "none")]
-pub use space::map_device;
-#[cfg(target_os = "none")]
-pub(crate) use space::{init, physical};
+pub(crate) use space::{FirmwareMemory, init, map_device};
 
 /// Page size of the finest mapping, in bytes.
 pub const PAGE: u64 = 4096;

@@ -10,12 +10,13 @@
 
 use alloc::boxed::Box;
 use core::cell::RefCell;
+use core::ops::Range;
 use core::ptr::NonNull;
 
 use critical_section::Mutex;
 use x86_64::structures::paging::PageTable;
 
-use super::map::{Kind, MemoryMap, Region, carve};
+use super::map::{Kind, Layout, MemoryMap, Region, carve};
 use super::{PAGE, heap};
 use crate::arch::paging::{AddressSpace, DEVICE, EXECUTE, READ, READ_WRITE};
 use crate::cmdline::Size;
@@ -39,8 +40,14 @@ unsafe extern "C" {
     static stack_bottom: u8;
 }
 
-/// The address space in use, and the map it was made from.
-static SPACE: Mutex<RefCell<Option<(AddressSpace, MemoryMap)>>> = Mutex::new(RefCell::new(None));
+/// The address space in use, the map it was made from, and who has which memory.
+struct Space {
+    mappings: AddressSpace,
+    map: MemoryMap,
+    layout: Layout,
+}
+
+static SPACE: Mutex<RefCell<Option<Space>>> = Mutex::new(RefCell::new(None));
 
 /// Carves up memory, switches to the final address space and starts the heap. Returns the memory
 /// of the DMA pool: `pool` bytes, or `default` if that cannot be, which is said on the console.
@@ -104,7 +111,6 @@ pub(crate) unsafe fn init(map: MemoryMap, pool: Size, default: Size) -> PoolMemo
     unsafe { space.activate() };
     // SAFETY: `carve` gave this range to the heap, and it is mapped by now.
     unsafe { heap::init(layout.heap.clone()) };
-    critical_section::with(|section| SPACE.replace(section, Some((space, map))));
     log::debug!(
         "memory: pool {:#x?}, heap {:#x?}, {} KiB of page tables, {} KiB unused",
         layout.pool,
@@ -112,19 +118,25 @@ pub(crate) unsafe fn init(map: MemoryMap, pool: Size, default: Size) -> PoolMemo
         (next_table - layout.tables.start) / 1024,
         layout.unused / 1024
     );
-    let base = NonNull::new(layout.pool.start as *mut u8).expect("the pool is not at address 0");
-    let len = (layout.pool.end - layout.pool.start) as usize;
+    let Range { start, end } = layout.pool;
+    critical_section::with(|section| {
+        SPACE.replace(section, Some(Space { mappings: space, map, layout }));
+    });
+    let base = NonNull::new(start as *mut u8).expect("the pool is not at address 0");
     // SAFETY: `carve` gave this RAM to the pool alone; it is mapped write-back for good, and
     // devices see physical addresses.
-    unsafe { PoolMemory::new(base, layout.pool.start, len) }.expect("the pool is whole pages")
+    unsafe { PoolMemory::new(base, start, (end - start) as usize) }
+        .expect("the pool is whole pages")
 }
 
 /// Makes device registers at a physical address accessible at that same address, uncached.
 ///
 /// Everything below 4 GiB is already; this is for windows above. False if the range is empty,
-/// starts at 0, wraps around or touches RAM: then something else is wrong with the device.
+/// starts at 0, wraps around or touches RAM: then something else is wrong with the device. That RAM
+/// is refused is what makes this safe, wherever the address comes from: nothing of Rust's is
+/// anywhere else.
 #[must_use]
-pub fn map_device(address: u64, len: u64) -> bool {
+pub(crate) fn map_device(address: u64, len: u64) -> bool {
     let Some(end) = address.checked_add(len).filter(|&end| end <= MEMORY_MAX) else {
         return false;
     };
@@ -134,30 +146,55 @@ pub fn map_device(address: u64, len: u64) -> bool {
     }
     critical_section::with(|section| {
         let mut space = SPACE.borrow_ref_mut(section);
-        let Some((space, map)) = space.as_mut() else { return false };
+        let Some(Space { mappings, map, .. }) = space.as_mut() else { return false };
         let is_ram = map.iter().any(|region| {
             region.kind != Kind::Reserved && region.start < range.end && range.start < region.end
         });
         if !is_ram && range.end > FOUR_GIB {
             let mut frames = || Box::leak(Box::new(PageTable::new()));
-            space.map(range, DEVICE, &mut frames);
+            mappings.map(range, DEVICE, &mut frames);
         }
         !is_ram
     })
 }
 
-/// Bytes of physical memory that firmware or the loader filled in, at their identity mapping.
-///
-/// `None` for address 0, which stands for "none" in their tables, and for anything that reaches
-/// beyond 4 GiB, where no x86 firmware puts them.
-pub(crate) fn physical<'m>(address: u64, len: usize) -> Option<&'m [u8]> {
-    let end = address.checked_add(len as u64)?;
-    if address == 0 || end > FOUR_GIB {
-        return None;
+/// Memory that firmware and the loader filled in before the kernel ran.
+pub(crate) struct FirmwareMemory(());
+
+impl FirmwareMemory {
+    /// A way to read it.
+    ///
+    /// # Safety
+    /// What firmware's and the loader's tables lead to is memory, and nobody writes to it while what
+    /// [`bytes`](Self::bytes) returns is in use.
+    pub(crate) unsafe fn new() -> Self {
+        Self(())
     }
-    // SAFETY: everything below 4 GiB but the stack's guard page is identity-mapped from the first
-    // instruction on. Callers read what loader and firmware tables point to: by their memory map
-    // that is none of the heap's or the pool's, so nobody writes it. Tables that point elsewhere
-    // come from somebody who can change any memory anyway.
-    Some(unsafe { core::slice::from_raw_parts(address as *const u8, len) })
+
+    /// Bytes at a physical address.
+    ///
+    /// `None` for address 0, which stands for "none" in their tables, for anything that reaches
+    /// beyond 4 GiB, where no x86 firmware puts them, and for what is the kernel's.
+    pub(crate) fn bytes<'m>(&self, address: u64, len: usize) -> Option<&'m [u8]> {
+        let range = address..address.checked_add(len as u64)?;
+        if address == 0 || range.end > FOUR_GIB || is_the_kernel_s(&range) {
+            return None;
+        }
+        // SAFETY: everything below 4 GiB but the stack's guard page, which is the kernel's, is
+        // identity-mapped from the first instruction on. Nobody writes to it: not the kernel by the
+        // check above, nor anybody else by the contract of `new`.
+        Some(unsafe { core::slice::from_raw_parts(address as *const u8, len) })
+    }
+}
+
+/// Whether the kernel uses some of a range.
+fn is_the_kernel_s(range: &Range<u64>) -> bool {
+    let overlaps = |other: &Range<u64>| range.start < other.end && other.start < range.end;
+    let image = &raw const image_start as u64..&raw const image_end as u64;
+    overlaps(&image)
+        || critical_section::with(|section| {
+            SPACE.borrow_ref(section).as_ref().is_some_and(|Space { layout, .. }| {
+                [&layout.tables, &layout.pool, &layout.heap].into_iter().any(overlaps)
+            })
+        })
 }

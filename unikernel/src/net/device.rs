@@ -1,27 +1,22 @@
-//! The NIC as smoltcp sees it: received buffers and transmit buffers as tokens, used in place.
+//! The NIC in use as smoltcp sees it: received buffers and transmit buffers as tokens, used in place.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::num::{NonZeroU16, NonZeroUsize};
 
+use smoltcp::iface::{Interface, SocketSet};
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
 
-use super::announce::is_rarp;
+use super::frame;
+use super::intake::Intake;
 use super::ipv6::Advertisement;
 use crate::dma::{Pool, RxBuffer, SLOT_SIZE, TxBuffer};
-use crate::nic::Nic;
+use crate::nic::{Capabilities, Nic};
+use crate::watch::{Watch, Watcher};
 
 /// Ethernet header and an IP MTU of 1500: what counts while there is no NIC.
 const MAX_FRAME: usize = 14 + 1500;
-
-/// Takes each received frame over once the stack is done with it.
-///
-/// It runs between two packets: it may not block, and what it costs is paid for each packet.
-pub trait Observer {
-    /// Becomes the owner of a received frame.
-    fn received(&mut self, frame: RxBuffer);
-}
 
 /// What went through a stack since it was created, NICs that have gone included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,28 +31,45 @@ pub struct Traffic {
     pub tx_bytes: u64,
     /// Replies not sent because the transmit ring or the pool was full.
     pub tx_dropped: u64,
+    /// Frames not given to those who keep them, because so much of the DMA memory is kept that the
+    /// NIC would go short.
+    pub kept_refused: u64,
+}
+
+/// What frames said that smoltcp does not pass on, since this was last taken.
+#[derive(Default)]
+pub(super) struct Notes {
+    /// What a router advertised.
+    pub(super) advertised: Option<Advertisement>,
+    /// A hypervisor has announced our address on another port of the network.
+    pub(super) own_rarp: bool,
+    /// A connection may have been reset.
+    pub(super) tcp_reset: bool,
 }
 
 pub(super) struct Device {
-    pub(super) nic: Option<Box<dyn Nic>>,
-    pub(super) observer: Option<Box<dyn Observer>>,
-    pub(super) traffic: Traffic,
+    nic: Option<Box<dyn Nic>>,
+    pub(super) intake: Intake,
+    traffic: Traffic,
     /// Whether what is sent arrives anywhere. What is held back until it does need not be repeated.
     pub(super) link_up: bool,
-    /// A frame that the NIC that was in use before still got: the next to be received.
-    pub(super) late: Option<RxBuffer>,
-    /// What a router said since this was last taken.
-    pub(super) advertised: Option<Advertisement>,
-    /// A hypervisor has announced our address on another port of the network.
-    pub(super) announced_elsewhere: bool,
+    /// The NIC's, so as not to ask it for each frame.
+    mac: [u8; 6],
+    capabilities: Capabilities,
+    notes: Notes,
+    /// Set when there is room to send, for those who wait for that.
+    room: Watch<()>,
+    room_is_awaited: bool,
+    /// The frame that is smoltcp's turn.
+    pending: Option<RxBuffer>,
     pool: &'static Pool,
     spares: Spares,
     /// Where a reply goes that cannot be sent.
     scratch: Vec<u8>,
 }
 
-/// Transmit buffers in hand: a token must exist before it is known whether a frame will be written to it and how long it
-/// is, and most tokens are never used.
+/// Transmit buffers in hand: a token must exist before it is known whether a frame will be written
+/// to it and how long it is, and most tokens are never used.
 #[derive(Default)]
 struct Spares {
     /// One slot.
@@ -69,8 +81,8 @@ struct Spares {
 }
 
 impl Spares {
-    /// Spares for frames of up to `max` bytes. Takes the long one at once: runs of a length go back to a list of their
-    /// own (`dma::slots`), so there is one again as soon as what was sent with it is.
+    /// Spares for frames of up to `max` bytes. Takes the long one at once: runs of a length go back
+    /// to a list of their own (`dma::slots`), so there is one again as soon as it was sent.
     fn new(pool: &'static Pool, max: usize) -> Self {
         let long_len = if max > SLOT_SIZE { max } else { 0 };
         let long = (long_len != 0).then(|| pool.transmit_buffer_of(long_len).ok()).flatten();
@@ -102,16 +114,34 @@ impl Device {
     pub(super) fn new(pool: &'static Pool) -> Self {
         Self {
             nic: None,
-            observer: None,
+            intake: Intake::new(pool),
             traffic: Traffic::default(),
+            mac: [0; 6],
+            capabilities: Capabilities::default(),
+            room: Watch::new(()),
+            room_is_awaited: false,
             link_up: false,
-            late: None,
-            advertised: None,
-            announced_elsewhere: false,
+            notes: Notes::default(),
+            pending: None,
             pool,
             spares: Spares::default(),
             scratch: Vec::new(),
         }
+    }
+
+    /// The NIC in use.
+    pub(super) fn nic(&self) -> Option<&dyn Nic> {
+        self.nic.as_deref()
+    }
+
+    /// The NIC in use, for more than looking at it.
+    pub(super) fn nic_mut(&mut self) -> Option<&mut (dyn Nic + 'static)> {
+        self.nic.as_deref_mut()
+    }
+
+    /// What frames said since this was last called.
+    pub(super) fn take_notes(&mut self) -> Notes {
+        core::mem::take(&mut self.notes)
     }
 
     /// Makes `nic` the NIC.
@@ -124,6 +154,7 @@ impl Device {
             self.spares = Spares::new(self.pool, capabilities.max_frame);
         }
         self.scratch.resize(self.spares.longest(), 0);
+        (self.mac, self.capabilities) = (nic.mac(), capabilities);
         self.nic = Some(nic);
     }
 
@@ -146,6 +177,106 @@ impl Device {
         }
     }
 
+    /// Has the stack process the next frame that the NIC has received. `false` if there is none.
+    pub(super) fn receive_one(
+        &mut self,
+        interface: &mut Interface,
+        sockets: &mut SocketSet<'static>,
+        now: Instant,
+    ) -> bool {
+        let Some(frame) = self.nic.as_mut().and_then(|nic| nic.receive()) else { return false };
+        self.process(frame, interface, sockets, now);
+        true
+    }
+
+    /// Has the stack process a frame, whichever NIC received it.
+    pub(super) fn process(
+        &mut self,
+        frame: RxBuffer,
+        interface: &mut Interface,
+        sockets: &mut SocketSet<'static>,
+        now: Instant,
+    ) {
+        self.traffic.rx_frames += 1;
+        self.traffic.rx_bytes += frame.len() as u64;
+        self.note(&frame);
+        let verified = self.capabilities.receive_checksums;
+        let verified = verified.ipv4 && verified.udp;
+        if let Some(frame) = self.intake.divert(frame, self.mac, verified) {
+            self.pending = Some(frame);
+            interface.poll_ingress_single(now, self, sockets);
+        }
+    }
+
+    /// Notes what a frame says that smoltcp does not pass on.
+    #[inline]
+    fn note(&mut self, frame: &[u8]) {
+        if Advertisement::is_likely(frame) {
+            self.notes.advertised = Advertisement::parse(frame).or(self.notes.advertised);
+        } else if frame::is_rarp(frame) {
+            self.notes.own_rarp |= frame[6..12] == self.mac;
+        } else if frame::is_tcp_reset(frame) {
+            self.notes.tcp_reset = true;
+        }
+    }
+
+    /// What was counted so far.
+    pub(super) fn traffic(&self) -> Traffic {
+        Traffic { kept_refused: self.intake.refused(), ..self.traffic }
+    }
+
+    /// The DMA memory.
+    pub(super) fn pool(&self) -> &'static Pool {
+        self.pool
+    }
+
+    /// The longest frame that can be sent, with a NIC.
+    pub(super) fn max_frame(&self) -> usize {
+        self.nic.as_ref().map_or(usize::MAX, |_| self.capabilities.max_frame)
+    }
+
+    /// Sends the first `len` bytes of a frame, or gives it back if there is no room.
+    pub(super) fn send(&mut self, frame: TxBuffer, len: usize) -> Result<(), TxBuffer> {
+        let Some(nic) = self.nic.as_mut().filter(|_| self.link_up) else { return Err(frame) };
+        if !nic.transmit_ready() {
+            return Err(frame);
+        }
+        nic.transmit(frame, len, None);
+        self.traffic.tx_frames += 1;
+        self.traffic.tx_bytes += len as u64;
+        Ok(())
+    }
+
+    /// Sends the first `len` bytes of a frame, or drops and counts it. Returns whether it was sent.
+    pub(super) fn send_or_drop(&mut self, frame: TxBuffer, len: usize) -> bool {
+        let fits = len <= frame.len().min(self.max_frame());
+        let sent = fits && self.send(frame, len).is_ok();
+        if !sent {
+            self.count_dropped();
+        }
+        sent
+    }
+
+    /// Counts a frame that could not be sent.
+    pub(super) fn count_dropped(&mut self) {
+        self.traffic.tx_dropped += 1;
+    }
+
+    /// Learns when there is room again.
+    pub(super) fn wait_for_room(&mut self) -> Watcher<()> {
+        self.room_is_awaited = true;
+        self.room.watcher()
+    }
+
+    /// Tells those who wait if there is room now. Returns whether somebody goes on waiting.
+    pub(super) fn tell_of_room(&mut self) -> bool {
+        if self.room_is_awaited && self.transmit_ready() {
+            self.room_is_awaited = false;
+            self.room.set(());
+        }
+        self.room_is_awaited
+    }
+
     /// Whether a frame could be sent now.
     pub(super) fn transmit_ready(&mut self) -> bool {
         let Some(nic) = &mut self.nic else { return false };
@@ -158,24 +289,12 @@ impl phy::Device for Device {
     type TxToken<'a> = TxToken<'a>;
 
     fn receive(&mut self, _: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
-        let buffer = match self.late.take() {
-            Some(late) => late,
-            None => self.nic.as_mut()?.receive()?,
-        };
-        self.traffic.rx_frames += 1;
-        self.traffic.rx_bytes += buffer.len() as u64;
-        if is_rarp(&buffer) {
-            self.announced_elsewhere |=
-                self.nic.as_ref().is_some_and(|nic| buffer[6..12] == nic.mac());
-        }
-        // Receiving must go on when the transmit side is full: the reply is what gets lost, as it would on the wire.
+        let buffer = self.pending.take()?;
+        // Receiving must go on when the transmit side is full: the reply is what gets lost, as it
+        // would on the wire.
         let ready = self.transmit_ready();
         Some((
-            RxToken {
-                buffer,
-                observer: self.observer.as_deref_mut(),
-                advertised: &mut self.advertised,
-            },
+            RxToken { buffer, intake: &mut self.intake },
             TxToken {
                 nic: self.nic.as_deref_mut(),
                 spares: ready.then_some(&mut self.spares),
@@ -200,8 +319,8 @@ impl phy::Device for Device {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
         capabilities.max_transmission_unit = MAX_FRAME;
-        if let Some(nic) = &self.nic {
-            let nic = nic.capabilities();
+        if self.nic.is_some() {
+            let nic = self.capabilities;
             let (receive, transmit) = (nic.receive_checksums, nic.transmit_checksums);
             capabilities.max_transmission_unit = nic.max_frame;
             capabilities.checksum.ipv4 = software(receive.ipv4, transmit.ipv4);
@@ -229,19 +348,13 @@ fn software(receive: bool, transmit: bool) -> Checksum {
 
 pub(super) struct RxToken<'a> {
     buffer: RxBuffer,
-    observer: Option<&'a mut (dyn Observer + 'static)>,
-    advertised: &'a mut Option<Advertisement>,
+    intake: &'a mut Intake,
 }
 
 impl phy::RxToken for RxToken<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        if Advertisement::is_likely(&self.buffer) {
-            *self.advertised = Advertisement::parse(&self.buffer).or(*self.advertised);
-        }
         let result = f(&self.buffer);
-        if let Some(observer) = self.observer {
-            observer.received(self.buffer);
-        }
+        self.intake.observe(self.buffer);
         result
     }
 }

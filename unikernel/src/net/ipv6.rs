@@ -1,16 +1,16 @@
-//! How the interface gets its IPv6 addresses: a link-local one always, others from the command line or from routers
-//! (stateless address autoconfiguration, RFC 4862).
+//! How the interface gets its IPv6 addresses: a link-local one always, others from the command line
+//! or from routers (stateless address autoconfiguration, RFC 4862).
 //!
-//! smoltcp 0.14 has autoconfiguration of its own. It is not used: it keeps its state in the interface, which does not outlive
-//! a change of NICs, and while it waits for no router the interface reports no timer of any socket.
+//! smoltcp 0.14 has autoconfiguration of its own. It is not used: it keeps its state in the
+//! interface, which does not outlive a change of NICs, and while it waits for no router the
+//! interface reports no timer of any socket.
 //!
-//! Duplicate address detection is left out: the interface identifier is the station address, and two stations with the same
-//! one have no working link in the first place.
+//! Duplicate address detection is left out: the interface identifier is the station address, and
+//! two stations with the same one have no working link in the first place.
 
 use core::fmt;
 use core::str::FromStr;
 
-use smoltcp::iface::Interface;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{
@@ -98,20 +98,16 @@ impl Ipv6 {
         }
     }
 
-    /// Whether a router is to be asked for now. Call [`solicited`](Self::solicited) when that was done.
-    pub(super) fn solicits(&self, now: Instant) -> bool {
-        self.solicit_at.is_some_and(|at| now >= at)
-    }
-
+    /// A router was asked for.
     pub(super) fn solicited(&mut self, now: Instant) {
         self.solicitations = self.solicitations.saturating_sub(1);
         self.solicit_at = (self.solicitations != 0).then_some(now + SOLICITATION_INTERVAL);
     }
 
-    /// Takes in what a router said, and drops what is not valid any more. Returns whether that changed addresses or
-    /// routes; [`apply`](Self::apply) them then.
+    /// Takes in what a router said, and drops what is not valid any more. Returns whether that
+    /// changed addresses or routes.
     pub(super) fn poll(&mut self, advertised: Option<Advertisement>, now: Instant) -> bool {
-        let (prefixes, router) = (self.prefixes.len(), self.router.map(|(router, _)| router));
+        let (prefixes, router) = (self.prefixes.len(), self.router());
         let mut changed = false;
         if let Some(advertisement) = advertised.filter(|_| self.addressing != Addressing6::Off) {
             self.solicit_at = None;
@@ -125,9 +121,7 @@ impl Ipv6 {
         }
         self.prefixes.retain(|&(_, until)| until > now);
         self.router = self.router.filter(|&(_, until)| until > now);
-        changed
-            || prefixes != self.prefixes.len()
-            || router != self.router.map(|(router, _)| router)
+        changed || prefixes != self.prefixes.len() || router != self.router()
     }
 
     /// Returns whether the prefix is new.
@@ -177,14 +171,9 @@ impl Ipv6 {
         link_local.into_iter().chain(given).chain(made)
     }
 
-    /// Gives the interface its default route.
-    pub(super) fn apply_route(&self, interface: &mut Interface) {
-        let routes = interface.routes_mut();
-        routes.remove_default_ipv6_route();
-        if let Some((router, _)) = self.router {
-            // There is room for one of each family.
-            let _ = routes.add_default_ipv6_route(router);
-        }
+    /// The default route.
+    pub(super) fn router(&self) -> Option<Ipv6Address> {
+        self.router.map(|(router, _)| router)
     }
 }
 

@@ -1,8 +1,9 @@
-//! Network glue: smoltcp over a [`Nic`](crate::nic::Nic) that may come and go.
+//! The network stack: smoltcp over a [`Nic`](crate::nic::Nic) that may come and go.
 //!
-//! One [`Stack`] is one network interface, with a NIC or a pair of them. Tasks of one executor share it by cloning the handle; [`Stack::run`] is the
-//! task that moves the packets. Sockets, addresses and the DHCP lease belong to the stack and not to the NIC, so they
-//! outlive a [`Stack::detach`] and go on with the next [`Stack::attach`].
+//! One [`Stack`] is one network interface, with a NIC or a pair of them. Tasks of one executor share
+//! it by cloning the handle; [`Stack::run`] is the task that moves the packets. Sockets, addresses
+//! and the DHCP lease belong to the stack and not to the NIC, so they outlive a [`Stack::detach`]
+//! and go on with the next [`Stack::attach`].
 //!
 //! ```text
 //!   NIC ── RxBuffer ──▶ smoltcp parses in place ──▶ socket buffers ──▶ tasks
@@ -10,19 +11,42 @@
 //!                              └─▶ the Observer becomes the owner of the RxBuffer
 //! ```
 //!
-//! The run loop polls the NIC with its interrupt disarmed for as long as there is anything to do, a bounded batch at a
-//! time, and lets every other ready task run between two batches. A flood thus costs throughput of the flooded socket
-//! and never the progress of the rest, which is what interrupt-per-packet designs lose first.
+//! The run loop polls the NIC with its interrupt disarmed for as long as there is anything to do, a
+//! bounded batch at a time, and lets every other ready task run between two batches. A flood thus
+//! costs throughput of the flooded socket and never the progress of the rest, which is what
+//! interrupt-per-packet designs lose first.
+//!
+//! The parts, each using only what stands to its right:
+//!
+//! ```text
+//!   tcp ┐                    ┌ pair ───────────────┐
+//!   udp ┴─▶ stack ─▶ engine ▶┼ announcer ─▶ emit ──┴─▶ device ─▶ frame
+//!                            ├ addresses ─▶ ipv4, ipv6
+//!                            ├ groups
+//!                            └ sockets
+//! ```
 
-mod address;
-mod announce;
+mod addresses;
+mod announcer;
+mod config;
+mod datagrams;
+
 mod device;
+mod dns;
+mod emit;
+mod engine;
+mod error;
+mod frame;
+mod frames;
+mod groups;
+mod intake;
+mod ipv4;
 mod ipv6;
 mod memory;
-mod multicast;
 mod pair;
-mod run;
-mod sound;
+mod ports;
+mod queue;
+mod sockets;
 mod stack;
 mod tcp;
 mod udp;
@@ -30,13 +54,19 @@ mod udp;
 #[cfg(test)]
 mod tests;
 
-pub use address::{Addressing, Lease};
-pub use device::{Observer, Traffic};
+pub use config::{Config, NameServers};
+pub use datagrams::{Datagram, Payload, UdpFrames};
+pub use device::Traffic;
+pub use dns::Family;
+pub use error::Error;
+pub use frames::{FrameSocket, Observation};
+pub use intake::{FrameFilter, Observer};
+pub use ipv4::{Addressing, Lease};
 pub use ipv6::Addressing6;
 pub use pair::Role;
-pub use smoltcp::wire::{
-    EthernetAddress, IpAddress, IpCidr, IpEndpoint, Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr,
+pub use smoltcp::wire::{EthernetAddress, Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr};
+pub use stack::Stack;
+pub use tcp::{
+    Buffers, OwnedTcpReader, OwnedTcpWriter, TcpListener, TcpReader, TcpStream, TcpWriter,
 };
-pub use stack::{Config, Stack};
-pub use tcp::{Buffers, TcpError, TcpListener, TcpReader, TcpStream, TcpWriter};
 pub use udp::UdpSocket;

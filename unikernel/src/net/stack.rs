@@ -1,135 +1,138 @@
-//! The stack's state, and the NIC's coming and going.
+//! The stack as tasks share it, and the loop that moves its packets.
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
+use core::net::IpAddr;
 
+use embassy_futures::select::select3;
+use embassy_futures::yield_now;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
-use smoltcp::iface::{self, Interface, SocketHandle, SocketSet};
+use embassy_time::Timer;
+use smoltcp::iface::SocketHandle;
 use smoltcp::socket::AnySocket;
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv4Address, Ipv6Cidr};
+use smoltcp::wire::Ipv6Cidr;
 
-use super::address::{Address, Addressing, Lease};
-use super::announce::Announce;
-use super::device::{Device, Observer, Traffic};
-use super::ipv6::{Addressing6, Ipv6};
-use super::pair::Idle;
+use super::config::Config;
+use super::device::Traffic;
+use super::engine::{Engine, Next};
+use super::error::Error;
+use super::ipv4::Lease;
+use super::pair::Role;
+use super::sockets::Sockets;
 use crate::dma::Pool;
-use crate::irq::Interrupt;
-use crate::nic::{Capabilities, Link, Nic, ResetError};
+use crate::nic::{Link, Nic, ResetError};
+use crate::watch::{Watch, Watcher};
 
-/// What the interface answers to before there ever was a NIC. Nothing is sent with it.
-const NO_NIC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 0]);
-
-/// How a [`Stack`] is set up.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// Where the address comes from.
-    pub addressing: Addressing,
-    /// Default gateway of a static address. DHCP brings its own.
-    pub gateway: Option<Ipv4Address>,
-    /// Where the IPv6 addresses come from.
-    pub addressing6: Addressing6,
-    /// For TCP initial sequence numbers and DHCP transaction ids; another one at each boot.
-    pub seed: u64,
-}
+/// What [`Stack::drain`] takes at most. A NIC that never runs dry is to be left all the same.
+const DRAIN: embassy_time::Duration = embassy_time::Duration::from_millis(50);
 
 /// One network interface: addresses, sockets and, most of the time, a NIC. A handle, cheap to clone.
 #[derive(Clone)]
 pub struct Stack {
-    pub(super) shared: Rc<Shared>,
+    shared: Rc<Shared>,
 }
 
-pub(super) struct Shared {
-    pub(super) inner: RefCell<Inner>,
+struct Shared {
+    engine: RefCell<Engine>,
     /// Something happened that the run loop must look at.
-    pub(super) work: Signal<NoopRawMutex, ()>,
+    work: Signal<NoopRawMutex, ()>,
     /// A turn of the run loop has left nothing to do.
-    pub(super) rested: Cell<bool>,
-    /// Set when address or link changes; for one waiter.
-    pub(super) changed: Signal<NoopRawMutex, ()>,
-}
-
-pub(super) struct Inner {
-    pub(super) interface: Interface,
-    pub(super) device: Device,
-    /// What the interface was made for.
-    made_for: Option<Capacity>,
-    /// The other NIC, if there are two.
-    pub(super) idle: Idle,
-    /// The NIC's. One handle for as long as the NIC stays: a handle remembers what it has seen.
-    pub(super) interrupt: Option<Rc<Interrupt>>,
-    pub(super) sockets: SocketSet<'static>,
-    /// Always empty; see `Inner::finish_fragments`.
-    pub(super) no_sockets: SocketSet<'static>,
-    pub(super) address: Address,
-    pub(super) ipv6: Ipv6,
-    /// The time of the last turn.
-    pub(super) now: Instant,
-    /// Multicast groups that were joined.
-    pub(super) groups: Vec<IpAddress>,
-    /// Connections whose owner has dropped them and that still have to say goodbye.
-    pub(super) closing: Vec<SocketHandle>,
-    pub(super) link: Link,
-    /// Whether this NIC's link has been up and went down again.
-    pub(super) link_lost: bool,
-    /// Announcements of our address still to be sent, and when.
-    pub(super) announce: Announce,
-    seed: u64,
+    rested: Cell<bool>,
+    /// Set when address, link or NIC may have changed.
+    changed: Watch<()>,
 }
 
 impl Stack {
     /// A stack without a NIC. Nothing moves until [`run`](Self::run) does.
     pub fn new(pool: &'static Pool, config: Config) -> Self {
-        let mut device = Device::new(pool);
-        let mut sockets = SocketSet::new(Vec::new());
-        let address = Address::new(config.addressing, config.gateway, &mut sockets);
-        let interface = new_interface(&mut device, config.seed, Instant::ZERO);
-        let stack = Self {
+        Self {
             shared: Rc::new(Shared {
-                inner: RefCell::new(Inner {
-                    interface,
-                    device,
-                    made_for: None,
-                    idle: Idle::default(),
-                    interrupt: None,
-                    sockets,
-                    no_sockets: SocketSet::new(Vec::new()),
-                    address,
-                    ipv6: Ipv6::new(config.addressing6),
-                    now: Instant::ZERO,
-                    groups: Vec::new(),
-                    closing: Vec::new(),
-                    link: Link::default(),
-                    link_lost: false,
-                    announce: Announce::default(),
-                    seed: config.seed,
-                }),
+                engine: RefCell::new(Engine::new(pool, &config)),
                 work: Signal::new(),
                 rested: Cell::new(false),
-                changed: Signal::new(),
+                changed: Watch::new(()),
             }),
-        };
-        stack.shared.inner.borrow_mut().apply_addresses();
-        stack
+        }
     }
 
-    /// Who gets the received frames. Replaces, and drops, the observer there was.
-    pub fn observe(&self, observer: Box<dyn Observer>) {
-        self.shared.inner.borrow_mut().device.observer = Some(observer);
+    /// Moves packets, for ever. One task runs it.
+    pub async fn run(&self) -> ! {
+        loop {
+            let now = embassy_time::Instant::now().as_micros();
+            match self.turn(Instant::from_micros(now as i64)) {
+                Next::Again => {}
+                Next::Sleep(until) => self.sleep(until).await,
+            }
+            // The other tasks' turn, even if the NIC never runs dry.
+            yield_now().await;
+        }
     }
 
-    /// Calls `f` with the NIC in use.
+    /// Waits until what has been received by now is dealt with. For tasks that keep the processor
+    /// for long: the ring of a NIC holds what arrives in some milliseconds.
+    pub async fn drain(&self) {
+        let deadline = embassy_time::Instant::now() + DRAIN;
+        self.shared.rested.set(false);
+        self.wake();
+        while !self.shared.rested.get() && embassy_time::Instant::now() < deadline {
+            yield_now().await;
+        }
+    }
+
+    /// Gives the stack a NIC: its only one, or one that makes a pair with the one it has. The
+    /// address is announced as soon as the link is up, and what sockets had queued goes out.
+    ///
+    /// # Errors
+    /// The NIC, if the stack has one already that is no match: two are a pair if one of them is a
+    /// standby and both have the same station address.
+    pub fn attach(&self, nic: Box<dyn Nic>) -> Result<Role, Box<dyn Nic>> {
+        let role = self.with(|engine| engine.attach(nic))?;
+        self.wake();
+        self.shared.changed.set(());
+        Ok(role)
+    }
+
+    /// Takes a NIC out of the stack. If it was active and there is another, that one is from now
+    /// on. Otherwise sockets stay as they are, and what they send waits for the next NIC.
+    pub fn detach(&self, role: Role) -> Option<Box<dyn Nic>> {
+        let nic = self.with(|engine| engine.detach(role))?;
+        self.wake();
+        self.shared.changed.set(());
+        Some(nic)
+    }
+
+    /// Activates the other NIC of a pair instead of this one, which is not activated again but
+    /// still receives what is on its way to it. Returns whether there is another to do so: then it
+    /// is time to [`detach`](Self::detach) this one some milliseconds later.
+    pub fn switch_over_from(&self, role: Role) -> bool {
+        let switched = self.with(|engine| engine.switch_over_from(role));
+        if switched {
+            self.wake();
+            self.shared.changed.set(());
+        }
+        switched
+    }
+
+    /// Announces the addresses again: the machine is somewhere else on the network than it was.
+    pub fn announce(&self) {
+        if self.with(Engine::announce) {
+            self.wake();
+        }
+    }
+
+    /// Calls `f`, which may not call the stack, with the active NIC.
     pub fn with_nic<R>(&self, f: impl FnOnce(&mut dyn Nic) -> R) -> Option<R> {
-        let inner = &mut *self.shared.inner.borrow_mut();
-        let nic = inner.device.nic.as_mut()?;
-        Some(f(&mut **nic))
+        self.with(|engine| {
+            let nic = engine.pair.device.nic_mut()?;
+            Some(f(nic))
+        })
     }
 
-    /// Resets the NIC in use. Sockets stay as they are; what was on the way is lost.
+    /// Resets the active NIC. Sockets stay as they are; what was on the way is lost.
     ///
     /// `None` if there is no NIC.
     pub fn reset_nic(&self) -> Option<Result<(), ResetError>> {
@@ -140,97 +143,116 @@ impl Stack {
             None => {}
         }
         // The NIC's interrupt is off, and its link may have changed.
-        self.shared.work.signal(());
+        self.wake();
         result
     }
 
-    /// Announces the addresses again: the machine is somewhere else on the network than it was.
-    pub fn announce(&self) {
-        let inner = &mut *self.shared.inner.borrow_mut();
-        if inner.link.up {
-            inner.announce = Announce::starting(Instant::ZERO);
-            self.shared.work.signal(());
-        }
+    /// Becomes a member of a multicast group: what is sent to it arrives at the sockets bound to
+    /// its port. Members are told to routers by IGMP or MLD. Membership outlives the NIC.
+    ///
+    /// # Errors
+    /// [`Error::InvalidAddress`] if it is no multicast address, [`Error::NoMemory`] if there are
+    /// too many groups.
+    pub fn join_multicast(&self, group: IpAddr) -> Result<(), Error> {
+        self.with(|engine| engine.join(group.into()))?;
+        self.wake();
+        Ok(())
     }
 
-    /// Calls `f` with a socket.
-    pub(super) fn socket<S: AnySocket<'static>, R>(
-        &self,
-        handle: SocketHandle,
-        f: impl FnOnce(&mut S) -> R,
-    ) -> R {
-        f(self.shared.inner.borrow_mut().sockets.get_mut(handle))
+    /// Is a member of a multicast group no longer.
+    pub fn leave_multicast(&self, group: IpAddr) {
+        self.with(|engine| engine.leave(group.into()));
+        self.wake();
     }
 
-    /// The address in use.
+    /// The IPv4 address in use.
     pub fn lease(&self) -> Option<Lease> {
-        self.shared.inner.borrow().address.lease()
+        self.with(|engine| engine.addresses.lease())
     }
 
     /// The IPv6 addresses in use, the link-local one first.
     pub fn ipv6_addresses(&self) -> Vec<Ipv6Cidr> {
-        let inner = self.shared.inner.borrow();
-        let HardwareAddress::Ethernet(mac) = inner.interface.hardware_addr();
-        inner.ipv6.addresses(mac.0).collect()
+        self.with(|engine| engine.addresses.ipv6(engine.mac()).collect())
     }
 
-    /// The link of the NIC in use; down when there is none.
+    /// The link of the active NIC; down when there is none.
     pub fn link(&self) -> Link {
-        self.shared.inner.borrow().link
+        self.with(|engine| engine.pair.link())
     }
 
     /// Counts from the stack's creation on.
     pub fn traffic(&self) -> Traffic {
-        self.shared.inner.borrow().device.traffic
+        self.with(|engine| engine.pair.device.traffic())
     }
 
-    /// Waits until address, link or NIC may have changed. For one task.
-    pub async fn changed(&self) {
-        self.shared.changed.wait().await;
+    /// Waits until address, link or NIC may have changed, from this call on. Whoever does something
+    /// else between two waits, and is to miss nothing meanwhile, keeps a [`watcher`](Self::watcher).
+    pub fn changed(&self) -> impl Future<Output = ()> + use<> {
+        let mut watcher = self.watcher();
+        async move { watcher.changed().await }
     }
-}
 
-/// What of a NIC an interface depends on: its address, what it can do, and the longest frame there is memory for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Capacity([u8; 6], Capabilities, usize);
+    /// Watches address, link and NIC. Any number of tasks can.
+    pub fn watcher(&self) -> Watcher<()> {
+        self.shared.changed.watcher()
+    }
 
-impl Inner {
-    /// Makes the interface fit the NIC.
-    ///
-    /// smoltcp fixes what a device can do when an interface is made. A NIC that can do the same as the one before keeps the
-    /// interface, and with it what is known of neighbours.
-    pub(super) fn renew_interface(&mut self) {
-        let Some(nic) = &self.device.nic else { return };
-        let capacity = Some(Capacity(nic.mac(), nic.capabilities(), self.device.longest()));
-        if capacity != self.made_for {
-            self.made_for = capacity;
-            self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-            self.interface = new_interface(&mut self.device, self.seed, Instant::ZERO);
-            self.apply_addresses();
-            self.join_groups();
+    /// One turn of the loop at time `now`.
+    pub(super) fn turn(&self, now: Instant) -> Next {
+        // Whatever is signalled from here on may have come too late for this turn.
+        self.shared.work.reset();
+        let (next, changed) = self.with(|engine| engine.turn(now));
+        self.shared.rested.set(next != Next::Again);
+        if changed {
+            self.shared.changed.set(());
         }
-        self.apply_groups();
+        next
     }
 
-    /// Gives the interface its addresses and routes.
-    pub(super) fn apply_addresses(&mut self) {
-        let HardwareAddress::Ethernet(mac) = self.interface.hardware_addr();
-        self.interface.update_ip_addrs(|addresses| {
-            addresses.clear();
-            let ipv4 = self.address.lease().map(|lease| IpCidr::Ipv4(lease.address));
-            let ipv6 = self.ipv6.addresses(mac.0).map(IpCidr::Ipv6);
-            // As many as Cargo.toml makes room for.
-            addresses.extend(ipv4.into_iter().chain(ipv6).take(addresses.capacity()));
-        });
-        self.address.apply_route(&mut self.interface);
-        self.ipv6.apply_route(&mut self.interface);
-        self.apply_groups();
+    async fn sleep(&self, until: Option<Instant>) {
+        let Some(interrupt) =
+            self.with(|engine| engine.pair.arm().then(|| engine.pair.interrupt()))
+        else {
+            return;
+        };
+        let interrupt = async {
+            match &interrupt {
+                Some(interrupt) => interrupt.wait().await,
+                None => core::future::pending().await,
+            }
+        };
+        let timer = async {
+            match until {
+                Some(at) => {
+                    Timer::at(embassy_time::Instant::from_micros(at.total_micros() as u64)).await;
+                }
+                None => core::future::pending().await,
+            }
+        };
+        select3(interrupt, self.shared.work.wait(), timer).await;
     }
-}
 
-fn new_interface(device: &mut Device, seed: u64, now: Instant) -> Interface {
-    let mac = device.nic.as_ref().map_or(NO_NIC, |nic| EthernetAddress(nic.mac()));
-    let mut config = iface::Config::new(HardwareAddress::Ethernet(mac));
-    config.random_seed = seed;
-    Interface::new(config, device, now)
+    /// Has the run loop take a turn.
+    pub(super) fn wake(&self) {
+        self.shared.work.signal(());
+    }
+
+    /// Calls `f`, which may not call the stack, with its parts.
+    pub(super) fn with<R>(&self, f: impl FnOnce(&mut Engine) -> R) -> R {
+        f(&mut self.shared.engine.borrow_mut())
+    }
+
+    /// Calls `f`, which may not call the stack, with its sockets.
+    pub(super) fn with_sockets<R>(&self, f: impl FnOnce(&mut Sockets) -> R) -> R {
+        self.with(|engine| f(&mut engine.sockets))
+    }
+
+    /// Calls `f`, which may not call the stack, with a socket.
+    pub(super) fn with_socket<S: AnySocket<'static>, R>(
+        &self,
+        handle: SocketHandle,
+        f: impl FnOnce(&mut S) -> R,
+    ) -> R {
+        self.with_sockets(|sockets| f(sockets.get(handle)))
+    }
 }

@@ -1,105 +1,170 @@
 //! UDP for tasks.
 
 use core::future::poll_fn;
-use core::task::Poll;
+use core::net::SocketAddr;
+use core::task::{Context, Poll};
 
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::udp;
-use smoltcp::wire::IpEndpoint;
 
-use super::memory::{filled, has_headroom};
+use super::error::Error;
+use super::memory::{check_headroom, filled};
 use super::stack::Stack;
 
 /// A bound UDP socket.
 pub struct UdpSocket {
     stack: Stack,
     handle: SocketHandle,
+    port: u16,
 }
 
 impl UdpSocket {
-    /// Binds `port`, with room for `datagrams` datagrams and `bytes` bytes of payload in each direction. What arrives
-    /// beyond that is dropped. `None` if there is no memory for it.
+    /// Binds `port`, or a free one if that is 0, with room for `datagrams` datagrams and `bytes`
+    /// bytes of payload in each direction. What arrives beyond that is dropped.
     ///
-    /// # Panics
-    /// If `port` is 0.
-    pub fn bind(stack: &Stack, port: u16, datagrams: usize, bytes: usize) -> Option<Self> {
+    /// # Errors
+    /// [`Error::PortInUse`], [`Error::NoMemory`].
+    pub fn bind(stack: &Stack, port: u16, datagrams: usize, bytes: usize) -> Result<Self, Error> {
         let buffer = || {
             let metadata = filled(datagrams, udp::PacketMetadata::EMPTY)?;
-            Some(udp::PacketBuffer::new(metadata, filled(bytes, 0)?))
+            Ok(udp::PacketBuffer::new(metadata, filled(bytes, 0)?))
         };
         let mut socket = udp::Socket::new(buffer()?, buffer()?);
-        if !has_headroom() {
-            return None;
-        }
-        socket.bind(port).expect("the port is not 0 and the socket is new");
-        let handle = stack.shared.inner.borrow_mut().sockets.add(socket);
-        Some(Self { stack: stack.clone(), handle })
+        check_headroom()?;
+        stack.with_sockets(|sockets| {
+            let port = sockets.bind_udp(port)?;
+            socket.bind(port).expect("the port is not 0 and the socket is new");
+            Ok(Self { stack: stack.clone(), handle: sockets.add(socket), port })
+        })
+    }
+
+    /// The port it is bound to.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     fn socket<R>(&self, f: impl FnOnce(&mut udp::Socket<'static>) -> R) -> R {
-        self.stack.socket(self.handle, f)
+        self.stack.with_socket(self.handle, f)
     }
 
-    /// Waits for a datagram, then calls `f` with each one that is there: its source and payload, in place.
+    /// Waits for a datagram and calls `f`, which may not call the stack, with its source and
+    /// payload, in place.
+    pub async fn receive_with<R>(&self, f: impl FnOnce(SocketAddr, &[u8]) -> R) -> R {
+        let mut f = Some(f);
+        poll_fn(|context| {
+            self.poll_receive(context, |from, payload| {
+                f.take().expect("it is ready once")(from, payload)
+            })
+        })
+        .await
+    }
+
+    pub(super) fn poll_receive<R>(
+        &self,
+        context: &Context<'_>,
+        f: impl FnOnce(SocketAddr, &[u8]) -> R,
+    ) -> Poll<R> {
+        self.socket(|socket| match socket.recv() {
+            Ok((payload, meta)) => Poll::Ready(f(meta.endpoint.into(), payload)),
+            Err(_) => {
+                socket.register_recv_waker(context.waker());
+                Poll::Pending
+            }
+        })
+    }
+
+    /// Waits for a datagram and copies its payload to `buffer`, as far as there is room. Returns
+    /// how many bytes those are, and the source.
+    pub async fn recv_from(&self, buffer: &mut [u8]) -> (usize, SocketAddr) {
+        self.receive_with(|from, payload| {
+            let len = payload.len().min(buffer.len());
+            buffer[..len].copy_from_slice(&payload[..len]);
+            (len, from)
+        })
+        .await
+    }
+
+    /// Waits for a datagram, then calls `f`, which may not call the stack, with each one that is
+    /// there: its source and payload, in place.
     ///
     /// Returns after at most one socket buffer full, so a flood leaves other tasks their turn.
-    pub async fn receive_each(&self, mut f: impl FnMut(IpEndpoint, &[u8])) {
+    pub async fn receive_each(&self, mut f: impl FnMut(SocketAddr, &[u8])) {
+        self.readable().await;
+        self.socket(|socket| {
+            while let Ok((payload, meta)) = socket.recv() {
+                f(meta.endpoint.into(), payload);
+            }
+        });
+    }
+
+    /// Waits until there is a datagram.
+    pub async fn readable(&self) {
         poll_fn(|context| {
             self.socket(|socket| {
-                if !socket.can_recv() {
-                    socket.register_recv_waker(context.waker());
-                    return Poll::Pending;
+                if socket.can_recv() {
+                    return Poll::Ready(());
                 }
-                while let Ok((payload, meta)) = socket.recv() {
-                    f(meta.endpoint, payload);
-                }
-                Poll::Ready(())
+                socket.register_recv_waker(context.waker());
+                Poll::Pending
             })
         })
         .await;
     }
 
-    /// Waits for room, then sends the `len` bytes that `f` writes to `to`.
+    /// Waits for room, then sends the `len` bytes that `f`, which may not call the stack, writes to
+    /// `to`.
     ///
-    /// `false` if that can never be: `to` is no address to send to, or `len` more than the socket has room for.
+    /// # Errors
+    /// [`Error::TooLong`] if the socket never has room for so many, [`Error::Unreachable`],
+    /// [`Error::InvalidAddress`].
     pub async fn send_with(
         &self,
-        to: IpEndpoint,
+        to: SocketAddr,
         len: usize,
         mut f: impl FnMut(&mut [u8]),
-    ) -> bool {
+    ) -> Result<(), Error> {
         let sent = poll_fn(|context| {
-            self.socket(|socket| {
-                let possible = len <= socket.payload_send_capacity();
-                match socket.send(len, to) {
-                    Ok(room) => f(room),
-                    Err(udp::SendError::BufferFull) if possible => {
-                        socket.register_send_waker(context.waker());
-                        return Poll::Pending;
+            self.stack.with(|engine| {
+                let reachable = engine.reaches(to.ip().into());
+                let socket = engine.sockets.get::<udp::Socket<'_>>(self.handle);
+                Poll::Ready(if len > socket.payload_send_capacity() {
+                    Err(Error::TooLong)
+                } else if !reachable {
+                    Err(Error::Unreachable)
+                } else {
+                    match socket.send(len, to) {
+                        Ok(room) => {
+                            f(room);
+                            Ok(())
+                        }
+                        Err(udp::SendError::BufferFull) => {
+                            socket.register_send_waker(context.waker());
+                            return Poll::Pending;
+                        }
+                        Err(udp::SendError::Unaddressable) => Err(Error::InvalidAddress),
                     }
-                    Err(_) => return Poll::Ready(false),
-                }
-                Poll::Ready(true)
+                })
             })
         })
         .await;
-        self.stack.shared.work.signal(());
+        self.stack.wake();
         sent
     }
 
     /// Sends `payload` to `to`; see [`send_with`](Self::send_with).
-    pub async fn send(&self, to: IpEndpoint, payload: &[u8]) -> bool {
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn send_to(&self, payload: &[u8], to: SocketAddr) -> Result<(), Error> {
         self.send_with(to, payload.len(), |room| room.copy_from_slice(payload)).await
-    }
-
-    /// The largest datagram that fits.
-    pub fn max_payload(&self) -> usize {
-        self.socket(|socket| socket.payload_send_capacity())
     }
 }
 
 impl Drop for UdpSocket {
     fn drop(&mut self) {
-        self.stack.shared.inner.borrow_mut().sockets.remove(self.handle);
+        self.stack.with_sockets(|sockets| {
+            sockets.remove(self.handle);
+            sockets.free_udp(self.port);
+        });
     }
 }

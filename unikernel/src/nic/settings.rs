@@ -3,7 +3,7 @@
 use core::fmt;
 use core::str::FromStr;
 
-use crate::cmdline::{CommandLine, Switch};
+use crate::cmdline::{InterfaceKeys, Switch};
 
 /// How a driver sets its NIC up. What the hardware cannot do is an error of the driver's, never ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,14 +20,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Takes `mtu=`, `vlan=`, `promiscuous=` and `queues=` from the command line.
-    pub fn from_command_line(line: &CommandLine<'_>) -> Self {
+    /// Takes `mtu=`, `vlan=`, `promiscuous=` and `queues=` from an interface's keys.
+    pub fn from_keys(keys: &InterfaceKeys<'_, '_>) -> Self {
         let default = Self::default();
         Self {
-            mtu: line.value("mtu", default.mtu),
-            vlan: line.value("vlan", Membership(default.vlan)).0,
-            promiscuous: line.value("promiscuous", Switch(default.promiscuous)).0,
-            queues: line.value("queues", default.queues),
+            mtu: keys.value("mtu", default.mtu),
+            vlan: keys.value("vlan", Membership(default.vlan)).0,
+            promiscuous: keys.value("promiscuous", Switch(default.promiscuous)).0,
+            queues: keys.value("queues", default.queues),
         }
     }
 
@@ -179,11 +179,12 @@ fn number(text: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cmdline::CommandLine;
     use std::string::ToString;
 
     #[test]
     fn a_line_without_these_keys_is_plain_ethernet() {
-        let settings = Settings::from_command_line(&CommandLine::new("ip=dhcp"));
+        let settings = Settings::from_keys(&CommandLine::new("ip=dhcp").interface(0));
         assert_eq!(settings, Settings::default());
         assert_eq!((settings.max_frame(), settings.queues.get()), (1514, 1));
     }
@@ -191,7 +192,7 @@ mod tests {
     #[test]
     fn every_key_is_taken_and_known() {
         let line = CommandLine::new("mtu=9000 vlan=100 promiscuous=on queues=4");
-        let settings = Settings::from_command_line(&line);
+        let settings = Settings::from_keys(&line.interface(0));
         assert_eq!(settings.mtu.get(), 9000);
         assert_eq!(settings.vlan.map(VlanId::get), Some(100));
         assert!(settings.promiscuous);
@@ -212,6 +213,6 @@ mod tests {
             assert!(bad.parse::<Queues>().is_err(), "{bad}");
         }
         let line = CommandLine::new("mtu=1 vlan=4095 promiscuous=maybe queues=0");
-        assert_eq!(Settings::from_command_line(&line), Settings::default());
+        assert_eq!(Settings::from_keys(&line.interface(0)), Settings::default());
     }
 }

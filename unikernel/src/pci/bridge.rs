@@ -55,6 +55,11 @@ impl Bridge {
         self.buses.clone()
     }
 
+    /// Whether a function is below it, directly or below other bridges.
+    pub fn is_above(&self, function: PciAddress) -> bool {
+        function.segment() == self.address().segment() && self.buses.contains(&function.bus())
+    }
+
     /// Memory BAR `index` of the bridge itself.
     pub(crate) fn bar(&self, index: u8) -> Result<Mmio, Error> {
         let missing = Error::NoBar(self.address(), index);

@@ -116,17 +116,17 @@ impl Function {
     }
 
     /// Writes 8 bits.
-    pub fn write8(&self, offset: u16, value: u8) {
+    pub(crate) fn write8(&self, offset: u16, value: u8) {
         self.host.write(self.address, offset, Width::Byte, value.into());
     }
 
     /// Writes 16 bits.
-    pub fn write16(&self, offset: u16, value: u16) {
+    pub(crate) fn write16(&self, offset: u16, value: u16) {
         self.host.write(self.address, offset, Width::Word, value.into());
     }
 
     /// Writes 32 bits.
-    pub fn write32(&self, offset: u16, value: u32) {
+    pub(crate) fn write32(&self, offset: u16, value: u32) {
         self.host.write(self.address, offset, Width::Dword, value);
     }
 

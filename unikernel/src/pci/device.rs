@@ -102,19 +102,20 @@ impl Device {
         self.function.host().map(bar.address, bar.size)
     }
 
-    /// Lets the function read and write memory: DMA and message-signalled interrupts.
-    pub fn enable_bus_master(&self) {
+    /// Lets the function read and write memory.
+    pub(super) fn enable_bus_master(&self) {
         self.function.update16(COMMAND, 0, CommandRegister::BUS_MASTER_ENABLE.bits());
     }
 
     /// Ends the function's access to memory.
-    pub fn disable_bus_master(&self) {
+    pub(super) fn disable_bus_master(&self) {
         // A function that is gone reads all ones; writing them back to whatever answers next at this
         // address would be a surprise.
         if self.is_present() {
             self.function.update16(COMMAND, CommandRegister::BUS_MASTER_ENABLE.bits(), 0);
-            // A write through memory-mapped configuration space may be posted. Reading waits for it, and the answer
-            // does not overtake writes to memory that the function sent before (7.2.2, 2.4.1).
+            // A write through memory-mapped configuration space may be posted. Reading waits for it,
+            // and the answer does not overtake writes to memory that the function sent before
+            // (7.2.2, 2.4.1).
             self.function.read16(COMMAND);
         }
     }

@@ -19,6 +19,7 @@ mod bridge;
 mod capability;
 mod config;
 mod device;
+mod dma;
 mod error;
 #[cfg(not(target_os = "none"))]
 pub mod fake;
@@ -36,6 +37,7 @@ pub use capability::{Capabilities, Capability, VendorCapability};
 pub use config::Ecam;
 pub use config::{Function, HostBridge};
 pub use device::Device;
+pub use dma::Dma;
 pub use error::Error;
 pub use interrupt::{Signalling, Vector};
 pub use pci_types::PciAddress;

@@ -63,7 +63,7 @@ impl Alarm {
     }
 }
 
-/// The timer's interrupt.
+/// The timer has interrupted. Called by the executor, since wakers are run and dropped here.
 pub(crate) fn on_timer() {
     critical_section::with(|section| {
         let mut alarm = DRIVER.0.borrow_ref_mut(section);

@@ -4,10 +4,8 @@ use std::vec;
 use std::vec::Vec;
 
 use super::catch_up;
-use crate::dma::fake::{DEVICE_BASE, pool};
-use crate::dma::{
-    Bidirectional, Coherent, FromDevice, PAGE_SIZE, Policy, Pool, SLOT_SIZE, ToDevice,
-};
+use crate::dma::fake::{DEVICE_BASE, completed, pool};
+use crate::dma::{Coherent, PAGE_SIZE, Policy, Pool, SLOT_SIZE};
 
 fn logging(policy: Policy) -> &'static Pool {
     let pool = pool(64 * PAGE_SIZE, policy);
@@ -25,7 +23,7 @@ fn nothing_is_marked_while_nobody_logs() {
     let pool = pool(64 * PAGE_SIZE, Policy::Auto);
     pool.page_log().start();
     for _ in 0..100 {
-        assert!(!pool.receive_stream().unwrap().receive(SLOT_SIZE).unwrap().logged());
+        assert!(!pool.receive_stream().unwrap().receive(&completed(), SLOT_SIZE).unwrap().logged());
     }
     assert_eq!(catch_up(pool), 0, "not without start_marking");
     assert_eq!(pool.page_log().take(), [], "receiving writes nothing, in particular no books");
@@ -40,7 +38,7 @@ fn a_received_page_is_marked_once_it_is_received() {
     let page = page(stream.device_address());
     pool.device().write(stream.device_address(), b"frame");
     assert_eq!(pool.page_log().take(), [], "the log does not see DMA");
-    let buffer = stream.receive(5).unwrap();
+    let buffer = stream.receive(&completed(), 5).unwrap();
     assert_eq!(pool.page_log().take(), [page]);
     assert_eq!(&*buffer, b"frame", "a mark changes nothing");
     assert!(buffer.logged());
@@ -52,7 +50,7 @@ fn a_long_frame_is_marked_as_far_as_it_goes() {
     let pool = logging(Policy::Auto);
     let stream = pool.receive_stream_of(16384).unwrap();
     let first = page(stream.device_address());
-    let _frame = stream.receive(9018).unwrap();
+    let _frame = stream.receive(&completed(), 9018).unwrap();
     assert_eq!(pool.page_log().take(), [first, first + 1, first + 2]);
     assert_eq!(pool.statistics().pages_marked, 3);
 }
@@ -60,20 +58,20 @@ fn a_long_frame_is_marked_as_far_as_it_goes() {
 #[test]
 fn a_refused_length_marks_nothing() {
     let pool = logging(Policy::Auto);
-    assert!(pool.receive_stream().unwrap().receive(SLOT_SIZE + 1).is_err());
+    assert!(pool.receive_stream().unwrap().receive(&completed(), SLOT_SIZE + 1).is_err());
     assert_eq!(pool.page_log().take(), []);
 }
 
 #[test]
-fn a_partial_sync_marks_its_pages_only() {
+fn an_unread_range_is_marked_where_it_is() {
     let pool = logging(Policy::Auto);
-    let mut stream = pool.receive_stream_of(16384).unwrap();
+    let stream = pool.receive_stream_of(16384).unwrap();
     let first = page(stream.device_address());
-    drop(stream.sync_for_cpu(4000..4200).unwrap());
+    stream.mark(4000..4200).unwrap();
     assert_eq!(pool.page_log().take(), [first, first + 1]);
-    drop(stream.sync_for_cpu(8192..8193).unwrap());
+    stream.mark(8192..8193).unwrap();
     assert_eq!(pool.page_log().take(), [first + 2]);
-    drop(stream.sync_for_cpu(12000..12000).unwrap());
+    stream.mark(12000..12000).unwrap();
     assert_eq!(pool.page_log().take(), [], "nothing of it was completed");
 }
 
@@ -83,14 +81,14 @@ fn what_the_hypervisor_wrote_itself_is_not_marked() {
     let stream = pool.hypervisor_stream_of(SLOT_SIZE).unwrap();
     pool.device().write(stream.device_address(), b"frame");
     let (posted, buffer) =
-        (pool.hypervisor_stream_of(SLOT_SIZE).unwrap(), stream.receive(5).unwrap());
+        (pool.hypervisor_stream_of(SLOT_SIZE).unwrap(), stream.receive(&completed(), 5).unwrap());
     assert_eq!(&*buffer, b"frame");
     assert!(!buffer.logged());
     assert_eq!(catch_up(pool), 0);
     assert_eq!(pool.page_log().take(), []);
     let statistics = pool.statistics();
     assert_eq!((statistics.pages_marked, statistics.buffers_received), (0, 1));
-    assert!(posted.receive(SLOT_SIZE + 1).is_err());
+    assert!(posted.receive(&completed(), SLOT_SIZE + 1).is_err());
     drop(buffer);
     // The same slot in a real device's hands is like any other.
     let stream = pool.receive_stream().unwrap();
@@ -101,32 +99,11 @@ fn what_the_hypervisor_wrote_itself_is_not_marked() {
 #[test]
 fn what_the_device_only_reads_is_not_marked() {
     let pool = logging(Policy::Auto);
-    let mut stream = pool.transmit_buffer().unwrap().into_stream(64).unwrap();
-    drop(stream.sync_for_cpu(0..64).unwrap());
-    drop(stream.unmap());
-    let mapping = pool.map::<ToDevice, _>(vec![0; 64], u64::MAX).unwrap();
+    let stream = pool.transmit_buffer().unwrap().into_stream(64).unwrap();
     pool.page_log().take();
-    mapping.unmap();
+    drop(stream);
     assert_eq!(pool.statistics().pages_marked, 0);
     assert_eq!(pool.page_log().take(), []);
-}
-
-#[test]
-fn what_the_device_reads_and_writes_is_marked() {
-    let pool = logging(Policy::Auto);
-    let stream = pool.transmit_buffer_of(8192).unwrap().into_bidirectional();
-    let first = page(stream.device_address());
-    drop(stream.unmap());
-    assert_eq!(pool.page_log().take(), [first, first + 1]);
-
-    let mapping = pool.map::<Bidirectional, _>(vec![0; 5000], u64::MAX).unwrap();
-    let first = page(mapping.device_address());
-    pool.page_log().take();
-    mapping.unmap_written(100).unwrap();
-    assert_eq!(pool.page_log().take(), [first]);
-    let mapping = pool.map::<FromDevice, _>(vec![0; 5000], u64::MAX).unwrap();
-    mapping.unmap_written(5000).unwrap();
-    assert_eq!(pool.page_log().take(), [first, first + 1]);
 }
 
 #[test]
@@ -157,7 +134,7 @@ fn catch_up_marks_each_page_in_use_once() {
     let pool = pool(64 * PAGE_SIZE, Policy::Auto);
     let ring: Coherent<[u64; 2]> = pool.coherent(512, 128).unwrap();
     let posted = pool.receive_stream().unwrap();
-    let received = pool.receive_stream().unwrap().receive(60).unwrap();
+    let received = pool.receive_stream().unwrap().receive(&completed(), 60).unwrap();
     let jumbo = pool.receive_stream_of(9018).unwrap();
     let freed: Vec<_> = (0..8).map(|_| pool.receive_stream().unwrap()).collect();
     let alone = pool.receive_stream().unwrap();
@@ -203,7 +180,7 @@ fn slices_of_catch_up_are_short_and_leave_nothing_out() {
 fn always_marks_before_and_after_the_log() {
     let pool = pool(64 * PAGE_SIZE, Policy::Always);
     pool.page_log().start();
-    let receive = || pool.receive_stream().unwrap().receive(1).unwrap().logged();
+    let receive = || pool.receive_stream().unwrap().receive(&completed(), 1).unwrap().logged();
     assert!(!receive());
     pool.start_marking();
     assert!(receive());
@@ -219,7 +196,7 @@ fn auto_without_a_capability_is_always() {
     pool.mark_always();
     pool.start_marking();
     pool.stop_marking();
-    assert!(!pool.receive_stream().unwrap().receive(1).unwrap().logged());
+    assert!(!pool.receive_stream().unwrap().receive(&completed(), 1).unwrap().logged());
     assert_eq!(pool.statistics().pages_marked, 1);
 }
 
@@ -227,7 +204,7 @@ fn auto_without_a_capability_is_always() {
 fn never_knows_of_the_log_and_marks_nothing() {
     let pool = logging(Policy::Never);
     pool.mark_always();
-    assert!(pool.receive_stream().unwrap().receive(1).unwrap().logged());
+    assert!(pool.receive_stream().unwrap().receive(&completed(), 1).unwrap().logged());
     assert_eq!(catch_up(pool), 0);
     assert_eq!(pool.page_log().take(), []);
     assert_eq!(pool.pages_marked(), 0);

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use zerocopy::IntoBytes;
 
 use super::catch_up;
-use crate::dma::fake::{DEVICE_BASE, pool};
+use crate::dma::fake::{DEVICE_BASE, completed, pool};
 use crate::dma::{Coherent, FromDevice, PAGE_SIZE, Policy, Pool, RxBuffer, SLOT_SIZE, Stream};
 
 const PAGES: usize = 16;
@@ -156,9 +156,9 @@ impl World {
         if self.posted.is_empty() {
             return;
         }
-        let mut stream = self.posted.swap_remove(which % self.posted.len());
+        let stream = self.posted.swap_remove(which % self.posted.len());
         if self.mistake == Mistake::MarkedBeforeDone {
-            drop(stream.sync_for_cpu(0..1).unwrap());
+            stream.mark(0..1).unwrap();
             if self.logging {
                 self.step(&Step::ReadLog);
                 (0..PAGES).for_each(|n| self.send(n));
@@ -176,11 +176,11 @@ impl World {
         let buffer = if self.mistake == Mistake::MarkedBeforeDone && self.marking {
             // What a driver that has already marked would do: hand it on as it is.
             self.pool.stop_marking();
-            let buffer = stream.receive(len).unwrap();
+            let buffer = stream.receive(&completed(), len).unwrap();
             self.pool.start_marking();
             buffer
         } else {
-            stream.receive(len).unwrap()
+            stream.receive(&completed(), len).unwrap()
         };
         self.held.push((buffer, start));
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use std::vec::Vec;
 
 use super::catch_up;
-use crate::dma::fake::{DEVICE_BASE, pool};
+use crate::dma::fake::{DEVICE_BASE, completed, pool};
 use crate::dma::{FromDevice, PAGE_SIZE, Policy, Pool, RxBuffer, SLOT_SIZE, Stream};
 
 const PAGES: usize = 32;
@@ -62,7 +62,7 @@ fn guest(
         }
         let stream = posted.pop_front().unwrap();
         let start = (stream.device_address() - DEVICE_BASE) as usize;
-        let buffer = stream.receive(SLOT_SIZE).unwrap();
+        let buffer = stream.receive(&completed(), SLOT_SIZE).unwrap();
         content(&buffer);
         held.push_back((start, buffer));
         if held.len() > HELD {

@@ -16,6 +16,7 @@ use super::network::{Wire, World, host};
 use crate::net::{Addressing, Lease, Role};
 
 const SERVER: Ipv4Address = Ipv4Address::new(10, 0, 2, 2);
+const DNS: Ipv4Address = Ipv4Address::new(10, 0, 2, 3);
 const SERVER_MAC: EthernetAddress = EthernetAddress([0x52, 0x55, 10, 0, 2, 2]);
 const LEASE: u32 = 600;
 
@@ -86,7 +87,7 @@ pub(super) fn serve(from: &Wire, to: &Wire, address: Ipv4Address) -> Vec<DhcpMes
             requested_ip: None,
             client_identifier: None,
             parameter_request_list: None,
-            dns_servers: None,
+            dns_servers: Some([DNS].into_iter().collect()),
             max_size: None,
             client_ip: Ipv4Address::UNSPECIFIED,
             ..request
@@ -142,6 +143,7 @@ fn dhcp_gets_keeps_and_loses_a_lease() {
         serve(&up, &down, mine);
     }
     assert_eq!(host.stack.lease(), Some(lease(15)));
+    assert_eq!(host.stack.name_servers(), [DNS]);
     // Renewed at half time.
     world.idle(Duration::from_secs(u64::from(LEASE / 2) - 5));
     let mut seen = Vec::new();
@@ -155,6 +157,7 @@ fn dhcp_gets_keeps_and_loses_a_lease() {
     // Nobody answers any more.
     world.idle(Duration::from_secs(60));
     assert_eq!(host.stack.lease(), None);
+    assert!(host.stack.name_servers().is_empty());
 }
 
 #[test]

@@ -7,13 +7,13 @@ use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::time::Duration;
 use smoltcp::wire::{
     EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, Icmpv6Packet, Icmpv6Repr,
-    IpEndpoint, IpProtocol, Ipv6Address, Ipv6Packet, Ipv6Repr, NdiscNeighborFlags,
-    NdiscPrefixInfoFlags, NdiscPrefixInformation, NdiscRepr, NdiscRouterFlags,
+    IpProtocol, Ipv6Address, Ipv6Packet, Ipv6Repr, NdiscNeighborFlags, NdiscPrefixInfoFlags,
+    NdiscPrefixInformation, NdiscRepr, NdiscRouterFlags,
 };
 
 use super::network::{Host, Wire, World, host6};
 use super::traffic::{BUFFERS, LIMIT, PORT, pattern, receive, send};
-use crate::net::run::Next;
+use crate::net::engine::Next;
 use crate::net::{Addressing6, Role, TcpListener, TcpStream, UdpSocket};
 
 const ROUTER: Ipv6Address = Ipv6Address::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
@@ -92,9 +92,8 @@ fn connections_and_datagrams_between_link_local_addresses() {
     let mut world = World::new(&[&a, &b]);
     let to = addresses(&b)[0];
     assert_eq!(to, Ipv6Address::new(0xfe80, 0, 0, 0, 0x5054, 0xff, 0xfe00, 2));
-    let mut listener = TcpListener::bind(&b.stack, PORT, 1, BUFFERS);
-    let endpoint = IpEndpoint::new(to.into(), PORT);
-    let client = TcpStream::connect(&a.stack, endpoint, 40_000, BUFFERS);
+    let mut listener = TcpListener::bind(&b.stack, PORT, 1, BUFFERS).unwrap();
+    let client = TcpStream::connect(&a.stack, (to, PORT).into(), BUFFERS);
     let (client, server) = world.run(LIMIT, join(client, listener.accept()));
     let client = client.expect("a connection");
     let data = pattern(300_000);
@@ -109,8 +108,9 @@ fn connections_and_datagrams_between_link_local_addresses() {
         UdpSocket::bind(&b.stack, 7, 4, 4096).unwrap(),
     );
     let mut got = Vec::new();
-    let receive = socket.receive_each(|peer, payload| got.push((peer.addr, payload.to_vec())));
-    world.run(LIMIT, join(from.send(IpEndpoint::new(to.into(), 7), b"hello"), receive));
+    let receive = socket.receive_each(|peer, payload| got.push((peer.ip(), payload.to_vec())));
+    let (sent, ()) = world.run(LIMIT, join(from.send_to(b"hello", (to, 7).into()), receive));
+    assert_eq!(sent, Ok(()));
     assert_eq!(got, [(addresses(&a)[0].into(), b"hello".to_vec())]);
 }
 
@@ -137,9 +137,9 @@ fn a_router_is_asked_for_and_believed_until_its_word_expires() {
     let made = "2001:db8:0:7:5054:ff:fe00:2".parse().unwrap();
     assert_eq!(addresses(&host), [own[0], made]);
     let has_route = || {
-        let inner = host.stack.shared.inner.borrow();
-        let found = inner.interface.has_ip_addr(made);
-        found && inner.ipv6.poll_at().is_some()
+        host.stack.with(|engine| {
+            engine.interface.has_ip_addr(made) && engine.addresses.poll_at().is_some()
+        })
     };
     assert!(has_route());
     // The new address is announced.

@@ -1,7 +1,10 @@
 //! Stacks on a wire, in virtual time.
 
 mod address;
+mod dns;
+mod errors;
 mod hostile;
+mod in_place;
 mod ipv6;
 mod network;
 mod pair;

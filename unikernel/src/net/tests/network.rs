@@ -151,7 +151,7 @@ impl Nic for FakeNic {
         let stream = self.pool.receive_stream()?;
         let frame = self.rx.take()?;
         self.pool.device().write(stream.device_address(), &frame);
-        Some(stream.receive(frame.len()).expect("a frame fits a slot"))
+        Some(stream.receive(&fake::completed(), frame.len()).expect("a frame fits a slot"))
     }
 
     fn transmit_ready(&mut self) -> bool {
@@ -256,19 +256,22 @@ impl Host {
 }
 
 pub(super) fn host(mac: u8, addressing: &str, rx: &Wire, tx: &Wire) -> Host {
-    let pool = fake::pool(POOL, Policy::Auto);
     let addressing: Addressing = addressing.parse().expect("an address");
-    let config =
-        Config { addressing, gateway: None, addressing6: Addressing6::Off, seed: mac.into() };
-    Host { stack: Stack::new(pool, config), pool, mac, rx: rx.clone(), tx: tx.clone() }
+    let config = Config { addressing, addressing6: Addressing6::Off, ..Config::default() };
+    host_with(mac, config, rx, tx)
 }
 
 /// The same with IPv6.
 pub(super) fn host6(mac: u8, addressing6: Addressing6, rx: &Wire, tx: &Wire) -> Host {
-    let pool = fake::pool(POOL, Policy::Auto);
     let addressing = "10.0.0.9/24".parse().expect("an address");
-    let config = Config { addressing, gateway: None, addressing6, seed: mac.into() };
-    Host { stack: Stack::new(pool, config), pool, mac, rx: rx.clone(), tx: tx.clone() }
+    host_with(mac, Config { addressing, addressing6, ..Config::default() }, rx, tx)
+}
+
+/// The same with any configuration.
+pub(super) fn host_with(mac: u8, config: Config, rx: &Wire, tx: &Wire) -> Host {
+    let pool = fake::pool(POOL, Policy::Auto);
+    let stack = Stack::new(pool, Config { seed: mac.into(), ..config });
+    Host { stack, pool, mac, rx: rx.clone(), tx: tx.clone() }
 }
 
 /// 10.0.0.1 and 10.0.0.2, connected and up.
@@ -360,7 +363,8 @@ impl World {
 pub(super) struct Keeper(pub(super) Rc<RefCell<Vec<RxBuffer>>>);
 
 impl Observer for Keeper {
-    fn received(&mut self, frame: RxBuffer) {
+    fn received(&mut self, frame: RxBuffer) -> Option<RxBuffer> {
         self.0.borrow_mut().push(frame);
+        None
     }
 }

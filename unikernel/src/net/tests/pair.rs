@@ -39,7 +39,7 @@ fn in_use(host: &Host) -> Option<Role> {
     is_standby.map(|is_standby| if is_standby { Role::Standby } else { Role::Primary })
 }
 
-async fn turns(count: usize) {
+pub(super) async fn turns(count: usize) {
     for _ in 0..count {
         yield_now().await;
     }
@@ -165,7 +165,7 @@ fn the_idle_nic_is_silent_and_each_move_is_announced() {
 
     // A broadcast reaches both.
     let keeper = Keeper::default();
-    b.stack.observe(Box::new(keeper.clone()));
+    let _observation = b.stack.observe(Box::new(keeper.clone()));
     let free = b.pool.statistics().slots_free;
     wires.iter().for_each(|(rx, _)| rx.send(std::vec![0xff; 60]));
     world.idle(Duration::from_secs(1));
@@ -198,7 +198,7 @@ fn two_networks() -> (Host, [Network; 2]) {
 }
 
 /// A datagram for that host.
-fn datagram(payload: &[u8]) -> Vec<u8> {
+pub(super) fn datagram(payload: &[u8]) -> Vec<u8> {
     let (from, to) = (Ipv4Address::new(10, 0, 0, 9), Ipv4Address::new(10, 0, 0, 2));
     let ethernet = EthernetRepr {
         src_addr: EthernetAddress([2, 0, 0, 0, 0, 9]),
@@ -230,7 +230,7 @@ fn what_is_on_its_way_to_the_nic_of_before_still_arrives() {
     let (b, [primary, standby]) = two_networks();
     let mut world = World::new(&[&b]);
     let keeper = Keeper::default();
-    b.stack.observe(Box::new(keeper.clone()));
+    let _observation = b.stack.observe(Box::new(keeper.clone()));
     let received = || core::mem::take(&mut *keeper.0.borrow_mut()).len();
     primary.link.set(false);
     world.idle(Duration::from_secs(3));
@@ -260,13 +260,13 @@ fn what_is_on_its_way_to_the_nic_of_before_still_arrives() {
 }
 
 #[test]
-fn a_hypervisor_that_announces_the_standby_is_contradicted() {
+fn a_hypervisor_that_announces_the_standby_is_answered() {
     let (b, [primary, standby]) = two_networks();
     let mut world = World::new(&[&b]);
     world.idle(Duration::from_secs(3));
     assert_eq!(in_use(&b), Some(Role::Primary));
     let keeper = Keeper::default();
-    b.stack.observe(Box::new(keeper.clone()));
+    let _observation = b.stack.observe(Box::new(keeper.clone()));
     let _socket = UdpSocket::bind(&b.stack, PORT, 4, 4096).unwrap();
     let mut announcements = |station: u8| {
         world.idle(Duration::from_millis(200));
@@ -289,15 +289,15 @@ fn a_hypervisor_that_announces_the_standby_is_contradicted() {
 }
 
 #[test]
-fn a_nic_that_steps_aside_receives_until_it_is_taken_out() {
+fn a_nic_that_was_switched_over_from_receives_until_it_is_detached() {
     let (b, [primary, standby]) = two_networks();
     let mut world = World::new(&[&b]);
     let keeper = Keeper::default();
-    b.stack.observe(Box::new(keeper.clone()));
+    let _observation = b.stack.observe(Box::new(keeper.clone()));
     world.idle(Duration::from_secs(3));
     while primary.said.take().is_some() {}
-    assert!(!b.stack.step_aside(Role::Standby), "it is not in use");
-    assert!(b.stack.step_aside(Role::Primary));
+    assert!(!b.stack.switch_over_from(Role::Standby), "it is not in use");
+    assert!(b.stack.switch_over_from(Role::Primary));
     primary.heard.send(datagram(b"late"));
     world.idle(Duration::from_millis(15));
     assert_eq!((in_use(&b), keeper.0.borrow().len()), (Some(Role::Standby), 1));
@@ -311,7 +311,7 @@ fn a_nic_that_steps_aside_receives_until_it_is_taken_out() {
     assert!(b.stack.detach(Role::Primary).is_some_and(|nic| !nic.is_standby()));
     assert_eq!(keeper.0.borrow().len(), 1);
     drop(b.stack.detach(Role::Standby));
-    assert!(!b.stack.step_aside(Role::Primary), "there is nobody to take its place");
+    assert!(!b.stack.switch_over_from(Role::Primary), "there is nobody to take its place");
 }
 
 #[test]
@@ -328,7 +328,8 @@ fn sockets_and_addresses_stay() {
         world.idle(Duration::from_millis(300));
         let mut got = Vec::new();
         let receive = to.receive_each(|_, payload| got.push(payload.to_vec()));
-        world.run(LIMIT, join(from.send(endpoint(2, PORT), b"hello"), receive));
+        let (sent, ()) = world.run(LIMIT, join(from.send_to(b"hello", endpoint(2, PORT)), receive));
+        assert_eq!(sent, Ok(()));
         assert_eq!(got, [b"hello"]);
         assert_eq!(b.stack.lease(), lease);
     }

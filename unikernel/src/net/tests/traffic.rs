@@ -1,6 +1,7 @@
 //! TCP, UDP and ARP between two stacks, with loss, floods, and NICs that come and go.
 
 use core::cell::Cell;
+use core::net::SocketAddr;
 use core::pin::pin;
 use std::boxed::Box;
 use std::vec;
@@ -10,18 +11,18 @@ use embassy_futures::join::join;
 use embassy_futures::select::select;
 use embassy_futures::yield_now;
 use smoltcp::time::Duration;
-use smoltcp::wire::{ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol, IpEndpoint, Ipv4Address};
+use smoltcp::wire::{ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol, Ipv4Address};
 
 use super::network::{Host, Keeper, POOL, Wire, World, host, pair};
-use crate::net::run::Next;
-use crate::net::{Buffers, Role, TcpError, TcpListener, TcpStream, UdpSocket};
+use crate::net::engine::Next;
+use crate::net::{Buffers, Error, Role, TcpListener, TcpStream, UdpSocket};
 
 pub(super) const PORT: u16 = 80;
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
 pub(super) const BUFFERS: Buffers = Buffers { receive: 64 * 1024, transmit: 64 * 1024 };
 
-pub(super) fn endpoint(last: u8, port: u16) -> IpEndpoint {
-    IpEndpoint::new(Ipv4Address::new(10, 0, 0, last).into(), port)
+pub(super) fn endpoint(last: u8, port: u16) -> SocketAddr {
+    (Ipv4Address::new(10, 0, 0, last), port).into()
 }
 
 pub(super) fn connect(
@@ -29,8 +30,8 @@ pub(super) fn connect(
     a: &Host,
     b: &Host,
 ) -> (TcpStream, TcpStream, TcpListener) {
-    let mut listener = TcpListener::bind(&b.stack, PORT, 2, BUFFERS);
-    let client = TcpStream::connect(&a.stack, endpoint(2, PORT), 40_000, BUFFERS);
+    let mut listener = TcpListener::bind(&b.stack, PORT, 2, BUFFERS).unwrap();
+    let client = TcpStream::connect(&a.stack, endpoint(2, PORT), BUFFERS);
     let (client, server) = world.run(LIMIT, join(client, listener.accept()));
     (client.expect("a connection"), server, listener)
 }
@@ -98,9 +99,9 @@ fn checksums_left_to_the_nic_are_not_computed() {
     let mut world = World::new(&[&a, &b]);
     // Nobody fills them in on this wire, so the other side must find them wrong.
     let socket = UdpSocket::bind(&a.stack, PORT, 4, 4096).unwrap();
-    world.run(LIMIT, socket.send(endpoint(2, PORT), b"hello"));
+    world.run(LIMIT, socket.send_to(b"hello", endpoint(2, PORT))).expect("room");
     let observer = Keeper::default();
-    b.stack.observe(Box::new(observer.clone()));
+    let _observation = b.stack.observe(Box::new(observer.clone()));
     world.idle(Duration::from_secs(2));
     let frames = observer.0.borrow();
     let udp = frames.iter().find(|f| f.len() >= 42 && f[23] == 17).expect("the datagram");
@@ -199,7 +200,7 @@ fn a_full_ring_is_slept_on_until_there_is_room() {
         let socket = &socket;
         async move {
             for _ in 0..count {
-                assert!(socket.send(endpoint(2, PORT), &[7; 100]).await);
+                socket.send_to(&[7; 100], endpoint(2, PORT)).await.expect("room");
             }
         }
     };
@@ -245,15 +246,20 @@ fn a_listener_without_memory_listens_when_there_is_some() {
     let (a, b) = pair();
     let mut world = World::new(&[&a, &b]);
     let none = Buffers { transmit: usize::MAX, ..BUFFERS };
-    let mut listener = TcpListener::bind(&b.stack, PORT, 2, none);
+    assert_eq!(TcpListener::bind(&b.stack, PORT, 2, none).err(), Some(Error::NoMemory));
+    assert_eq!(UdpSocket::bind(&b.stack, PORT, 1, usize::MAX).err(), Some(Error::NoMemory));
+    let mut listener = TcpListener::bind(&b.stack, PORT, 1, BUFFERS).unwrap();
+    listener.buffers = none;
+    let client = TcpStream::connect(&a.stack, endpoint(2, PORT), BUFFERS);
+    let (client, _server) = world.run(LIMIT, join(client, listener.accept()));
+    assert!(client.is_ok());
     {
         let mut accept = pin!(listener.accept());
         assert!(world.step(accept.as_mut()).is_pending());
     }
-    assert!(UdpSocket::bind(&b.stack, PORT, 1, usize::MAX).is_none());
     listener.buffers = BUFFERS;
-    for port in [40_000, 40_001] {
-        let client = TcpStream::connect(&a.stack, endpoint(2, PORT), port, BUFFERS);
+    for _ in 0..2 {
+        let client = TcpStream::connect(&a.stack, endpoint(2, PORT), BUFFERS);
         let (client, _server) = world.run(LIMIT, join(client, listener.accept()));
         assert!(client.is_ok());
     }
@@ -263,22 +269,22 @@ fn a_listener_without_memory_listens_when_there_is_some() {
 fn a_refused_connection_and_a_reset_one_say_so() {
     let (a, b) = pair();
     let mut world = World::new(&[&a, &b]);
-    let client = TcpStream::connect(&a.stack, endpoint(2, 81), 40_000, BUFFERS);
-    assert_eq!(world.run(LIMIT, client).err(), Some(TcpError::Closed));
+    let client = TcpStream::connect(&a.stack, endpoint(2, 81), BUFFERS);
+    assert_eq!(world.run(LIMIT, client).err(), Some(Error::Refused));
     let (client, server, _listener) = connect(&mut world, &a, &b);
     client.abort();
-    assert_eq!(world.run(LIMIT, server.read_with(|d| (d.len(), ()))), Err(TcpError::Closed));
+    assert_eq!(world.run(LIMIT, server.read_with(|d| (d.len(), ()))), Err(Error::Reset));
 }
 
 #[test]
 fn half_open_handshakes_do_not_fill_the_backlog() {
     let (a, b) = pair();
     let mut world = World::new(&[&a, &b]);
-    let mut listener = TcpListener::bind(&b.stack, PORT, 2, BUFFERS);
+    let mut listener = TcpListener::bind(&b.stack, PORT, 2, BUFFERS).unwrap();
     // Answers get lost, so the handshakes stay half open.
     b.tx.lose_every(1);
-    for port in [1000, 1001] {
-        let client = TcpStream::connect(&a.stack, endpoint(2, PORT), port, BUFFERS);
+    for _ in 0..2 {
+        let client = TcpStream::connect(&a.stack, endpoint(2, PORT), BUFFERS);
         world.run(LIMIT, select(client, core::future::poll_fn(|_| core::task::Poll::Ready(()))));
     }
     let wait = select(listener.accept(), async {
@@ -288,7 +294,7 @@ fn half_open_handshakes_do_not_fill_the_backlog() {
     });
     world.run(LIMIT, wait);
     b.tx.lose_every(0);
-    let client = TcpStream::connect(&a.stack, endpoint(2, PORT), 1002, BUFFERS);
+    let client = TcpStream::connect(&a.stack, endpoint(2, PORT), BUFFERS);
     let (client, _server) = world.run(LIMIT, join(client, listener.accept()));
     assert!(client.is_ok());
 }
@@ -297,7 +303,7 @@ fn half_open_handshakes_do_not_fill_the_backlog() {
 fn dropped_connections_leave_nothing_behind() {
     let (a, b) = pair();
     let mut world = World::new(&[&a, &b]);
-    let sockets = |host: &Host| host.stack.shared.inner.borrow().sockets.iter().count();
+    let sockets = |host: &Host| host.stack.with_sockets(|sockets| sockets.count());
     let before = (sockets(&a), sockets(&b));
     for _ in 0..5 {
         let (client, server, listener) = connect(&mut world, &a, &b);
@@ -307,7 +313,7 @@ fn dropped_connections_leave_nothing_behind() {
         world.idle(Duration::from_secs(1));
         // The client has been told, though it goes on living.
         assert_eq!(sockets(&b), before.1);
-        assert_eq!(world.run(LIMIT, client.write_with(|_| (0, ()))), Err(TcpError::Closed));
+        assert_eq!(world.run(LIMIT, client.write_with(|_| (0, ()))), Err(Error::Reset));
         drop(client);
         world.idle(Duration::from_secs(30));
     }
@@ -327,16 +333,18 @@ fn udp_datagrams_arrive_whole_even_when_fragmented() {
             assert_eq!(peer, endpoint(1, 1000));
             got.push(payload.to_vec());
         });
-        let (sent, ()) = world.run(LIMIT, join(from.send(endpoint(2, 2000), &data), receive));
-        assert!(sent);
+        let (sent, ()) = world.run(LIMIT, join(from.send_to(&data, endpoint(2, 2000)), receive));
+        assert_eq!(sent, Ok(()));
         assert!(got == [data]);
     }
-    assert!(!world.run(LIMIT, from.send(endpoint(2, 2000), &vec![0; 70_000])));
+    let too_long = vec![0; 70_000];
+    let sent = world.run(LIMIT, from.send_to(&too_long, endpoint(2, 2000)));
+    assert_eq!(sent, Err(Error::TooLong));
 
     // One right behind the other.
     let data = [pattern(8000), pattern(60_000)];
     for data in &data {
-        world.run(LIMIT, from.send(endpoint(2, 2000), data));
+        world.run(LIMIT, from.send_to(data, endpoint(2, 2000))).expect("room");
     }
     let mut got = Vec::new();
     while got.len() < data.len() {
@@ -361,13 +369,13 @@ fn a_flood_does_not_starve_the_rest() {
 }
 
 #[test]
-fn catching_up_leaves_nothing_but_a_flood_that_does_not_end() {
+fn draining_leaves_nothing_but_a_flood_that_does_not_end() {
     let (a, b) = pair();
     let mut world = World::new(&[&a, &b]);
     for _ in 0..1000 {
         a.tx.send(vec![0xff; 60]);
     }
-    world.run(LIMIT, b.stack.catch_up());
+    world.run(LIMIT, b.stack.drain());
     assert!(a.tx.is_empty());
     let flood = async {
         loop {
@@ -377,7 +385,7 @@ fn catching_up_leaves_nothing_but_a_flood_that_does_not_end() {
             yield_now().await;
         }
     };
-    world.run(LIMIT, select(b.stack.catch_up(), flood));
+    world.run(LIMIT, select(b.stack.drain(), flood));
     assert!(!a.tx.is_empty());
 }
 
@@ -388,7 +396,7 @@ fn the_observer_owns_the_frames() {
     let free = |host: &Host| host.pool.statistics().slots_free;
     let before = free(&b);
     let keeper = Keeper::default();
-    b.stack.observe(Box::new(keeper.clone()));
+    let _observation = b.stack.observe(Box::new(keeper.clone()));
     let (client, server, _listener) = connect(&mut world, &a, &b);
     let data = pattern(30_000);
     world.run(LIMIT, join(send(&client, &data), receive(&server)));
@@ -413,4 +421,16 @@ fn an_exhausted_pool_costs_packets_and_comes_back() {
     let data = pattern(50_000);
     let ((), received) = world.run(LIMIT, join(send(&client, &data), receive(&server)));
     assert!(received == data);
+}
+
+#[test]
+fn every_task_that_waits_for_a_change_learns_of_it() {
+    let (a, _) = pair();
+    let mut world = World::new(&[&a]);
+    world.idle(Duration::from_secs(1));
+    let mut slow = a.stack.watcher();
+    let both = join(a.stack.changed(), a.stack.changed());
+    let unplug = async { drop(a.stack.detach(Role::Primary)) };
+    world.run(LIMIT, join(both, unplug));
+    world.run(LIMIT, slow.changed());
 }

@@ -273,13 +273,35 @@ fn a_vanished_function_is_left_alone() {
     let (machine, port) = machine_with_port();
     machine.cold_plug(port, nic(), 0xfe80_0000);
     let device = machine.root().enumerate().devices.remove(0);
-    device.enable_bus_master();
-    assert!(machine.is_bus_master(device.address()));
+    let dma = device.start_dma(());
     let registers = device.bar(0).unwrap();
     machine.pull(port);
     assert!(!device.is_present());
     assert_eq!(registers.read32(0), u32::MAX);
-    device.disable_bus_master();
+    drop(dma);
     device.disable_interrupt();
     assert_eq!(device.function().capabilities().count(), 0);
+}
+
+/// A ring that must not go while the device reaches memory.
+struct Ring<'a>(&'a Machine, PciAddress);
+
+impl Drop for Ring<'_> {
+    fn drop(&mut self) {
+        assert!(!self.0.is_bus_master(self.1), "given back while the device may write it");
+    }
+}
+
+#[test]
+fn memory_outlives_the_device_s_access_to_it() {
+    let (machine, port) = machine_with_port();
+    machine.cold_plug(port, nic(), 0xfe80_0000);
+    let device = machine.root().enumerate().devices.remove(0);
+    let start = || device.start_dma(Ring(&machine, device.address()));
+    let dma = start();
+    assert!(machine.is_bus_master(device.address()));
+    drop(dma);
+    let ring = start().stop();
+    assert!(!machine.is_bus_master(device.address()));
+    drop(ring);
 }

@@ -1,0 +1,40 @@
+//! A program on a host instead of a machine: in tests, and on a tap device.
+
+use std::boxed::Box;
+use std::future::Future;
+use std::vec::Vec;
+
+use unikernel::cmdline::CommandLine;
+use unikernel::dma::Pool;
+use unikernel::nic::Nic;
+use unikernel::pci::Root;
+
+use crate::System;
+use crate::system::Outcome;
+
+/// What the machine consists of.
+#[derive(Default)]
+pub struct Hardware {
+    /// NICs that need no driver: each gets an interface, in this order.
+    pub nics: Vec<Box<dyn Nic>>,
+    /// PCI segments, such as [`unikernel::pci::fake`] makes, whose NICs get the real drivers.
+    pub roots: Vec<Root>,
+}
+
+/// Runs a program on this hardware, as if `line` were its command line. Poll it until what is to be
+/// seen has been seen: like the machine it never ends.
+pub async fn run<F>(
+    pool: &'static Pool,
+    line: &'static str,
+    hardware: Hardware,
+    program: impl FnOnce(System) -> F,
+) where
+    F: Future<Output: Outcome> + 'static,
+{
+    let system = System::new(pool, CommandLine::new(line), drivers::probe);
+    hardware.nics.into_iter().for_each(|nic| system.adopt(nic));
+    let devices = system.clone();
+    system.spawn(async move { devices.take_over(hardware.roots).await });
+    let program = program(system.clone());
+    system.run(program).await;
+}

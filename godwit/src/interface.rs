@@ -1,0 +1,148 @@
+//! One network interface.
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use unikernel::net::{Stack, Traffic};
+use unikernel::nic::Link;
+
+use crate::net::Tcp;
+
+/// A network interface: addresses, sockets and, most of the time, a NIC or a pair of them. A
+/// handle, cheap to clone.
+///
+/// What is bound to it outlives its NIC: while that is away, as it is for a moment in a migration,
+/// connections wait, or go on by the standby.
+#[derive(Clone)]
+pub struct Interface(Rc<State>);
+
+struct State {
+    index: usize,
+    stack: Stack,
+}
+
+impl Interface {
+    pub(crate) fn new(index: usize, stack: Stack) -> Self {
+        Self(Rc::new(State { index, stack }))
+    }
+
+    /// Its number, from 0 in the order in which NICs were found.
+    pub fn index(&self) -> usize {
+        self.0.index
+    }
+
+    /// Its name on the console: `nic`, `nic1`, …
+    pub fn name(&self) -> Cow<'static, str> {
+        match self.0.index {
+            0 => "nic".into(),
+            index => format!("nic{index}").into(),
+        }
+    }
+
+    /// TCP: listeners and connections.
+    pub fn tcp(&self) -> Tcp {
+        Tcp(self.0.stack.clone())
+    }
+
+    /// The kernel's network stack behind it.
+    pub fn stack(&self) -> &Stack {
+        &self.0.stack
+    }
+
+    /// The link of the NIC in use; down when there is none.
+    pub fn link(&self) -> Link {
+        self.0.stack.link()
+    }
+
+    /// What has gone through it.
+    pub fn traffic(&self) -> Traffic {
+        self.0.stack.traffic()
+    }
+
+    /// The NIC in use.
+    pub fn nic(&self) -> Option<NicFacts> {
+        self.0.stack.with_nic(|nic| NicFacts {
+            family: nic.family(),
+            mac: Mac(nic.mac()),
+            is_standby: nic.is_standby(),
+        })
+    }
+
+    /// Waits until it uses a NIC that `f` accepts, which it may be already.
+    pub async fn wait_for_nic(&self, f: impl Fn(&NicFacts) -> bool) -> NicFacts {
+        let mut watcher = self.0.stack.watcher();
+        loop {
+            if let Some(nic) = self.nic().filter(|nic| f(nic)) {
+                return nic;
+            }
+            watcher.changed().await;
+        }
+    }
+
+    /// Waits until it has a link and an address that others reach it by.
+    pub async fn ready(&self) {
+        let mut watcher = self.0.stack.watcher();
+        while !self.is_ready() {
+            watcher.changed().await;
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.link().up && (self.0.stack.lease().is_some() || self.routed_ipv6().next().is_some())
+    }
+
+    /// Addresses others than the link-local one, which needs nobody to say it.
+    fn routed_ipv6(&self) -> impl Iterator<Item = unikernel::net::Ipv6Cidr> {
+        self.0.stack.ipv6_addresses().into_iter().skip(1)
+    }
+
+    /// Says on the console when the network is up, and again whenever an address changes, for ever.
+    /// Scripts read these lines.
+    pub(crate) async fn say_when_ready(&self) {
+        let name = if self.0.index == 0 { Cow::from("") } else { self.name() + " " };
+        let mut said = None;
+        let mut said6 = Vec::new();
+        let mut watcher = self.0.stack.watcher();
+        loop {
+            if let (Some(lease), Some(nic)) = (self.0.stack.lease(), self.nic())
+                && self.link().up
+                && said != Some(lease.address)
+            {
+                said = Some(lease.address);
+                let (address, family, mac) = (lease.address, nic.family, nic.mac);
+                unikernel::println!("godwit: ready {name}ip={address} nic={family} mac={mac}");
+            }
+            let addresses: Vec<_> = self.routed_ipv6().collect();
+            for address in addresses.iter().filter(|address| !said6.contains(*address)) {
+                unikernel::println!("godwit: {name}ip6={address}");
+            }
+            said6 = addresses;
+            watcher.changed().await;
+        }
+    }
+}
+
+/// What a NIC is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NicFacts {
+    /// Name of the device family, for people.
+    pub family: &'static str,
+    /// The station address.
+    pub mac: Mac,
+    /// It stands in for the interface's primary NIC, which is away or has no link.
+    pub is_standby: bool,
+}
+
+/// A station address as people write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}

@@ -1,0 +1,55 @@
+//! Sockets of an interface.
+
+pub use unikernel::net::{
+    Buffers, Error, OwnedTcpReader, OwnedTcpWriter, TcpListener, TcpReader, TcpStream, TcpWriter,
+    UdpSocket,
+};
+
+use core::net::SocketAddr;
+
+use unikernel::net::Stack;
+
+/// TCP on an interface; see [`Interface::tcp`](crate::Interface::tcp). A handle, cheap to clone.
+#[derive(Clone)]
+pub struct Tcp(pub(crate) Stack);
+
+/// How a listener or a connection is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpOptions {
+    /// Connections that may wait to be accepted, each with its buffers; more are refused.
+    pub backlog: usize,
+    /// Socket buffers of each connection.
+    pub buffers: Buffers,
+}
+
+impl Default for TcpOptions {
+    fn default() -> Self {
+        Self { backlog: 8, buffers: Buffers::SMALL }
+    }
+}
+
+impl Tcp {
+    /// Listens on a port, with [`TcpOptions::default`].
+    ///
+    /// # Errors
+    /// [`Error::PortInUse`], [`Error::NoMemory`].
+    pub fn bind(&self, port: u16) -> Result<TcpListener, Error> {
+        self.bind_with(port, TcpOptions::default())
+    }
+
+    /// Listens on a port.
+    ///
+    /// # Errors
+    /// [`Error::PortInUse`], [`Error::NoMemory`].
+    pub fn bind_with(&self, port: u16, options: TcpOptions) -> Result<TcpListener, Error> {
+        TcpListener::bind(&self.0, port, options.backlog, options.buffers)
+    }
+
+    /// Connects to a peer, from a port that is free.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Unreachable`], [`Error::NoMemory`].
+    pub async fn connect(&self, peer: impl Into<SocketAddr>) -> Result<TcpStream, Error> {
+        TcpStream::connect(&self.0, peer.into(), Buffers::SMALL).await
+    }
+}

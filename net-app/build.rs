@@ -1,8 +1,0 @@
-//! Links the bootable image.
-
-#[path = "../images/link.rs"]
-mod link;
-
-fn main() {
-    link::bootable("bins");
-}

@@ -1,8 +1,0 @@
-//! Links the bootable example.
-
-#[path = "../images/link.rs"]
-mod link;
-
-fn main() {
-    link::bootable("examples");
-}

@@ -1,0 +1,82 @@
+//! The console: COM1 on the target, standard output on a host.
+//!
+//! Lines other programs wait for go through [`println!`](crate::println); everything meant for
+//! people goes through `log`, which puts a time and a level in front.
+//!
+//! Each byte takes a virtual machine an exit to its hypervisor. Once tasks run, lines therefore wait
+//! in memory for one of them, which writes a few bytes at a time and lets the others have their
+//! turn: a NIC's ring must not fill meanwhile.
+
+use core::fmt::{self, Write};
+
+/// Prints one line on the console, without the time and level of a log line.
+#[macro_export]
+macro_rules! println {
+    ($($argument:tt)*) => {
+        $crate::console::print_line(::core::format_args!($($argument)*))
+    };
+}
+
+/// The body of [`println!`](crate::println).
+#[doc(hidden)]
+pub fn print_line(arguments: fmt::Arguments<'_>) {
+    let mut line = Line::new();
+    // `Line` never fails; a `Display` that does has printed what it could.
+    let _ = line.write_fmt(arguments);
+    let _ = line.write_str("\n");
+    line.flush();
+}
+
+/// Waits until everything printed so far is written: before something after which the machine may go
+/// on elsewhere.
+pub async fn written() {
+    #[cfg(target_os = "none")]
+    deferred::written().await;
+}
+
+/// Collects what the formatter hands over in fragments: a fragment each would cost a status read.
+struct Line {
+    buffer: heapless::Vec<u8, 256>,
+}
+
+impl Line {
+    fn new() -> Self {
+        Self { buffer: heapless::Vec::new() }
+    }
+
+    fn flush(&mut self) {
+        write(&self.buffer);
+        self.buffer.clear();
+    }
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut bytes = text.as_bytes();
+        while !bytes.is_empty() {
+            let room = self.buffer.capacity() - self.buffer.len();
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            // Cannot fail: `now` was cut to the room there is.
+            let _ = self.buffer.extend_from_slice(now);
+            if self.buffer.is_full() {
+                self.flush();
+            }
+            bytes = later;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(target_os = "none")]
+use deferred::write;
+#[cfg(target_os = "none")]
+pub(crate) use deferred::{finish, write_deferred};
+
+#[cfg(target_os = "none")]
+mod deferred;
+
+#[cfg(not(target_os = "none"))]
+fn write(bytes: &[u8]) {
+    // A closed standard output is no reason for a test to fail.
+    let _ = std::io::Write::write_all(&mut std::io::stdout(), bytes);
+}

@@ -1,0 +1,59 @@
+use core::ops::Deref;
+
+use super::pool::Run;
+
+/// What a device wrote, in the memory it wrote it to. Read-only: see the module's documentation.
+///
+/// Whoever has it may keep it as long as they like; dropping it gives the memory back.
+#[derive(Debug)]
+pub struct RxBuffer {
+    run: Run,
+    start: u32,
+    len: u32,
+    logged: bool,
+}
+
+impl RxBuffer {
+    #[inline]
+    pub(super) fn new(run: Run, len: usize, logged: bool) -> Self {
+        // A run has 64 KiB at most, and `len` was checked against it.
+        Self { run, start: 0, len: len as u32, logged }
+    }
+
+    /// Whether the hypervisor was logging when it was received, as far as the guest knew, and could
+    /// not see it arrive: with marking on, it was marked.
+    pub fn logged(&self) -> bool {
+        self.logged
+    }
+
+    /// Memory of the pool that it holds, in bytes: whole slots, whatever there is in them.
+    pub fn memory(&self) -> usize {
+        self.run.capacity()
+    }
+
+    /// Drops up to `count` bytes from the front: a header that is not the frame's.
+    pub fn advance(&mut self, count: usize) {
+        let count = count.min(self.len as usize) as u32;
+        self.start += count;
+        self.len -= count;
+    }
+}
+
+impl Deref for RxBuffer {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        let start = self.run.offset() + self.start as usize;
+        // SAFETY: the run is this buffer's alone and nothing here writes to it. A device does not
+        // either: it reported the buffer completed (`Completed`), and what a driver and its device
+        // are trusted with is in docs/dma.md.
+        unsafe { self.run.pool.memory.bytes(start..start + self.len as usize) }
+    }
+}
+
+impl AsRef<[u8]> for RxBuffer {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}

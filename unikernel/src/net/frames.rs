@@ -1,0 +1,147 @@
+//! Raw frames, received in the memory they arrived in and sent with no stack in between.
+
+use alloc::boxed::Box;
+use core::future::poll_fn;
+
+use super::error::Error;
+use super::intake::{FrameFilter, Observer, TakerId};
+use super::queue::Queue;
+use super::stack::Stack;
+use crate::dma::{Pool, RxBuffer, TxBuffer};
+
+/// Receives the frames that a filter accepts, instead of the stack, and sends frames of any kind.
+///
+/// What it receives it owns: a frame may be kept as long as it likes. A reply costs a copy to a
+/// transmit buffer ([`reply`](Self::reply)), since received memory is not written to.
+pub struct FrameSocket {
+    stack: Stack,
+    pool: &'static Pool,
+    queue: Queue<RxBuffer>,
+    id: TakerId,
+}
+
+impl FrameSocket {
+    /// Takes the frames that `filter` accepts. It sees whole Ethernet frames, is called for each
+    /// received one, and may not call the stack. Where several sockets accept a frame, the first
+    /// that was bound gets it.
+    ///
+    /// Up to `depth` frames wait to be received; more are dropped and [counted](Self::dropped).
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub fn bind(stack: &Stack, filter: FrameFilter, depth: usize) -> Result<Self, Error> {
+        let queue = Queue::new(depth)?;
+        let (pool, id) = stack.with(|engine| {
+            let device = &mut engine.pair.device;
+            (device.pool(), device.intake.add_frames(filter, queue.clone()))
+        });
+        Ok(Self { stack: stack.clone(), pool, queue, id })
+    }
+
+    /// Waits for the next frame. One task waits at a time.
+    pub async fn recv(&self) -> RxBuffer {
+        poll_fn(|context| self.queue.poll_pop(context)).await
+    }
+
+    /// The next frame, if there is one.
+    pub fn try_recv(&self) -> Option<RxBuffer> {
+        self.queue.pop()
+    }
+
+    /// Waits for a frame, then calls `f` with each one that is there. The fast path: one wait for a
+    /// batch, and `f` may send.
+    pub async fn recv_each(&self, mut f: impl FnMut(RxBuffer)) {
+        f(self.recv().await);
+        for _ in 0..self.queue.len() {
+            let Some(frame) = self.queue.pop() else { break };
+            f(frame);
+        }
+    }
+
+    /// Frames that were dropped because more than the socket's depth waited.
+    pub fn dropped(&self) -> u64 {
+        self.queue.dropped()
+    }
+
+    /// Memory to build a frame in. `None` while there is none left.
+    pub fn transmit_buffer(&self) -> Option<TxBuffer> {
+        self.pool.transmit_buffer()
+    }
+
+    /// Sends the first `len` bytes of `frame`, as soon as there is room for it and a link.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] if a frame cannot have so many bytes.
+    pub async fn send(&self, mut frame: TxBuffer, len: usize) -> Result<(), Error> {
+        loop {
+            let room = self.stack.with(|engine| {
+                let device = &mut engine.pair.device;
+                if len > frame.len().min(device.max_frame()) {
+                    return Err(Error::TooLong);
+                }
+                match device.send(frame, len) {
+                    Ok(()) => Ok(None),
+                    Err(frame) => Ok(Some((frame, device.wait_for_room()))),
+                }
+            })?;
+            self.stack.wake();
+            let Some((unsent, mut room)) = room else { return Ok(()) };
+            frame = unsent;
+            room.changed().await;
+        }
+    }
+
+    /// Sends the first `len` bytes of `frame` if there is room for it now. Otherwise, and if `len`
+    /// is too long, it is dropped, and counted in [`Traffic`](super::Traffic). Returns whether it
+    /// was sent.
+    pub fn try_send(&self, frame: TxBuffer, len: usize) -> bool {
+        let sent = self.stack.with(|engine| engine.pair.device.send_or_drop(frame, len));
+        self.stack.wake();
+        sent
+    }
+
+    /// Sends a copy of a frame that `edit` has changed, as [`try_send`](Self::try_send) does: with
+    /// one copy and no wait, the cheapest way to answer a frame of up to a slot of the DMA memory.
+    pub fn reply(&self, frame: &[u8], edit: impl FnOnce(&mut [u8])) -> bool {
+        let buffer = self.pool.transmit_buffer().filter(|buffer| frame.len() <= buffer.len());
+        let Some(mut buffer) = buffer else {
+            self.stack.with(|engine| engine.pair.device.count_dropped());
+            return false;
+        };
+        let copy = &mut buffer[..frame.len()];
+        copy.copy_from_slice(frame);
+        edit(copy);
+        self.try_send(buffer, frame.len())
+    }
+}
+
+impl Drop for FrameSocket {
+    fn drop(&mut self) {
+        let filter = self.stack.with(|engine| engine.pair.device.intake.remove_frames(self.id));
+        // The filter may have a handle of the stack.
+        drop(filter);
+    }
+}
+
+/// An observer's place. Dropping it drops the observer.
+pub struct Observation {
+    stack: Stack,
+    id: TakerId,
+}
+
+impl Drop for Observation {
+    fn drop(&mut self) {
+        let observer = self.stack.with(|engine| engine.pair.device.intake.remove_observer(self.id));
+        drop(observer);
+    }
+}
+
+impl Stack {
+    /// Shows each received frame to `observer`, after those that are there, until what is returned
+    /// is dropped.
+    #[must_use = "the observer goes with it"]
+    pub fn observe(&self, observer: Box<dyn Observer>) -> Observation {
+        let id = self.with(|engine| engine.pair.device.intake.add_observer(observer));
+        Observation { stack: self.clone(), id }
+    }
+}

@@ -1,0 +1,176 @@
+//! Who gets the received frames besides smoltcp: raw-frame sockets and UDP in place instead of it,
+//! observers after it.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::ops::Range;
+
+use smoltcp::wire::IpAddress;
+
+use super::frame;
+use super::queue::Queue;
+use crate::dma::{Pool, RxBuffer};
+
+/// Sees each received frame once the stack is done with it, and may keep it.
+///
+/// It runs between two packets: it may not block nor call the stack, and what it costs is paid for
+/// each packet. Frames that a raw-frame socket or UDP in place has taken do not come by here, nor do
+/// those that come while so much of the DMA memory is kept that the NIC would go short.
+pub trait Observer {
+    /// Keeps the frame, or hands it on to the next observer.
+    fn received(&mut self, frame: RxBuffer) -> Option<RxBuffer>;
+}
+
+/// Which frames a raw-frame socket takes.
+pub type FrameFilter = Box<dyn Fn(&[u8]) -> bool>;
+
+/// A datagram as it was received: the frame, and where in it the payload is.
+pub(super) struct WholeDatagram {
+    pub(super) source: SocketAddr,
+    pub(super) frame: RxBuffer,
+    pub(super) payload: Range<usize>,
+}
+
+/// Tells takers of frames apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TakerId(u64);
+
+pub(super) struct Intake {
+    pool: &'static Pool,
+    observers: Vec<(TakerId, Box<dyn Observer>)>,
+    frames: Vec<(TakerId, FrameFilter, Queue<RxBuffer>)>,
+    datagrams: Vec<(u16, Queue<WholeDatagram>)>,
+    /// Where datagrams for this interface go.
+    destinations: Vec<IpAddress>,
+    taken: u64,
+    /// Frames that would have been kept but for the memory that they are in.
+    refused: u64,
+}
+
+impl Intake {
+    pub(super) fn new(pool: &'static Pool) -> Self {
+        Self {
+            pool,
+            observers: Vec::new(),
+            frames: Vec::new(),
+            datagrams: Vec::new(),
+            destinations: Vec::new(),
+            taken: 0,
+            refused: 0,
+        }
+    }
+
+    /// Frames that would have been kept but for the memory that they are in.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    fn next_id(&mut self) -> TakerId {
+        self.taken += 1;
+        TakerId(self.taken)
+    }
+
+    pub(super) fn add_observer(&mut self, observer: Box<dyn Observer>) -> TakerId {
+        let id = self.next_id();
+        self.observers.push((id, observer));
+        id
+    }
+
+    /// Gives the observer back, to be dropped where that may call the stack.
+    pub(super) fn remove_observer(&mut self, id: TakerId) -> Option<Box<dyn Observer>> {
+        let index = self.observers.iter().position(|(of, _)| *of == id)?;
+        Some(self.observers.remove(index).1)
+    }
+
+    pub(super) fn add_frames(&mut self, filter: FrameFilter, queue: Queue<RxBuffer>) -> TakerId {
+        let id = self.next_id();
+        self.frames.push((id, filter, queue));
+        id
+    }
+
+    /// Gives the filter back, to be dropped where that may call the stack.
+    pub(super) fn remove_frames(&mut self, id: TakerId) -> Option<FrameFilter> {
+        let index = self.frames.iter().position(|(of, ..)| *of == id)?;
+        Some(self.frames.remove(index).1)
+    }
+
+    pub(super) fn add_datagrams(&mut self, port: u16, queue: Queue<WholeDatagram>) {
+        self.datagrams.push((port, queue));
+    }
+
+    pub(super) fn remove_datagrams(&mut self, port: u16) {
+        self.datagrams.retain(|(bound, _)| *bound != port);
+    }
+
+    /// Where datagrams for this interface go, from now on.
+    pub(super) fn set_destinations(&mut self, destinations: Vec<IpAddress>) {
+        self.destinations = destinations;
+    }
+
+    /// Takes a frame away from smoltcp if somebody is to have it instead. `mac` is the interface's,
+    /// and `verified` that the NIC has verified IPv4 and UDP checksums.
+    #[inline]
+    pub(super) fn divert(
+        &mut self,
+        frame: RxBuffer,
+        mac: [u8; 6],
+        verified: bool,
+    ) -> Option<RxBuffer> {
+        if self.frames.is_empty() && self.datagrams.is_empty() {
+            return Some(frame);
+        }
+        if let Some((_, _, queue)) = self.frames.iter().find(|(_, accepts, _)| accepts(&frame)) {
+            if self.pool.may_keep() {
+                queue.push(frame);
+            } else {
+                self.refused += 1;
+            }
+            return None;
+        }
+        self.divert_datagram(frame, mac, verified)
+    }
+
+    fn divert_datagram(
+        &mut self,
+        frame: RxBuffer,
+        mac: [u8; 6],
+        verified: bool,
+    ) -> Option<RxBuffer> {
+        if self.datagrams.is_empty() {
+            return Some(frame);
+        }
+        let Some(udp) = frame::Udp::parse(&frame) else { return Some(frame) };
+        let is_here = (frame.starts_with(&mac) || frame[0] & 1 == 1)
+            && self.destinations.contains(&udp.destination);
+        let queue = self.datagrams.iter().find(|(port, _)| is_here && *port == udp.port);
+        let Some((_, queue)) = queue else { return Some(frame) };
+        if !verified && !frame::has_valid_checksums(&frame) {
+            // smoltcp finds the same, and drops it.
+            return Some(frame);
+        }
+        if self.pool.may_keep() {
+            let (source, payload) = (udp.source.into(), udp.payload);
+            queue.push(WholeDatagram { source, frame, payload });
+        } else {
+            self.refused += 1;
+        }
+        None
+    }
+
+    /// Shows a frame to the observers, until one keeps it.
+    #[inline]
+    pub(super) fn observe(&mut self, frame: RxBuffer) {
+        if self.observers.is_empty() {
+            return;
+        }
+        if !self.pool.may_keep() {
+            self.refused += 1;
+            return;
+        }
+        let mut frame = Some(frame);
+        for (_, observer) in &mut self.observers {
+            frame = frame.and_then(|frame| observer.received(frame));
+        }
+    }
+}
