@@ -41,7 +41,8 @@ pub(crate) enum Command {
     Image(Image),
     /// Measure, and compare with others
     Bench(Bench),
-    /// Print a libvirt domain with a passthrough NIC and its standby, as a teaming pair that migrates warm
+    /// Print a libvirt domain with a passthrough NIC and its standby, as a teaming pair that
+    /// migrates warm
     LibvirtXml(LibvirtXml),
     /// Build, or show where, the patched QEMU is
     Qemu,
@@ -63,6 +64,10 @@ impl Host {
     pub(crate) fn kernel(&self) -> Option<&Path> {
         self.host_kernel.as_deref()
     }
+}
+
+fn at_least_one() -> impl TypedValueParser<Value = u32> {
+    clap::value_parser!(u32).range(1..)
 }
 
 /// The models that a lab can pass through; which lab has which is told when one is asked for.
@@ -140,14 +145,17 @@ pub(crate) struct Migrate {
     /// When the NIC leaves the guest
     #[arg(long, value_enum, default_value_t = Strategy::Warm)]
     pub(crate) strategy: Strategy,
-    /// Pair the NIC with a virtio-net standby, which serves the guest while the NIC is away; the failover strategy always does
+    /// Pair the NIC with a virtio-net standby, which serves the guest while the NIC is away; the
+    /// failover strategy always does
     #[arg(long)]
     pub(crate) standby: bool,
-    /// Then migrate with the other strategies too, at the same rate, and draw all of them over one another
+    /// Then migrate with the other strategies too, at the same rate, and draw all of them over one
+    /// another
     #[arg(long, conflicts_with_all = ["cancel_at", "times"])]
     pub(crate) compare: bool,
     /// Migrate so often, to and fro
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "cancel_at")]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one(),
+          conflicts_with = "cancel_at")]
     pub(crate) times: u32,
     /// The guest's marking policy
     #[arg(long, value_enum, default_value_t = Marking::Auto)]
@@ -233,7 +241,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "NIC", value_delimiter = ',')]
     pub(crate) nic: Vec<NicModel>,
     /// How often each is measured
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one())]
     pub(crate) rounds: u32,
     /// Write the results here
     #[arg(long, value_name = "FILE")]
@@ -247,7 +255,8 @@ pub(crate) struct Bench {
 pub(crate) enum BenchName {
     /// What marking costs: for a page, a received frame, and a slot that is caught up
     Dma,
-    /// Godwit and Linux in turns on the same NIC: TCP both ways, and small datagrams, paced and flooded
+    /// Godwit and Linux in turns on the same NIC: TCP both ways, and small datagrams, paced and
+    /// flooded
     Nic,
 }
 

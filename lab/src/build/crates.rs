@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::system::{command, paths, progress::Step, tools};
 
-const GUEST: &str = "x86_64-unknown-none";
+/// What runs without an operating system.
+pub const GUEST: &str = "x86_64-unknown-none";
 const FIRMWARE: &str = "x86_64-unknown-uefi";
 const STATIC: &str = "x86_64-unknown-linux-musl";
 
@@ -101,7 +102,8 @@ fn release(what: &[&str], target: &str, title: &str) -> Result<PathBuf> {
     Ok(paths::target().join(target).join("release"))
 }
 
-/// What was built before, or is built now: whatever needs it may ask, and tests do so many times, some at the same time.
+/// What was built before, or is built now: whatever needs it may ask, and tests do so many times,
+/// some at the same time.
 fn once(
     built: &Mutex<Option<PathBuf>>,
     build: impl FnOnce() -> Result<PathBuf>,

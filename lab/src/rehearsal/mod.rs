@@ -38,7 +38,8 @@ const IP_LENGTH: usize = 1400 + 28;
 const HOST_MEMORY_MIB: u32 = 4096;
 /// The emulated host boots in about ten seconds on a quiet machine.
 const HOST_BOOT: Duration = Duration::from_secs(120);
-/// How long a saturated rate is measured in a migration's warm-up, which begins with more work than it goes on with.
+/// How long a saturated rate is measured in a migration's warm-up, which begins with more work than
+/// it goes on with.
 const SATURATED_WARMUP: Duration = Duration::from_secs(10);
 /// Paced traffic takes this share of what the guest takes when saturated. More than half; the
 /// rest is for the migration, which the same processors emulate.
@@ -46,18 +47,21 @@ const SHARE: f64 = 0.52;
 /// What depends on how dear emulation is there.
 #[derive(Debug, Clone, Copy)]
 struct Pace {
-    /// How long QEMU is kept in the warm-up: as long as a guest that uses some gigabytes would take.
+    /// How long QEMU is kept in the warm-up: as long as a guest that uses some gigabytes would
+    /// take.
     warmup: Duration,
     /// What the migration may send in the warm-up, in bytes a second.
     bandwidth: u64,
 }
 
-/// Each page sent costs the guest a trap when it is next written to, and traps are a hundred times dearer under emulation.
+/// Each page sent costs the guest a trap when it is next written to, and traps are a hundred times
+/// dearer under emulation.
 const NESTED: Pace = Pace { warmup: Duration::from_secs(20), bandwidth: 2 << 20 };
 /// Here a trap costs next to nothing, but all share the machine's processors.
 const LOCAL: Pace = Pace { warmup: Duration::from_secs(8), bandwidth: 4 << 20 };
 
-/// The warm-up of each migration of several: there the switchovers matter, or what comes before them.
+/// The warm-up of each migration of several: there the switchovers matter, or what comes before
+/// them.
 const SERIES_WARMUP: Duration = Duration::from_secs(4);
 
 /// What the guest's flight recorder keeps: 2,048 frames, in 1,024 pages that catch-up has to mark
@@ -159,7 +163,8 @@ fn host_panic(logs: &Path) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
-/// The lab's host does not answer any more, so what failed in it says nothing. With what it said last, if anything.
+/// The lab's host does not answer any more, so what failed in it says nothing. With what it said
+/// last, if anything.
 #[derive(Debug)]
 struct HostLost(Option<String>);
 
@@ -169,7 +174,8 @@ impl std::fmt::Display for HostLost {
     }
 }
 
-/// Keeps what there is to know about a host that does not answer, which is gone soon: why it stopped is still unknown.
+/// Keeps what there is to know about a host that does not answer, which is gone soon: why it
+/// stopped is still unknown.
 fn lost(lab: &mut dyn Lab, logs: &Path) -> HostLost {
     let panic = host_panic(logs);
     if panic.is_none()
@@ -265,7 +271,8 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
     plans.extend(vec![plan; script.times as usize]);
     let mut results = Vec::new();
     let mut transfer = None;
-    // One TCP connection lasts through all migrations; each stream of datagrams has its own numbers, and gap.
+    // One TCP connection lasts through all migrations; each stream of datagrams has its own
+    // numbers, and gap.
     let carried = if script.traffic == TrafficKind::Udp { 1 } else { plans.len() };
     for plans in plans.chunks(carried) {
         let carried = load.carry(Some(rate), |traffic| {
@@ -289,7 +296,8 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
     Ok(result)
 }
 
-/// Measures what the guest receives when it is flooded while a migration warms up, which is cancelled then.
+/// Measures what the guest receives when it is flooded while a migration warms up, which is
+/// cancelled then.
 fn saturate_warmup(
     saturated: &mut Saturated,
     session: &mut Session<'_>,

@@ -134,7 +134,8 @@ fn strategies_are_compared_paced_and_flooded() {
     let text = table(&compared());
     for expected in [
         "3.0 times what failover did, and 3.0 times would be everything",
-        "5.9 times what failover did. A datagram took 95 µs with warm, and 560 µs and 0.50 exits with failover (the two processors of the lab's host were busy 80% and 72% of the time)",
+        "5.9 times what failover did. A datagram took 95 µs with warm, and 560 µs and 0.50 exits \
+        with failover (the two processors of the lab's host were busy 80% and 72% of the time)",
         "cold gives it up",
     ] {
         assert!(text.contains(expected), "{expected} in\n{text}");

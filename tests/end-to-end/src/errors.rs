@@ -73,7 +73,8 @@ pub(crate) fn add_kvm(suite: &mut Suite) {
     suite.test("a /dev/kvm that is none ends in TCG", MINUTES, |log| {
         let mut namespace = mount_namespace()?;
         let file = tempfile::NamedTempFile::new()?;
-        // On a machine without /dev/kvm there is nothing to put it over, and nothing else to expect.
+        // On a machine without /dev/kvm there is nothing to put it over, and nothing else to
+        // expect.
         namespace
             .arg("[ ! -e /dev/kvm ] || mount --bind \"$1\" /dev/kvm && shift && exec \"$@\"")
             .arg("sh")
@@ -184,13 +185,15 @@ impl Bench {
         Ok(path)
     }
 
-    /// A PATH with a QEMU in front that is the one to boot on, but for what the shell does with KVM.
+    /// A PATH with a QEMU in front that is the one to boot on, but for what the shell does with
+    /// KVM.
     fn with_kvm(&self, kvm: &str) -> Result<OsString> {
         let path = self.directory("bin")?;
         let program = path.join("qemu-system-x86_64");
         let other = machine::qemu()?.command_line().join(" ");
         let script = format!(
-            "#!/bin/sh\ncase \" $* \" in *\" -accel kvm \"*) {kvm};; *) exec {other} \"$@\";; esac\n"
+            "#!/bin/sh\ncase \" $* \" in\n*\" -accel kvm \"*) {kvm};;\n\
+             *) exec {other} \"$@\";;\nesac\n"
         );
         fs::write(&program, script)?;
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;

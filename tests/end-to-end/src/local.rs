@@ -24,7 +24,8 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
         let frames = migration.integrity.stale;
         ensure!(
             stale > 0 && frames > 0,
-            "{stale} of {written} pages and {frames} frames stale without marking: the test cannot fail"
+            "{stale} of {written} pages and {frames} frames stale without marking: the test \
+            cannot fail"
         );
         Ok(format!("{frames} frames, {stale} of {written} pages stale"))
     });

@@ -116,9 +116,12 @@ impl World {
                 self.advance();
             }
         }
-        let ram = json!({ "transferred": 1 << 20, "remaining": 0, "total": 1 << 28, "dirty-sync-count": 3 });
+        let ram = json!({
+            "transferred": 1 << 20, "remaining": 0, "total": 1 << 28, "dirty-sync-count": 3
+        });
         json!({
-            "status": self.status, "total-time": 100, "downtime": 20, "ram": ram, "error-desc": "it broke"
+            "status": self.status, "total-time": 100, "downtime": 20, "ram": ram,
+            "error-desc": "it broke"
         })
     }
 
@@ -143,7 +146,11 @@ impl World {
     }
 
     fn check(&mut self, machine: Machine) {
-        self.guest_says(machine, "dma: marked 7 caught-up 8 received 9\nrecorder: while-logging 1200\nrecorder: checked 4000 stale 0\n");
+        self.guest_says(
+            machine,
+            "dma: marked 7 caught-up 8 received 9\n\
+             recorder: while-logging 1200\nrecorder: checked 4000 stale 0\n",
+        );
     }
 
     fn event(&mut self, machine: Machine, name: &str, data: Value) {
