@@ -15,13 +15,13 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use godwit::net::{Buffers, TcpOptions};
 use godwit::picoserve::{Clock, Socket};
 use picoserve::io::Write;
 use picoserve::response::Content;
 use picoserve::response::chunked::{ChunkWriter, ChunkedResponse, Chunks, ChunksWritten};
 use picoserve::routing::{PathRouter, get, post};
 use picoserve::{Router, Server, Timeouts};
-use unikernel::net::{Buffers, TcpListener};
 
 use crate::app::App;
 use crate::integrity;
@@ -29,8 +29,8 @@ use crate::recorder::{Recorder, pcapng};
 
 /// TCP port.
 pub const PORT: u16 = 80;
-/// Connections served at the same time, or waiting to be.
-const BACKLOG: usize = 4;
+/// Connections that may wait while one is served.
+const OPTIONS: TcpOptions = TcpOptions { backlog: 4, buffers: Buffers::SMALL };
 /// Longest request head.
 const REQUEST: usize = 2048;
 /// A capture is sent in chunks of at least this many bytes, as long as there are frames.
@@ -44,14 +44,17 @@ pub async fn serve(app: &App) -> ! {
         write: picoserve::time::Duration::from_secs(30),
         ..Timeouts::default()
     });
-    let listener = TcpListener::bind(app.interface().stack(), PORT, BACKLOG, Buffers::SMALL)
+    let listener = app
+        .interface()
+        .tcp()
+        .bind_with(PORT, OPTIONS)
         .expect("a port of its own, and memory at boot");
     let mut buffer = vec![0; REQUEST];
     loop {
         let stream = listener.accept().await;
         let server = Server::custom(&router, Clock, &config, &mut buffer);
         if let Err(error) = server.serve(Socket(stream)).await {
-            log::debug!("http: {error}");
+            godwit::log::debug!("http: {error}");
         }
     }
 }
@@ -77,7 +80,7 @@ async fn check(app: &App) -> String {
 }
 
 fn reset(app: &App) -> String {
-    match app.interface().stack().reset_nic() {
+    match app.interface().reset_nic() {
         Some(Ok(())) => "the NIC was reset\n".into(),
         Some(Err(error)) => format!("{error}\n"),
         None => "there is no NIC\n".into(),
