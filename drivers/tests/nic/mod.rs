@@ -1,4 +1,5 @@
-//! What every driver does, whatever its device: tests on the rig of the module that includes this one.
+//! What every driver does, whatever its device: tests on the rig of the module that includes this
+//! one.
 
 use super::{Rig, in_mid_traffic, model};
 
