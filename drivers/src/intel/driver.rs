@@ -357,10 +357,6 @@ impl<H: Hardware> Nic for Driver<H> {
         Err(if self.hardware.is_gone() { ResetError::Gone } else { ResetError::Stuck })
     }
 
-    fn gone(&self) -> bool {
-        self.hardware.is_gone()
-    }
-
     fn stop(&mut self) {
         // Counters go with the reset.
         self.statistics();

@@ -360,10 +360,6 @@ impl Nic for Virtio {
         true
     }
 
-    fn gone(&self) -> bool {
-        self.transport.is_gone()
-    }
-
     fn stop(&mut self) {
         let Some(running) = self.running.take() else { return };
         if !self.transport.is_gone() && !self.transport.reset() {

@@ -157,10 +157,6 @@ pub trait Nic {
         false
     }
 
-    /// The device no longer answers: it was removed without warning. Nothing but `stop` makes sense
-    /// then.
-    fn gone(&self) -> bool;
-
     /// Ends all DMA and gives every buffer back to the pool. Works at any moment, also when the
     /// device is gone, and more than once.
     fn stop(&mut self);
