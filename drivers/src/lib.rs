@@ -25,7 +25,8 @@ use unikernel::dma::Pool;
 use unikernel::nic::{Nic, Settings};
 use unikernel::pci::Device;
 
-/// Base class and sub-class of Ethernet controllers (PCI Code and ID Assignment Specification, 1.3).
+/// Base class and sub-class of Ethernet controllers (PCI Code and ID Assignment Specification,
+/// 1.3).
 const ETHERNET: u16 = 0x0200;
 
 /// Whether `device` is a NIC at all, whoever makes it.
@@ -36,7 +37,8 @@ pub fn is_nic(device: &Device) -> bool {
 /// Resets `device` and starts its driver as `settings` say, with rings and buffers from `pool`.
 ///
 /// # Errors
-/// The device has no driver, cannot do what a setting asks for, or does not start: [`Error`] says which, and names it.
+/// The device has no driver, cannot do what a setting asks for, or does not start: [`Error`] says
+/// which, and names it.
 pub fn probe(
     device: Device,
     pool: &'static Pool,

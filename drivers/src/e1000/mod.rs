@@ -1,10 +1,10 @@
 //! The 82540EM and 82545EM, which QEMU calls e1000 and e1000-82545em.
 //!
-//! Sections are those of Intel's PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's
-//! Manual (317453). What is said of QEMU is in its `hw/net/e1000.c`.
+//! Sections are those of Intel's PCI/PCI-X Family of Gigabit Ethernet Controllers Software
+//! Developer's Manual (317453). What is said of QEMU is in its `hw/net/e1000.c`.
 //!
-//! They are conventional PCI devices: DMA is posted writes that nobody counts, and the interrupt is a
-//! pin where the device has no MSI, as QEMU's has none.
+//! They are conventional PCI devices: DMA is posted writes that nobody counts, and the interrupt is
+//! a pin where the device has no MSI, as QEMU's has none.
 
 mod descriptors;
 mod registers;

@@ -1,8 +1,8 @@
 //! The 82574L, which QEMU calls e1000e.
 //!
-//! An 8254x with more: MSI-X, extended receive descriptors, and a way to end DMA in an orderly manner.
-//! The datasheet is Intel's for the 82574 GbE Controller Family, revision 3.4; registers are in its
-//! chapter 10. What is said of QEMU is in its `hw/net/e1000e_core.c`.
+//! An 8254x with more: MSI-X, extended receive descriptors, and a way to end DMA in an orderly
+//! manner. The datasheet is Intel's for the 82574 GbE Controller Family, revision 3.4; registers
+//! are in its chapter 10. What is said of QEMU is in its `hw/net/e1000e_core.c`.
 
 mod descriptors;
 mod registers;

@@ -25,8 +25,8 @@ const QUEUE_US: u64 = 10_000;
 /// Time between interrupts in microseconds: 20,000 a second.
 const THROTTLE_US: u32 = 51;
 
-/// Descriptors fetched ahead, and how many must be there to make it worthwhile. Each is written back by
-/// itself.
+/// Descriptors fetched ahead, and how many must be there to make it worthwhile. Each is written
+/// back by itself.
 const THRESHOLDS: u32 =
     8 << dctl::PREFETCH_SHIFT | 4 << dctl::HOST_SHIFT | 1 << dctl::WRITE_BACK_SHIFT;
 
@@ -67,7 +67,8 @@ impl<C: Controller> Hardware for Igb<C> {
         gigabit::is_gone(&self.registers)
     }
 
-    /// Software reset of the port (CTRL.RST), from any state. DMA ends first, as the datasheet asks.
+    /// Software reset of the port (CTRL.RST), from any state. DMA ends first, as the datasheet
+    /// asks.
     fn reset(&mut self) -> Result<(), ()> {
         if self.is_gone() {
             return Err(());
@@ -95,8 +96,8 @@ impl<C: Controller> Hardware for Igb<C> {
         ended & self.reset().is_ok()
     }
 
-    /// What the device loaded from NVM. The words of a port's own address are not where those of other
-    /// ports are, so the registers are all there is to ask.
+    /// What the device loaded from NVM. The words of a port's own address are not where those of
+    /// other ports are, so the registers are all there is to ask.
     fn mac(&mut self) -> Result<[u8; 6], [u8; 6]> {
         gigabit::station_address(&self.registers)
     }
@@ -113,7 +114,8 @@ impl<C: Controller> Hardware for Igb<C> {
         r.set32(shared::ctrl::OFFSET, shared::ctrl::SLU | shared::ctrl::FD);
         gigabit::obey_pause(r);
         r.set32(ctrl_ext::OFFSET, ctrl_ext::DRV_LOAD);
-        // A reset of the MAC leaves the PHY as it is; QEMU's takes the link down until it negotiates.
+        // A reset of the MAC leaves the PHY as it is; QEMU's takes the link down until it
+        // negotiates.
         let is_copper = r.read32(ctrl_ext::OFFSET) & ctrl_ext::LINK_MODE == 0;
         if is_copper && !phy::negotiate(r) {
             log::warn!("igb: the PHY does not answer; its link is what it makes of it");
@@ -246,8 +248,8 @@ impl<C: Controller> Hardware for Igb<C> {
         self.registers.write32(register, if with_transmit { receive | transmit } else { receive });
     }
 
-    /// The queues' causes first: a change of the link that comes in between is in ICR and has raised
-    /// its bit of EICR again.
+    /// The queues' causes first: a change of the link that comes in between is in ICR and has
+    /// raised its bit of EICR again.
     fn take_causes(&self) -> bool {
         if self.messages.is_some() {
             self.registers.write32(interrupt::EICR, u32::MAX);

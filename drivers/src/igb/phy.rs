@@ -17,8 +17,8 @@ const STATUS: u32 = 1;
 const STATUS_LINK: u16 = 1 << 2;
 const STATUS_NEGOTIATED: u16 = 1 << 5;
 
-/// Has the PHY negotiate, unless it has a link that it negotiated: getting one takes seconds. `false` if it
-/// does not answer.
+/// Has the PHY negotiate, unless it has a link that it negotiated: getting one takes seconds.
+/// `false` if it does not answer.
 pub(super) fn negotiate(registers: &Mmio) -> bool {
     let port = registers.read32(status::OFFSET) >> STATUS_LAN_ID_SHIFT & STATUS_LAN_ID_MASK;
     let phy = SYNC_PHY[port as usize];

@@ -1,4 +1,5 @@
-//! Transmit descriptors with offloads (8254x manual, sections 3.3.5 to 3.3.7; 82574 datasheet, chapter 7).
+//! Transmit descriptors with offloads (8254x manual, sections 3.3.5 to 3.3.7; 82574 datasheet,
+//! chapter 7).
 
 use crate::common::Offload;
 use crate::intel::{Piece, TransmitFormat};
