@@ -23,11 +23,11 @@ use recorder::Recorder;
 /// Starts all services on an interface.
 pub fn serve(system: &System, interface: Interface, recorder: Recorder) {
     let app = App::new(system.clone(), interface.clone(), recorder);
-    let (page, probe, rates) = (app.clone(), app.clone(), app);
+    status::serve(&app);
+    let (probe, rates) = (app.clone(), app);
     let (throughput, echo) = (interface.clone(), interface);
     system.spawn(async move { iperf3::serve(&throughput).await });
     system.spawn(async move { echo::serve(&echo).await });
-    system.spawn(async move { status::serve(&page).await });
     system.spawn(async move { sink::serve(&probe).await });
     system.spawn(async move { rates.measure_rates().await });
 }
