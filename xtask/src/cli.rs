@@ -7,6 +7,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use lab::{
+    build::application::Application,
     choices::{CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind},
     guest::{
         Forward, Net, Nic,
@@ -76,6 +77,21 @@ fn lab_nic() -> impl TypedValueParser<Value = NicModel> {
     PossibleValuesParser::new(models).try_map(|name| NicModel::from_str(&name, false))
 }
 
+/// The application, of this repository or not; common to everything that boots one.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct App {
+    /// Folder of the application [default: the one in the current directory, else net-app]
+    #[arg(long, value_name = "PATH")]
+    app: Option<PathBuf>,
+}
+
+impl App {
+    /// The application that was named, or is the default here.
+    pub(crate) fn find(&self) -> anyhow::Result<Application> {
+        Application::find(self.app.as_deref())
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
     /// Model of the two passthrough NICs
@@ -132,6 +148,8 @@ pub(crate) struct Run {
     /// End the machine after so many seconds, with exit status 124
     #[arg(long, value_name = "S")]
     pub(crate) timeout: Option<u64>,
+    #[command(flatten)]
+    pub(crate) app: App,
 }
 
 #[derive(Debug, Args)]
@@ -163,6 +181,9 @@ pub(crate) struct Migrate {
     /// What is driven at the guest
     #[arg(long, value_enum, default_value_t = TrafficKind::Udp)]
     pub(crate) traffic: TrafficKind,
+    /// TCP port of the guest that traffic goes to [default: 5201 with tcp, 7 with echo]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
     /// `--traffic echo`: go on after the last migration until so many megabytes have come back
     #[arg(long, value_name = "MB", default_value_t = 0)]
     pub(crate) transfer: u64,
@@ -191,6 +212,8 @@ pub(crate) struct Migrate {
     #[arg(long, value_name = "DIR", default_value = REPORT)]
     pub(crate) report: PathBuf,
     #[command(flatten)]
+    pub(crate) app: App,
+    #[command(flatten)]
     pub(crate) host: Host,
 }
 
@@ -205,6 +228,8 @@ pub(crate) struct Image {
     /// The guest's command line, for a disk: an ELF file gets its own from the loader
     #[arg(long, value_name = "LINE", default_value = "")]
     pub(crate) append: String,
+    #[command(flatten)]
+    pub(crate) app: App,
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ use std::{
 
 use crate::{
     addresses::{ECHO_PORT, GATEWAY, GUEST, IPERF3_PORT, MAC, SOURCE},
+    build::application::Application,
     choices::{CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind},
     local::{self, LocalLab},
     migration::{Effort, Lab, Outcome, Pair, Plan, Session},
@@ -77,6 +78,8 @@ const RESTARTS: u32 = 2;
 /// What to rehearse.
 #[derive(Debug, Clone)]
 pub struct Script {
+    /// What the guest is.
+    pub application: Application,
     /// The model of both NICs.
     pub nic: NicModel,
     /// When the NIC leaves.
@@ -87,6 +90,8 @@ pub struct Script {
     pub times: u32,
     /// What is driven at the guest.
     pub traffic: TrafficKind,
+    /// The guest's TCP port that traffic goes to, where it is not the one of `net-app`.
+    pub port: Option<u16>,
     /// Bytes that a transfer takes at least ([`TrafficKind::Echo`]), and more as long as
     /// migrations go on.
     pub transfer: u64,
@@ -207,6 +212,7 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
     }
     let standby = pair.standby.then(|| [&*standbys[0], &*standbys[1]]);
     let mut lab = start_lab(script, parts, [&nics[0], &nics[1]], standby)?;
+    let port = |usual: u16| script.port.unwrap_or(usual);
     let load = match script.traffic {
         TrafficKind::Udp => {
             let (sender, receiver) = segment.local("traffic");
@@ -214,11 +220,13 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
             Load::Udp(UdpSource::start(sender, receiver, config)?)
         }
         TrafficKind::Tcp => {
-            let slirp = Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, IPERF3_PORT)?;
+            let slirp =
+                Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, port(IPERF3_PORT))?;
             Load::Tcp { slirp, segment: segment.clone(), logs: script.logs.clone() }
         }
         TrafficKind::Echo => {
-            let slirp = Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, ECHO_PORT)?;
+            let slirp =
+                Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, port(ECHO_PORT))?;
             Load::Echo { slirp, least: script.transfer }
         }
     };
@@ -231,10 +239,11 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
 /// What is done once everything is there.
 fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) -> Result<Migration> {
     let plan = |script: &Script| plan(script, parts.pace());
-    let append = format!(
-        "ip={}/24 gw={GATEWAY} marking={} recorder={RECORDER} {}",
-        GUEST.ip, script.marking, script.append
-    );
+    let mut append = format!("ip={}/24 gw={GATEWAY} marking={}", GUEST.ip, script.marking);
+    if script.application.is_ours() {
+        append += &format!(" recorder={RECORDER}");
+    }
+    append += &format!(" {}", script.append);
     let mut narrator = Narrator::default();
     let mut say = |what: &str| narrator.say(what);
     let mut session = Session::boot(lab, &append, &script.logs, &mut say)?;
@@ -256,6 +265,7 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
         standby: script.pair().standby,
         lab: parts.kind(),
         guest: GuestKind::Godwit,
+        application: script.application.name.clone(),
         traffic: Traffic {
             kind: script.traffic,
             paced_bits_per_s: Some(rate as f64),
@@ -335,6 +345,7 @@ fn plan(script: &Script, pace: Pace) -> Plan {
         warmup: if several { SERIES_WARMUP } else { pace.warmup },
         after: script.measure,
         bandwidth: pace.bandwidth,
+        has_recorder: script.application.is_ours(),
         cancel_at: None,
     }
 }

@@ -178,13 +178,13 @@ fn integrity(result: &Migration) -> String {
     let pages = integrity.pages_stale.zip(integrity.pages_written).map(|(stale, written)| {
         format!("; {} stale of {} pages the NIC wrote", thousands(stale), thousands(written))
     });
-    format!(
-        "{} stale of {} frames checked{}{}",
-        thousands(integrity.stale),
-        thousands(integrity.buffers_checked),
-        logged.unwrap_or_default(),
-        pages.unwrap_or_default()
-    )
+    let frames = match integrity.check() {
+        Some((stale, checked)) => {
+            format!("{} stale of {} frames checked", thousands(stale), thousands(checked))
+        }
+        None => "nothing was checked in the guest".into(),
+    };
+    frames + &logged.unwrap_or_default() + &pages.unwrap_or_default()
 }
 
 /// One sentence that says what came out.

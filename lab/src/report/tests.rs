@@ -25,6 +25,7 @@ fn result() -> Migration {
         standby: false,
         lab: LabKind::Nested,
         guest: GuestKind::Godwit,
+        application: "net-app".into(),
         outcome: Outcome::Completed,
         error: None,
         cancel_at: None,
@@ -57,7 +58,8 @@ fn result() -> Migration {
             pages_marked_before: Some(0),
         },
         integrity: Integrity {
-            buffers_checked: 4096,
+            buffers_checked: Some(4096),
+            stale: Some(0),
             while_logging: Some(4096),
             ..Integrity::default()
         },

@@ -30,6 +30,9 @@ pub struct Migration {
     pub lab: LabKind,
     /// What ran in them.
     pub guest: GuestKind,
+    /// And which application of it.
+    #[serde(default)]
+    pub application: String,
     /// How it ended.
     pub outcome: Outcome,
     /// Why it failed.
@@ -182,10 +185,13 @@ pub struct Dma {
 /// The flight recorder's check of what was received up to the switchover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Integrity {
-    /// Frames checked.
-    pub buffers_checked: u64,
+    /// Frames checked; `null` where nothing checked them, for want of a recorder or of a word that
+    /// the guest was moved.
+    #[serde(default)]
+    pub buffers_checked: Option<u64>,
     /// Those whose content is not what was received.
-    pub stale: u64,
+    #[serde(default)]
+    pub stale: Option<u64>,
     /// Those received while the hypervisor was logging.
     pub while_logging: Option<u64>,
     /// Seen from outside: pages the source's NIC wrote in all. Only where the lab can tell.
@@ -195,6 +201,18 @@ pub struct Integrity {
     /// source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pages_stale: Option<u64>,
+}
+
+impl Integrity {
+    /// How many frames were stale of how many that were checked, if any were.
+    pub fn check(&self) -> Option<(u64, u64)> {
+        self.stale.zip(self.buffers_checked)
+    }
+
+    /// Whether a frame was found stale.
+    pub fn is_stale(&self) -> bool {
+        self.stale.is_some_and(|stale| stale > 0)
+    }
 }
 
 /// Bits a second the guest receives, at the IP layer, when it is given as much as it takes.

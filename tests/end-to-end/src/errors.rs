@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::{
-    build::{crates, qemu},
+    build::{application, crates, qemu},
     guest::{Guest, READY, machine},
     system::{command, paths, process::Guard, tools},
 };
@@ -106,7 +106,7 @@ pub(crate) fn add_kvm(suite: &mut Suite) {
 /// Runs the guest by `tool`, this very one, until it is ready. Returns what both said.
 fn run_guest(log: &Path, tool: &mut Command) -> Result<String> {
     // Not while the guest is waited for.
-    crates::guest()?;
+    application::ours()?;
     tool.args(["run", "--accel", "auto", "--append", "ip=10.0.2.15/24"]);
     let mut guest = Guest::spawn(tool, log)?;
     guest.wait_for(READY)?;

@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use lab::{
     addresses::{HTTP_PORT, MAC},
-    build::crates,
+    build::application,
     guest::{Guest, READY, clients::free_port, machine},
     parts::Accelerator,
     qmp::{DeviceDel, Qmp, SetLink},
@@ -39,7 +39,7 @@ pub(crate) fn add(suite: &mut Suite) {
 /// Boots the guest, with a monitor at the socket `monitor`.
 fn boot(log: &Path, http: u16, monitor: &Path) -> Result<Guest> {
     let qemu = machine::qemu()?;
-    let mut line = machine::command_line(&qemu, Accelerator::Tcg, 128, &crates::guest()?, "");
+    let mut line = machine::command_line(&qemu, Accelerator::Tcg, 128, &application::ours()?, "");
     let mut add = |options: [&str; 2]| line.extend(options.map(str::to_owned));
     // Native hot-plug is what the guest knows.
     add(["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]);

@@ -108,7 +108,7 @@ fn waited(migration: &Migration) -> Result<u64> {
 
 /// The guest's traffic flows, and what it received is right.
 fn unharmed(migration: &Migration) -> Result<()> {
-    ensure!(migration.integrity.stale == 0, "{:?}", migration.integrity);
+    ensure!(!migration.integrity.is_stale(), "{:?}", migration.integrity);
     let after = migration.phase(PhaseName::After).context("there is no phase after")?;
     ensure!(after.rx_packets > 0, "no traffic reaches the guest");
     Ok(())

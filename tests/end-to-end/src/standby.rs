@@ -99,7 +99,7 @@ fn all(first: &Migration) -> Result<Vec<&Migration>> {
     for run in &runs {
         let error = run.error.as_deref().unwrap_or("no error");
         ensure!(run.outcome == Outcome::Completed, "the outcome is {:?}: {error}", run.outcome);
-        ensure!(run.integrity.stale == 0, "{:?}", run.integrity);
+        ensure!(!run.integrity.is_stale(), "{:?}", run.integrity);
     }
     Ok(runs)
 }

@@ -9,7 +9,7 @@ use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
 use lab::{
-    build::{crates, qemu},
+    build::{application, qemu},
     migration::{NIC, PORT, STANDBY},
     parts::Qemu,
 };
@@ -25,7 +25,7 @@ pub(crate) fn main(options: &LibvirtXml) -> Result<ExitCode> {
     };
     let kernel = match &options.image {
         Some(image) => fs::canonicalize(image).with_context(|| image.display().to_string())?,
-        None => crates::guest()?,
+        None => application::ours()?,
     };
     println!("{}", domain(options, &mac, &kernel, &qemu::get()?)?);
     Ok(ExitCode::SUCCESS)
