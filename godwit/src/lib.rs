@@ -24,6 +24,7 @@ mod interfaces;
 pub mod net;
 #[cfg(feature = "picoserve")]
 pub mod picoserve;
+pub mod recorder;
 mod settings;
 mod system;
 mod tasks;
