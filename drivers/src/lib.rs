@@ -1,13 +1,14 @@
 //! NIC drivers, one folder a family.
 //!
 //! [`probe`] finds the driver for a PCI function and starts it. A driver knows registers and
-//! descriptors; memory comes from the DMA layer, register access from [`unikernel::mmio`], and what
-//! the Intel families have in common is in one place, `intel`.
+//! descriptors; memory comes from the DMA layer, register access from [`unikernel::mmio`]. What the
+//! Intel families have in common is in `intel`, what all have in `common`.
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+mod common;
 pub mod e1000;
 pub mod e1000e;
 mod error;
@@ -24,7 +25,8 @@ use unikernel::dma::Pool;
 use unikernel::nic::{Nic, Settings};
 use unikernel::pci::Device;
 
-/// Base class and sub-class of Ethernet controllers (PCI Code and ID Assignment Specification, 1.3).
+/// Base class and sub-class of Ethernet controllers (PCI Code and ID Assignment Specification,
+/// 1.3).
 const ETHERNET: u16 = 0x0200;
 
 /// Whether `device` is a NIC at all, whoever makes it.
@@ -35,7 +37,8 @@ pub fn is_nic(device: &Device) -> bool {
 /// Resets `device` and starts its driver as `settings` say, with rings and buffers from `pool`.
 ///
 /// # Errors
-/// The device has no driver, cannot do what a setting asks for, or does not start: [`Error`] says which, and names it.
+/// The device has no driver, cannot do what a setting asks for, or does not start: [`Error`] says
+/// which, and names it.
 pub fn probe(
     device: Device,
     pool: &'static Pool,

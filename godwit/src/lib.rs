@@ -31,6 +31,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
+pub use embassy_futures as futures;
 pub use embassy_time as time;
 pub use embedded_io_async as io;
 pub use godwit_macros::main;
@@ -39,7 +40,7 @@ pub use log;
 pub use migrate_agent::{Migration, State};
 pub use system::{Outcome, System};
 pub use unikernel::watch;
-pub use unikernel::{cmdline, dma, println};
+pub use unikernel::{cmdline, crc32c, dma, println};
 
 /// What `#[godwit::main]` expands to.
 #[doc(hidden)]

@@ -138,10 +138,6 @@ impl Nic for Tap {
         Ok(())
     }
 
-    fn gone(&self) -> bool {
-        false
-    }
-
     fn stop(&mut self) {}
 
     fn statistics(&mut self) -> Statistics {

@@ -3,9 +3,9 @@
 use alloc::rc::Rc;
 use core::cell::Cell;
 
-use embassy_time::{Duration, Instant, Timer};
+use godwit::net::{Observation, Traffic};
+use godwit::time::{Duration, Instant, Timer};
 use godwit::{Interface, System};
-use unikernel::net::{Observation, Traffic};
 
 use crate::recorder::Recorder;
 
@@ -40,7 +40,7 @@ pub struct Rates {
 impl App {
     /// Of an interface whose frames `recorder` gets from now on.
     pub fn new(system: System, interface: Interface, recorder: Recorder) -> Self {
-        let _observation = interface.stack().observe(alloc::boxed::Box::new(recorder.clone()));
+        let _observation = interface.observe(recorder.clone());
         let rates = Cell::default();
         Self(Rc::new(Shared { system, interface, recorder, _observation, rates }))
     }

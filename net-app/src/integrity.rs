@@ -1,6 +1,6 @@
 //! Checks of what the flight recorder holds, after each migration and on request.
 
-use embassy_time::{Duration, with_timeout};
+use godwit::time::{Duration, with_timeout};
 use godwit::{State, System};
 
 use crate::recorder::{Recorder, Report};

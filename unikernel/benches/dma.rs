@@ -1,8 +1,8 @@
-//! What marking costs on this processor, natively: the DMA layer as the guest has it, on ordinary memory. Prints one line of
-//! JSON, for `cargo xtask bench dma`.
+//! What marking costs on this processor, natively: the DMA layer as the guest has it, on ordinary
+//! memory. Prints one line of JSON, for `cargo xtask bench dma`.
 //!
-//! The first write to a page after the hypervisor began to log (or took the log) costs a fault on top, whoever writes and
-//! whatever for; that is the hypervisor's, and not in these figures.
+//! The first write to a page after the hypervisor began to log (or took the log) costs a fault on
+//! top, whoever writes and whatever for; that is the hypervisor's, and not in these figures.
 
 use std::time::Instant;
 
@@ -16,7 +16,8 @@ const FRAME: usize = 1514;
 const ROUNDS: usize = 31;
 /// Frames received in a round.
 const FRAMES: usize = 64 * 1024;
-/// Frames that are kept while others are received: enough to go through more memory than a second-level cache holds.
+/// Frames that are kept while others are received: enough to go through more memory than a
+/// second-level cache holds.
 const KEPT: usize = 6 * 1024;
 /// Buffer of a jumbo frame, in pages.
 const JUMBO_PAGES: usize = 4;

@@ -1,4 +1,5 @@
-//! An image that does one thing to the kernel it runs on, named by `check=`, for the end-to-end tests.
+//! An image that does one thing to the kernel it runs on, named by `check=`, for the end-to-end
+//! tests.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]

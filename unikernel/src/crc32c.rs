@@ -5,8 +5,8 @@ use core::arch::x86_64::__cpuid;
 
 /// Proof that the processor has SSE4.2's `crc32`.
 ///
-/// The instruction works on general registers, so it is fine on a target without floating-point registers; only the
-/// compiler's intrinsic for it is not.
+/// The instruction works on general registers, so it is fine on a target without floating-point
+/// registers; only the compiler's intrinsic for it is not.
 #[derive(Clone, Copy, Debug)]
 pub struct Instruction(());
 
@@ -22,7 +22,8 @@ impl Instruction {
         let mut crc = u64::from(u32::MAX);
         for word in words {
             let word = u64::from_le_bytes(*word);
-            // SAFETY: `self` proves that the instruction exists; it has no effect but on its operand.
+            // SAFETY: `self` proves that the instruction exists; it has no effect but on its
+            // operand.
             unsafe {
                 asm!("crc32 {}, {}", inout(reg) crc, in(reg) word, options(pure, nomem, nostack))
             };

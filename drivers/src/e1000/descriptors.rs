@@ -1,12 +1,13 @@
 //! Receive descriptors of the 8254x (3.2.3).
 
-use crate::intel::{Checked, Completion, ReceiveFormat};
+use crate::common::Checked;
+use crate::intel::{Completion, ReceiveFormat};
 
 /// Legacy receive descriptors, the only ones there are.
 pub(crate) enum Legacy {}
 
-/// The second quadword: length in its low 16 bits, a checksum nobody needs in the next, then status (3.2.3.1),
-/// errors (3.2.3.2), and a VLAN tag.
+/// The second quadword: length in its low 16 bits, a checksum nobody needs in the next, then status
+/// (3.2.3.1), errors (3.2.3.2), and a VLAN tag.
 mod receive {
     pub(super) const DONE: u64 = 1 << 32;
     pub(super) const END_OF_PACKET: u64 = 1 << 33;

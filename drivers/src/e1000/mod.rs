@@ -1,16 +1,16 @@
 //! The 82540EM and 82545EM, which QEMU calls e1000 and e1000-82545em.
 //!
-//! Sections are those of Intel's PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's
-//! Manual (317453). What is said of QEMU is in its `hw/net/e1000.c`.
+//! Sections are those of Intel's PCI/PCI-X Family of Gigabit Ethernet Controllers Software
+//! Developer's Manual (317453). What is said of QEMU is in its `hw/net/e1000.c`.
 //!
-//! They are conventional PCI devices: DMA is posted writes that nobody counts, and the interrupt is a
-//! pin where the device has no MSI, as QEMU's has none.
+//! They are conventional PCI devices: DMA is posted writes that nobody counts, and the interrupt is
+//! a pin where the device has no MSI, as QEMU's has none.
 
 mod descriptors;
 mod registers;
 
-use crate::intel::gigabit::{Causes, Gigabit, Mac, registers as common};
-use crate::intel::wait_for;
+use crate::common::wait_for;
+use crate::intel::gigabit::{Causes, Gigabit, Mac, registers as shared};
 use descriptors::Legacy;
 use registers::*;
 use unikernel::mmio::Mmio;
@@ -45,16 +45,16 @@ impl Mac for Intel8254x {
     fn end_mastering(registers: &Mmio) -> bool {
         // A read pushes what the device has posted to memory before its answer (PCI 3.0, 3.2.5).
         wait_for(QUIESCE_US, || false);
-        registers.read32(common::status::OFFSET);
+        registers.read32(shared::status::OFFSET);
         true
     }
 
     fn reset(registers: &Mmio) -> bool {
-        registers.set32(common::ctrl::OFFSET, common::ctrl::RST);
+        registers.set32(shared::ctrl::OFFSET, shared::ctrl::RST);
         // Nothing may be read for a microsecond after RST.
         wait_for(1, || false);
         let is_done =
-            wait_for(RESET_US, || registers.read32(common::ctrl::OFFSET) & common::ctrl::RST == 0);
+            wait_for(RESET_US, || registers.read32(shared::ctrl::OFFSET) & shared::ctrl::RST == 0);
         wait_for(RELOAD_US, || false);
         is_done
     }

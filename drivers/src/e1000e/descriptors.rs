@@ -1,6 +1,7 @@
 //! Receive descriptors of the 82574L (datasheet chapter 7).
 
-use crate::intel::{Checked, Completion, ReceiveFormat};
+use crate::common::Checked;
+use crate::intel::{Completion, ReceiveFormat};
 
 /// Extended receive descriptors. Legacy ones would do for what the driver uses now; these
 /// carry the same in one quadword, tell whether UDP was looked at, and are what RSS needs.

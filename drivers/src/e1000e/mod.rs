@@ -1,14 +1,14 @@
 //! The 82574L, which QEMU calls e1000e.
 //!
-//! An 8254x with more: MSI-X, extended receive descriptors, and a way to end DMA in an orderly manner.
-//! The datasheet is Intel's for the 82574 GbE Controller Family, revision 3.4; registers are in its
-//! chapter 10. What is said of QEMU is in its `hw/net/e1000e_core.c`.
+//! An 8254x with more: MSI-X, extended receive descriptors, and a way to end DMA in an orderly
+//! manner. The datasheet is Intel's for the 82574 GbE Controller Family, revision 3.4; registers
+//! are in its chapter 10. What is said of QEMU is in its `hw/net/e1000e_core.c`.
 
 mod descriptors;
 mod registers;
 
-use crate::intel::gigabit::{Causes, Gigabit, Mac, THROTTLE, registers as common};
-use crate::intel::wait_for;
+use crate::common::wait_for;
+use crate::intel::gigabit::{Causes, Gigabit, Mac, THROTTLE, registers as shared};
 use descriptors::Extended;
 use registers::*;
 use unikernel::mmio::Mmio;
@@ -39,9 +39,9 @@ impl Mac for Intel82574 {
     const TXDCTL: u32 = txdctl::RESERVED_22;
 
     fn end_mastering(registers: &Mmio) -> bool {
-        registers.set32(common::ctrl::OFFSET, ctrl::GIO_MASTER_DISABLE);
+        registers.set32(shared::ctrl::OFFSET, ctrl::GIO_MASTER_DISABLE);
         wait_for(QUIESCE_US, || {
-            registers.read32(common::status::OFFSET) & status::GIO_MASTER_ENABLE == 0
+            registers.read32(shared::status::OFFSET) & status::GIO_MASTER_ENABLE == 0
         })
     }
 
@@ -53,17 +53,17 @@ impl Mac for Intel82574 {
             registers.set32(extcnf_ctrl::OFFSET, owner);
             registers.read32(extcnf_ctrl::OFFSET) & owner != 0
         });
-        registers.set32(common::ctrl::OFFSET, common::ctrl::RST);
+        registers.set32(shared::ctrl::OFFSET, shared::ctrl::RST);
         // Nothing may be read for a microsecond after RST.
         wait_for(1, || false);
         let is_done = wait_for(RESET_US, || {
-            let ctrl = registers.read32(common::ctrl::OFFSET);
+            let ctrl = registers.read32(shared::ctrl::OFFSET);
             let eecd = registers.read32(eecd::OFFSET);
-            ctrl & common::ctrl::RST == 0 && eecd & eecd::AUTO_RD != 0
+            ctrl & shared::ctrl::RST == 0 && eecd & eecd::AUTO_RD != 0
         });
         if is_done {
             registers.clear32(extcnf_ctrl::OFFSET, owner);
-            registers.clear32(common::ctrl::OFFSET, ctrl::GIO_MASTER_DISABLE);
+            registers.clear32(shared::ctrl::OFFSET, ctrl::GIO_MASTER_DISABLE);
         }
         is_done
     }
@@ -84,7 +84,7 @@ impl Mac for Intel82574 {
         registers.write32(interrupt::IVAR, interrupt::IVAR_ALL_IN_0);
         registers.write32(interrupt::EITR0, THROTTLE);
         Causes {
-            receive: interrupt::RXQ0 | interrupt::OTHER | common::interrupt::LSC,
+            receive: interrupt::RXQ0 | interrupt::OTHER | shared::interrupt::LSC,
             transmit: interrupt::TXQ0,
             cleared_by_reading: false,
         }

@@ -1,9 +1,11 @@
 //! What the driver does to registers.
 
+use super::controller::{Controller, Receive};
+use super::phy;
 use super::registers::*;
-use super::{Controller, Receive, phy};
-use crate::intel::gigabit::{self, registers as common};
-use crate::intel::{AdvancedTransmit, Descriptors, Hardware, Table, rss, wait_for};
+use crate::common::wait_for;
+use crate::intel::gigabit::{self, registers as shared};
+use crate::intel::{AdvancedTransmit, Descriptors, Hardware, Table, rss};
 use core::marker::PhantomData;
 use unikernel::mmio::Mmio;
 use unikernel::nic::{Link, Mtu, Queues, Settings};
@@ -23,8 +25,8 @@ const QUEUE_US: u64 = 10_000;
 /// Time between interrupts in microseconds: 20,000 a second.
 const THROTTLE_US: u32 = 51;
 
-/// Descriptors fetched ahead, and how many must be there to make it worthwhile. Each is written back by
-/// itself.
+/// Descriptors fetched ahead, and how many must be there to make it worthwhile. Each is written
+/// back by itself.
 const THRESHOLDS: u32 =
     8 << dctl::PREFETCH_SHIFT | 4 << dctl::HOST_SHIFT | 1 << dctl::WRITE_BACK_SHIFT;
 
@@ -65,23 +67,24 @@ impl<C: Controller> Hardware for Igb<C> {
         gigabit::is_gone(&self.registers)
     }
 
-    /// Software reset of the port (CTRL.RST), from any state. DMA ends first, as the datasheet asks.
+    /// Software reset of the port (CTRL.RST), from any state. DMA ends first, as the datasheet
+    /// asks.
     fn reset(&mut self) -> Result<(), ()> {
         if self.is_gone() {
             return Err(());
         }
         self.end_dma();
         let r = &self.registers;
-        r.set32(common::ctrl::OFFSET, common::ctrl::RST);
+        r.set32(shared::ctrl::OFFSET, shared::ctrl::RST);
         wait_for(SETTLE_US, || false);
         let is_done =
-            wait_for(RESET_US, || r.read32(common::ctrl::OFFSET) & common::ctrl::RST == 0);
+            wait_for(RESET_US, || r.read32(shared::ctrl::OFFSET) & shared::ctrl::RST == 0);
         if !is_done || self.is_gone() {
             return Err(());
         }
         // A device without NVM never has read it, nor has QEMU's model.
         wait_for(NVM_US, || r.read32(eec::OFFSET) & eec::AUTO_RD != 0);
-        r.clear32(common::ctrl::OFFSET, CTRL_GIO_MASTER_DISABLE);
+        r.clear32(shared::ctrl::OFFSET, CTRL_GIO_MASTER_DISABLE);
         self.messages = None;
         self.mask_interrupts();
         self.take_causes();
@@ -93,8 +96,8 @@ impl<C: Controller> Hardware for Igb<C> {
         ended & self.reset().is_ok()
     }
 
-    /// What the device loaded from NVM. The words of a port's own address are not where those of other
-    /// ports are, so the registers are all there is to ask.
+    /// What the device loaded from NVM. The words of a port's own address are not where those of
+    /// other ports are, so the registers are all there is to ask.
     fn mac(&mut self) -> Result<[u8; 6], [u8; 6]> {
         gigabit::station_address(&self.registers)
     }
@@ -106,12 +109,13 @@ impl<C: Controller> Hardware for Igb<C> {
 
     fn enable_link(&mut self) {
         let r = &self.registers;
-        let forced = common::ctrl::FORCE_SPEED | common::ctrl::FORCE_DUPLEX;
-        r.clear32(common::ctrl::OFFSET, forced | common::ctrl::PHY_RST | common::ctrl::VME);
-        r.set32(common::ctrl::OFFSET, common::ctrl::SLU | common::ctrl::FD);
+        let forced = shared::ctrl::FORCE_SPEED | shared::ctrl::FORCE_DUPLEX;
+        r.clear32(shared::ctrl::OFFSET, forced | shared::ctrl::PHY_RST | shared::ctrl::VME);
+        r.set32(shared::ctrl::OFFSET, shared::ctrl::SLU | shared::ctrl::FD);
         gigabit::obey_pause(r);
         r.set32(ctrl_ext::OFFSET, ctrl_ext::DRV_LOAD);
-        // A reset of the MAC leaves the PHY as it is; QEMU's takes the link down until it negotiates.
+        // A reset of the MAC leaves the PHY as it is; QEMU's takes the link down until it
+        // negotiates.
         let is_copper = r.read32(ctrl_ext::OFFSET) & ctrl_ext::LINK_MODE == 0;
         if is_copper && !phy::negotiate(r) {
             log::warn!("igb: the PHY does not answer; its link is what it makes of it");
@@ -125,40 +129,40 @@ impl<C: Controller> Hardware for Igb<C> {
     /// Receive initialisation (4.5.9), what all queues share.
     fn configure(&mut self, settings: &Settings, buffer: usize) {
         let r = &self.registers;
-        let mut control = common::receive::RCTL_BAM | common::receive::RCTL_SECRC;
+        let mut control = shared::receive::RCTL_BAM | shared::receive::RCTL_SECRC;
         if settings.mtu > Mtu::ETHERNET {
-            control |= common::receive::RCTL_LPE;
+            control |= shared::receive::RCTL_LPE;
         }
         r.write32(filter::RLPML, (settings.max_frame() + TAG_AND_FCS) as u32);
         if settings.promiscuous {
-            control |= common::receive::RCTL_UPE | common::receive::RCTL_MPE;
+            control |= shared::receive::RCTL_UPE | shared::receive::RCTL_MPE;
         }
         if let Some(vlan) = settings.vlan {
             C::enable_vlan(r, &Table::of_vlan(vlan));
-            r.set32(common::ctrl::OFFSET, common::ctrl::VME);
-            control |= common::receive::RCTL_VFE;
+            r.set32(shared::ctrl::OFFSET, shared::ctrl::VME);
+            control |= shared::receive::RCTL_VFE;
         }
-        r.write32(common::receive::RCTL, control);
+        r.write32(shared::receive::RCTL, control);
         self.buffer = buffer;
     }
 
     fn set_multicast(&mut self, table: &Table) {
-        table.write(&self.registers, common::receive::MTA);
+        table.write(&self.registers, shared::receive::MTA);
     }
 
     fn enable_receive(&mut self, queues: &[Descriptors]) {
         let r = &self.registers;
         self.queues = queues.len();
         let several = queues.len() > 1;
-        let mut checksums = common::receive::RXCSUM_IPOFL | common::receive::RXCSUM_TUOFL;
+        let mut checksums = shared::receive::RXCSUM_IPOFL | shared::receive::RXCSUM_TUOFL;
         if several {
             use filter::*;
             rss::spread(r, queues.len(), RSSRK, RETA);
             r.write32(MRQC, MRQC_RSS | MRQC_TCP_IPV4 | MRQC_IPV4 | MRQC_TCP_IPV6 | MRQC_IPV6);
             checksums |= RXCSUM_PCSD;
         }
-        r.write32(common::receive::RXCSUM, checksums);
-        r.set32(common::receive::RCTL, common::receive::RCTL_EN);
+        r.write32(shared::receive::RXCSUM, checksums);
+        r.set32(shared::receive::RCTL, shared::receive::RCTL_EN);
         let mut control = (self.buffer / receive::SRRCTL_PACKET_UNIT) as u32;
         control |= receive::SRRCTL_ONE_BUFFER;
         if several {
@@ -181,7 +185,7 @@ impl<C: Controller> Hardware for Igb<C> {
     /// Transmit initialisation (4.5.10).
     fn enable_transmit(&mut self, ring: Descriptors) {
         let r = &self.registers;
-        r.set32(common::transmit::TCTL, common::transmit::TCTL_EN | common::transmit::TCTL_PSP);
+        r.set32(shared::transmit::TCTL, shared::transmit::TCTL_EN | shared::transmit::TCTL_PSP);
         r.write32(transmit::TDBAL, ring.address as u32);
         r.write32(transmit::TDBAH, (ring.address >> 32) as u32);
         r.write32(transmit::TDLEN, ring.bytes as u32);
@@ -195,8 +199,8 @@ impl<C: Controller> Hardware for Igb<C> {
     /// Causes are masked and acknowledged by the driver: automatic clearing and masking would save
     /// nothing, since all entries raise one interrupt.
     fn route_interrupts(&mut self, vector: &Vector) {
-        use common::interrupt::{IMS, LSC};
         use interrupt::*;
+        use shared::interrupt::{IMS, LSC};
         let r = &self.registers;
         for entry in 0..usize::from(vector.entries) {
             r.write32(EITR + 4 * entry, THROTTLE_US << EITR_INTERVAL_SHIFT);
@@ -229,14 +233,14 @@ impl<C: Controller> Hardware for Igb<C> {
 
     fn mask_interrupts(&self) {
         if self.messages.is_none() {
-            self.registers.write32(common::interrupt::IMC, u32::MAX);
+            self.registers.write32(shared::interrupt::IMC, u32::MAX);
         }
         self.registers.write32(interrupt::EIMC, u32::MAX);
     }
 
     fn unmask_interrupts(&self, with_transmit: bool) {
-        use common::interrupt::{IMS, LSC, RXO, TXDW};
         use interrupt::*;
+        use shared::interrupt::{IMS, LSC, RXO, TXDW};
         let (register, receive, transmit) = match self.messages {
             Some(messages) => (EIMS, messages.receive, messages.transmit),
             None => (IMS, RXDW | RXO | LSC, TXDW),
@@ -244,13 +248,13 @@ impl<C: Controller> Hardware for Igb<C> {
         self.registers.write32(register, if with_transmit { receive | transmit } else { receive });
     }
 
-    /// The queues' causes first: a change of the link that comes in between is in ICR and has raised
-    /// its bit of EICR again.
+    /// The queues' causes first: a change of the link that comes in between is in ICR and has
+    /// raised its bit of EICR again.
     fn take_causes(&self) -> bool {
         if self.messages.is_some() {
             self.registers.write32(interrupt::EICR, u32::MAX);
         }
-        self.registers.read32(common::interrupt::ICR) & common::interrupt::LSC != 0
+        self.registers.read32(shared::interrupt::ICR) & shared::interrupt::LSC != 0
     }
 
     fn set_receive_tail(&self, queue: usize, tail: usize) {
@@ -263,7 +267,7 @@ impl<C: Controller> Hardware for Igb<C> {
 
     fn take_errors(&mut self) -> (u64, u64) {
         let read = |register| u64::from(self.registers.read32(register));
-        let [missed, damaged @ ..] = common::statistics::ERRORS;
+        let [missed, damaged @ ..] = shared::statistics::ERRORS;
         let dropped =
             (0..self.queues).map(|queue| read(queue * QUEUE + receive::RQDPC)).sum::<u64>();
         (read(missed) + dropped, damaged.into_iter().map(read).sum())
@@ -273,12 +277,12 @@ impl<C: Controller> Hardware for Igb<C> {
 impl<C> Igb<C> {
     fn end_dma(&self) -> bool {
         let r = &self.registers;
-        r.write32(common::interrupt::IMC, u32::MAX);
+        r.write32(shared::interrupt::IMC, u32::MAX);
         r.write32(interrupt::EIMC, u32::MAX);
-        r.clear32(common::receive::RCTL, common::receive::RCTL_EN);
-        r.clear32(common::transmit::TCTL, common::transmit::TCTL_EN);
-        r.set32(common::ctrl::OFFSET, CTRL_GIO_MASTER_DISABLE);
-        wait_for(QUIESCE_US, || r.read32(common::status::OFFSET) & STATUS_GIO_MASTER_ENABLE == 0)
+        r.clear32(shared::receive::RCTL, shared::receive::RCTL_EN);
+        r.clear32(shared::transmit::TCTL, shared::transmit::TCTL_EN);
+        r.set32(shared::ctrl::OFFSET, CTRL_GIO_MASTER_DISABLE);
+        wait_for(QUIESCE_US, || r.read32(shared::status::OFFSET) & STATUS_GIO_MASTER_ENABLE == 0)
     }
 
     /// Enables the queue that `control` is the RXDCTL or TXDCTL of.

@@ -1,8 +1,8 @@
 //! The internal copper PHY (datasheet 3.5), which firmware may be talking to as well.
 
 use super::registers::{SEMAPHORE, STATUS_LAN_ID_MASK, STATUS_LAN_ID_SHIFT, SYNC_PHY, mdic};
+use crate::common::wait_for;
 use crate::intel::gigabit::registers::status;
-use crate::intel::wait_for;
 use unikernel::mmio::Mmio;
 
 /// A transaction takes 64 bit times of at least 400 ns.
@@ -17,8 +17,8 @@ const STATUS: u32 = 1;
 const STATUS_LINK: u16 = 1 << 2;
 const STATUS_NEGOTIATED: u16 = 1 << 5;
 
-/// Has the PHY negotiate, unless it has a link that it negotiated: getting one takes seconds. `false` if it
-/// does not answer.
+/// Has the PHY negotiate, unless it has a link that it negotiated: getting one takes seconds.
+/// `false` if it does not answer.
 pub(super) fn negotiate(registers: &Mmio) -> bool {
     let port = registers.read32(status::OFFSET) >> STATUS_LAN_ID_SHIFT & STATUS_LAN_ID_MASK;
     let phy = SYNC_PHY[port as usize];

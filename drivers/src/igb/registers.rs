@@ -1,6 +1,7 @@
-//! Registers that these controllers have and older ones do not, or have elsewhere: offsets in BAR 0 and bits, by
-//! the names that chapter 8 of the Intel 82576EB Gigabit Ethernet Controller Datasheet (revision 2.63)
-//! describes them under. What did not change since the 8254x is in `intel::gigabit`.
+//! Registers that these controllers have and older ones do not, or have elsewhere: offsets in BAR 0
+//! and bits, by the names that chapter 8 of the Intel 82576EB Gigabit Ethernet Controller Datasheet
+//! (revision 2.63) describes them under. What did not change since the 8254x is in
+//! `intel::gigabit`.
 
 use crate::intel::Semaphore;
 
@@ -49,8 +50,9 @@ pub(super) const SEMAPHORE: Semaphore =
 /// In SW_FW_SYNC: the PHY of a port.
 pub(super) const SYNC_PHY: [u32; 4] = [1 << 1, 1 << 2, 1 << 5, 1 << 6];
 
-/// Interrupts (8.8). With MSI-X, causes of queues go to bits of EICR as IVAR says, others through ICR to the bit that
-/// IVAR_MISC says; a bit is an entry of the MSI-X table. Otherwise ICR has them all.
+/// Interrupts (8.8). With MSI-X, causes of queues go to bits of EICR as IVAR says, others through
+/// ICR to the bit that IVAR_MISC says; a bit is an entry of the MSI-X table. Otherwise ICR has them
+/// all.
 pub(super) mod interrupt {
     pub(crate) const GPIE: usize = 0x1514;
     /// Reading ICR always clears it.
@@ -134,7 +136,8 @@ pub(super) mod filter {
     /// Redirection table, and key of the hash.
     pub(crate) const RETA: usize = 0x5c00;
     pub(crate) const RSSRK: usize = 0x5c80;
-    /// DMA VM offload, of the I350 only, for each queue: take VLAN tags out and report them. Bit 29 would hide them.
+    /// DMA VM offload, of the I350 only, for each queue: take VLAN tags out and report them. Bit 29
+    /// would hide them.
     pub(crate) const DVMOLR: usize = 0xc038;
     pub(crate) const DVMOLR_STRVLAN: u32 = 1 << 30;
 }

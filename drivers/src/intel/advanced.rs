@@ -1,9 +1,9 @@
-//! Advanced descriptors, which 82576 and I350 (datasheets 7.1.5 and 7.2.2) and 82599 and X540 (7.1.6
-//! and 7.2.3) share but for the place of the receive errors.
+//! Advanced descriptors, which 82576 and I350 (datasheets 7.1.5 and 7.2.2) and 82599 and X540
+//! (7.1.6 and 7.2.3) share but for the place of the receive errors.
 
-use super::checksum::{Checked, Offload};
 use super::receive::{Completion, ReceiveFormat};
 use super::transmit::{Piece, TransmitFormat};
+use crate::common::{Checked, Offload};
 use core::marker::PhantomData;
 
 /// Where a family has the errors of a receive write-back, as bits of its second quadword.
@@ -19,8 +19,8 @@ pub(crate) trait ReceiveErrors {
 /// Receive descriptors with one buffer.
 pub(crate) struct AdvancedReceive<E>(PhantomData<E>);
 
-/// Extended status, in the low bits of the second quadword; the length is in bits 32 to 47, the VLAN tag in bits 48
-/// to 63.
+/// Extended status, in the low bits of the second quadword; the length is in bits 32 to 47, the
+/// VLAN tag in bits 48 to 63.
 mod status {
     pub(super) const DONE: u64 = 1 << 0;
     pub(super) const END_OF_PACKET: u64 = 1 << 1;
@@ -35,8 +35,8 @@ impl<E: ReceiveErrors> ReceiveFormat for AdvancedReceive<E> {
     fn completion(word: u64) -> Option<Completion> {
         use status::*;
         let has = |bits| word & bits != 0;
-        // The 82599 may call a UDP datagram without a checksum wrong (an erratum that Linux's driver
-        // works around, too): what a device finds wrong, software looks at again.
+        // The 82599 may call a UDP datagram without a checksum wrong (an erratum that Linux's
+        // driver works around, too): what a device finds wrong, software looks at again.
         let is_ip_good = has(IP_CHECKED) && !has(E::IP);
         let is_transport_good = has(UDP_CHECKED | TRANSPORT_CHECKED) && !has(E::TRANSPORT);
         has(DONE).then(|| Completion {
@@ -80,8 +80,8 @@ mod command {
     pub(super) const SEGMENT_SHIFT: u32 = 48;
 }
 
-/// Of a context's first quadword: length of the MAC header, and the VLAN tag. That of the IP header is in the
-/// bits below.
+/// Of a context's first quadword: length of the MAC header, and the VLAN tag. That of the IP header
+/// is in the bits below.
 const MAC_LENGTH_SHIFT: u32 = 9;
 const TAG_SHIFT: u32 = 16;
 /// Ethernet's.

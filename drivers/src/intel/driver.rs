@@ -1,14 +1,15 @@
-//! The driver: what is the same for all families. What a family does to registers is its [`Hardware`].
+//! The driver: what is the same for all families. What a family does to registers is its
+//! [`Hardware`].
 //!
-//! Receive buffers are used in place, one for each frame: they hold any frame that the interface's MTU
-//! allows. Nothing per packet touches a register; a batch costs a tail write in each direction, and a
-//! wake-up four accesses more.
+//! Receive buffers are used in place, one for each frame: they hold any frame that the interface's
+//! MTU allows. Nothing per packet touches a register; a batch costs a tail write in each direction,
+//! and a wake-up four accesses more.
 
 use super::{
-    Descriptors, Offload, ReceiveFormat, ReceiveRing, Table, TransmitFormat, TransmitRing,
-    buffer_size,
+    Descriptors, ReceiveFormat, ReceiveRing, Table, TransmitFormat, TransmitRing, buffer_size,
 };
 use crate::Error;
+use crate::common::Offload;
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
 use unikernel::dma::{MAX_RUN, Pool, RxBuffer, TxBuffer};
@@ -53,8 +54,8 @@ pub(crate) trait Hardware: Sized + 'static {
     /// found instead.
     fn mac(&mut self) -> Result<[u8; 6], [u8; 6]>;
 
-    /// MSI-X table entries it can use for so many receive queues; it gets fewer, MSI or INTx where there are not as
-    /// many.
+    /// MSI-X table entries it can use for so many receive queues; it gets fewer, MSI or INTx where
+    /// there are not as many.
     fn entries(_queues: usize) -> u16 {
         1
     }
@@ -65,8 +66,9 @@ pub(crate) trait Hardware: Sized + 'static {
     /// The link as it is now; down when the device is gone.
     fn link(&self) -> Link;
 
-    /// After a reset, before there are rings: which frames to receive, beside those to the station address and
-    /// broadcasts, and what to do to them. Buffers have `buffer` bytes: a power of two from 2 KiB to 16 KiB.
+    /// After a reset, before there are rings: which frames to receive, beside those to the station
+    /// address and broadcasts, and what to do to them. Buffers have `buffer` bytes: a power of two
+    /// from 2 KiB to 16 KiB.
     fn configure(&mut self, settings: &Settings, buffer: usize);
 
     /// Lets frames to multicast groups through: those in the table and no others.
@@ -84,8 +86,8 @@ pub(crate) trait Hardware: Sized + 'static {
     /// Raises no interrupt.
     fn mask_interrupts(&self);
 
-    /// Interrupts for received frames and changes of the link, and if asked for room to transmit. A cause that
-    /// was raised before interrupts at once.
+    /// Interrupts for received frames and changes of the link, and if asked for room to transmit. A
+    /// cause that was raised before interrupts at once.
     fn unmask_interrupts(&self, with_transmit: bool);
 
     /// Acknowledges what was raised; all must be masked. Tells whether the link changed.
@@ -101,14 +103,15 @@ pub(crate) trait Hardware: Sized + 'static {
     fn take_errors(&mut self) -> (u64, u64);
 }
 
-/// Descriptors in a ring. At gigabit speed 512 full frames are 6 ms of traffic: what the driver may be late. Several
-/// receive queues share them.
+/// Descriptors in a ring. At gigabit speed 512 full frames are 6 ms of traffic: what the driver may
+/// be late. Several receive queues share them.
 const DESCRIPTORS: usize = 512;
 /// Receive descriptors that a queue has in any case.
 const FEWEST: usize = 128;
 /// Memory that receive buffers may take unless that makes a ring too short.
 const BUFFERS: usize = 1 << 20;
-/// Descriptors start on 16-byte boundaries, on 128-byte ones with some, and come in multiples of 128 bytes (RDLEN).
+/// Descriptors start on 16-byte boundaries, on 128-byte ones with some, and come in multiples of
+/// 128 bytes (RDLEN).
 const RING_ALIGN: usize = 128;
 
 struct Rings<H: Hardware> {
@@ -312,7 +315,8 @@ impl<H: Hardware> Nic for Driver<H> {
             // The ring may have filled up since the interrupts were turned on.
             self.hardware.unmask_interrupts(true);
         }
-        // A link that comes up unnoticed would be down for ever: whoever waits for it asks now and then.
+        // A link that comes up unnoticed would be down for ever: whoever waits for it asks now and
+        // then.
         if !self.link.up {
             self.link = self.hardware.link();
         }
@@ -351,10 +355,6 @@ impl<H: Hardware> Nic for Driver<H> {
         self.link = Link::default();
         self.device.disable_interrupt();
         Err(if self.hardware.is_gone() { ResetError::Gone } else { ResetError::Stuck })
-    }
-
-    fn gone(&self) -> bool {
-        self.hardware.is_gone()
     }
 
     fn stop(&mut self) {

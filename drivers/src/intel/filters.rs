@@ -10,8 +10,9 @@ pub(crate) const WORDS: usize = 128;
 pub(crate) struct Table([u32; WORDS]);
 
 impl Table {
-    /// The multicast table that lets frames to these stations through: the bits are numbered by bits 47 to 36 of an
-    /// address, the last on the wire (8254x manual, 13.5.1, with RCTL.MO 0; 82599 datasheet, 7.1.1.1 likewise).
+    /// The multicast table that lets frames to these stations through: the bits are numbered by
+    /// bits 47 to 36 of an address, the last on the wire (8254x manual, 13.5.1, with RCTL.MO 0;
+    /// 82599 datasheet, 7.1.1.1 likewise).
     pub(crate) fn of_groups(groups: &[[u8; 6]]) -> Self {
         let number = |group: &[u8; 6]| u16::from_le_bytes([group[4], group[5]]) >> 4;
         Self::of(groups.iter().map(number))

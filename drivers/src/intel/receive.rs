@@ -1,8 +1,9 @@
 //! Receive rings.
 //!
-//! Every descriptor has a buffer at all times, so there is no such thing as a lost refill: a frame is
-//! handed on only if the pool has a buffer to take its place, otherwise it is dropped and its buffer
-//! used again. The device owns all descriptors but one, since head = tail means that it owns none:
+//! Every descriptor has a buffer at all times, so there is no such thing as a lost refill: a frame
+//! is handed on only if the pool has a buffer to take its place, otherwise it is dropped and its
+//! buffer used again. The device owns all descriptors but one, since head = tail means that it owns
+//! none:
 //!
 //! ```text
 //!          completed, not looked at    the device's                       tail
@@ -11,8 +12,9 @@
 //!        next                     head                                  next - 1
 //! ```
 
-use super::checksum::{self, Checked};
-use super::{Descriptors, ETHERNET_HEADER};
+use super::Descriptors;
+use crate::common::ETHERNET_HEADER;
+use crate::common::{Checked, is_good};
 use alloc::vec::Vec;
 use core::marker::PhantomData;
 use unikernel::dma::{Coherent, Completed, Error, FromDevice, Pool, RxBuffer, SLOT_SIZE, Stream};
@@ -37,8 +39,8 @@ pub(crate) struct Completion {
 
 /// A receive descriptor of two quadwords, the first of which takes the buffer's address.
 ///
-/// The write-back has the done bit and everything [`Completion`] needs in the second quadword, so one
-/// load sees them together.
+/// The write-back has the done bit and everything [`Completion`] needs in the second quadword, so
+/// one load sees them together.
 pub(crate) trait ReceiveFormat {
     /// Reads the second quadword; `None` while the device owns the descriptor.
     fn completion(word: u64) -> Option<Completion>;
@@ -96,15 +98,17 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
         Ok(ring)
     }
 
-    /// Gives every descriptor back to the device, what it completed included. It must not be using them.
+    /// Gives every descriptor back to the device, what it completed included. It must not be using
+    /// them.
     pub(crate) fn restart(&mut self) {
         self.mark_completed();
         (self.next, self.told, self.skipping) = (0, 0, false);
         (0..self.buffers.len()).for_each(|index| self.post(index));
     }
 
-    /// Marks what the device completed and nobody looked at: frames that nobody will miss, but all that was written is
-    /// then in the hypervisor's log, and memory the same on both sides of a migration. The device must have stopped.
+    /// Marks what the device completed and nobody looked at: frames that nobody will miss, but all
+    /// that was written is then in the hypervisor's log, and memory the same on both sides of a
+    /// migration. The device must have stopped.
     pub(crate) fn mark_completed(&mut self) {
         for index in 0..self.buffers.len() {
             if F::completion(self.ring.read(2 * index + 1)).is_some() {
@@ -142,8 +146,8 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
     /// The next good frame. Bad ones are dropped and counted on the way.
     pub(crate) fn receive(&mut self, statistics: &mut Statistics) -> Option<RxBuffer> {
         for _ in 0..PATIENCE {
-            // All that the device owned has been looked at. What else it completes, it was not given; once around the
-            // ring, a flush could not tell from no refill at all.
+            // All that the device owned has been looked at. What else it completes, it was not
+            // given; once around the ring, a flush could not tell from no refill at all.
             if self.next == self.before(self.told) {
                 return None;
             }
@@ -171,7 +175,7 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
         };
         let stream = core::mem::replace(&mut self.buffers[self.next], replacement);
         let frame = stream.receive(done, completion.len).ok()?;
-        if !checksum::is_good(&frame, completion.checked) {
+        if !is_good(&frame, completion.checked) {
             statistics.bad_checksum += 1;
             return None;
         }
@@ -229,8 +233,8 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
     }
 }
 
-/// Size of the buffers for frames as `settings` allow: a power of two of slots, and one of the sizes that every
-/// family can have. A VLAN tag that stays in a frame fits in as well.
+/// Size of the buffers for frames as `settings` allow: a power of two of slots, and one of the
+/// sizes that every family can have. A VLAN tag that stays in a frame fits in as well.
 pub(crate) fn buffer_size(settings: &Settings) -> usize {
     (settings.max_frame() + VLAN_TAG).next_power_of_two().max(SLOT_SIZE)
 }
@@ -238,7 +242,8 @@ pub(crate) fn buffer_size(settings: &Settings) -> usize {
 /// Type and tag.
 const VLAN_TAG: usize = 4;
 
-/// Whether a tag is of that VLAN; the rest of it is priority and drop eligibility (IEEE 802.1Q, 9.6).
+/// Whether a tag is of that VLAN; the rest of it is priority and drop eligibility (IEEE 802.1Q,
+/// 9.6).
 fn is_member(tag: Option<u16>, vlan: VlanId) -> bool {
     tag.is_some_and(|tag| tag & 0xfff == vlan.get())
 }

@@ -1,7 +1,7 @@
-//! What the ports of a device share with each other and with firmware, such as a PHY: SW_FW_SYNC says who has it, and SWSM
-//! who may change that (82576 datasheet, 4.7; 82599 datasheet, 10.5.4).
+//! What the ports of a device share with each other and with firmware, such as a PHY: SW_FW_SYNC
+//! says who has it, and SWSM who may change that (82576 datasheet, 4.7; 82599 datasheet, 10.5.4).
 
-use super::wait_for;
+use crate::common::wait_for;
 use unikernel::mmio::Mmio;
 
 /// In SWSM, set by reading it: whoever reads 0 has it, among drivers.
@@ -21,7 +21,8 @@ pub(crate) struct Semaphore {
 }
 
 impl Semaphore {
-    /// Takes the resources whose bits those are in SW_FW_SYNC, if need be from whoever does not let go of them.
+    /// Takes the resources whose bits those are in SW_FW_SYNC, if need be from whoever does not let
+    /// go of them.
     pub(crate) fn acquire(&self, registers: &Mmio, bits: u32) {
         let all = bits | bits << self.firmware_shift;
         let take = |owners| if owners & all == 0 { owners | bits } else { owners };

@@ -1,12 +1,12 @@
 //! Transmit rings.
 //!
-//! The device reports completion only where a descriptor asks it to: on the last one of a batch, and
-//! on every [`REPORT_EVERY`]th. One report covers all descriptors before it, so completions cost one
-//! write-back and one look a batch.
+//! The device reports completion only where a descriptor asks it to: on the last one of a batch,
+//! and on every [`REPORT_EVERY`]th. One report covers all descriptors before it, so completions
+//! cost one write-back and one look a batch.
 
 use super::Descriptors;
-use super::checksum::Offload;
 use super::receive::mark;
+use crate::common::Offload;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::marker::PhantomData;
@@ -125,7 +125,8 @@ impl<F: TransmitFormat> TransmitRing<F> {
             self.context = Some(context);
             self.push(context, false);
         }
-        // Pieces of about the same length: what is left for the last one would else be too short for some devices.
+        // Pieces of about the same length: what is left for the last one would else be too short
+        // for some devices.
         let most = len.div_ceil(len.div_ceil(F::MAX_PIECE).max(1));
         let mut at = 0;
         while len - at > most {

@@ -1,9 +1,9 @@
 //! What the driver does to registers.
 
 use super::registers::*;
+use crate::common::{is_station_address, wait_for};
 use crate::intel::{
-    AdvancedReceive, AdvancedTransmit, Descriptors, Hardware, ReceiveErrors, Table, gigabit,
-    is_station_address, rss, wait_for,
+    AdvancedReceive, AdvancedTransmit, Descriptors, Hardware, ReceiveErrors, Table, gigabit, rss,
 };
 use core::marker::PhantomData;
 use unikernel::mmio::Mmio;
@@ -219,9 +219,9 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         }
     }
 
-    /// Throttling, and which vector a cause uses (7.3.4). Causes are masked and acknowledged by the driver, the same
-    /// way for MSI-X, MSI and the pin: clearing and masking by themselves would save nothing, since all vectors
-    /// raise one interrupt.
+    /// Throttling, and which vector a cause uses (7.3.4). Causes are masked and acknowledged by the
+    /// driver, the same way for MSI-X, MSI and the pin: clearing and masking by themselves would
+    /// save nothing, since all vectors raise one interrupt.
     fn route_interrupts(&mut self, vector: &Vector) {
         use interrupt::*;
         let r = &self.registers;
@@ -229,7 +229,8 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         r.write32(GPIE, if uses_msi_x { GPIE_MULTIPLE_MSIX | GPIE_PBA_SUPPORT } else { 0 });
         r.write32(EIAC, 0);
         r.write32(EIAM, 0);
-        // Where there are too few entries, the last is shared. Without MSI-X all causes are one interrupt anyway.
+        // Where there are too few entries, the last is shared. Without MSI-X all causes are one
+        // interrupt anyway.
         let wanted = Self::entries(self.queues);
         let last = u32::from(if uses_msi_x { vector.entries.min(wanted) } else { wanted }) - 1;
         let [transmit, other] = [0, 1].map(|more| (self.queues as u32 + more).min(last));

@@ -1,9 +1,9 @@
 //! The 82599 and the X540.
 //!
-//! Chapters and registers are those of the Intel 82599 10 GbE Controller Datasheet (331520, revision
-//! 3.4); the X540's (515655) differs where it says so here. Receive side coalescing, header split and
-//! head write-back stay off: a device writes frames, receive descriptors and transmit reports, and
-//! nothing else.
+//! Chapters and registers are those of the Intel 82599 10 GbE Controller Datasheet (331520,
+//! revision 3.4); the X540's (515655) differs where it says so here. Receive side coalescing,
+//! header split and head write-back stay off: a device writes frames, receive descriptors and
+//! transmit reports, and nothing else.
 
 mod hardware;
 mod registers;

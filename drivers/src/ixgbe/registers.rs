@@ -1,6 +1,6 @@
-//! Registers of the 82599 and the X540: offsets in BAR 0 and bits, by the names that chapter 8 of the
-//! Intel 82599 10 GbE Controller Datasheet (document 331520, revision 3.4) describes them under. The
-//! X540's (document 515655) are the same where nothing else is said.
+//! Registers of the 82599 and the X540: offsets in BAR 0 and bits, by the names that chapter 8 of
+//! the Intel 82599 10 GbE Controller Datasheet (document 331520, revision 3.4) describes them
+//! under. The X540's (document 515655) are the same where nothing else is said.
 
 use crate::intel::Semaphore;
 
@@ -186,7 +186,8 @@ pub(super) mod transmit {
     /// Bytes of requests under way; the datasheet's value without DCB (4.6.11.3.4).
     pub(crate) const DTXMXSZRQ: usize = 0x8100;
     pub(crate) const DTXMXSZRQ_MOST: u32 = 0xfff;
-    /// Sizes of the eight packet buffers, in bytes from bit 10 on, and from how many KiB on each is full.
+    /// Sizes of the eight packet buffers, in bytes from bit 10 on, and from how many KiB on each is
+    /// full.
     pub(crate) const TXPBSIZE: usize = 0xcc00;
     pub(crate) const TXPBTHRESH: usize = 0x4950;
 
@@ -198,8 +199,8 @@ pub(super) mod transmit {
     pub(crate) const TXDCTL: usize = 0x6028;
     /// Head write-back address; bit 0 turns it on.
     pub(crate) const TDWBAL: usize = 0x6038;
-    /// Descriptors fetched ahead, and how many must be there to make it worthwhile. Write-backs come
-    /// at once, with a threshold of 0.
+    /// Descriptors fetched ahead, and how many must be there to make it worthwhile. Write-backs
+    /// come at once, with a threshold of 0.
     pub(crate) const TXDCTL_PREFETCH: u32 = 36 | 8 << 8;
 }
 

@@ -1,14 +1,16 @@
-//! virtio-net, the network device of hypervisors (Virtual I/O Device specification 1.3, 4.1 and 5.1): modern
-//! interface over PCI, one pair of split virtqueues.
+//! virtio-net, the network device of hypervisors (Virtual I/O Device specification 1.3, 4.1 and
+//! 5.1): modern interface over PCI, one pair of split virtqueues.
 //!
-//! The hypervisor itself moves its data, so its dirty log sees every write and nothing is ever marked:
-//! receive buffers are [`FromHypervisor`](unikernel::dma::FromHypervisor). A hardware device that speaks virtio writes
-//! unseen like any other; it says so (VIRTIO_F_ORDER_PLATFORM) and is refused.
+//! The hypervisor itself moves its data, so its dirty log sees every write and nothing is ever
+//! marked: receive buffers are [`FromHypervisor`](unikernel::dma::FromHypervisor). A hardware
+//! device that speaks virtio writes unseen like any other; it says so (VIRTIO_F_ORDER_PLATFORM) and
+//! is refused.
 //!
-//! Receive buffers hold a header and a frame, in place, one after the other. Frames that the device has put together
-//! from several (VIRTIO_NET_F_GUEST_TSO4 and the like) would need far longer buffers and are not asked for, and so
-//! neither are mergeable buffers. Nothing per packet touches a register; a batch costs at most one notification
-//! in each direction, none while the device polls, and a wake-up nothing.
+//! Receive buffers hold a header and a frame, in place, one after the other. Frames that the device
+//! has put together from several (VIRTIO_NET_F_GUEST_TSO4 and the like) would need far longer
+//! buffers and are not asked for, and so neither are mergeable buffers. Nothing per packet touches
+//! a register; a batch costs at most one notification in each direction, none while the device
+//! polls, and a wake-up nothing.
 
 mod header;
 mod receive;
@@ -18,7 +20,7 @@ mod transmit;
 mod transport;
 
 use crate::Error;
-use crate::intel::{ETHERNET_HEADER, is_station_address};
+use crate::common::{ETHERNET_HEADER, is_station_address};
 use ::virtio::net::{F, Hdr};
 use core::num::NonZeroU16;
 use receive::{ReceiveQueue, buffer_size};
@@ -38,8 +40,8 @@ use unikernel::time::now_ns;
 const DESCRIPTORS: u16 = 256;
 /// Memory that receive buffers may take.
 const BUFFERS: usize = 1 << 20;
-/// A message does not tell a change of the link from a frame. The link is looked at when there was no frame, and
-/// at the latest after so long.
+/// A message does not tell a change of the link from a frame. The link is looked at when there was
+/// no frame, and at the latest after so long.
 const LINK_LOOK_NS: u64 = 100_000_000;
 
 /// Whether `ids` are those of a virtio network device.
@@ -207,7 +209,8 @@ fn wanted() -> F {
     general | network | F::CSUM | F::GUEST_CSUM | F::HOST_TSO4 | F::HOST_TSO6
 }
 
-/// How long a queue is made, of at most `most` descriptors with buffers of `buffer` bytes: a power of two (2.7).
+/// How long a queue is made, of at most `most` descriptors with buffers of `buffer` bytes: a power
+/// of two (2.7).
 fn queue_size(most: u16, buffer: usize) -> u16 {
     let memory = BUFFERS.checked_div(buffer).unwrap_or(usize::MAX);
     let size = usize::from(most.min(DESCRIPTORS)).min(memory).max(2);
@@ -323,7 +326,8 @@ impl Nic for Virtio {
         self.vector.interrupt.clone()
     }
 
-    /// Without VIRTIO_NET_F_CTRL_RX there is no filter: QEMU's device is promiscuous (hw/net/virtio-net.c).
+    /// Without VIRTIO_NET_F_CTRL_RX there is no filter: QEMU's device is promiscuous
+    /// (hw/net/virtio-net.c).
     fn accept_multicast(&mut self, _: &[[u8; 6]]) {}
 
     fn reset(&mut self) -> Result<(), ResetError> {
@@ -354,10 +358,6 @@ impl Nic for Virtio {
 
     fn is_logged(&self) -> bool {
         true
-    }
-
-    fn gone(&self) -> bool {
-        self.transport.is_gone()
     }
 
     fn stop(&mut self) {

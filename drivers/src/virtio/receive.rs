@@ -1,10 +1,11 @@
-//! The receive queue: each descriptor has a buffer of the pool, header and frame one after the other.
+//! The receive queue: each descriptor has a buffer of the pool, header and frame one after the
+//! other.
 //!
-//! No descriptor is ever without a buffer: a frame is handed on only if the pool has one to take its place,
-//! otherwise it is dropped and its buffer used again.
+//! No descriptor is ever without a buffer: a frame is handed on only if the pool has one to take
+//! its place, otherwise it is dropped and its buffer used again.
 
 use super::ring::{Ring, Used};
-use crate::intel::{Checked, ETHERNET_HEADER, is_good};
+use crate::common::{Checked, ETHERNET_HEADER, is_good};
 use ::virtio::net::{Hdr, HdrF, HdrGso};
 use ::virtio::virtq::DescF;
 use alloc::vec::Vec;

@@ -1,5 +1,5 @@
-//! Layouts that `virtio-spec` has as private fields only: offsets from the Virtual I/O Device specification,
-//! version 1.3.
+//! Layouts that `virtio-spec` has as private fields only: offsets from the Virtual I/O Device
+//! specification, version 1.3.
 
 /// Vendor id of every virtio function (4.1.2).
 pub(super) const VENDOR: u16 = 0x1af4;

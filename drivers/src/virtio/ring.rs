@@ -1,8 +1,8 @@
 //! The split virtqueue (Virtual I/O Device 1.3, 2.7): descriptors, and the two rings in which their
 //! numbers go to the device and come back.
 //!
-//! Both sides say at which index they want to be told of progress (2.7.7, 2.7.10). So polling with interrupts
-//! off costs nothing: the index that was asked for last lies behind.
+//! Both sides say at which index they want to be told of progress (2.7.7, 2.7.10). So polling with
+//! interrupts off costs nothing: the index that was asked for last lies behind.
 
 use ::virtio::virtq::{AvailF, DescF, UsedF};
 use core::sync::atomic::{Ordering, fence};
@@ -150,8 +150,8 @@ impl Ring {
         self.avail.write(AVAIL_ENTRIES + usize::from(self.size), index);
     }
 
-    /// Used buffers not looked at, by the word that has the index. A device that claims more than it
-    /// can have has none.
+    /// Used buffers not looked at, by the word that has the index. A device that claims more than
+    /// it can have has none.
     fn pending(&self, word: u32) -> u16 {
         let index = (word >> 16) as u16;
         let pending = index.wrapping_sub(self.next_used);

@@ -1,7 +1,8 @@
-//! The transmit queue: a frame is a chain of two descriptors, one for its header and one for itself.
+//! The transmit queue: a frame is a chain of two descriptors, one for its header and one for
+//! itself.
 //!
-//! The descriptors of a chain stay together and headers stay where they are, so a frame costs the writing of its header, its
-//! address and length, and one entry of the available ring.
+//! The descriptors of a chain stay together and headers stay where they are, so a frame costs the
+//! writing of its header, its address and length, and one entry of the available ring.
 
 use super::ring::Ring;
 use ::virtio::net::Hdr;

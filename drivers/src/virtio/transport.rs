@@ -1,9 +1,9 @@
-//! A virtio device on PCI (Virtual I/O Device 1.3, 4.1): where its structures are, and the conversation that
-//! starts and ends it.
+//! A virtio device on PCI (Virtual I/O Device 1.3, 4.1): where its structures are, and the
+//! conversation that starts and ends it.
 
 use super::registers::{capability, common, net};
 use crate::Error;
-use crate::intel::wait_for;
+use crate::common::wait_for;
 use ::virtio::net::{F, S};
 use ::virtio::pci::{CapCfgType, IsrStatus};
 use ::virtio::{DeviceStatus, le128};
@@ -107,8 +107,8 @@ impl Transport {
         self.common.read16(common::QUEUE_SIZE)
     }
 
-    /// Enables a queue of `size` descriptors (4.1.5.1.3) and returns where it is notified; `None` if the device
-    /// names a place outside the structure, or refuses the vector.
+    /// Enables a queue of `size` descriptors (4.1.5.1.3) and returns where it is notified; `None`
+    /// if the device names a place outside the structure, or refuses the vector.
     pub(super) fn enable_queue(
         &self,
         queue: u16,
@@ -229,7 +229,8 @@ fn structure(device: &Device, kind: CapCfgType, size: usize) -> Option<(Mmio, Ve
         }
         let offset = found.read32(capability::OFFSET)? as usize;
         let len = found.read32(capability::LENGTH)? as usize;
-        // Every structure's alignment is 4 at most (4.1.4). A place in I/O space is one that `bar` refuses.
+        // Every structure's alignment is 4 at most (4.1.4). A place in I/O space is one that `bar`
+        // refuses.
         if len < size || !offset.is_multiple_of(4) {
             return None;
         }

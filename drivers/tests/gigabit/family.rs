@@ -1,5 +1,5 @@
-//! The 82574L and the 82540EM, from their datasheets: one receive queue, filters in RCTL. Which of them, the crate says:
-//! `KIND`.
+//! The 82574L and the 82540EM, from their datasheets: one receive queue, filters in RCTL. Which of
+//! them, the crate says: `KIND`.
 
 use crate::KIND;
 use crate::intel::model::{Causes, Family, Filters, State};

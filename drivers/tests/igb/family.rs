@@ -1,4 +1,5 @@
-//! The 82576 and the I350, from the former's datasheet: queues, receive-side scaling, two sets of causes, a PHY.
+//! The 82576 and the I350, from the former's datasheet: queues, receive-side scaling, two sets of
+//! causes, a PHY.
 
 use crate::advanced;
 pub(crate) use crate::advanced::Transmitter;

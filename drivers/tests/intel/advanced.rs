@@ -1,12 +1,13 @@
-//! What a device does with advanced descriptors (82576 datasheet, 7.1.5 and 7.2; 82599 datasheet, 7.1.6 and 7.2.3): writes
-//! back what it received; gathers the pieces of a packet, cuts it into segments, fills in checksums and inserts the VLAN tag.
+//! What a device does with advanced descriptors (82576 datasheet, 7.1.5 and 7.2; 82599 datasheet,
+//! 7.1.6 and 7.2.3): writes back what it received; gathers the pieces of a packet, cuts it into
+//! segments, fills in checksums and inserts the VLAN tag.
 
 use crate::intel::model::{QUEUE, State, WHOLE};
 use crate::intel::segments;
 use unikernel::dma::fake::Device;
 
-/// The second quadword of a receive write-back, from what the 82574L would say. `errors` are the bits for errors of the
-/// frame, of its transport checksum, and of its IPv4 one.
+/// The second quadword of a receive write-back, from what the 82574L would say. `errors` are the
+/// bits for errors of the frame, of its transport checksum, and of its IPv4 one.
 pub(crate) fn write_back(len: u16, status: u32, tag: Option<u16>, errors: [u32; 3]) -> u64 {
     let has = |bits: u32| status & bits != 0;
     let looked = if has(1 << 2) { 0 } else { status & 0b111_0000 };

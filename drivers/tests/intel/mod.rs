@@ -1,4 +1,5 @@
-//! What all Intel families do, against a model of the device. What is the crate's family's own is in `crate::family`.
+//! What all Intel families do, against a model of the device. What is the crate's family's own is
+//! in `crate::family`.
 
 mod filtering;
 mod long;
@@ -49,7 +50,8 @@ pub(crate) struct Rig {
     _connection: Connection,
 }
 
-/// Gives the interrupt back, of which there are only so many: the model and its machine have each other, and stay.
+/// Gives the interrupt back, of which there are only so many: the model and its machine have each
+/// other, and stay.
 struct Connection(Arc<Model>);
 
 impl Drop for Connection {

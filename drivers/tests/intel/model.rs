@@ -1,6 +1,7 @@
-//! A model of an Intel NIC that misbehaves on request: registers, rings, filters and interrupts as all families have them.
-//! Where its registers are and what else a datasheet says, its [`Family`] tells. DMA goes through the pool's device view,
-//! which panics at an access to memory that is not the device's.
+//! A model of an Intel NIC that misbehaves on request: registers, rings, filters and interrupts as
+//! all families have them. Where its registers are and what else a datasheet says, its [`Family`]
+//! tells. DMA goes through the pool's device view, which panics at an access to memory that is not
+//! the device's.
 
 use crate::family::Own;
 use std::collections::{BTreeMap, VecDeque};
@@ -84,7 +85,8 @@ pub(crate) trait Family {
     /// The table of VLANs, and the register and bit that have it looked at.
     const VLANS: usize;
     const VLAN_FILTER: (usize, u32);
-    /// What makes the device obey PAUSE frames and send none: registers, the bits that matter, and what they are.
+    /// What makes the device obey PAUSE frames and send none: registers, the bits that matter, and
+    /// what they are.
     const PAUSE: &'static [(usize, u32, u32)] = &[
         (0x28, !0, 0x00c2_8001),
         (0x2c, !0, 0x0100),
@@ -123,7 +125,8 @@ pub(crate) trait Family {
     fn status(&self) -> u32;
     /// What a register reads that does not just store.
     fn read(&mut self, offset: usize) -> Option<u32>;
-    /// What writing does besides storing. Returns whether that was all, and nothing is to be stored.
+    /// What writing does besides storing. Returns whether that was all, and nothing is to be
+    /// stored.
     fn write(&mut self, offset: usize, value: u32) -> bool;
 }
 
@@ -223,8 +226,8 @@ impl Model {
         self.machine.is_bus_master(PciAddress::new(0, 1, 0, 0))
     }
 
-    /// A frame from the wire, tag and all, which the filters may drop. `false` when they do, or the device has no
-    /// descriptor for it, or does not receive.
+    /// A frame from the wire, tag and all, which the filters may drop. `false` when they do, or the
+    /// device has no descriptor for it, or does not receive.
     pub(crate) fn arrive(&self, frame: &[u8]) -> bool {
         let (accepted, strips) = {
             let state = self.state();
@@ -240,7 +243,8 @@ impl Model {
         }
     }
 
-    /// A frame that the filters let through. `false` when the device has no descriptor for it, or does not receive.
+    /// A frame that the filters let through. `false` when the device has no descriptor for it, or
+    /// does not receive.
     pub(crate) fn receive(&self, frame: &[u8]) -> bool {
         self.deliver(self.queue(frame), frame, None)
     }
@@ -407,8 +411,8 @@ impl State {
         }
     }
 
-    /// Interrupts at every event that is not masked, also when its cause was raised before: QEMU's models do not, but
-    /// hardware may.
+    /// Interrupts at every event that is not masked, also when its cause was raised before: QEMU's
+    /// models do not, but hardware may.
     pub(crate) fn raise(&mut self, causes: &Causes, bits: u32) {
         let raised = self.get(causes.raised) | bits;
         self.set(causes.raised, raised);

@@ -1,8 +1,9 @@
-//! What a device does to a frame that it sends, above all to a TCP packet that it is to cut, by the datasheets' word (8254x manual, 3.5; 82576 datasheet,
-//! 7.2.4), and what a receiver checks of the result.
+//! What a device does to a frame that it sends, above all to a TCP packet that it is to cut, by the
+//! datasheets' word (8254x manual, 3.5; 82576 datasheet, 7.2.4), and what a receiver checks of the
+//! result.
 
-/// Cuts `frame`, whose first `headers` bytes go to every segment, into segments with `size` bytes of payload. The
-/// checksum field holds the sum over the pseudo header without a length.
+/// Cuts `frame`, whose first `headers` bytes go to every segment, into segments with `size` bytes
+/// of payload. The checksum field holds the sum over the pseudo header without a length.
 pub(crate) fn cut(frame: &[u8], headers: usize, size: usize) -> Vec<Vec<u8>> {
     let is_ipv4 = frame[12..14] == [8, 0];
     let tcp = if is_ipv4 { 14 + usize::from(frame[14] & 0xf) * 4 } else { 54 };
@@ -32,7 +33,8 @@ pub(crate) fn cut(frame: &[u8], headers: usize, size: usize) -> Vec<Vec<u8>> {
     payload.chunks(size).enumerate().map(cut_one).collect()
 }
 
-/// Sums up from `start` on, the sum over the pseudo header in `field` included, and puts the result there.
+/// Sums up from `start` on, the sum over the pseudo header in `field` included, and puts the result
+/// there.
 pub(crate) fn insert_checksum(frame: &mut [u8], start: usize, field: usize) {
     let checksum = !fold(sum(&frame[start..]));
     frame[field..field + 2].copy_from_slice(&checksum.to_be_bytes());
@@ -46,8 +48,8 @@ pub(crate) fn tag(frames: &mut [Vec<u8>], tag: u16) {
     }
 }
 
-/// A TCP packet over IPv4 or IPv6 with options, PSH and FIN, and garbage for lengths that the device is to
-/// fill in and for checksums.
+/// A TCP packet over IPv4 or IPv6 with options, PSH and FIN, and garbage for lengths that the
+/// device is to fill in and for checksums.
 pub(crate) fn packet(is_ipv4: bool, payload: usize) -> (Vec<u8>, usize) {
     let tcp = if is_ipv4 { 34 } else { 54 };
     let headers = tcp + 32;

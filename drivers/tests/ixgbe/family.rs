@@ -1,4 +1,5 @@
-//! The 82599, from its datasheet: queues, one set of causes that IVAR gives out, filters and lengths in registers of its own.
+//! The 82599, from its datasheet: queues, one set of causes that IVAR gives out, filters and
+//! lengths in registers of its own.
 
 use crate::advanced;
 pub(crate) use crate::advanced::Transmitter;
@@ -110,7 +111,8 @@ impl Family for State {
         vec![(RCTL, ENABLE), (TCTL, ENABLE), (EIMS, !0), (RDLEN, 4096), (RDT, 5), queue]
     }
 
-    /// Where DMA does not end, a second reset follows the first (5.2.5.3.2), which has cleared CTRL.
+    /// Where DMA does not end, a second reset follows the first (5.2.5.3.2), which has cleared
+    /// CTRL.
     fn may_reset(&self) -> bool {
         let is_idle = !self.is_enabled(RCTL) && !self.is_enabled(TCTL);
         is_idle && (self.is_blocked() || self.faults.keeps_mastering)

@@ -19,7 +19,8 @@ use unikernel::pci::fake::{Machine, Memory, Port};
 
 /// Descriptors in each of the driver's queues.
 const QUEUE: usize = 256;
-/// What a running driver has taken: 256 buffers, two queues of 4096 + 518 + 2054 bytes, and 128 headers.
+/// What a running driver has taken: 256 buffers, two queues of 4096 + 518 + 2054 bytes, and 128
+/// headers.
 const TAKEN: u32 = 256 + 2 * (2 + 1 + 2) + 1;
 
 /// A started driver with everything around it.

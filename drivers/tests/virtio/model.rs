@@ -1,5 +1,6 @@
-//! A model of a virtio network device, from the specification, that misbehaves on request. Its DMA goes through the
-//! pool's device view, which panics at an access to memory that is not the device's.
+//! A model of a virtio network device, from the specification, that misbehaves on request. Its DMA
+//! goes through the pool's device view, which panics at an access to memory that is not the
+//! device's.
 
 use std::sync::{Arc, Mutex};
 use unikernel::dma::fake::Device;
@@ -162,7 +163,8 @@ impl Model {
         })
     }
 
-    /// Where they are: common, notification, interrupt status, device, and one of a kind nobody knows.
+    /// Where they are: common, notification, interrupt status, device, and one of a kind nobody
+    /// knows.
     pub(crate) fn structures() -> Vec<(u8, u32, u32)> {
         vec![
             (77, 0, 4),

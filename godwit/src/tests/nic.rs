@@ -85,9 +85,6 @@ impl Nic for Quiet {
     fn is_standby(&self) -> bool {
         self.id & STANDBY != 0
     }
-    fn gone(&self) -> bool {
-        false
-    }
     fn stop(&mut self) {}
     fn statistics(&mut self) -> Statistics {
         Statistics::default()

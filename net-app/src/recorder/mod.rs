@@ -14,12 +14,12 @@ use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use core::cell::RefCell;
 
-use embassy_futures::yield_now;
-use embassy_time::Instant;
 use godwit::System;
-use unikernel::cmdline::Size;
-use unikernel::dma::{RxBuffer, SLOT_SIZE};
-use unikernel::net::Observer;
+use godwit::cmdline::Size;
+use godwit::dma::{RxBuffer, SLOT_SIZE};
+use godwit::futures::yield_now;
+use godwit::net::Observer;
+use godwit::time::Instant;
 
 use crc::Crc32c;
 
@@ -93,7 +93,7 @@ impl Recorder {
         let size = system.command_line().value("recorder", DEFAULT);
         let frames = capacity(size.0, system.pool().statistics().slots);
         Self::new(frames.unwrap_or_else(|frames| {
-            log::warn!(
+            godwit::log::warn!(
                 "recorder={size} does not fit the DMA pool beside the NIC's rings: keeping \
                  {frames} frames; a larger swiotlb= makes room"
             );

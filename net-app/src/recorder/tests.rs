@@ -3,8 +3,8 @@
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 
-use unikernel::dma::{Policy, Pool, fake};
-use unikernel::net::Observer;
+use godwit::dma::{Policy, Pool, fake};
+use godwit::net::Observer;
 
 use super::*;
 

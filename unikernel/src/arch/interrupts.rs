@@ -1,8 +1,8 @@
 //! The interrupt descriptor table, and what a handler does.
 //!
 //! A handler does next to nothing: it ends the interrupt and notes what was raised. The executor
-//! asks for that with [`take_raised`] between two rounds of its tasks, and wakes whoever waits. So no
-//! code above this module ever runs in a handler, where it could find the heap or any other
+//! asks for that with [`take_raised`] between two rounds of its tasks, and wakes whoever waits. So
+//! no code above this module ever runs in a handler, where it could find the heap or any other
 //! structure half-changed. An exception is the end of the machine, and is passed on at once.
 
 use core::arch::global_asm;

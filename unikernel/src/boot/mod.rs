@@ -47,8 +47,8 @@ extern "C" fn start(start_info: u32) -> ! {
     // SAFETY: here and only here, and interrupts are off.
     unsafe { arch::init_tables(crash::on_exception) };
 
-    // SAFETY: no kernel could boot if they did not; and what the loader left is where `memory::init`
-    // gives nothing out: in low memory, or at the end of RAM.
+    // SAFETY: no kernel could boot if they did not; and what the loader left is where
+    // `memory::init` gives nothing out: in low memory, or at the end of RAM.
     let firmware = unsafe { memory::FirmwareMemory::new() };
     let info = pvh::read(&firmware, start_info.into()).unwrap_or_else(|error| panic!("{error}"));
     let command_line = CommandLine::new(info.command_line);

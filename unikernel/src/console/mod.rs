@@ -3,9 +3,9 @@
 //! Lines other programs wait for go through [`println!`](crate::println); everything meant for
 //! people goes through `log`, which puts a time and a level in front.
 //!
-//! Each byte takes a virtual machine an exit to its hypervisor. Once tasks run, lines therefore wait
-//! in memory for one of them, which writes a few bytes at a time and lets the others have their
-//! turn: a NIC's ring must not fill meanwhile.
+//! Each byte takes a virtual machine an exit to its hypervisor. Once tasks run, lines therefore
+//! wait in memory for one of them, which writes a few bytes at a time and lets the others have
+//! their turn: a NIC's ring must not fill meanwhile.
 
 use core::fmt::{self, Write};
 
@@ -27,8 +27,8 @@ pub fn print_line(arguments: fmt::Arguments<'_>) {
     line.flush();
 }
 
-/// Waits until everything printed so far is written: before something after which the machine may go
-/// on elsewhere.
+/// Waits until everything printed so far is written: before something after which the machine may
+/// go on elsewhere.
 pub async fn written() {
     #[cfg(target_os = "none")]
     deferred::written().await;

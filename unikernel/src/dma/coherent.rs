@@ -84,8 +84,8 @@ impl<T: FromBytes + IntoBytes> Coherent<T> {
         self.run.pool.memory.read(self.offset(index))
     }
 
-    /// Reads the element in which a device reports, and looks for the report with `report`. If there
-    /// is one, what the device wrote before it is read after this.
+    /// Reads the element in which a device reports, and looks for the report with `report`. If
+    /// there is one, what the device wrote before it is read after this.
     ///
     /// # Panics
     /// If `index` is not below [`Coherent::len`].

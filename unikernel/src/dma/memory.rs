@@ -124,10 +124,9 @@ impl PoolMemory {
 #[cfg(target_arch = "x86_64")]
 #[inline]
 fn add_zero(byte: *mut u8) {
-    // Assembly because a compiler may turn `fetch_add(0)` into a fence and a load (LLVM does), which
-    // dirties nothing.
-    // SAFETY: `byte` is in the pool (checked by `at`). The value stays what it is, so neither a
-    // reference to it elsewhere nor a device can tell.
+    // Assembly because a compiler may turn `fetch_add(0)` into a fence and a load (LLVM does),
+    // which dirties nothing. SAFETY: `byte` is in the pool (checked by `at`). The value stays what
+    // it is, so neither a reference to it elsewhere nor a device can tell.
     unsafe {
         core::arch::asm!("lock add byte ptr [{}], 0", in(reg) byte, options(nostack));
     }

@@ -13,8 +13,8 @@
 //!
 //! Who may touch a buffer is in its type: while a [`Stream`] exists the device owns the memory and
 //! the CPU has no way to reach it; an [`RxBuffer`] or a [`TxBuffer`] is the CPU's. The points where
-//! memory crosses to the CPU, [`Stream::receive`] and [`Coherent::mark`], are the points where it is
-//! marked.
+//! memory crosses to the CPU, [`Stream::receive`] and [`Coherent::mark`], are the points where it
+//! is marked.
 //!
 //! The pool keeps its books (free lists, slot states) in ordinary memory and the CPU never writes
 //! into a received slot. Such a write would put the page in the dirty log by accident, and hide a

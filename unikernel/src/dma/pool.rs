@@ -86,10 +86,10 @@ impl Pool {
         self.marking.pin();
     }
 
-    /// Marks the pages in use, of which a device may have written any unseen, a slice at a time: from
-    /// `from`, 0 for the first slice, on. A first write to a logged page costs a fault, and a NIC
-    /// is to be served in between. To be called after [`Pool::start_marking`] until [`Slice::next`]
-    /// is `None`, and before acknowledging.
+    /// Marks the pages in use, of which a device may have written any unseen, a slice at a time:
+    /// from `from`, 0 for the first slice, on. A first write to a logged page costs a fault, and a
+    /// NIC is to be served in between. To be called after [`Pool::start_marking`] until
+    /// [`Slice::next`] is `None`, and before acknowledging.
     pub fn catch_up(&self, from: u32) -> Slice {
         let mut slice = Slice { pages: 0, next: None };
         if !self.marking.mode().marks() {
@@ -145,8 +145,8 @@ impl Pool {
     }
 
     /// Whether an application may keep one more received buffer. False while no more than a quarter
-    /// of the pool is free: that reserve is for the rings of all NICs, and for what is sent. Whoever
-    /// hands received buffers to an application asks first, for each; it costs a few loads.
+    /// of the pool is free: that reserve is for the rings of all NICs, and for what is sent.
+    /// Whoever hands received buffers to an application asks first, for each; it costs a few loads.
     #[inline]
     pub fn may_keep(&self) -> bool {
         self.slots.may_keep()

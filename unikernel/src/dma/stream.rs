@@ -30,8 +30,8 @@ impl Direction for FromDevice {}
 impl Direction for FromHypervisor {}
 impl Direction for ToDevice {}
 
-/// A buffer in a device's hands. There is no way to its bytes but [`Stream::receive`], which asks to
-/// be shown that the device is done:
+/// A buffer in a device's hands. There is no way to its bytes but [`Stream::receive`], which asks
+/// to be shown that the device is done:
 ///
 /// ```compile_fail
 /// # fn f(stream: unikernel::dma::Stream<unikernel::dma::FromDevice>) {
@@ -118,8 +118,8 @@ impl Stream<ToDevice> {
 }
 
 impl Stream<FromDevice> {
-    /// The device has written `len` bytes and is done, as it reported: the buffer becomes the CPU's,
-    /// marked if marking is on.
+    /// The device has written `len` bytes and is done, as it reported: the buffer becomes the
+    /// CPU's, marked if marking is on.
     ///
     /// # Errors
     /// [`Error::OutOfRange`] if the device claims more than it was given; the buffer goes back to
@@ -147,8 +147,8 @@ impl Stream<FromDevice> {
 }
 
 impl Stream<FromHypervisor> {
-    /// The device has written `len` bytes and is done, as it reported: the buffer becomes the CPU's.
-    /// Never marked, and never [`logged`](RxBuffer::logged).
+    /// The device has written `len` bytes and is done, as it reported: the buffer becomes the
+    /// CPU's. Never marked, and never [`logged`](RxBuffer::logged).
     ///
     /// # Errors
     /// As [`Stream::<FromDevice>::receive`].

@@ -10,7 +10,8 @@ use crate::cmdline::Size;
 const LOW_MEMORY: u64 = 1 << 20;
 /// Devices with 32-bit DMA must reach the pool.
 const DMA_LIMIT: u64 = 1 << 32;
-/// What the application's socket buffers take, those of a UDP throughput test included (9 MiB), and some room.
+/// What the application's socket buffers take, those of a UDP throughput test included (9 MiB), and
+/// some room.
 const HEAP_MIN: u64 = 12 << 20;
 /// What the loader may keep at the end of memory; QEMU has 128 KiB of tables there.
 const LOADER: u64 = 256 << 10;

@@ -165,8 +165,8 @@ impl FirmwareMemory {
     /// A way to read it.
     ///
     /// # Safety
-    /// What firmware's and the loader's tables lead to is memory, and nobody writes to it while what
-    /// [`bytes`](Self::bytes) returns is in use.
+    /// What firmware's and the loader's tables lead to is memory, and nobody writes to it while
+    /// what [`bytes`](Self::bytes) returns is in use.
     pub(crate) unsafe fn new() -> Self {
         Self(())
     }

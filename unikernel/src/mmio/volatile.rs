@@ -1,5 +1,5 @@
-//! The volatile accesses. [`Mmio`](super::Mmio) has checked offset and alignment against a range that
-//! `memory::map_device` mapped: outside of RAM, and never unmapped.
+//! The volatile accesses. [`Mmio`](super::Mmio) has checked offset and alignment against a range
+//! that `memory::map_device` mapped: outside of RAM, and never unmapped.
 
 use super::width::Width;
 use core::ptr::{

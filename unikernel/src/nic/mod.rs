@@ -12,8 +12,8 @@
 //! }
 //! ```
 //!
-//! Interrupts stay off from the first `receive` after a wake-up until `arm`, so under load the NIC is
-//! polled and raises none.
+//! Interrupts stay off from the first `receive` after a wake-up until `arm`, so under load the NIC
+//! is polled and raises none.
 
 mod settings;
 
@@ -60,7 +60,8 @@ pub struct Capabilities {
     /// Longest frame in bytes, Ethernet header included, VLAN tag and frame check sequence not.
     pub max_frame: usize,
     /// Checksums verified on receive: frames that fail are dropped and counted, the stack need not
-    /// look again. A fragment has none of its own: what covers a whole datagram is then not verified.
+    /// look again. A fragment has none of its own: what covers a whole datagram is then not
+    /// verified.
     pub receive_checksums: Checksums,
     /// Checksums filled in on transmit, whatever the frame holds in their place.
     pub transmit_checksums: Checksums,
@@ -87,7 +88,8 @@ pub struct Statistics {
     pub no_buffer: u64,
     /// Frames dropped for a wrong checksum, at any layer.
     pub bad_checksum: u64,
-    /// Frames dropped as malformed, truncated, or longer than a buffer; also write-backs that make no sense.
+    /// Frames dropped as malformed, truncated, or longer than a buffer; also write-backs that make
+    /// no sense.
     pub bad_frame: u64,
     /// Frames dropped because they are not of the interface's VLAN.
     pub other_vlan: u64,
@@ -115,35 +117,37 @@ pub trait Nic {
     /// Whether `transmit` has room.
     fn transmit_ready(&mut self) -> bool;
 
-    /// Queues the first `len` bytes of `frame`. Dropped when `transmit_ready` would have said no, or
-    /// when `len` is longer than a frame may be.
+    /// Queues the first `len` bytes of `frame`. Dropped when `transmit_ready` would have said no,
+    /// or when `len` is longer than a frame may be.
     ///
-    /// With `segment`, a TCP packet that the device cuts into packets with that many bytes of payload
-    /// each, the last with what remains; only where [`Capabilities::segmentation`] says that it can.
+    /// With `segment`, a TCP packet that the device cuts into packets with that many bytes of
+    /// payload each, the last with what remains; only where [`Capabilities::segmentation`] says
+    /// that it can.
     fn transmit(&mut self, frame: TxBuffer, len: usize, segment: Option<NonZeroU16>);
 
     /// Tells the device of frames queued and buffers refilled since the last call. Once a batch.
     fn flush(&mut self);
 
-    /// Turns the device's interrupts on. `false`: work arrived meanwhile, they are still off, poll again.
+    /// Turns the device's interrupts on. `false`: work arrived meanwhile, they are still off, poll
+    /// again.
     fn arm(&mut self) -> bool;
 
     /// The handle to wait on after `arm`.
     fn interrupt(&self) -> Interrupt;
 
-    /// Receives frames to these group addresses, and broadcasts, from now on; no longer those of an earlier call.
-    /// Others may arrive as well: filters may be coarse.
+    /// Receives frames to these group addresses, and broadcasts, from now on; no longer those of an
+    /// earlier call. Others may arrive as well: filters may be coarse.
     fn accept_multicast(&mut self, groups: &[[u8; 6]]);
 
-    /// Resets the device, whatever state it is in, and starts it again as it was: station address, filters, and the
-    /// rings with their buffers. Frames on the way are lost.
+    /// Resets the device, whatever state it is in, and starts it again as it was: station address,
+    /// filters, and the rings with their buffers. Frames on the way are lost.
     ///
     /// # Errors
     /// The device does not run, and every buffer is back in the pool.
     fn reset(&mut self) -> Result<(), ResetError>;
 
-    /// The device is there to take over for another with the same station address, while that has no link or is
-    /// away (VIRTIO_NET_F_STANDBY).
+    /// The device is there to take over for another with the same station address, while that has
+    /// no link or is away (VIRTIO_NET_F_STANDBY).
     fn is_standby(&self) -> bool {
         false
     }
@@ -153,11 +157,8 @@ pub trait Nic {
         false
     }
 
-    /// The device no longer answers: it was removed without warning. Nothing but `stop` makes sense then.
-    fn gone(&self) -> bool;
-
-    /// Ends all DMA and gives every buffer back to the pool. Works at any moment, also when the device is gone, and
-    /// more than once.
+    /// Ends all DMA and gives every buffer back to the pool. Works at any moment, also when the
+    /// device is gone, and more than once.
     fn stop(&mut self);
 
     /// Counters since the driver started.

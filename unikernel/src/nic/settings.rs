@@ -5,13 +5,14 @@ use core::str::FromStr;
 
 use crate::cmdline::{InterfaceKeys, Switch};
 
-/// How a driver sets its NIC up. What the hardware cannot do is an error of the driver's, never ignored.
+/// How a driver sets its NIC up. What the hardware cannot do is an error of the driver's, never
+/// ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Longest IP packet.
     pub mtu: Mtu,
-    /// The interface is a member of this VLAN and of no other: the NIC adds and removes the tag, and frames
-    /// without it do not arrive. `None`: frames are untagged.
+    /// The interface is a member of this VLAN and of no other: the NIC adds and removes the tag,
+    /// and frames without it do not arrive. `None`: frames are untagged.
     pub vlan: Option<VlanId>,
     /// Receive every frame on the wire.
     pub promiscuous: bool,
@@ -31,7 +32,8 @@ impl Settings {
         }
     }
 
-    /// Longest frame as the stack sees it: Ethernet header included, VLAN tag and frame check sequence not.
+    /// Longest frame as the stack sees it: Ethernet header included, VLAN tag and frame check
+    /// sequence not.
     pub fn max_frame(&self) -> usize {
         ETHERNET_HEADER + self.mtu.get()
     }

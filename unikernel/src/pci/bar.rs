@@ -62,8 +62,8 @@ impl Bar {
 }
 
 /// Sizes the first `count` registers. Decoding is off meanwhile: a BAR that is being sized decodes
-/// addresses that belong to others, and a hypervisor that maps BARs follows every write. A bridge stops
-/// forwarding too, so bridges are sized before anything below them runs.
+/// addresses that belong to others, and a hypervisor that maps BARs follows every write. A bridge
+/// stops forwarding too, so bridges are sized before anything below them runs.
 pub(crate) fn size(function: &Function, count: u8) -> Vec<Bar> {
     let command = function.read16(COMMAND);
     let decoding = CommandRegister::IO_ENABLE | CommandRegister::MEMORY_ENABLE;
@@ -114,8 +114,8 @@ fn probe(function: &Function, register: u16, original: u32) -> u32 {
     mask
 }
 
-/// `mask` has ones where address bits can be written, and above. The device may claim anything: only
-/// ones without a gap, from the top, are a size.
+/// `mask` has ones where address bits can be written, and above. The device may claim anything:
+/// only ones without a gap, from the top, are a size.
 fn bar(index: u8, space: Space, address: u64, mask: u64) -> Option<Bar> {
     let size = (!mask).checked_add(1)?;
     let implemented = match space {
@@ -135,9 +135,9 @@ pub struct Window {
 }
 
 /// Gives every memory BAR of `bars` that has no address one inside `windows`, clear of `taken`, and
-/// writes it to the function. Prefetchable BARs prefer a prefetchable window; the others must not use
-/// one (7.5.1.2.1, implementation note on prefetchable space). The largest go first, so that alignment
-/// wastes nothing.
+/// writes it to the function. Prefetchable BARs prefer a prefetchable window; the others must not
+/// use one (7.5.1.2.1, implementation note on prefetchable space). The largest go first, so that
+/// alignment wastes nothing.
 pub(crate) fn assign(
     function: &Function,
     bars: &mut [Bar],

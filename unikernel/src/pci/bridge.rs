@@ -130,8 +130,8 @@ impl Bridge {
 }
 
 impl Bridge {
-    /// Does for a plugged function what firmware does at boot: notes which line its INTx pin ends up
-    /// on. Known only where the pin shares a wire with the bridge's own (2.2.8.1, table of the
+    /// Does for a plugged function what firmware does at boot: notes which line its INTx pin ends
+    /// up on. Known only where the pin shares a wire with the bridge's own (2.2.8.1, table of the
     /// mapping across bridges); elsewhere it takes an ACPI interpreter to know, and the line counts
     /// as not connected.
     fn route_pin(&self, function: &Function) {

@@ -1,5 +1,5 @@
-//! The capability list (PCI Express Base Specification 6.0, 7.5.1.1.11), which a device may get wrong:
-//! every pointer is range checked and the walk is bounded.
+//! The capability list (PCI Express Base Specification 6.0, 7.5.1.1.11), which a device may get
+//! wrong: every pointer is range checked and the walk is bounded.
 
 use super::Function;
 use super::registers::{CAPABILITIES, STATUS, STATUS_CAPABILITIES, id};
@@ -69,8 +69,8 @@ impl Function {
     }
 }
 
-/// A vendor-specific capability (7.9.4): id, next, length, then what the vendor likes. Accesses beyond
-/// the length the device gives are refused.
+/// A vendor-specific capability (7.9.4): id, next, length, then what the vendor likes. Accesses
+/// beyond the length the device gives are refused.
 #[derive(Clone, Debug)]
 pub struct VendorCapability {
     function: Function,

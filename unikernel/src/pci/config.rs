@@ -24,8 +24,8 @@ pub trait HostBridge: Send + Sync {
     fn map(&self, address: u64, len: u64) -> Result<Mmio, Error>;
 }
 
-/// The enhanced configuration access mechanism (PCI Express Base Specification 6.0, 7.2.2): 4 KiB of
-/// memory for each function.
+/// The enhanced configuration access mechanism (PCI Express Base Specification 6.0, 7.2.2): 4 KiB
+/// of memory for each function.
 #[cfg(target_os = "none")]
 pub struct Ecam {
     config: Mmio,
@@ -78,8 +78,8 @@ impl HostBridge for Ecam {
     }
 }
 
-/// One function's configuration space. Cheap to clone; stays valid, reading all ones, when the function
-/// goes.
+/// One function's configuration space. Cheap to clone; stays valid, reading all ones, when the
+/// function goes.
 #[derive(Clone)]
 pub struct Function {
     host: Arc<dyn HostBridge>,

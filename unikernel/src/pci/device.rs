@@ -22,8 +22,8 @@ pub struct Device {
 }
 
 impl Device {
-    /// Takes stock of an endpoint that firmware has seen: what it assigned stays, what it did not is
-    /// assigned in `windows`, clear of `taken`, to which all BARs are added.
+    /// Takes stock of an endpoint that firmware has seen: what it assigned stays, what it did not
+    /// is assigned in `windows`, clear of `taken`, to which all BARs are added.
     pub(crate) fn open(
         function: Function,
         windows: &[Window],
@@ -109,12 +109,12 @@ impl Device {
 
     /// Ends the function's access to memory.
     pub(super) fn disable_bus_master(&self) {
-        // A function that is gone reads all ones; writing them back to whatever answers next at this
-        // address would be a surprise.
+        // A function that is gone reads all ones; writing them back to whatever answers next at
+        // this address would be a surprise.
         if self.is_present() {
             self.function.update16(COMMAND, CommandRegister::BUS_MASTER_ENABLE.bits(), 0);
-            // A write through memory-mapped configuration space may be posted. Reading waits for it,
-            // and the answer does not overtake writes to memory that the function sent before
+            // A write through memory-mapped configuration space may be posted. Reading waits for
+            // it, and the answer does not overtake writes to memory that the function sent before
             // (7.2.2, 2.4.1).
             self.function.read16(COMMAND);
         }

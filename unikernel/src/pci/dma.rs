@@ -14,8 +14,8 @@ pub struct Dma<M> {
 }
 
 impl Device {
-    /// Lets the function read and write memory, for DMA and message-signalled interrupts, until what
-    /// this returns is stopped or dropped. `memory` is what the function will be told of.
+    /// Lets the function read and write memory, for DMA and message-signalled interrupts, until
+    /// what this returns is stopped or dropped. `memory` is what the function will be told of.
     pub fn start_dma<M>(&self, memory: M) -> Dma<M> {
         self.enable_bus_master();
         Dma { _bus_master: BusMaster(self.clone()), memory }

@@ -38,8 +38,9 @@ impl Device {
         self.enable_interrupts(1)
     }
 
-    /// The same with up to `entries` MSI-X table entries, for a function whose queues have one each and
-    /// are moderated and masked on their own. All raise the same interrupt: one processor serves them.
+    /// The same with up to `entries` MSI-X table entries, for a function whose queues have one each
+    /// and are moderated and masked on their own. All raise the same interrupt: one processor
+    /// serves them.
     ///
     /// # Errors
     /// As [`Device::enable_interrupt`].
@@ -56,8 +57,8 @@ impl Device {
 }
 
 impl Bridge {
-    /// Gives the bridge its interrupt, for hot-plug events and its own capabilities: the MSI-X entry
-    /// that its PCI Express capability names (7.5.3.2), else MSI, else INTx.
+    /// Gives the bridge its interrupt, for hot-plug events and its own capabilities: the MSI-X
+    /// entry that its PCI Express capability names (7.5.3.2), else MSI, else INTx.
     ///
     /// # Errors
     /// As [`Device::enable_interrupt`].
@@ -158,7 +159,8 @@ fn enable_msi(function: &Function, offset: u16, message: MsiMessage) {
         msi::MASK_32
     };
     if control & msi::CONTROL_MASKABLE != 0 {
-        // A previous owner may have left the one message masked; the other bits are reserved where there are no more.
+        // A previous owner may have left the one message masked; the other bits are reserved where
+        // there are no more.
         function.update16(offset + mask, 1, 0);
     }
     function.update16(offset + msi::CONTROL, msi::CONTROL_GRANTED, msi::CONTROL_ENABLE);

@@ -1,5 +1,5 @@
-//! Configuration space offsets and bits: PCI Express Base Specification 6.0, chapter 7. Offsets of a
-//! capability's registers are relative to the capability.
+//! Configuration space offsets and bits: PCI Express Base Specification 6.0, chapter 7. Offsets of
+//! a capability's registers are relative to the capability.
 
 /// Vendor id; all ones where no function answers (7.5.1.1.1).
 pub(crate) const VENDOR_ID: u16 = 0x00;

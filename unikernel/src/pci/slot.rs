@@ -16,9 +16,9 @@
 //! [`Slot::poll`] turns the status register into events. Events coalesce in hardware, so decisions
 //! rest on levels (is a card there?) wherever there is one, and on edges only for the button.
 //!
-//! A human has five seconds to take the press of an attention button back (6.7.1.5). Godwit does not
-//! wait for that: its slots belong to a hypervisor, which presses the button when it wants the card
-//! and has its own way to give it back.
+//! A human has five seconds to take the press of an attention button back (6.7.1.5). Godwit does
+//! not wait for that: its slots belong to a hypervisor, which presses the button when it wants the
+//! card and has its own way to give it back.
 
 use super::registers::{VENDOR_ID, express, id};
 use super::{Bridge, Error, Function, PciAddress, Vector};
@@ -265,8 +265,8 @@ impl Slot {
         present() && self.link_is_active() && card.read16(VENDOR_ID) != u16::MAX
     }
 
-    /// Writes power and indicators, which is one command however much it changes, and waits until it
-    /// is carried out; before that, for one still under way (6.7.3.2).
+    /// Writes power and indicators, which is one command however much it changes, and waits until
+    /// it is carried out; before that, for one still under way (6.7.3.2).
     async fn command(&mut self, command: Control) {
         let keep = self.control().bits() & !INDICATORS_AND_POWER;
         self.completed().await;

@@ -82,8 +82,9 @@ pub(super) fn now_ns() -> u64 {
 
 /// Applies `f` to a consistent copy of the page: the version is even and the same on both sides.
 ///
-/// The compiler's order is enough. KVM writes the page of a processor while that one is out of the guest, and
-/// whatever it had begun ahead of its turn, reading the TSC included, begins anew when it comes back.
+/// The compiler's order is enough. KVM writes the page of a processor while that one is out of the
+/// guest, and whatever it had begun ahead of its turn, reading the TSC included, begins anew when
+/// it comes back.
 fn snapshot<T>(f: impl Fn(&TimeInfo) -> T) -> T {
     loop {
         // SAFETY: the page is always readable; a torn copy is detected below.

@@ -6,7 +6,8 @@
 mod offloading;
 pub(crate) mod registers;
 
-use super::{Descriptors, Hardware, ReceiveFormat, Table, is_station_address, wait_for};
+use super::{Descriptors, Hardware, ReceiveFormat, Table};
+use crate::common::{is_station_address, wait_for};
 use core::marker::PhantomData;
 use offloading::Offloading;
 use registers::statistics::ERRORS;
@@ -18,8 +19,8 @@ use unikernel::pci::{Signalling, Vector};
 /// Reading a word of NVM.
 const NVM_US: u64 = 10_000;
 
-/// Time between interrupts in units of 256 ns: 51 µs, or 20,000 a second. QEMU's model takes no less
-/// than 128 µs.
+/// Time between interrupts in units of 256 ns: 51 µs, or 20,000 a second. QEMU's model takes no
+/// less than 128 µs.
 pub(crate) const THROTTLE: u32 = 200;
 
 /// Descriptors fetched ahead, and how many must be there to make it worthwhile.
@@ -272,8 +273,9 @@ impl<M: Mac> Gigabit<M> {
     }
 }
 
-/// Flow control: the device waits when its neighbour asks it to (PAUSE frames, IEEE 802.3, 31B), as its PHY
-/// offers. It does not ask itself: a receiver that is late is no reason to hold up everybody's traffic.
+/// Flow control: the device waits when its neighbour asks it to (PAUSE frames, IEEE 802.3, 31B), as
+/// its PHY offers. It does not ask itself: a receiver that is late is no reason to hold up
+/// everybody's traffic.
 pub(crate) fn obey_pause(registers: &Mmio) {
     registers.write32(flow_control::FCAL, flow_control::STATION_LOW);
     registers.write32(flow_control::FCAH, flow_control::STATION_HIGH);
@@ -301,7 +303,8 @@ pub(crate) fn link(registers: &Mmio) -> Link {
     Link { up: true, speed, full_duplex: status & status::FD != 0 }
 }
 
-/// Has the device receive frames to this address. All families have the registers, in the same place.
+/// Has the device receive frames to this address. All families have the registers, in the same
+/// place.
 pub(crate) fn set_station_address(registers: &Mmio, [a, b, c, d, e, f]: [u8; 6]) {
     registers.write32(receive::RAL0, u32::from_le_bytes([a, b, c, d]));
     let high = u32::from(u16::from_le_bytes([e, f])) | receive::RAH_AV;

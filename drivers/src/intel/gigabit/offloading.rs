@@ -1,6 +1,8 @@
-//! Transmit descriptors with offloads (8254x manual, sections 3.3.5 to 3.3.7; 82574 datasheet, chapter 7).
+//! Transmit descriptors with offloads (8254x manual, sections 3.3.5 to 3.3.7; 82574 datasheet,
+//! chapter 7).
 
-use crate::intel::{Offload, Piece, TransmitFormat};
+use crate::common::Offload;
+use crate::intel::{Piece, TransmitFormat};
 
 /// TCP/IP context and data descriptors.
 pub(crate) enum Offloading {}

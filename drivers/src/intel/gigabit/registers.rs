@@ -34,8 +34,8 @@ pub(crate) mod status {
     pub(crate) const SPEED_MASK: u32 = 0b11;
 }
 
-/// Flow control: station and type of the frames that ask for a pause, 01:80:c2:00:00:01 and MAC control
-/// (IEEE 802.3, 31B.1).
+/// Flow control: station and type of the frames that ask for a pause, 01:80:c2:00:00:01 and MAC
+/// control (IEEE 802.3, 31B.1).
 pub(crate) mod flow_control {
     pub(crate) const FCAL: usize = 0x0028;
     pub(crate) const FCAH: usize = 0x002c;
@@ -160,7 +160,7 @@ pub(crate) mod dctl {
 
 /// Statistics, cleared by reading.
 pub(crate) mod statistics {
-    /// MPC, frames missed for want of a descriptor or FIFO space; then of damaged frames CRCERRS, ALGNERRC,
-    /// SYMERRS, RXERRC and RLEC.
+    /// MPC, frames missed for want of a descriptor or FIFO space; then of damaged frames CRCERRS,
+    /// ALGNERRC, SYMERRS, RXERRC and RLEC.
     pub(crate) const ERRORS: [usize; 6] = [0x4010, 0x4000, 0x4004, 0x4008, 0x400c, 0x4040];
 }

@@ -206,10 +206,6 @@ impl Nic for FakeNic {
         self.standby
     }
 
-    fn gone(&self) -> bool {
-        false
-    }
-
     fn stop(&mut self) {}
 
     fn statistics(&mut self) -> Statistics {

@@ -113,8 +113,8 @@ impl Machine {
         Port(self.put(None, device << 3, card, Some(at)))
     }
 
-    /// A card that was in the slot when the machine was switched on: powered, its BARs assigned from
-    /// `base` upwards and decoded.
+    /// A card that was in the slot when the machine was switched on: powered, its BARs assigned
+    /// from `base` upwards and decoded.
     pub fn cold_plug(&self, port: Port, mut card: Card, base: u32) {
         let mut next = base;
         for &(index, size, _) in &card.bars {

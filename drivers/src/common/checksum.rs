@@ -100,9 +100,9 @@ fn transport(frame: &[u8]) -> Option<Transport> {
 }
 
 impl Offload {
-    /// Prepares `frame` for a device that fills in its checksum and, with `segment`, cuts it: what the checksum
-    /// starts from, the sum over the pseudo header, takes its place. `None` if `frame` is to be cut and is no TCP
-    /// packet.
+    /// Prepares `frame` for a device that fills in its checksum and, with `segment`, cuts it: what
+    /// the checksum starts from, the sum over the pseudo header, takes its place. `None` if `frame`
+    /// is to be cut and is no TCP packet.
     pub(crate) fn prepare(
         frame: &mut [u8],
         segment: Option<NonZeroU16>,
@@ -135,7 +135,8 @@ impl Transport {
         }
     }
 
-    /// Clears the fields of the network header that differ from segment to segment (8254x manual, 3.5.5).
+    /// Clears the fields of the network header that differ from segment to segment (8254x manual,
+    /// 3.5.5).
     fn cut(&self, frame: &mut [u8], size: NonZeroU16) -> Option<Segments> {
         let header = usize::from(frame[self.range.start + 12] >> 4) * 4;
         let headers = self.range.start + header;
@@ -241,8 +242,8 @@ mod tests {
             for at in 14..frame.len() {
                 let mut broken = frame.clone();
                 broken[at] ^= 0x10;
-                // A changed protocol is another packet with no checksum to look at, but its header's
-                // is wrong.
+                // A changed protocol is another packet with no checksum to look at, but its
+                // header's is wrong.
                 assert!(!is_good(&broken, NONE), "byte {at} of {}", frame.len());
             }
         }
