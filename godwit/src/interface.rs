@@ -1,15 +1,17 @@
 //! One network interface.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use unikernel::net::{Stack, Traffic};
-use unikernel::nic::Link;
+use unikernel::net::{Ipv6Cidr, Lease, Stack, Traffic};
+use unikernel::nic::{Link, ResetError, Statistics};
+use unikernel::watch::Watcher;
 
-use crate::net::Tcp;
+use crate::net::{Dns, Error, FrameSocket, Observation, Observer, Tcp, Udp};
 
 /// A network interface: addresses, sockets and, most of the time, a NIC or a pair of them. A
 /// handle, cheap to clone.
@@ -47,9 +49,49 @@ impl Interface {
         Tcp(self.0.stack.clone())
     }
 
+    /// UDP: sockets, also such that receive in place.
+    pub fn udp(&self) -> Udp {
+        Udp(self.0.stack.clone())
+    }
+
+    /// DNS: the addresses of names.
+    pub fn dns(&self) -> Dns {
+        Dns(self.0.stack.clone())
+    }
+
+    /// Takes the Ethernet frames that `filter` accepts, instead of the stack, and sends any. Up to
+    /// `depth` of them wait to be received. See [`FrameSocket`].
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub fn frames(
+        &self,
+        filter: impl Fn(&[u8]) -> bool + 'static,
+        depth: usize,
+    ) -> Result<FrameSocket, Error> {
+        FrameSocket::bind(&self.0.stack, Box::new(filter), depth)
+    }
+
+    /// Shows each received frame to `observer` once the stack is done with it, until what is
+    /// returned is dropped.
+    #[must_use = "the observer goes with it"]
+    pub fn observe(&self, observer: impl Observer + 'static) -> Observation {
+        self.0.stack.observe(Box::new(observer))
+    }
+
     /// The kernel's network stack behind it.
-    pub fn stack(&self) -> &Stack {
+    pub(crate) fn stack(&self) -> &Stack {
         &self.0.stack
+    }
+
+    /// Its IPv4 address and gateway.
+    pub fn ipv4(&self) -> Option<Lease> {
+        self.0.stack.lease()
+    }
+
+    /// Its IPv6 addresses, the link-local one first.
+    pub fn ipv6(&self) -> Vec<Ipv6Cidr> {
+        self.0.stack.ipv6_addresses()
     }
 
     /// The link of the NIC in use; down when there is none.
@@ -71,9 +113,28 @@ impl Interface {
         })
     }
 
+    /// What the NIC in use has counted.
+    pub fn nic_statistics(&self) -> Option<Statistics> {
+        self.0.stack.with_nic(|nic| nic.statistics())
+    }
+
+    /// Resets the NIC in use. Connections outlive it; what was on the way is lost. `None` if there
+    /// is no NIC.
+    ///
+    /// # Errors
+    /// It does not come back, and says why.
+    pub fn reset_nic(&self) -> Option<Result<(), ResetError>> {
+        self.0.stack.reset_nic()
+    }
+
+    /// Watches its addresses, its link and which NIC it uses. Any number of tasks can.
+    pub fn watcher(&self) -> Watcher<()> {
+        self.0.stack.watcher()
+    }
+
     /// Waits until it uses a NIC that `f` accepts, which it may be already.
     pub async fn wait_for_nic(&self, f: impl Fn(&NicFacts) -> bool) -> NicFacts {
-        let mut watcher = self.0.stack.watcher();
+        let mut watcher = self.watcher();
         loop {
             if let Some(nic) = self.nic().filter(|nic| f(nic)) {
                 return nic;
@@ -84,19 +145,19 @@ impl Interface {
 
     /// Waits until it has a link and an address that others reach it by.
     pub async fn ready(&self) {
-        let mut watcher = self.0.stack.watcher();
+        let mut watcher = self.watcher();
         while !self.is_ready() {
             watcher.changed().await;
         }
     }
 
     fn is_ready(&self) -> bool {
-        self.link().up && (self.0.stack.lease().is_some() || self.routed_ipv6().next().is_some())
+        self.link().up && (self.ipv4().is_some() || self.routed_ipv6().next().is_some())
     }
 
     /// Addresses others than the link-local one, which needs nobody to say it.
-    fn routed_ipv6(&self) -> impl Iterator<Item = unikernel::net::Ipv6Cidr> {
-        self.0.stack.ipv6_addresses().into_iter().skip(1)
+    fn routed_ipv6(&self) -> impl Iterator<Item = Ipv6Cidr> {
+        self.ipv6().into_iter().skip(1)
     }
 
     /// Says on the console when the network is up, and again whenever an address changes, for ever.
@@ -105,9 +166,9 @@ impl Interface {
         let name = if self.0.index == 0 { Cow::from("") } else { self.name() + " " };
         let mut said = None;
         let mut said6 = Vec::new();
-        let mut watcher = self.0.stack.watcher();
+        let mut watcher = self.watcher();
         loop {
-            if let (Some(lease), Some(nic)) = (self.0.stack.lease(), self.nic())
+            if let (Some(lease), Some(nic)) = (self.ipv4(), self.nic())
                 && self.link().up
                 && said != Some(lease.address)
             {

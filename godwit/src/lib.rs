@@ -24,6 +24,7 @@ mod interfaces;
 pub mod net;
 #[cfg(feature = "picoserve")]
 pub mod picoserve;
+pub mod recorder;
 mod settings;
 mod system;
 mod tasks;
@@ -31,6 +32,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
+pub use embassy_futures as futures;
 pub use embassy_time as time;
 pub use embedded_io_async as io;
 pub use godwit_macros::main;
@@ -39,7 +41,7 @@ pub use log;
 pub use migrate_agent::{Migration, State};
 pub use system::{Outcome, System};
 pub use unikernel::watch;
-pub use unikernel::{cmdline, dma, println};
+pub use unikernel::{cmdline, crc32c, dma, println};
 
 /// What `#[godwit::main]` expands to.
 #[doc(hidden)]

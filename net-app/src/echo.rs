@@ -5,13 +5,14 @@
 
 use core::time::Duration;
 
-use embedded_io_async::Write;
-use unikernel::net::{Buffers, Error, Stack, TcpListener, TcpStream};
+use godwit::Interface;
+use godwit::io::Write;
+use godwit::net::{Buffers, Error, TcpOptions, TcpStream};
 
 /// TCP port.
 pub const PORT: u16 = 7;
-/// Clients that may wait for their turn.
-const BACKLOG: usize = 1;
+/// A client may wait for its turn.
+const OPTIONS: TcpOptions = TcpOptions { backlog: 1, buffers: Buffers::BULK };
 /// A client that has been silent for so long is asked whether it is still there …
 const SILENCE: Duration = Duration::from_secs(15);
 /// … and one that has not acknowledged anything for so long is given up: the next one waits.
@@ -20,14 +21,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PIECE: usize = 16 * 1024;
 
 /// Serves [`PORT`], for ever.
-pub async fn serve(stack: &Stack) -> ! {
-    let mut listener = TcpListener::bind(stack, PORT, BACKLOG, Buffers::BULK)
-        .expect("a port of its own, and memory at boot");
+pub async fn serve(interface: &Interface) -> ! {
+    let listener =
+        interface.tcp().bind_with(PORT, OPTIONS).expect("a port of its own, and memory at boot");
     let mut piece = alloc::vec![0; PIECE];
     loop {
         let mut client = listener.accept().await;
         if let Err(error) = echo(&mut client, &mut piece).await {
-            log::info!("echo: {error}");
+            godwit::log::info!("echo: {error}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The bootable network application: an iperf3 server, an echo service, a flight recorder, a status
+//! The bootable network application: an iperf3 server, an echo service, a status
 //! page, and the receiving end of the probe protocol, on every interface of the machine.
 //!
-//! All of it runs on a host as well, on whatever [`Nic`](unikernel::nic::Nic) it is given: see
+//! All of it runs on a host as well, on whatever [`Nic`](godwit::host::Hardware) it is given: see
 //! `examples/tap.rs`.
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
@@ -10,24 +10,23 @@ extern crate alloc;
 
 pub mod app;
 pub mod echo;
-pub mod integrity;
 pub mod iperf3;
-pub mod recorder;
+pub mod pcapng;
 pub mod sink;
 pub mod status;
 
 use app::App;
+use godwit::recorder::Recorder;
 use godwit::{Interface, System};
-use recorder::Recorder;
 
 /// Starts all services on an interface.
 pub fn serve(system: &System, interface: Interface, recorder: Recorder) {
     let app = App::new(system.clone(), interface.clone(), recorder);
-    let (page, probe, rates) = (app.clone(), app.clone(), app);
+    status::serve(&app);
+    let (probe, rates) = (app.clone(), app);
     let (throughput, echo) = (interface.clone(), interface);
-    system.spawn(async move { iperf3::serve(throughput.stack()).await });
-    system.spawn(async move { echo::serve(echo.stack()).await });
-    system.spawn(async move { status::serve(&page).await });
+    system.spawn(async move { iperf3::serve(&throughput).await });
+    system.spawn(async move { echo::serve(&echo).await });
     system.spawn(async move { sink::serve(&probe).await });
     system.spawn(async move { rates.measure_rates().await });
 }

@@ -3,19 +3,18 @@
 use core::cell::RefCell;
 use core::net::SocketAddr;
 
-use embassy_futures::join::join;
-use embassy_time::{Duration, Instant, Ticker};
+use godwit::futures::join::join;
+use godwit::net::UdpOptions;
+use godwit::time::{Duration, Instant, Ticker};
 use godwit_probe::{
     HEADERS, Header, PORT, REPORT_INTERVAL_MS, REPORT_MAGIC, Report, Sequence, VERSION,
 };
-use unikernel::net::UdpSocket;
 use zerocopy::IntoBytes;
 
 use crate::app::App;
 
 /// Socket buffers: what may arrive between two turns of this task.
-const DATAGRAMS: usize = 1024;
-const BYTES: usize = 1024 * 1024;
+const OPTIONS: UdpOptions = UdpOptions { datagrams: 1024, bytes: 1024 * 1024 };
 
 /// What was received of the current stream.
 struct Source {
@@ -34,8 +33,7 @@ impl Source {
 
 /// Receives and reports, for ever.
 pub async fn serve(app: &App) -> ! {
-    let socket =
-        UdpSocket::bind(app.interface().stack(), PORT, DATAGRAMS, BYTES).expect("memory at boot");
+    let socket = app.interface().udp().bind_with(PORT, OPTIONS).expect("memory at boot");
     let source = RefCell::new(None);
     let receive = async {
         loop {

@@ -7,6 +7,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use lab::{
+    build::application::Application,
     choices::{CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind},
     guest::{
         Forward, Net, Nic,
@@ -41,7 +42,8 @@ pub(crate) enum Command {
     Image(Image),
     /// Measure, and compare with others
     Bench(Bench),
-    /// Print a libvirt domain with a passthrough NIC and its standby, as a teaming pair that migrates warm
+    /// Print a libvirt domain with a passthrough NIC and its standby, as a teaming pair that
+    /// migrates warm
     LibvirtXml(LibvirtXml),
     /// Build, or show where, the patched QEMU is
     Qemu,
@@ -65,10 +67,29 @@ impl Host {
     }
 }
 
+fn at_least_one() -> impl TypedValueParser<Value = u32> {
+    clap::value_parser!(u32).range(1..)
+}
+
 /// The models that a lab can pass through; which lab has which is told when one is asked for.
 fn lab_nic() -> impl TypedValueParser<Value = NicModel> {
     let models = [NicModel::E1000e, NicModel::Igb, NicModel::Ixgbe].map(NicModel::name);
     PossibleValuesParser::new(models).try_map(|name| NicModel::from_str(&name, false))
+}
+
+/// The application, of this repository or not; common to everything that boots one.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct App {
+    /// Folder of the application [default: the one in the current directory, else net-app]
+    #[arg(long, value_name = "PATH")]
+    app: Option<PathBuf>,
+}
+
+impl App {
+    /// The application that was named, or is the default here.
+    pub(crate) fn find(&self) -> anyhow::Result<Application> {
+        Application::find(self.app.as_deref())
+    }
 }
 
 #[derive(Debug, Args)]
@@ -127,6 +148,8 @@ pub(crate) struct Run {
     /// End the machine after so many seconds, with exit status 124
     #[arg(long, value_name = "S")]
     pub(crate) timeout: Option<u64>,
+    #[command(flatten)]
+    pub(crate) app: App,
 }
 
 #[derive(Debug, Args)]
@@ -140,14 +163,17 @@ pub(crate) struct Migrate {
     /// When the NIC leaves the guest
     #[arg(long, value_enum, default_value_t = Strategy::Warm)]
     pub(crate) strategy: Strategy,
-    /// Pair the NIC with a virtio-net standby, which serves the guest while the NIC is away; the failover strategy always does
+    /// Pair the NIC with a virtio-net standby, which serves the guest while the NIC is away; the
+    /// failover strategy always does
     #[arg(long)]
     pub(crate) standby: bool,
-    /// Then migrate with the other strategies too, at the same rate, and draw all of them over one another
+    /// Then migrate with the other strategies too, at the same rate, and draw all of them over one
+    /// another
     #[arg(long, conflicts_with_all = ["cancel_at", "times"])]
     pub(crate) compare: bool,
     /// Migrate so often, to and fro
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "cancel_at")]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one(),
+          conflicts_with = "cancel_at")]
     pub(crate) times: u32,
     /// The guest's marking policy
     #[arg(long, value_enum, default_value_t = Marking::Auto)]
@@ -155,6 +181,9 @@ pub(crate) struct Migrate {
     /// What is driven at the guest
     #[arg(long, value_enum, default_value_t = TrafficKind::Udp)]
     pub(crate) traffic: TrafficKind,
+    /// TCP port of the guest that traffic goes to [default: 5201 with tcp, 7 with echo]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
     /// `--traffic echo`: go on after the last migration until so many megabytes have come back
     #[arg(long, value_name = "MB", default_value_t = 0)]
     pub(crate) transfer: u64,
@@ -183,6 +212,8 @@ pub(crate) struct Migrate {
     #[arg(long, value_name = "DIR", default_value = REPORT)]
     pub(crate) report: PathBuf,
     #[command(flatten)]
+    pub(crate) app: App,
+    #[command(flatten)]
     pub(crate) host: Host,
 }
 
@@ -197,6 +228,8 @@ pub(crate) struct Image {
     /// The guest's command line, for a disk: an ELF file gets its own from the loader
     #[arg(long, value_name = "LINE", default_value = "")]
     pub(crate) append: String,
+    #[command(flatten)]
+    pub(crate) app: App,
 }
 
 #[derive(Debug, Args)]
@@ -233,7 +266,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "NIC", value_delimiter = ',')]
     pub(crate) nic: Vec<NicModel>,
     /// How often each is measured
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one())]
     pub(crate) rounds: u32,
     /// Write the results here
     #[arg(long, value_name = "FILE")]
@@ -247,7 +280,8 @@ pub(crate) struct Bench {
 pub(crate) enum BenchName {
     /// What marking costs: for a page, a received frame, and a slot that is caught up
     Dma,
-    /// Godwit and Linux in turns on the same NIC: TCP both ways, and small datagrams, paced and flooded
+    /// Godwit and Linux in turns on the same NIC: TCP both ways, and small datagrams, paced and
+    /// flooded
     Nic,
 }
 

@@ -4,6 +4,7 @@ use std::{path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use lab::{
+    build::application::Application,
     choices::{LabKind, Marking, Strategy, TrafficKind},
     migration::Outcome,
     rehearsal::{self, Script, parts},
@@ -19,16 +20,19 @@ use crate::{
 const BASELINE: Duration = Duration::from_secs(3);
 
 pub(crate) fn main(options: &Demo) -> Result<ExitCode> {
+    let application = Application::ours()?;
     migrate::check_model(LabKind::Nested, options.nic)?;
-    let parts = parts::prepare(options.host.kernel())?;
+    let parts = parts::prepare(options.host.kernel(), &application)?;
     let directory = Path::new(REPORT);
     let script = Script {
+        application,
         nic: options.nic,
         strategy: Strategy::Warm,
         standby: false,
         times: 1,
         marking: Marking::Auto,
         traffic: TrafficKind::Udp,
+        port: None,
         transfer: 0,
         rate: None,
         measure: Duration::from_secs(options.seconds.into()),
@@ -66,12 +70,10 @@ fn complaints(result: &Migration) -> Vec<String> {
     if result.outcome != Outcome::Completed {
         complaints.push("the migration did not complete".into());
     }
-    let integrity = result.integrity;
-    if integrity.stale > 0 {
-        complaints.push(format!("{} frames are stale", integrity.stale));
-    }
-    if integrity.buffers_checked == 0 {
-        complaints.push("the guest checked no frame".into());
+    match result.integrity.check() {
+        Some((0, 1..)) => {}
+        Some((stale @ 1.., _)) => complaints.push(format!("{stale} frames are stale")),
+        Some((0, 0)) | None => complaints.push("the guest checked no frame".into()),
     }
     let after = result.phase(PhaseName::After).map_or(0.0, |phase| phase.rx_bits_per_s);
     if result.outcome == Outcome::Completed && after <= 0.0 {

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 
 use lab::{
-    build::{crates, host_kernel, qemu},
+    build::{application, crates, host_kernel, qemu},
     guest::{accel, machine, vfio as passthrough},
     system::{
         command, paths,
@@ -182,7 +182,7 @@ fn kvm() -> Finding {
         }
         _ => machine::qemu(),
     };
-    let trouble = qemu.and_then(|qemu| accel::kvm_trouble(&qemu, &crates::guest()?));
+    let trouble = qemu.and_then(|qemu| accel::kvm_trouble(&qemu, &application::ours()?));
     match trouble {
         Ok(None) => Finding::good("KVM", "a guest of ours ran under it"),
         Ok(Some(trouble)) => Finding::bad(

@@ -9,7 +9,7 @@ use lab::build::crates;
 use crate::cli::{Image, ImageFormat};
 
 pub(crate) fn main(options: &Image) -> Result<ExitCode> {
-    let kernel = crates::guest()?;
+    let kernel = options.app.find()?.build()?;
     let path = match options.format {
         ImageFormat::Elf => {
             ensure!(options.append.is_empty(), "--append is for `--format disk`");

@@ -32,17 +32,15 @@ pub(crate) fn main(options: &Migrate) -> Result<ExitCode> {
         tools::require("TCP traffic", &[Tool::program("iperf3", "iperf3")])?;
     }
     let parts = match options.lab {
-        LabKind::Local => parts::prepare_local(script.nic)?,
-        _ => parts::prepare(options.host.kernel())?,
+        LabKind::Local => parts::prepare_local(script.nic, &script.application)?,
+        _ => parts::prepare(options.host.kernel(), &script.application)?,
     };
     let mut result = rehearsal::run(&script, &parts)?;
     let compared = if options.compare { compare(&script, &mut result, &parts) } else { Ok(()) };
     let page = publish(&result, directory, options.json.as_deref())?;
-    if result.integrity.stale > 0 {
+    if let Some((stale @ 1.., checked)) = result.integrity.check() {
         println!(
-            "{} of {} frames are STALE on arrival{}",
-            result.integrity.stale,
-            result.integrity.buffers_checked,
+            "{stale} of {checked} frames are STALE on arrival{}",
             if options.marking == Marking::Never {
                 ": without marking, the hypervisor does not know what the NIC wrote"
             } else {
@@ -65,7 +63,7 @@ fn as_asked(result: &Migration, cancelled: bool, marking: Marking) -> bool {
     runs.iter().all(|run| run.outcome == expected)
         && others.iter().all(|other| other.outcome == Outcome::Completed)
         && (marking == Marking::Never
-            || runs.into_iter().chain(others).all(|run| run.integrity.stale == 0))
+            || runs.into_iter().chain(others).all(|run| !run.integrity.is_stale()))
 }
 
 /// The same with the strategies that the script does not have.
@@ -129,13 +127,27 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
         bail!("`--rate` is in Mbit/s, more than 0 and at most {}", FASTEST / 1_000_000);
     }
     check_model(options.lab, options.nic)?;
+    let application = options.app.find()?;
+    if !application.is_ours() && options.traffic == TrafficKind::Udp {
+        bail!(
+            "`--traffic udp` is counted by net-app itself; for {} choose `--traffic echo --port N` \
+             if it sends back what it is sent there, or `--traffic tcp --port N` if it serves \
+             iperf3",
+            application.name
+        );
+    }
+    if options.traffic == TrafficKind::Udp && options.port.is_some() {
+        bail!("`--port` goes with `--traffic tcp` and `echo`");
+    }
     Ok(Script {
+        application,
         nic: options.nic,
         strategy: options.strategy,
         standby: options.standby,
         times: options.times,
         marking: options.marking,
         traffic: options.traffic,
+        port: options.port,
         transfer: options.transfer.saturating_mul(1_000_000),
         rate,
         measure: Duration::from_secs(options.seconds.into()),

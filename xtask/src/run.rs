@@ -8,7 +8,6 @@ use std::{
 
 use anyhow::{Context, Result};
 use lab::{
-    build::crates,
     guest::{AttachedNic, accel, machine},
     system::process::Guard,
 };
@@ -21,7 +20,7 @@ const TIMED_OUT: u8 = 124;
 pub(crate) fn main(options: &Run) -> Result<ExitCode> {
     // First what can be wrong with the request: building takes a while.
     let nic = AttachedNic::new(&options.nic, &options.net, &options.forward, options.mem)?;
-    let image = crates::guest()?;
+    let image = options.app.find()?.build()?;
     let qemu = machine::qemu_for(&options.nic)?;
     let accelerator = accel::choose(options.accel, &qemu, &image)?;
     let append = options.append.as_deref().unwrap_or_default();

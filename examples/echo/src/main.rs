@@ -8,7 +8,7 @@ use godwit::net::{Error, TcpStream};
 #[godwit::main]
 async fn main(system: godwit::System) -> Result<(), Error> {
     let net = system.interface(0).await;
-    let mut listener = net.tcp().bind(7)?;
+    let listener = net.tcp().bind(7)?;
     loop {
         let client = listener.accept().await;
         system.spawn(async {

@@ -80,7 +80,7 @@ fn each_nic_has_an_interface_with_keys_of_its_own() {
         let second = guest.system.interface(1).await;
         assert_eq!((mac(&first), mac(&second)), (Some(1), Some(2)));
         assert_eq!(started(), [(1, 1500), (2, 9000)]);
-        let address = |interface: &Interface| interface.stack().lease().unwrap().address;
+        let address = |interface: &Interface| interface.ipv4().unwrap().address;
         assert_eq!(address(&first).to_string(), "10.9.0.2/24");
         assert_eq!(address(&second).to_string(), "10.9.1.2/24");
         second.ready().await;

@@ -1,4 +1,5 @@
 //! Interfaces of a fake machine, whose NICs come and go.
 
+mod ecosystem;
 mod interfaces;
 mod nic;

@@ -1,10 +1,11 @@
 //! The host's second processor, and why it comes late.
 //!
-//! Linux rewrites its own code where a static key changes: a breakpoint first, then the rest, with all processors told in
-//! between. TCG with a thread for each processor does not always keep up: one of them runs the breakpoint when it is gone
-//! already, and Linux stops with an int3 oops. KVM's keys change with the first machine, and each time the last machine
-//! whose APIC is still off turns it on. So they get their final values while there is one processor, and a machine that never
-//! runs keeps them there.
+//! Linux rewrites its own code where a static key changes: a breakpoint first, then the rest, with
+//! all processors told in between. TCG with a thread for each processor does not always keep up:
+//! one of them runs the breakpoint when it is gone already, and Linux stops with an int3 oops.
+//! KVM's keys change with the first machine, and each time the last machine whose APIC is still off
+//! turns it on. So they get their final values while there is one processor, and a machine that
+//! never runs keeps them there.
 
 use std::{fs, path::Path};
 

@@ -1,7 +1,8 @@
 //! Taps: each virtio NIC of the host is handed through to a machine's own virtual NIC.
 //!
-//! A macvtap in passthru mode, and not a bridge: the two machines have the same MAC address, which two ports of one bridge
-//! cannot. So each has a NIC of the host to itself, and the lab's switch tells them apart.
+//! A macvtap in passthru mode, and not a bridge: the two machines have the same MAC address, which
+//! two ports of one bridge cannot. So each has a NIC of the host to itself, and the lab's switch
+//! tells them apart.
 
 use std::{
     fs::{self, File, OpenOptions},

@@ -2,11 +2,12 @@
 
 use crate::packet::{Network, Packet, Transport, be16};
 
-/// Sum of 16-bit words in network order, not folded. An odd byte at the end counts as if a zero followed.
+/// Sum of 16-bit words in network order, not folded. An odd byte at the end counts as if a zero
+/// followed.
 pub(crate) fn sum(bytes: &[u8]) -> u64 {
     let mut words = bytes.chunks_exact(8);
-    // Four words at a time: carries gather above bit 63, and end-around addition makes the order of bytes immaterial
-    // until the end (RFC 1071, 2).
+    // Four words at a time: carries gather above bit 63, and end-around addition makes the order of
+    // bytes immaterial until the end (RFC 1071, 2).
     let mut sum = 0u64;
     for word in &mut words {
         let word = u64::from_ne_bytes(word.try_into().expect("chunks of 8"));
@@ -42,8 +43,8 @@ pub(crate) fn pseudo_header(frame: &[u8], network: (Network, usize), protocol: u
     sum(addresses.unwrap_or_default()) + u64::from(protocol)
 }
 
-/// The right checksum for the TCP or UDP segment in a frame whose field is taken for 0, or for what makes the frame's
-/// checksum right; `None` when there is none to compute.
+/// The right checksum for the TCP or UDP segment in a frame whose field is taken for 0, or for what
+/// makes the frame's checksum right; `None` when there is none to compute.
 #[cfg(test)]
 pub(crate) fn transport(frame: &[u8], packet: &Packet) -> Option<u16> {
     let (field, total) = transport_sum(frame, packet)?;

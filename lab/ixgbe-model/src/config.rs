@@ -25,7 +25,8 @@ pub(crate) const MSIX_BAR: u32 = 4;
 pub(crate) const MSIX_SIZE: u64 = 0x4000;
 const PENDING: u32 = 0x2000;
 
-/// The configuration space. BARs are the client's: it answers their sizes itself (QEMU `hw/vfio/pci.c`).
+/// The configuration space. BARs are the client's: it answers their sizes itself (QEMU
+/// `hw/vfio/pci.c`).
 pub(crate) struct Config {
     bytes: Vec<u8>,
     /// Bits that may be written.
@@ -48,8 +49,8 @@ impl Config {
         config.put(0x06, &0x0010u16.to_le_bytes());
         // Revision 1; class: Ethernet controller.
         config.put(0x08, &[0x01, 0x00, 0x00, 0x02]);
-        // BAR 0 and 4: memory, 64 bits, not prefetchable so that any bridge has a window for it (9.3). The I/O BAR
-        // and the ROM that an EEPROM can switch off are off.
+        // BAR 0 and 4: memory, 64 bits, not prefetchable so that any bridge has a window for it
+        // (9.3). The I/O BAR and the ROM that an EEPROM can switch off are off.
         config.put(0x10, &[0x04]);
         config.put(0x20, &[0x04]);
         config.put(0x2C, &VENDOR.to_le_bytes());

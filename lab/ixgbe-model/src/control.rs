@@ -3,7 +3,7 @@
 //! ```text
 //! {"command":"record-start"}                              the record begins anew
 //! {"command":"record-stop"}                               it stays as it is; the reply has it
-//! {"command":"record"}                                    {"record":[{"iova":4096,"pages":2}, …]}
+//! {"command":"record"}                               {"record":[{"iova":4096,"pages":2}, …]}
 //! {"command":"status"}                                    {"status":{"link":true, …}}
 //! {"command":"cable","plugged":false}                     link down
 //! {"command":"flap","times":100,"down_ms":5,"up_ms":20}   answered when it is over

@@ -82,7 +82,8 @@ pub(crate) struct Device {
     pub(crate) transmit: Transmit,
     pub(crate) wire: Wire,
     pub(crate) faults: Faults,
-    /// Bus Master Enable in the command register: without it there is no DMA and no message (PCI 3.0, 6.2.2).
+    /// Bus Master Enable in the command register: without it there is no DMA and no message (PCI
+    /// 3.0, 6.2.2).
     pub(crate) bus_master: bool,
     /// Fell silent on command.
     pub(crate) dead: bool,
@@ -120,7 +121,8 @@ impl Device {
         device
     }
 
-    /// Device reset (4.2.1): queues stop, registers get their defaults, the EEPROM is loaded. The link stays.
+    /// Device reset (4.2.1): queues stop, registers get their defaults, the EEPROM is loaded. The
+    /// link stays.
     pub(crate) fn reset(&mut self) {
         self.resets += 1;
         self.registers = Registers::new();

@@ -38,8 +38,9 @@ pub(crate) fn contents(mac: [u8; 6]) -> Vec<u16> {
         words[CORE_0_AT + 1 + index] = u16::from_le_bytes([pair[0], pair[1]]);
     }
 
-    // What a driver writes to CORECTL for a kind of module: pairs of a kind and a pointer. Kinds 3 and 4 are direct
-    // attach on port 0 and 1 (Linux, ixgbe_type.h, enum ixgbe_sfp_type). Here there is nothing to tune.
+    // What a driver writes to CORECTL for a kind of module: pairs of a kind and a pointer. Kinds 3
+    // and 4 are direct attach on port 0 and 1 (Linux, ixgbe_type.h, enum ixgbe_sfp_type). Here
+    // there is nothing to tune.
     words[PHY_INIT] = PHY_INIT_AT as u16;
     let sequence = PHY_INIT_AT + 0x10;
     let list = [4, 3, sequence as u16, 4, sequence as u16, 0xFFFF];

@@ -1,4 +1,5 @@
-//! The SFP+ cage: an identification EEPROM on two wires that the driver moves by hand through I2CCTL (8.2.3.1).
+//! The SFP+ cage: an identification EEPROM on two wires that the driver moves by hand through
+//! I2CCTL (8.2.3.1).
 
 /// Clock as it is on the wire.
 const CLOCK_IN: u32 = 1 << 0;

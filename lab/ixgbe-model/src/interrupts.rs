@@ -56,7 +56,8 @@ impl Causes {
     }
 }
 
-/// How the guest is told: event files that the client gave (vfio-user, `VFIO_USER_DEVICE_SET_IRQS`).
+/// How the guest is told: event files that the client gave (vfio-user,
+/// `VFIO_USER_DEVICE_SET_IRQS`).
 #[derive(Default)]
 pub(crate) struct Lines {
     pub(crate) intx: Option<File>,
@@ -187,7 +188,8 @@ impl Interrupts {
         self.told.clear(causes);
     }
 
-    /// Sends the messages that are due. Returns when the next will be that has to wait for its interval.
+    /// Sends the messages that are due. Returns when the next will be that has to wait for its
+    /// interval.
     pub(crate) fn run(&mut self, registers: &Registers, now: Instant) -> Option<Instant> {
         let mut open = self.pending.and(self.mask);
         open.clear(self.told);
@@ -231,7 +233,8 @@ impl Interrupts {
         self.sent += u64::from(tell(self.lines.msix.get_mut(vector).and_then(Option::as_mut)));
         self.not_before[vector] = interval(registers, vector).map(|interval| now + interval);
         self.told.set(cause);
-        // EIAC has bits for the first 16; queues of higher vectors have none in EICR, so nobody else could clear them.
+        // EIAC has bits for the first 16; queues of higher vectors have none in EICR, so nobody
+        // else could clear them.
         let clear = u64::from(registers.get(reg::EIAC) & 0xFFFF) | !0xFFFF;
         self.settled(Causes { queues: cause.queues & clear, other: 0 });
         if registers.get(reg::GPIE) & reg::GPIE_EIAME != 0 {

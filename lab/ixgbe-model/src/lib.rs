@@ -6,22 +6,25 @@
 //! -device pcie-root-port,id=rp0,slot=1
 //! -device '{"driver":"vfio-user-pci","bus":"rp0","socket":{"type":"unix","path":"PATH"}}'
 //! ```
-//! It writes guest memory behind QEMU's back, as hardware would, so no dirty log of a hypervisor sees it; and it records
-//! every page it writes. What the guest's drivers do about their device's writes can be judged by that record.
+//! It writes guest memory behind QEMU's back, as hardware would, so no dirty log of a hypervisor
+//! sees it; and it records every page it writes. What the guest's drivers do about their device's
+//! writes can be judged by that record.
 //!
 //! # What it has
-//! 128 receive and 128 transmit queues, advanced descriptors (transmit: legacy ones too), RSS, 64 MSI-X vectors with
-//! moderation, automatic masking and clearing (or MSI, or INTx), checksums both ways, TCP and UDP segmentation, VLAN
-//! tags stripped, inserted and filtered, all address filters, statistics, link flow control, resets of all kinds.
+//! 128 receive and 128 transmit queues, advanced descriptors (transmit: legacy ones too), RSS, 64
+//! MSI-X vectors with moderation, automatic masking and clearing (or MSI, or INTx), checksums both
+//! ways, TCP and UDP segmentation, VLAN tags stripped, inserted and filtered, all address filters,
+//! statistics, link flow control, resets of all kinds.
 //!
 //! # What it has not
-//! Receive-side coalescing (a queue that enables it gets packets one by one), header split, legacy receive descriptors
-//! (a queue that asks for either gets nothing, and the log says so), flow director filters (commands are taken,
-//! nothing matches), traffic classes, virtualisation, FCoE, MACsec, IPsec, IEEE 1588, AER, an I/O BAR, a ROM.
+//! Receive-side coalescing (a queue that enables it gets packets one by one), header split, legacy
+//! receive descriptors (a queue that asks for either gets nothing, and the log says so), flow
+//! director filters (commands are taken, nothing matches), traffic classes, virtualisation, FCoE,
+//! MACsec, IPsec, IEEE 1588, AER, an I/O BAR, a ROM.
 //!
 //! # Threads
-//! One answers QEMU and does transmission where the doorbell rings; the engine takes frames from the wire and sends
-//! delayed interrupts. They share the device behind a lock.
+//! One answers QEMU and does transmission where the doorbell rings; the engine takes frames from
+//! the wire and sends delayed interrupts. They share the device behind a lock.
 #![forbid(unsafe_code)]
 
 mod checksum;
@@ -116,7 +119,8 @@ struct Shared {
 }
 
 impl Shared {
-    /// Does something with the device and what follows from it, and wakes the engine if it would be late.
+    /// Does something with the device and what follows from it, and wakes the engine if it would be
+    /// late.
     fn with<T>(&self, act: impl FnOnce(&mut Device) -> T) -> T {
         let mut device = self.device.lock().expect("no thread panics with the device");
         let result = act(&mut device);
@@ -197,7 +201,8 @@ impl Control {
     }
 }
 
-/// A running model. It stops when dropped; a QEMU that is still attached is served until it is gone.
+/// A running model. It stops when dropped; a QEMU that is still attached is served until it is
+/// gone.
 pub struct Model {
     control: Control,
     options: Options,

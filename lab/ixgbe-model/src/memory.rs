@@ -1,8 +1,9 @@
 //! Guest memory as the device sees it, and the record of every page the device wrote.
 //!
-//! The client sends a file for each range of guest memory (vfio-user, `VFIO_USER_DMA_MAP`). It is mapped here, so what
-//! the device writes goes past the hypervisor and its dirty log, as with hardware. All of it goes through
-//! `vm-memory`, whose bitmap notes each page as it is written: the record cannot miss a write.
+//! The client sends a file for each range of guest memory (vfio-user, `VFIO_USER_DMA_MAP`). It is
+//! mapped here, so what the device writes goes past the hypervisor and its dirty log, as with
+//! hardware. All of it goes through `vm-memory`, whose bitmap notes each page as it is written: the
+//! record cannot miss a write.
 
 use std::{collections::BTreeSet, fs::File, io, sync::Arc, sync::atomic::Ordering};
 
@@ -15,7 +16,8 @@ use vm_memory::{
 /// The granularity of a hypervisor's dirty log on x86.
 pub const PAGE: u64 = 4096;
 
-/// Consecutive pages in the device's address space, which is the guest's physical one unless it has an IOMMU.
+/// Consecutive pages in the device's address space, which is the guest's physical one unless it has
+/// an IOMMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pages {
     /// Address of the first.

@@ -1,4 +1,5 @@
-//! What the device does to a packet on its way out: checksums, segmentation, padding, tags (datasheet 7.2.4 to 7.2.6).
+//! What the device does to a packet on its way out: checksums, segmentation, padding, tags
+//! (datasheet 7.2.4 to 7.2.6).
 
 use crc::{CRC_32_ISCSI, Crc};
 
@@ -66,8 +67,9 @@ impl Context {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mismatch;
 
-/// Puts checksums into a packet: of the IPv4 header, and of the segment on top of the pseudo header's sum that the
-/// driver left in the field. `length`: to be added, when the driver could not know it.
+/// Puts checksums into a packet: of the IPv4 header, and of the segment on top of the pseudo
+/// header's sum that the driver left in the field. `length`: to be added, when the driver could not
+/// know it.
 pub(crate) fn checksums(
     packet: &mut [u8],
     context: &Context,
@@ -104,7 +106,8 @@ pub(crate) fn checksums(
     Ok(())
 }
 
-/// TCP flags kept in the first, the middle and the last segment (DTXTCPFLGL and DTXTCPFLGH, 8.2.3.9).
+/// TCP flags kept in the first, the middle and the last segment (DTXTCPFLGL and DTXTCPFLGH,
+/// 8.2.3.9).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FlagMasks {
     pub(crate) first: u16,
@@ -112,8 +115,8 @@ pub(crate) struct FlagMasks {
     pub(crate) last: u16,
 }
 
-/// Cuts a packet into segments of at most `context.mss` bytes of payload and hands each to `emit`, which may change it
-/// (7.2.4).
+/// Cuts a packet into segments of at most `context.mss` bytes of payload and hands each to `emit`,
+/// which may change it (7.2.4).
 pub(crate) fn segment(
     packet: &[u8],
     context: &Context,
@@ -204,7 +207,8 @@ mod tests {
         Context { mac_length: 14, ip_length, l4_length: 20, mss, vlan: 0, v4, l4: Layer4::Tcp }
     }
 
-    /// A packet as a driver hands it over: the sum of the pseudo header, without or with the length, in the field.
+    /// A packet as a driver hands it over: the sum of the pseudo header, without or with the
+    /// length, in the field.
     fn prepared(v4: bool, payload: &[u8], with_length: bool) -> Vec<u8> {
         let mut frame = if v4 { samples::tcp_v4(payload) } else { samples::tcp_v6(payload) };
         let packet = parse(&frame);
@@ -267,7 +271,8 @@ mod tests {
     #[test]
     fn datagrams_are_cut_up() {
         let mut packet = samples::tcp_v4(&[7; 2500]);
-        // TCP's header makes room for UDP's, before twelve bytes of payload: protocol, length, and a field for the sum.
+        // TCP's header makes room for UDP's, before twelve bytes of payload: protocol, length, and
+        // a field for the sum.
         packet[23] = 17;
         let sum = checksum::pseudo_header(
             &packet,
@@ -285,7 +290,8 @@ mod tests {
         assert_eq!(lengths, [1008, 1008, 520]);
     }
 
-    /// RFC 9260's sum is CRC32c with its bytes in the order of transmission; the check value is that of the CRC catalogue.
+    /// RFC 9260's sum is CRC32c with its bytes in the order of transmission; the check value is
+    /// that of the CRC catalogue.
     #[test]
     fn sctp_has_a_crc() {
         let mut packet = vec![0; 14 + 20];

@@ -1,4 +1,5 @@
-//! What the device's parser finds in a frame (datasheet 7.1.10 and 7.1.11): where its headers are, and what they are.
+//! What the device's parser finds in a frame (datasheet 7.1.10 and 7.1.11): where its headers are,
+//! and what they are.
 
 /// The network layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +83,8 @@ fn v6(frame: &[u8], at: usize, packet: &mut Packet) {
     packet.end = end;
     let (mut next, mut offset) = (header[6], at + 40);
     let mut extensions = false;
-    // Hop-by-hop, routing and destination options, each with its length in units of 8 bytes after the first 8.
+    // Hop-by-hop, routing and destination options, each with its length in units of 8 bytes after
+    // the first 8.
     while matches!(next, 0 | 43 | 60) {
         let Some(extension) = frame.get(offset..offset + 8) else { break };
         extensions = true;
@@ -184,7 +186,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_found_lies_outside(mut frame in proptest::collection::vec(any::<u8>(), 0..128), v6: bool) {
+        fn nothing_found_lies_outside(
+            mut frame in proptest::collection::vec(any::<u8>(), 0..128),
+            v6: bool,
+        ) {
             if frame.len() > 14 {
                 frame[12..14].copy_from_slice(if v6 { &[0x86, 0xDD] } else { &[8, 0] });
                 frame[14] = if v6 { 0x60 } else { 0x45 };

@@ -55,8 +55,8 @@ impl Receive {
         *self = Self::default();
     }
 
-    /// Whether the driver enabled link flow control and the buffer is above the threshold: then the peer has to wait,
-    /// as a switch does that was sent PAUSE (3.7.7).
+    /// Whether the driver enabled link flow control and the buffer is above the threshold: then the
+    /// peer has to wait, as a switch does that was sent PAUSE (3.7.7).
     pub(crate) fn is_paused(&self, registers: &Registers) -> bool {
         let threshold = registers.get(reg::FCRTH0);
         registers.get(reg::FCCFG) & reg::FCCFG_TRANSMIT_LINK != 0
@@ -233,7 +233,8 @@ impl Device {
         Report { low, status, tag }
     }
 
-    /// Writes a frame to the buffers of a queue and its descriptors back. `false`: there are too few.
+    /// Writes a frame to the buffers of a queue and its descriptors back. `false`: there are too
+    /// few.
     fn place(
         &mut self,
         queue: usize,
@@ -310,7 +311,8 @@ impl Ring {
         Self::new(registers, |register| reg::tx(queue, register))
     }
 
-    /// `None` when head or tail lie outside: what hardware does then is not defined, here the queue stands still.
+    /// `None` when head or tail lie outside: what hardware does then is not defined, here the queue
+    /// stands still.
     fn new(registers: &Registers, offset: impl Fn(u32) -> u32) -> Option<Self> {
         let get = |register| registers.get(offset(register));
         let ring = Self {

@@ -1,8 +1,10 @@
-//! Register offsets and bits of the 82599, after "Intel 82599 10 GbE Controller Datasheet" (331520), chapter 8.2.3.
+//! Register offsets and bits of the 82599, after "Intel 82599 10 GbE Controller Datasheet"
+//! (331520), chapter 8.2.3.
 //!
 //! Sections are cited to the third level, under which the registers have their names.
 //!
-//! Only what the model gives a meaning to is named; everything else in BAR 0 is memory that keeps what was written.
+//! Only what the model gives a meaning to is named; everything else in BAR 0 is memory that keeps
+//! what was written.
 
 /// Bytes of BAR 0 without the flash (8.1).
 pub(crate) const BAR0_SIZE: u32 = 0x2_0000;
@@ -18,7 +20,8 @@ pub(crate) const STATUS: u32 = 0x0_0008;
 pub(crate) const STATUS_LINK_UP: u32 = 1 << 7;
 pub(crate) const STATUS_PCIE_MASTER_ENABLED: u32 = 1 << 19;
 pub(crate) const ESDP: u32 = 0x0_0020;
-/// The pin that tells whether there is a module in the cage, as Linux' driver reads it (ixgbe_common.c).
+/// The pin that tells whether there is a module in the cage, as Linux' driver reads it
+/// (ixgbe_common.c).
 pub(crate) const ESDP_SDP2: u32 = 1 << 2;
 pub(crate) const I2CCTL: u32 = 0x0_0028;
 

@@ -28,7 +28,8 @@ pub(crate) struct Hash {
     pub(crate) queue: usize,
 }
 
-/// Whether the mode in MRQC is one the model has: off, or RSS without virtualisation and traffic classes.
+/// Whether the mode in MRQC is one the model has: off, or RSS without virtualisation and traffic
+/// classes.
 pub(crate) fn mode_is_modelled(mrqc: u32) -> bool {
     mrqc & MODE <= RSS_ONLY
 }

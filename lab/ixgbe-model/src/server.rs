@@ -91,7 +91,8 @@ fn irqs() -> Vec<IrqInfo> {
 struct Backend {
     shared: Arc<Shared>,
     config: Config,
-    /// The MSI-X table and pending bits: the client has its own and asks for neither but by mistake.
+    /// The MSI-X table and pending bits: the client has its own and asks for neither but by
+    /// mistake.
     table: Vec<u8>,
 }
 
@@ -130,7 +131,8 @@ impl ServerBackend for Backend {
                 check(offset, data.len())?;
                 self.shared.with(|device| {
                     for_each_register(offset, data.len(), |register, within, part| {
-                        // Registers are written whole (8.1.1): what a narrower access leaves out is 0.
+                        // Registers are written whole (8.1.1): what a narrower access leaves out is
+                        // 0.
                         let mut value = [0; 4];
                         value[within].copy_from_slice(&data[part]);
                         device.write(register, u32::from_le_bytes(value));

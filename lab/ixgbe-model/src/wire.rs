@@ -1,5 +1,6 @@
-//! The other side: Ethernet frames over a stream socket as QEMU's `-netdev stream` has them, a length in network byte
-//! order before each frame (QEMU `net/stream.c` and `net/net.c`, `net_fill_rstate`).
+//! The other side: Ethernet frames over a stream socket as QEMU's `-netdev stream` has them, a
+//! length in network byte order before each frame (QEMU `net/stream.c` and `net/net.c`,
+//! `net_fill_rstate`).
 
 use std::{
     io::{self, ErrorKind, Write},
@@ -10,7 +11,8 @@ use std::{
 const PREFIX: usize = 4;
 /// Longest frame a peer may send; QEMU's own limit (`NET_BUFSIZE`, `include/net/net.h`).
 const LONGEST: usize = 4096 + 65536;
-/// Bytes that may wait for the peer before transmission pauses. A TCP segment of 64 KiB, cut up, must fit.
+/// Bytes that may wait for the peer before transmission pauses. A TCP segment of 64 KiB, cut up,
+/// must fit.
 const WAITING: usize = 256 << 10;
 
 /// Frames on their way out.

@@ -1,4 +1,5 @@
-//! The model as QEMU uses it: a vfio-user client, memory that both map, an event file, a peer, and the control socket.
+//! The model as QEMU uses it: a vfio-user client, memory that both map, an event file, a peer, and
+//! the control socket.
 
 use std::{
     fs::File,

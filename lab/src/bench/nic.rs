@@ -41,7 +41,8 @@ pub fn run(nics: &[NicModel], rounds: u32, kernel: Option<&Path>) -> Result<Valu
     let (qemu, linux) = systems.versions();
     let Facts { processor, processors, .. } = Facts::of_this_machine();
     println!(
-        "{qemu}, software emulation (TCG), on {processors} processors ({processor}); Linux {linux}\n\
+        "{qemu}, software emulation (TCG), on {processors} processors ({processor}); \
+         Linux {linux}\n\
          {rounds} rounds in turns; medians, in parentheses lowest and highest\n"
     );
     let mut results = Vec::new();

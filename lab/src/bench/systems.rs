@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     addresses::{GATEWAY, GUEST},
-    build::{crates, qemu},
+    build::{application, qemu},
     guest::{
         self, AttachedNic, Guest, Wire,
         linux::{self, LinuxGuest},
@@ -49,7 +49,7 @@ impl Systems {
         std::fs::create_dir_all(logs).with_context(|| logs.display().to_string())?;
         Ok(Self {
             qemu: qemu::get()?,
-            image: crates::guest()?,
+            image: application::ours()?,
             linux: LinuxGuest::prepare(kernel)?,
             logs: logs.into(),
         })

@@ -72,7 +72,8 @@ impl Range {
         Ok(best)
     }
 
-    /// What is received of a flood: 0 as well if the guest reports nothing, for it may be too busy even for that.
+    /// What is received of a flood: 0 as well if the guest reports nothing, for it may be too busy
+    /// even for that.
     pub(super) fn flood(&self) -> Received {
         self.stream(FLOOD, FLOOD_FOR)
     }

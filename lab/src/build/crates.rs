@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::system::{command, paths, progress::Step, tools};
 
-const GUEST: &str = "x86_64-unknown-none";
+/// What runs without an operating system.
+pub const GUEST: &str = "x86_64-unknown-none";
 const FIRMWARE: &str = "x86_64-unknown-uefi";
 const STATIC: &str = "x86_64-unknown-linux-musl";
 
@@ -23,12 +24,6 @@ const XTASK: &str = "xtask";
 
 /// What is built for, besides this machine.
 pub const TARGETS: [&str; 2] = [GUEST, STATIC];
-
-/// Builds the unikernel; the path of its PVH ELF.
-pub fn guest() -> Result<PathBuf> {
-    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
-    once(&BUILT, || program("net-app", "net-app", GUEST, "Building the unikernel"))
-}
 
 /// Builds what firmware starts from a disk: the path of the UEFI application.
 pub fn loader() -> Result<PathBuf> {
@@ -87,22 +82,29 @@ fn program(package: &str, name: &str, target: &str, title: &str) -> Result<PathB
     Ok(release(&["--package", package, "--bin", name], target, title)?.join(name))
 }
 
-/// Builds something for a target; the directory with what was built.
+/// Builds something of ours for a target; the directory with what was built.
 fn release(what: &[&str], target: &str, title: &str) -> Result<PathBuf> {
+    release_in(paths::checkout(), what, target, title)?;
+    Ok(paths::target().join(target).join("release"))
+}
+
+/// Builds something for a target, by the configuration of the folder.
+pub(super) fn release_in(folder: &Path, what: &[&str], target: &str, title: &str) -> Result<()> {
     require_target(target)?;
     let step = Step::new(title);
     command::run(
         cargo()
             .args(["build", "--release", "--quiet", "--target", target])
             .args(what)
-            .current_dir(paths::checkout()),
+            .current_dir(folder),
     )?;
     step.finish("done");
-    Ok(paths::target().join(target).join("release"))
+    Ok(())
 }
 
-/// What was built before, or is built now: whatever needs it may ask, and tests do so many times, some at the same time.
-fn once(
+/// What was built before, or is built now: whatever needs it may ask, and tests do so many times,
+/// some at the same time.
+pub(super) fn once(
     built: &Mutex<Option<PathBuf>>,
     build: impl FnOnce() -> Result<PathBuf>,
 ) -> Result<PathBuf> {

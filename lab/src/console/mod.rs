@@ -126,7 +126,8 @@ impl Console {
             .cloned()
     }
 
-    /// Whether the guest has said something from `mark` on that `wanted` accepts. Others may know of it sooner than its console does.
+    /// Whether the guest has said something from `mark` on that `wanted` accepts. Others may know
+    /// of it sooner than its console does.
     pub fn has_said(&self, mark: usize, wanted: impl Fn(&Said) -> bool) -> bool {
         let said = |line: &Line| line.said.as_ref().is_some_and(&wanted);
         let has_not = |heard: &mut Heard| {

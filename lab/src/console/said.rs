@@ -59,7 +59,8 @@ pub enum Said {
 /// Reads a line; `None` for all that no script relies on.
 pub fn parse(line: &str) -> Option<Said> {
     let line = line.trim();
-    // The log puts a time and a level before some lines; what a script looks for starts with a name and a colon.
+    // The log puts a time and a level before some lines; what a script looks for starts with a name
+    // and a colon.
     let start = ["godwit: ", "agent: ", "nic: ", "recorder: ", "dma: "]
         .iter()
         .filter_map(|name| line.find(name))

@@ -66,7 +66,8 @@ pub fn iperf3_rate(said: &[u8]) -> Result<f64> {
     sum["bits_per_second"].as_f64().context("no rate in iperf3's result")
 }
 
-/// The same soon after another run: iperf3's own server closes its port between two of them, and opens it again.
+/// The same soon after another run: iperf3's own server closes its port between two of them, and
+/// opens it again.
 ///
 /// # Errors
 /// As those of [`iperf3`].
@@ -82,7 +83,8 @@ pub fn iperf3_after_another(port: u16, arguments: &[&str]) -> Result<f64> {
     }
 }
 
-/// Behind a forwarded port every connection is made, and one to a closed port ends at once: in iperf3's words, one of these.
+/// Behind a forwarded port every connection is made, and one to a closed port ends at once: in
+/// iperf3's words, one of these.
 fn is_closed(error: &anyhow::Error) -> bool {
     let text = format!("{error:#}");
     ["reset by peer", "closed unexpectedly", "refused"].iter().any(|words| text.contains(words))

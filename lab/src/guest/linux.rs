@@ -20,7 +20,8 @@ use crate::{
     },
 };
 
-/// What the guest says on its console once its services can be reached; the address and the driver follow.
+/// What the guest says on its console once its services can be reached; the address and the driver
+/// follow.
 pub const READY: &str = "linux: ready";
 
 /// Drivers of all NICs there are models of, and VLANs.
@@ -84,7 +85,8 @@ impl LinuxGuest {
     }
 
     /// The machine with this guest, without NIC and serial port. `address` is `ADDRESS/LENGTH`, or
-    /// [`DHCP`]; then nothing uses the gateway, which may be empty. A guest with busybox has a shell on its second serial port.
+    /// [`DHCP`]; then nothing uses the gateway, which may be empty. A guest with busybox has a
+    /// shell on its second serial port.
     pub fn command_line(
         &self,
         qemu: &Qemu,

@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
-    build::crates,
+    build::application,
     console::Console,
     local::Model,
     parts::{Accelerator, NicModel},
@@ -77,7 +77,7 @@ impl Guest {
         options: &[String],
     ) -> Result<Self> {
         let qemu = machine::qemu_with(nic)?;
-        let image = crates::guest()?;
+        let image = application::ours()?;
         let mut line = machine::command_line(&qemu, Accelerator::Tcg, MEMORY_MIB, &image, append);
         line.extend(options.iter().cloned());
         let nic = AttachedNic::emulated(nic, wire, MEMORY_MIB)?;

@@ -34,7 +34,8 @@ impl AttachedNic {
         self.processes.as_ref().map(|(model, ..)| model)
     }
 
-    /// Gets it ready for a machine of so much memory. Whether the guest can drive it, the guest says.
+    /// Gets it ready for a machine of so much memory. Whether the guest can drive it, the guest
+    /// says.
     pub fn new(nic: &Nic, net: &Net, forwards: &[Forward], memory_mib: u32) -> Result<Self> {
         let model = match nic {
             Nic::Emulated(model) => *model,

@@ -1,4 +1,5 @@
-//! Linux systems in a file: the virtual host's, with QEMU, its libraries and ROMs, and a guest's to compare with.
+//! Linux systems in a file: the virtual host's, with QEMU, its libraries and ROMs, and a guest's to
+//! compare with.
 //!
 //! Everything a system needs comes along, so it runs the same wherever it is started.
 
@@ -52,7 +53,8 @@ pub fn write(out: impl Write, init: &Path, qemu: &Qemu, kernel: &HostKernel) -> 
     Ok(())
 }
 
-/// Writes the initramfs of a Linux guest: `init`, the `programs` with their libraries, and the kernel's `modules`.
+/// Writes the initramfs of a Linux guest: `init`, the `programs` with their libraries, and the
+/// kernel's `modules`.
 ///
 /// # Errors
 /// A part that is missing, by its name, or an `out` that cannot be written.

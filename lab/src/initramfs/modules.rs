@@ -20,8 +20,8 @@ pub(super) struct Module {
     pub(super) object: Vec<u8>,
 }
 
-/// The `wanted` modules, each with its parameters, below `directory` (`…/lib/modules/RELEASE`) and what
-/// they depend on, in an order to load them. Modules built into the kernel are left out.
+/// The `wanted` modules, each with its parameters, below `directory` (`…/lib/modules/RELEASE`) and
+/// what they depend on, in an order to load them. Modules built into the kernel are left out.
 pub(super) fn collect(directory: &Path, wanted: &[(&str, &'static str)]) -> Result<Vec<Module>> {
     let mut search = Search {
         files: HashMap::new(),

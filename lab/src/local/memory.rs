@@ -9,13 +9,14 @@ use std::path::Path;
 /// The granularity of a hypervisor's dirty log on x86.
 pub(super) const PAGE: usize = 4096;
 
-/// The memory of a machine, by the addresses its devices use: all of it lies below 4 GiB, where a machine's memory begins
-/// at address 0 and of its file.
+/// The memory of a machine, by the addresses its devices use: all of it lies below 4 GiB, where a
+/// machine's memory begins at address 0 and of its file.
 #[derive(Debug)]
 pub(super) struct Memory(File);
 
 impl Memory {
-    /// That of the QEMU with this process id: the file its `memory-backend-memfd` made, which it shares.
+    /// That of the QEMU with this process id: the file its `memory-backend-memfd` made, which it
+    /// shares.
     pub(super) fn of(qemu: u32) -> Result<Self> {
         let directory = Path::new("/proc").join(qemu.to_string()).join("fd");
         for entry in fs::read_dir(&directory).with_context(|| directory.display().to_string())? {

@@ -1,9 +1,11 @@
-//! The lab on this machine: both QEMUs run here, in software, and need neither KVM nor an IOMMU nor a NIC.
+//! The lab on this machine: both QEMUs run here, in software, and need neither KVM nor an IOMMU nor
+//! a NIC.
 //!
-//! With `ixgbe` each machine has a model of an 82599 in a process of its own ([`Model`]), attached by vfio-user. It writes
-//! the machine's memory, which it maps, as a device behind VFIO does: unseen by QEMU's dirty log. And it knows every page
-//! it wrote, so that the memory of both machines can be compared at the switchover. QEMU's own `e1000e` is treated like a
-//! passthrough device, but its writes are seen.
+//! With `ixgbe` each machine has a model of an 82599 in a process of its own ([`Model`]), attached
+//! by vfio-user. It writes the machine's memory, which it maps, as a device behind VFIO does:
+//! unseen by QEMU's dirty log. And it knows every page it wrote, so that the memory of both
+//! machines can be compared at the switchover. QEMU's own `e1000e` is treated like a passthrough
+//! device, but its writes are seen.
 
 mod memory;
 mod model;
@@ -120,8 +122,9 @@ impl LocalLab {
             json!({ "type": "stream", "server": false, "addr": address })
         };
         let profile = Profile {
-            // Where a machine can have one processor only, TCG emulates a locked instruction by several accesses, and
-            // marking is no longer atomic against a device in another process (docs/dma.md).
+            // Where a machine can have one processor only, TCG emulates a locked instruction by
+            // several accesses, and marking is no longer atomic against a device in another process
+            // (docs/dma.md).
             hardware: format!(
                 "-M q35,memory-backend=ram -accel tcg -cpu max -smp 1,maxcpus=2 -m {MEMORY_MIB} \
                  -object memory-backend-memfd,id=ram,size={MEMORY_MIB}M,share=on"
@@ -169,7 +172,8 @@ impl Lab for LocalLab {
         let mut command = Guard::command(&line[0]);
         command.args(&line[1..]).args(arguments);
         let ends = [("monitor", &side.monitor[1]), ("console", &side.console[1])];
-        // Inherited by whatever is started meanwhile. Nothing is: one thread starts all processes of a lab.
+        // Inherited by whatever is started meanwhile. Nothing is: one thread starts all processes
+        // of a lab.
         for (name, end) in ends {
             fcntl_setfd(end, FdFlags::empty())?;
             command.args(["-chardev", &format!("socket,id={name},fd={}", end.as_raw_fd())]);

@@ -20,8 +20,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Starts `program`. QEMU finds the device at the unix socket `vfio`; its wire is at the listening one `wire`, in the
-    /// framing of `-netdev stream`. What it says is written to `log`.
+    /// Starts `program`. QEMU finds the device at the unix socket `vfio`; its wire is at the
+    /// listening one `wire`, in the framing of `-netdev stream`. What it says is written to `log`.
     ///
     /// # Errors
     /// It ended at once, or does not listen in time: what it said is in the error.

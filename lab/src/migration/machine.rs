@@ -8,11 +8,12 @@ use std::fmt;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// Memory of a machine in the nested lab. What a guest does not use, QEMU reads on both sides to see that it is zero, and
-/// emulated processors take a second for 256 MiB of that.
+/// Memory of a machine in the nested lab. What a guest does not use, QEMU reads on both sides to
+/// see that it is zero, and emulated processors take a second for 256 MiB of that.
 pub(crate) const MEMORY_MIB: u32 = 64;
 
-/// One of the two machines, named for their parts in a guest's first migration; in the next they change.
+/// One of the two machines, named for their parts in a guest's first migration; in the next they
+/// change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Machine {
     /// Where the guest is at first.
@@ -68,13 +69,15 @@ pub trait Lab {
     /// How a machine's QEMU has ended, if it has since it was started.
     fn ended(&mut self, machine: Machine) -> Option<String>;
 
-    /// The stream to a machine's monitor or console. It stays the same over restarts of the machine.
+    /// The stream to a machine's monitor or console. It stays the same over restarts of the
+    /// machine.
     fn channel(&self, machine: Machine, channel: Channel) -> Result<UnixStream>;
 
     /// What the QEMUs said last, and how they ended: for errors.
     fn said(&mut self) -> String;
 
-    /// Whether the place itself still answers. If not, what fails in it says nothing about the guest.
+    /// Whether the place itself still answers. If not, what fails in it says nothing about the
+    /// guest.
     fn answers(&mut self) -> bool {
         true
     }
@@ -89,8 +92,8 @@ pub trait Lab {
         None
     }
 
-    /// Compares the memory of both machines, which are stopped, page by page of what the NIC of the one that the guest comes from
-    /// wrote. Asked for where [`Profile::compares`] says so.
+    /// Compares the memory of both machines, which are stopped, page by page of what the NIC of the
+    /// one that the guest comes from wrote. Asked for where [`Profile::compares`] says so.
     fn compare(&mut self, _from: Machine) -> Result<Comparison> {
         anyhow::bail!("this lab does not know what its NICs write")
     }
@@ -118,7 +121,8 @@ pub struct Profile {
     pub source_nic: Device,
     /// The destination's NIC.
     pub destination_nic: Device,
-    /// The lab can tell what the NIC wrote: the destination waits for [`Lab::compare`] before it runs.
+    /// The lab can tell what the NIC wrote: the destination waits for [`Lab::compare`] before it
+    /// runs.
     pub compares: bool,
     /// What the NIC is paired with.
     pub pair: Pair,
@@ -131,17 +135,19 @@ pub struct Profile {
 pub struct Pair {
     /// A virtio-net standby.
     pub standby: bool,
-    /// A port with the migration capability. Without one, QEMU has the NIC unplugged when migration starts.
+    /// A port with the migration capability. Without one, QEMU has the NIC unplugged when migration
+    /// starts.
     pub capability: bool,
 }
 
 impl Profile {
-    /// The lab inside the virtual host: real KVM and real vfio-pci. `nics` are PCI addresses in that host.
+    /// The lab inside the virtual host: real KVM and real vfio-pci. `nics` are PCI addresses in
+    /// that host.
     pub fn nested(nics: [&str; 2], pair: Pair) -> Self {
         let nic = |address: &str| Device::new("vfio-pci", &[("host", address.into())]);
         Self {
-            // The guest has no guests of its own, whose state would be restored as well: KVM in the emulated host was seen
-            // to refuse that, once in some ten migrations.
+            // The guest has no guests of its own, whose state would be restored as well: KVM in the
+            // emulated host was seen to refuse that, once in some ten migrations.
             hardware: format!("-M q35 -accel kvm -cpu host,-svm -m {MEMORY_MIB}"),
             kernel: GUEST_IMAGE.into(),
             uri: "unix:/run/migration".into(),
@@ -160,8 +166,9 @@ impl Profile {
             &self.hardware,
             // Native PCIe hot-plug: the guest, not ACPI, runs the slot.
             "-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
-            // Write-protects memory in pieces of 256 KiB as they are sent, not all of it at once: after that, the guest's
-            // first write to each page traps, and so many traps in a row would be felt as a dip in throughput.
+            // Write-protects memory in pieces of 256 KiB as they are sent, not all of it at once:
+            // after that, the guest's first write to each page traps, and so many traps in a row
+            // would be felt as a dip in throughput.
             "-global migration.x-clear-bitmap-shift=6",
         ]
         .iter()
@@ -176,7 +183,8 @@ impl Profile {
         arguments.extend(nic.backend.iter().cloned());
         let mut nic = nic.clone();
         if self.pair.standby {
-            // Before the NIC, which QEMU hides for as long as the guest does not know what a standby is.
+            // Before the NIC, which QEMU hides for as long as the guest does not know what a
+            // standby is.
             arguments.extend(self.standby(machine));
             nic.properties.insert("failover_pair_id".into(), STANDBY.into());
         }
@@ -194,7 +202,8 @@ impl Profile {
     /// The port above the NIC. A pair's ports are functions of one device, as libvirt places them.
     fn port(&self) -> Value {
         let mut port = json!({
-            "driver": "pcie-root-port", "port": 8, "chassis": 1, "id": PORT, "bus": "pcie.0", "addr": "0x1",
+            "driver": "pcie-root-port", "port": 8, "chassis": 1, "id": PORT,
+            "bus": "pcie.0", "addr": "0x1",
         });
         if self.pair.standby {
             port["multifunction"] = true.into();
@@ -208,13 +217,14 @@ impl Profile {
     /// The standby and what is around it.
     fn standby(&self, machine: Machine) -> Vec<String> {
         let port = json!({
-            "driver": "pcie-root-port", "port": 9, "chassis": 2, "id": STANDBY_PORT, "bus": "pcie.0", "addr": "0x1.0x1",
+            "driver": "pcie-root-port", "port": 9, "chassis": 2, "id": STANDBY_PORT,
+            "bus": "pcie.0", "addr": "0x1.0x1",
         });
         let mut network = self.standby[machine as usize].clone();
         network["id"] = NETWORK.into();
         let standby = json!({
-            "driver": "virtio-net-pci", "failover": true, "netdev": NETWORK, "id": STANDBY, "mac": MAC,
-            "bus": STANDBY_PORT, "addr": "0x0", "romfile": "",
+            "driver": "virtio-net-pci", "failover": true, "netdev": NETWORK, "id": STANDBY,
+            "mac": MAC, "bus": STANDBY_PORT, "addr": "0x0", "romfile": "",
         });
         [("-device", port), ("-netdev", network), ("-device", standby)]
             .map(|(option, value)| [option.to_owned(), value.to_string()])
@@ -298,14 +308,19 @@ mod tests {
             .filter_map(|argument| serde_json::from_str(argument).ok())
             .filter(Value::is_object)
             .collect();
-        // libvirt 9.0's `domxml-to-native qemu-argv` of what `xtask libvirt-xml` prints, but for the tap. Order counts: QEMU must
-        // know the standby before the NIC.
+        // libvirt 9.0's `domxml-to-native qemu-argv` of what `xtask libvirt-xml` prints, but for
+        // the tap. Order counts: QEMU must know the standby before the NIC.
         let expected = [
-            r#"{"driver":"pcie-root-port","port":8,"chassis":1,"id":"ua-port0","bus":"pcie.0","multifunction":true,"addr":"0x1","x-migration-capability":true}"#,
-            r#"{"driver":"pcie-root-port","port":9,"chassis":2,"id":"pci.2","bus":"pcie.0","addr":"0x1.0x1"}"#,
+            r#"{"driver":"pcie-root-port","port":8,"chassis":1,"id":"ua-port0","bus":"pcie.0",
+                "multifunction":true,"addr":"0x1","x-migration-capability":true}"#,
+            r#"{"driver":"pcie-root-port","port":9,"chassis":2,"id":"pci.2","bus":"pcie.0",
+                "addr":"0x1.0x1"}"#,
             r#"{"type":"tap","fd":"10","id":"hostua-standby0"}"#,
-            r#"{"driver":"virtio-net-pci","failover":true,"netdev":"hostua-standby0","id":"ua-standby0","mac":"52:54:00:67:6f:01","bus":"pci.2","addr":"0x0","romfile":""}"#,
-            r#"{"driver":"vfio-pci","host":"0000:01:00.0","id":"ua-nic0","failover_pair_id":"ua-standby0","bus":"ua-port0","addr":"0x0","romfile":""}"#,
+            r#"{"driver":"virtio-net-pci","failover":true,"netdev":"hostua-standby0",
+                "id":"ua-standby0","mac":"52:54:00:67:6f:01","bus":"pci.2","addr":"0x0",
+                "romfile":""}"#,
+            r#"{"driver":"vfio-pci","host":"0000:01:00.0","id":"ua-nic0",
+                "failover_pair_id":"ua-standby0","bus":"ua-port0","addr":"0x0","romfile":""}"#,
         ];
         let expected: Vec<Value> =
             expected.iter().map(|text| serde_json::from_str(text).unwrap()).collect();

@@ -12,8 +12,9 @@
 //!    |     NIC, waits, switches over ----------------------------->  RESUME
 //!    |                              |                               "nic: attached"
 //! ```
-//! The destination's NIC is on its command line; the patched QEMU keeps the slot empty to the guest until it runs there. With the cold strategy
-//! `device_del` comes first and there is no warm-up to hold. With failover QEMU itself has the NIC unplugged before it copies anything, and a standby
+//! The destination's NIC is on its command line; the patched QEMU keeps the slot empty to the guest
+//! until it runs there. With the cold strategy `device_del` comes first and there is no warm-up to
+//! hold. With failover QEMU itself has the NIC unplugged before it copies anything, and a standby
 //! takes over; the warm strategy may have a standby too.
 //!
 //! A guest that has arrived can be migrated again, which takes it back.

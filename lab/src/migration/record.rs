@@ -27,13 +27,16 @@ pub struct Plan {
     pub strategy: Strategy,
     /// Traffic before the migration is measured for so long.
     pub before: Duration,
-    /// QEMU is kept from switching over for so long, to have a warm-up worth measuring: a guest of this size would be
-    /// copied in a moment. Of no effect on the cold strategy, whose gap it would lengthen.
+    /// QEMU is kept from switching over for so long, to have a warm-up worth measuring: a guest of
+    /// this size would be copied in a moment. Of no effect on the cold strategy, whose gap it would
+    /// lengthen.
     pub warmup: Duration,
     /// Traffic afterwards is measured for so long.
     pub after: Duration,
     /// Bytes a second that migration may use in the warm-up.
     pub bandwidth: u64,
+    /// The guest has a flight recorder, which checks what it holds after a migration.
+    pub has_recorder: bool,
     /// Cancel instead of completing.
     pub cancel_at: Option<CancelAt>,
 }
@@ -114,7 +117,8 @@ pub struct Record {
     pub port: Map<String, Value>,
     /// The check of what was received up to the migration.
     pub check: Option<Check>,
-    /// The same from outside: the memory of both machines at the switchover, where the lab can tell.
+    /// The same from outside: the memory of both machines at the switchover, where the lab can
+    /// tell.
     pub comparison: Option<Comparison>,
     /// The DMA layer's counts at that check, since the guest booted.
     pub dma: Option<DmaCounts>,

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 /// How long a migration may take once it may switch over.
 const SWITCHOVER: Duration = Duration::from_secs(120);
-/// While a migration is being held in its warm-up, milliseconds of downtime it may cause: none can be as short.
+/// While a migration is being held in its warm-up, milliseconds of downtime it may cause: none can
+/// be as short.
 pub(super) const HELD: u64 = 0;
 /// Milliseconds of downtime afterwards, QEMU's default.
 const RELEASED: u64 = 300;
-/// Bytes a second for QEMU to reckon with when it decides about the switchover. What it sent in the warm-up was limited, and
-/// says nothing; the emulated host was seen to do this.
+/// Bytes a second for QEMU to reckon with when it decides about the switchover. What it sent in the
+/// warm-up was limited, and says nothing; the emulated host was seen to do this.
 const IN_SWITCHOVER: u64 = 64 << 20;
 
 /// One migration under way.
@@ -50,7 +51,8 @@ fn count_exits(monitor: &mut Qmp) -> Option<u64> {
 }
 
 impl Run<'_> {
-    /// Until the machine runs on the destination, or goes on where it was. With what QEMU says of it, and why it failed.
+    /// Until the machine runs on the destination, or goes on where it was. With what QEMU says of
+    /// it, and why it failed.
     pub(super) fn carry_out(&mut self) -> Result<(Outcome, qmp::MigrationInfo, Option<String>)> {
         let uri = self.lab.profile().uri.clone();
         self.timeline.start = Instant::now();
@@ -110,7 +112,8 @@ impl Run<'_> {
                         Strategy::Failover => "Migrating: switchover",
                         _ => "Migrating: detach and switchover",
                     });
-                    // Not the bandwidth: the switchover is not bound by it, and the guest still has its NIC.
+                    // Not the bandwidth: the switchover is not bound by it, and the guest still has
+                    // its NIC.
                     self.limit(RELEASED)?;
                 }
             }
@@ -129,7 +132,8 @@ impl Run<'_> {
             if Instant::now() > deadline {
                 self.cancel()?;
                 bail!(
-                    "the migration did not come to its end within {} s of being {since}; QEMU says {info:?}",
+                    "the migration did not come to its end within {} s of being {since}; QEMU \
+                     says {info:?}",
                     SWITCHOVER.as_secs()
                 );
             }
@@ -215,7 +219,8 @@ impl Run<'_> {
         phase.as_str().unwrap_or_default().into()
     }
 
-    /// Waits for the guest to let go of a NIC that it was asked for: it does, and gets it back then.
+    /// Waits for the guest to let go of a NIC that it was asked for: it does, and gets it back
+    /// then.
     fn wait_for_detach(&mut self) -> Result<()> {
         let what =
             "the detach of its NIC, which it was asked for before the migration was cancelled";
@@ -226,7 +231,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Has the lab compare memory once the destination has all of it, and then lets the destination run.
+    /// Has the lab compare memory once the destination has all of it, and then lets the destination
+    /// run.
     fn compare(&mut self) -> Result<()> {
         let deadline = Instant::now() + REACTION;
         while self.destination.execute(&qmp::QueryStatus {})?.status == "inmigrate" {

@@ -34,8 +34,8 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Boots the guest on the source with the command line `append`. Consoles are logged in `directory`; `say` hears of
-    /// progress.
+    /// Boots the guest on the source with the command line `append`. Consoles are logged in
+    /// `directory`; `say` hears of progress.
     pub fn boot(
         lab: &'a mut dyn Lab,
         append: &str,
@@ -65,8 +65,8 @@ impl<'a> Session<'a> {
         (self.say)(what);
     }
 
-    /// Migrates as planned. A migration that QEMU or the guest refuse or fail is a record; an error means that the lab does
-    /// not work, or that the guest does not keep to its part afterwards.
+    /// Migrates as planned. A migration that QEMU or the guest refuse or fail is a record; an error
+    /// means that the lab does not work, or that the guest does not keep to its part afterwards.
     pub fn migrate(&mut self, plan: &Plan, traffic: &dyn Traffic) -> Result<Record> {
         self.migrations += 1;
         let from = self.home;
@@ -93,9 +93,11 @@ impl<'a> Session<'a> {
         self.lab.start(target, &arguments)?;
         let monitor = self.lab.channel(target, Channel::Qmp)?;
         let mut destination = Qmp::connect(target.name(), monitor)?;
-        // QEMU does not go on to the switchover by itself: a guest may let go of its NIC in a few milliseconds.
+        // QEMU does not go on to the switchover by itself: a guest may let go of its NIC in a few
+        // milliseconds.
         let pauses = plan.cancel_at.is_some_and(CancelAt::is_late);
-        // With a return path, as libvirt has it, the downtime includes what the destination takes to load the machine.
+        // With a return path, as libvirt has it, the downtime includes what the destination takes
+        // to load the machine.
         for (monitor, pauses) in [(&mut self.source.monitor, pauses), (&mut destination, false)] {
             let capabilities =
                 [("events", true), ("return-path", true), ("pause-before-switchover", pauses)];
@@ -166,8 +168,11 @@ impl<'a> Session<'a> {
         std::thread::sleep(plan.after);
         timeline.end = Instant::now();
         let (check, dma) = match plan.strategy {
-            // Without the capability, nobody tells the guest that it was moved, and that it should check.
+            // Without the capability, nobody tells the guest that it was moved, and that it should
+            // check.
             Strategy::Failover => (None, None),
+            // An application may check what it holds; only of a recorder it is known that it does.
+            _ if !plan.has_recorder => Self::checked(console, mark).unzip(),
             // Nobody logged, so there was nothing to check.
             _ if outcome != Outcome::Completed && !self.has_logged(source_mark) => (None, None),
             _ => Self::check(console, mark, &timeline)?.unzip(),
@@ -213,13 +218,19 @@ impl<'a> Session<'a> {
             return Ok(None);
         }
         let what = "the flight recorder's integrity check";
-        let line =
-            console.wait_for(mark, what, CHECKING, |said| matches!(said, Said::Checked { .. }))?;
-        Ok(read_check(&console.since(mark), &line))
+        console.wait_for(mark, what, CHECKING, |said| matches!(said, Said::Checked { .. }))?;
+        Ok(Self::checked(console, mark))
+    }
+
+    /// The integrity check that the guest has finished, if it has.
+    fn checked(console: &Console, mark: usize) -> Option<(Check, Option<DmaCounts>)> {
+        let line = console.find(mark, |said| matches!(said, Said::Checked { .. }))?;
+        read_check(&console.since(mark), &line)
     }
 }
 
-/// Waits for the guest on the machine with this console to have booted. Returns the machine's monitor.
+/// Waits for the guest on the machine with this console to have booted. Returns the machine's
+/// monitor.
 fn boot(lab: &dyn Lab, console: &Console) -> Result<Qmp> {
     let monitor = lab.channel(Machine::Source, Channel::Qmp)?;
     let monitor = Qmp::connect(Machine::Source.name(), monitor)?;
@@ -287,7 +298,8 @@ fn configure(monitor: &mut Qmp, capabilities: &[(&str, bool)]) -> Result<()> {
     Ok(())
 }
 
-/// All properties of the root port that tell about the migration. None, where the port has no capability.
+/// All properties of the root port that tell about the migration. None, where the port has no
+/// capability.
 fn port_figures(monitor: &mut Qmp) -> Map<String, Value> {
     let path = format!("/machine/peripheral/{PORT}");
     let properties = monitor.execute(&qmp::QomList { path: path.clone() }).unwrap_or_default();

@@ -147,13 +147,15 @@ impl VirtualHost {
         }
     }
 
-    /// The time that each processor has been busy so far. None under KVM, whose threads do other work as well.
+    /// The time that each processor has been busy so far. None under KVM, whose threads do other
+    /// work as well.
     #[must_use]
     pub fn processors(&self) -> Option<[Duration; PROCESSORS]> {
         state::processors(self.qemu.id())
     }
 
-    /// What the processors of a host that does not answer any more are doing, at length. The host is no use afterwards.
+    /// What the processors of a host that does not answer any more are doing, at length. The host
+    /// is no use afterwards.
     #[must_use]
     pub fn last_words(&self) -> String {
         match self.monitor.try_clone() {
@@ -162,7 +164,8 @@ impl VirtualHost {
         }
     }
 
-    /// Asks for a machine, with a tap of its own open or without; a [`Report::Spawned`] or [`Report::Failed`] follows.
+    /// Asks for a machine, with a tap of its own open or without; a [`Report::Spawned`] or
+    /// [`Report::Failed`] follows.
     ///
     /// # Errors
     /// The host is gone.
@@ -271,9 +274,11 @@ fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<Stri
     add("-kernel", setup.kernel.display().to_string());
     add("-initrd", setup.initramfs.display().to_string());
     // iommu=nopt: DMA is translated, as it is under a VFIO host. maxcpus=1: `lab-init` starts the
-    // other processor (see `processors` there). unknown_nmi_panic: see `state`. The rest makes emulation faster.
-    let append = "console=ttyS0 quiet loglevel=4 panic=-1 unknown_nmi_panic intel_iommu=on iommu=nopt \
-                  mitigations=off maxcpus=1 ipv6.disable=1 nokaslr tsc=reliable no_timer_check random.trust_cpu=on";
+    // other processor (see `processors` there). unknown_nmi_panic: see `state`. The rest makes
+    // emulation faster.
+    let append = "console=ttyS0 quiet loglevel=4 panic=-1 unknown_nmi_panic intel_iommu=on \
+                  iommu=nopt mitigations=off maxcpus=1 ipv6.disable=1 nokaslr tsc=reliable \
+                  no_timer_check random.trust_cpu=on";
     add("-append", append.into());
     line.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned));
     line

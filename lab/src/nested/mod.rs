@@ -73,7 +73,8 @@ impl NestedLab {
         }
     }
 
-    /// Takes in what was reported up to now. That the host is gone, whoever asks it for something hears.
+    /// Takes in what was reported up to now. That the host is gone, whoever asks it for something
+    /// hears.
     fn catch_up(&mut self) {
         while let Ok(Some(report)) = self.host.next_report(Duration::ZERO) {
             self.note(&report);
@@ -125,7 +126,10 @@ impl Lab for NestedLab {
         self.catch_up();
         if self.running.contains(machine.name()) {
             self.host.kill(machine.name())?;
-            let gone = |report: &Report| matches!(report, Report::Exited { machine: name, .. } if name == machine.name());
+            let gone = |report: &Report| match report {
+                Report::Exited { machine: name, .. } => name == machine.name(),
+                _ => false,
+            };
             self.wait(&format!("end the {machine}'s QEMU"), gone)?;
         }
         Ok(())

@@ -6,7 +6,8 @@ use anyhow::Result;
 
 use crate::qmp::{HumanMonitorCommand, InjectNmi, Qmp};
 
-/// Looks at the processors. One that spins is elsewhere in the same loop each time, one that is halted is not.
+/// Looks at the processors. One that spins is elsewhere in the same loop each time, one that is
+/// halted is not.
 const LOOKS: u32 = 3;
 /// From one look to the next.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -14,8 +15,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The unit of proc(5)'s times: `HZ` of Linux' include/uapi/asm-generic/param.h.
 const TICKS_PER_S: u64 = 100;
 
-/// Describes what the QEMU with this monitor and process id emulates, then has the host's kernel say on its console where its
-/// first processor is (`unknown_nmi_panic`), which is the end of it.
+/// Describes what the QEMU with this monitor and process id emulates, then has the host's kernel
+/// say on its console where its first processor is (`unknown_nmi_panic`), which is the end of it.
 pub(super) fn describe(monitor: UnixStream, process: u32) -> String {
     let mut text = String::new();
     let answer = look(monitor, process, &mut text);
@@ -42,7 +43,8 @@ fn look(monitor: UnixStream, process: u32, text: &mut String) -> Result<()> {
     Ok(())
 }
 
-/// A line for each thread: its name, and the start of its stat (proc(5)), which has its state and the time it used.
+/// A line for each thread: its name, and the start of its stat (proc(5)), which has its state and
+/// the time it used.
 fn threads(process: u32) -> String {
     let line = |stat: String| stat.split(' ').take(18).collect::<Vec<_>>().join(" ") + "\n";
     stats(process).map(line).collect()

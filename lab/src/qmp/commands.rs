@@ -9,7 +9,11 @@ use serde_json::Value;
 pub struct Empty {}
 
 macro_rules! command {
-    ($(#[$doc:meta])* $type:ident = $name:literal -> $return:ty { $($(#[$field_doc:meta])* $field:ident: $field_type:ty),* $(,)? }) => {
+    (
+        $(#[$doc:meta])* $type:ident = $name:literal -> $return:ty {
+            $($(#[$field_doc:meta])* $field:ident: $field_type:ty),* $(,)?
+        }
+    ) => {
         $(#[$doc])*
         #[derive(Debug, Serialize)]
         #[serde(rename_all = "kebab-case")]
@@ -210,7 +214,8 @@ pub struct Capability {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct MigrationInfo {
-    /// `setup`, `active`, `device`, `completed`, `cancelling`, `cancelled`, `failed`, and others; none before the first.
+    /// `setup`, `active`, `device`, `completed`, `cancelling`, `cancelled`, `failed`, and others;
+    /// none before the first.
     pub status: Option<String>,
     /// Milliseconds since it began, or that it took.
     pub total_time: Option<u64>,

@@ -1,7 +1,9 @@
-//! A client of the QEMU Machine Protocol (QEMU `docs/interop/qmp-spec.rst`), typed for the commands that a migration needs.
+//! A client of the QEMU Machine Protocol (QEMU `docs/interop/qmp-spec.rst`), typed for the commands
+//! that a migration needs.
 //!
-//! The `qapi` crate would have all commands, but its types are generated from an older QEMU's schema, and an event or a
-//! migration status it does not know ends the connection. Here, what is not known is passed by.
+//! The `qapi` crate would have all commands, but its types are generated from an older QEMU's
+//! schema, and an event or a migration status it does not know ends the connection. Here, what is
+//! not known is passed by.
 
 mod commands;
 
@@ -16,7 +18,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// How long a monitor may take to answer. Under emulation, with everything else going on, a second is nothing.
+/// How long a monitor may take to answer. Under emulation, with everything else going on, a second
+/// is nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A command and what it returns.
@@ -66,7 +69,8 @@ pub struct Qmp {
 }
 
 impl Qmp {
-    /// Waits for the greeting and negotiates. The stream may still hold what an earlier machine said.
+    /// Waits for the greeting and negotiates. The stream may still hold what an earlier machine
+    /// said.
     pub fn connect(machine: &str, stream: UnixStream) -> Result<Self> {
         let mut qmp =
             Self { machine: machine.into(), stream, received: Vec::new(), events: VecDeque::new() };
@@ -87,7 +91,8 @@ impl Qmp {
         Ok(qmp)
     }
 
-    /// Executes a command. A [`Refused`] is in the error's chain when QEMU answered, but with an error.
+    /// Executes a command. A [`Refused`] is in the error's chain when QEMU answered, but with an
+    /// error.
     pub fn execute<C: Command>(&mut self, command: &C) -> Result<C::Return> {
         let mut line =
             serde_json::to_vec(&serde_json::json!({ "execute": C::NAME, "arguments": command }))?;
@@ -111,7 +116,8 @@ impl Qmp {
         }
     }
 
-    /// Waits until an event of that name, and takes it and all before it. `None`: not within `patience`.
+    /// Waits until an event of that name, and takes it and all before it. `None`: not within
+    /// `patience`.
     pub fn wait_event(&mut self, name: &str, patience: Duration) -> Result<Option<Event>> {
         let deadline = Instant::now() + patience;
         loop {
@@ -224,7 +230,8 @@ mod tests {
     #[test]
     fn commands_are_sent_and_answered_with_events_in_between() {
         let (stream, served) = monitor(&[
-            "{\"event\": \"NEVER_HEARD_OF\", \"data\": {\"x\": 1}, \"timestamp\": {}}\r\n{\"return\": {\"status\": \"brand-new\", \"ram\": {\"transferred\": 7}}}",
+            "{\"event\": \"NEVER_HEARD_OF\", \"data\": {\"x\": 1}, \"timestamp\": {}}\r\n\
+             {\"return\": {\"status\": \"brand-new\", \"ram\": {\"transferred\": 7}}}",
             "{\"return\": {}}",
         ]);
         let mut qmp = Qmp::connect("source", stream).unwrap();

@@ -14,6 +14,7 @@ use std::{
 
 use crate::{
     addresses::{ECHO_PORT, GATEWAY, GUEST, IPERF3_PORT, MAC, SOURCE},
+    build::application::Application,
     choices::{CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind},
     local::{self, LocalLab},
     migration::{Effort, Lab, Outcome, Pair, Plan, Session},
@@ -38,7 +39,8 @@ const IP_LENGTH: usize = 1400 + 28;
 const HOST_MEMORY_MIB: u32 = 4096;
 /// The emulated host boots in about ten seconds on a quiet machine.
 const HOST_BOOT: Duration = Duration::from_secs(120);
-/// How long a saturated rate is measured in a migration's warm-up, which begins with more work than it goes on with.
+/// How long a saturated rate is measured in a migration's warm-up, which begins with more work than
+/// it goes on with.
 const SATURATED_WARMUP: Duration = Duration::from_secs(10);
 /// Paced traffic takes this share of what the guest takes when saturated. More than half; the
 /// rest is for the migration, which the same processors emulate.
@@ -46,18 +48,21 @@ const SHARE: f64 = 0.52;
 /// What depends on how dear emulation is there.
 #[derive(Debug, Clone, Copy)]
 struct Pace {
-    /// How long QEMU is kept in the warm-up: as long as a guest that uses some gigabytes would take.
+    /// How long QEMU is kept in the warm-up: as long as a guest that uses some gigabytes would
+    /// take.
     warmup: Duration,
     /// What the migration may send in the warm-up, in bytes a second.
     bandwidth: u64,
 }
 
-/// Each page sent costs the guest a trap when it is next written to, and traps are a hundred times dearer under emulation.
+/// Each page sent costs the guest a trap when it is next written to, and traps are a hundred times
+/// dearer under emulation.
 const NESTED: Pace = Pace { warmup: Duration::from_secs(20), bandwidth: 2 << 20 };
 /// Here a trap costs next to nothing, but all share the machine's processors.
 const LOCAL: Pace = Pace { warmup: Duration::from_secs(8), bandwidth: 4 << 20 };
 
-/// The warm-up of each migration of several: there the switchovers matter, or what comes before them.
+/// The warm-up of each migration of several: there the switchovers matter, or what comes before
+/// them.
 const SERIES_WARMUP: Duration = Duration::from_secs(4);
 
 /// What the guest's flight recorder keeps: 2,048 frames, in 1,024 pages that catch-up has to mark
@@ -73,6 +78,8 @@ const RESTARTS: u32 = 2;
 /// What to rehearse.
 #[derive(Debug, Clone)]
 pub struct Script {
+    /// What the guest is.
+    pub application: Application,
     /// The model of both NICs.
     pub nic: NicModel,
     /// When the NIC leaves.
@@ -83,6 +90,8 @@ pub struct Script {
     pub times: u32,
     /// What is driven at the guest.
     pub traffic: TrafficKind,
+    /// The guest's TCP port that traffic goes to, where it is not the one of `net-app`.
+    pub port: Option<u16>,
     /// Bytes that a transfer takes at least ([`TrafficKind::Echo`]), and more as long as
     /// migrations go on.
     pub transfer: u64,
@@ -159,7 +168,8 @@ fn host_panic(logs: &Path) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
-/// The lab's host does not answer any more, so what failed in it says nothing. With what it said last, if anything.
+/// The lab's host does not answer any more, so what failed in it says nothing. With what it said
+/// last, if anything.
 #[derive(Debug)]
 struct HostLost(Option<String>);
 
@@ -169,7 +179,8 @@ impl std::fmt::Display for HostLost {
     }
 }
 
-/// Keeps what there is to know about a host that does not answer, which is gone soon: why it stopped is still unknown.
+/// Keeps what there is to know about a host that does not answer, which is gone soon: why it
+/// stopped is still unknown.
 fn lost(lab: &mut dyn Lab, logs: &Path) -> HostLost {
     let panic = host_panic(logs);
     if panic.is_none()
@@ -201,6 +212,7 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
     }
     let standby = pair.standby.then(|| [&*standbys[0], &*standbys[1]]);
     let mut lab = start_lab(script, parts, [&nics[0], &nics[1]], standby)?;
+    let port = |usual: u16| script.port.unwrap_or(usual);
     let load = match script.traffic {
         TrafficKind::Udp => {
             let (sender, receiver) = segment.local("traffic");
@@ -208,11 +220,13 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
             Load::Udp(UdpSource::start(sender, receiver, config)?)
         }
         TrafficKind::Tcp => {
-            let slirp = Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, IPERF3_PORT)?;
+            let slirp =
+                Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, port(IPERF3_PORT))?;
             Load::Tcp { slirp, segment: segment.clone(), logs: script.logs.clone() }
         }
         TrafficKind::Echo => {
-            let slirp = Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, ECHO_PORT)?;
+            let slirp =
+                Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, port(ECHO_PORT))?;
             Load::Echo { slirp, least: script.transfer }
         }
     };
@@ -225,10 +239,11 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
 /// What is done once everything is there.
 fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) -> Result<Migration> {
     let plan = |script: &Script| plan(script, parts.pace());
-    let append = format!(
-        "ip={}/24 gw={GATEWAY} marking={} recorder={RECORDER} {}",
-        GUEST.ip, script.marking, script.append
-    );
+    let mut append = format!("ip={}/24 gw={GATEWAY} marking={}", GUEST.ip, script.marking);
+    if script.application.is_ours() {
+        append += &format!(" recorder={RECORDER}");
+    }
+    append += &format!(" {}", script.append);
     let mut narrator = Narrator::default();
     let mut say = |what: &str| narrator.say(what);
     let mut session = Session::boot(lab, &append, &script.logs, &mut say)?;
@@ -250,6 +265,7 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
         standby: script.pair().standby,
         lab: parts.kind(),
         guest: GuestKind::Godwit,
+        application: script.application.name.clone(),
         traffic: Traffic {
             kind: script.traffic,
             paced_bits_per_s: Some(rate as f64),
@@ -265,7 +281,8 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
     plans.extend(vec![plan; script.times as usize]);
     let mut results = Vec::new();
     let mut transfer = None;
-    // One TCP connection lasts through all migrations; each stream of datagrams has its own numbers, and gap.
+    // One TCP connection lasts through all migrations; each stream of datagrams has its own
+    // numbers, and gap.
     let carried = if script.traffic == TrafficKind::Udp { 1 } else { plans.len() };
     for plans in plans.chunks(carried) {
         let carried = load.carry(Some(rate), |traffic| {
@@ -289,7 +306,8 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
     Ok(result)
 }
 
-/// Measures what the guest receives when it is flooded while a migration warms up, which is cancelled then.
+/// Measures what the guest receives when it is flooded while a migration warms up, which is
+/// cancelled then.
 fn saturate_warmup(
     saturated: &mut Saturated,
     session: &mut Session<'_>,
@@ -327,6 +345,7 @@ fn plan(script: &Script, pace: Pace) -> Plan {
         warmup: if several { SERIES_WARMUP } else { pace.warmup },
         after: script.measure,
         bandwidth: pace.bandwidth,
+        has_recorder: script.application.is_ours(),
         cancel_at: None,
     }
 }

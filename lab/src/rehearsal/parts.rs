@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::{
-    build::{crates, host_kernel, qemu},
+    build::{application::Application, crates, host_kernel, qemu},
     initramfs,
     parts::{HostKernel, NicModel, Qemu},
     system::{
@@ -54,18 +54,18 @@ const TOOLS: &[Tool] = &[
 ];
 
 /// Builds the guest, the patched QEMU, and the NIC where that is a process of its own.
-pub fn prepare_local(nic: NicModel) -> Result<LabParts> {
+pub fn prepare_local(nic: NicModel, application: &Application) -> Result<LabParts> {
     tools::require("the lab", &[Tool::program("setpriv", "util-linux")])?;
-    let guest = crates::guest()?;
+    let guest = application.build()?;
     let model = (nic == NicModel::Ixgbe).then(crates::ixgbe_model).transpose()?;
     Ok(LabParts { qemu: qemu::get()?, place: Place::Local { guest, model } })
 }
 
 /// Builds the guest, the patched QEMU and the lab's host.
-pub fn prepare(kernel: Option<&Path>) -> Result<LabParts> {
+pub fn prepare(kernel: Option<&Path>, application: &Application) -> Result<LabParts> {
     tools::require("the lab", TOOLS)?;
     let kernel = host_kernel::get(kernel)?;
-    let guest = crates::guest()?;
+    let guest = application.build()?;
     let init = crates::lab_init()?;
     let qemu = qemu::get()?;
     let step = Step::new("Packing the lab's host");

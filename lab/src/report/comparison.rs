@@ -12,7 +12,8 @@ const TCP_SEGMENT: usize = 1500;
 /// Columns of the table.
 pub(super) const COLUMNS: usize = 7;
 
-/// Their titles. Rates are in Mbit/s, those in a warm-up; what is before one is without a migration.
+/// Their titles. Rates are in Mbit/s, those in a warm-up; what is before one is without a
+/// migration.
 pub(super) const TITLES: [&str; COLUMNS] = [
     "in the warm-up",
     "paced, Mbit/s",
@@ -43,8 +44,9 @@ pub(super) fn rows(result: &Migration) -> Vec<[String; COLUMNS]> {
 }
 
 /// What is compared.
-pub(super) const INTRODUCTION: &str = "Warm keeps the NIC while memory is copied, the warm-up; failover gives it up at the \
-     start and goes on with a virtio-net standby; cold gives it up and goes on with nothing.";
+pub(super) const INTRODUCTION: &str = "Warm keeps the NIC while memory is copied, the warm-up; \
+    failover gives it up at the start and goes on with a virtio-net standby; cold gives it up and \
+    goes on with nothing.";
 
 /// What the figures mean, a sentence or two each.
 pub(super) fn remarks(result: &Migration) -> Vec<String> {
@@ -64,8 +66,8 @@ pub(super) fn remarks(result: &Migration) -> Vec<String> {
             (paced(result), paced(other), result.traffic.paced_bits_per_s)
         {
             remarks.push(format!(
-                "Paced, the guest is sent {} Mbit/s and cannot receive more: {ours} received {:.1} times what {theirs} \
-                 did, and {:.1} times would be everything.",
+                "Paced, the guest is sent {} Mbit/s and cannot receive more: {ours} received \
+                {:.1} times what {theirs} did, and {:.1} times would be everything.",
                 megabits(sent),
                 a / b,
                 sent / b
@@ -74,8 +76,8 @@ pub(super) fn remarks(result: &Migration) -> Vec<String> {
         if let (Some(a), Some(b)) = (flooded(result), flooded(other)) {
             let (ours_each, theirs_each) = (each(result), each(other));
             remarks.push(format!(
-                "Flooded, the guest is sent as much as gets through: {ours} received {:.1} times what {theirs} did. \
-                 A datagram took {ours_each}, and {theirs_each}.",
+                "Flooded, the guest is sent as much as gets through: {ours} received {:.1} times \
+                what {theirs} did. A datagram took {ours_each}, and {theirs_each}.",
                 a / b
             ));
         }
@@ -120,7 +122,8 @@ fn kept(saturated: Saturated) -> Option<f64> {
     (saturated.before > 0.0).then_some(saturated.warmup? / saturated.before)
 }
 
-/// What a datagram of the flood took: time, exits to the hypervisor where these were counted, and the lab's host.
+/// What a datagram of the flood took: time, exits to the hypervisor where these were counted, and
+/// the lab's host.
 fn each(run: &Migration) -> String {
     let bits = run.traffic.ip_length.unwrap_or(TCP_SEGMENT) as f64 * 8.0;
     let per_s = flooded(run).unwrap_or(f64::INFINITY) / bits;

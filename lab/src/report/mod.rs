@@ -15,7 +15,8 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Writes `result.json`, `throughput.svg` and `index.html` into `directory`. Returns the path of the page.
+/// Writes `result.json`, `throughput.svg` and `index.html` into `directory`. Returns the path of
+/// the page.
 pub fn write(directory: &Path, result: &Migration) -> Result<PathBuf> {
     fs::create_dir_all(directory)
         .with_context(|| format!("cannot create {}", directory.display()))?;

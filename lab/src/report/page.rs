@@ -118,16 +118,10 @@ fn run(result: &Migration) -> Result<Run> {
     if let Some(ms) = result.migration.downtime_ms {
         tile("downtime", duration(ms as f64), None);
     }
-    let checked = result.integrity.buffers_checked > 0;
-    tile(
-        "stale of the frames checked",
-        format!(
-            "{} / {}",
-            thousands(result.integrity.stale),
-            thousands(result.integrity.buffers_checked)
-        ),
-        Some(checked && result.integrity.stale == 0),
-    );
+    if let Some((stale, checked)) = result.integrity.check() {
+        let value = format!("{} / {}", thousands(stale), thousands(checked));
+        tile("stale of the frames checked", value, Some(checked > 0 && stale == 0));
+    }
     if let Some(saturated) = result.saturated {
         tile("Mbit/s the guest takes when flooded", megabits(saturated.before), None);
     }

@@ -181,7 +181,8 @@ pub(super) fn caption(result: &Migration) -> String {
     let mut text = "Each step of a line is a tenth of a second.".to_owned();
     if !result.comparisons.is_empty() {
         text += &format!(
-            " Every migration starts at the same place; the phases and events shown are those of {}.",
+            " Every migration starts at the same place; the phases and events shown are those of \
+            {}.",
             result.arrangement()
         );
     }
@@ -222,7 +223,8 @@ fn start(result: &Migration) -> f64 {
     result.phase(PhaseName::Before).map_or(0.0, |phase| phase.end_ms)
 }
 
-/// Samples as the points of a line with steps, moved by `shift`: each holds for its tenth of a second.
+/// Samples as the points of a line with steps, moved by `shift`: each holds for its tenth of a
+/// second.
 fn step_line(
     result: &Migration,
     shift: f64,
@@ -243,8 +245,8 @@ fn step_line(
     points.trim_end().to_owned()
 }
 
-/// A step of 1, 2 or 5 times a power of ten that divides what is up to `limit` into about five, and the multiple of it that
-/// covers `limit`.
+/// A step of 1, 2 or 5 times a power of ten that divides what is up to `limit` into about five, and
+/// the multiple of it that covers `limit`.
 fn scale(limit: f64) -> (f64, f64) {
     let rough = limit / 5.0;
     let power = 10f64.powf(rough.log10().floor());

@@ -58,6 +58,6 @@ fn row(number: usize, run: &Migration) -> [String; COLUMNS] {
         service_gap(run),
         or_dash(run.losses.map(|losses| thousands(losses.in_gap))),
         or_dash(run.losses.map(|losses| thousands(losses.lost))),
-        thousands(run.integrity.stale),
+        or_dash(run.integrity.stale.map(thousands)),
     ]
 }

@@ -155,7 +155,8 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
     lines.push((
         "migration",
         format!(
-            "{}, {:.1} MiB in {} passes, at most {:.0} MiB/s in warm-up; logging {}, acknowledged after {}, detach {}, attach {}",
+            "{}, {:.1} MiB in {} passes, at most {:.0} MiB/s in warm-up; logging {}, acknowledged \
+            after {}, detach {}, attach {}",
             figures.total_ms.map_or("-".into(), |ms| duration(ms as f64)),
             figures.ram_bytes as f64 / f64::from(1 << 20),
             figures.passes,
@@ -177,13 +178,13 @@ fn integrity(result: &Migration) -> String {
     let pages = integrity.pages_stale.zip(integrity.pages_written).map(|(stale, written)| {
         format!("; {} stale of {} pages the NIC wrote", thousands(stale), thousands(written))
     });
-    format!(
-        "{} stale of {} frames checked{}{}",
-        thousands(integrity.stale),
-        thousands(integrity.buffers_checked),
-        logged.unwrap_or_default(),
-        pages.unwrap_or_default()
-    )
+    let frames = match integrity.check() {
+        Some((stale, checked)) => {
+            format!("{} stale of {} frames checked", thousands(stale), thousands(checked))
+        }
+        None => "nothing was checked in the guest".into(),
+    };
+    frames + &logged.unwrap_or_default() + &pages.unwrap_or_default()
 }
 
 /// One sentence that says what came out.
@@ -191,7 +192,8 @@ pub(super) fn verdict(result: &Migration) -> String {
     let warmup = result.relative(PhaseName::Warmup).map(percent);
     match (result.outcome, warmup) {
         (Outcome::Completed, Some(warmup)) => format!(
-            "The guest kept {warmup} of its throughput while it was being migrated; longest time without traffic: {}.",
+            "The guest kept {warmup} of its throughput while it was being migrated; longest time \
+            without traffic: {}.",
             service_gap(result)
         ),
         (Outcome::Completed, None) => "The guest was migrated.".into(),

@@ -25,6 +25,7 @@ fn result() -> Migration {
         standby: false,
         lab: LabKind::Nested,
         guest: GuestKind::Godwit,
+        application: "net-app".into(),
         outcome: Outcome::Completed,
         error: None,
         cancel_at: None,
@@ -57,7 +58,8 @@ fn result() -> Migration {
             pages_marked_before: Some(0),
         },
         integrity: Integrity {
-            buffers_checked: 4096,
+            buffers_checked: Some(4096),
+            stale: Some(0),
             while_logging: Some(4096),
             ..Integrity::default()
         },
@@ -134,7 +136,8 @@ fn strategies_are_compared_paced_and_flooded() {
     let text = table(&compared());
     for expected in [
         "3.0 times what failover did, and 3.0 times would be everything",
-        "5.9 times what failover did. A datagram took 95 µs with warm, and 560 µs and 0.50 exits with failover (the two processors of the lab's host were busy 80% and 72% of the time)",
+        "5.9 times what failover did. A datagram took 95 µs with warm, and 560 µs and 0.50 exits \
+        with failover (the two processors of the lab's host were busy 80% and 72% of the time)",
         "cold gives it up",
     ] {
         assert!(text.contains(expected), "{expected} in\n{text}");

@@ -16,23 +16,24 @@ pub(super) struct Words {
 const UDP: Words = Words {
     packets: "datagrams",
     rate: "received by the guest",
-    explanation: "Rates are at the IP layer, counted by the guest and timed by the source. The service gap is the longest time \
-                  without a new datagram, on the source's clock.",
+    explanation: "Rates are at the IP layer, counted by the guest and timed by the source. The \
+        service gap is the longest time without a new datagram, on the source's clock.",
 };
 
 const TCP: Words = Words {
     packets: "segments",
     rate: "taken by the connection",
-    explanation: "Rates are of TCP payload as the client could write it, in iperf3's tenths of a second: some of it waits in buffers, \
-                  and what a gap held up follows in a burst. Segments are reckoned at 1,460 bytes each. The service gap is the \
-                  longest run of tenths in which nothing could be written.",
+    explanation: "Rates are of TCP payload as the client could write it, in iperf3's tenths of a \
+        second: some of it waits in buffers, and what a gap held up follows in a burst. Segments \
+        are reckoned at 1,460 bytes each. The service gap is the longest run of tenths in which \
+            nothing could be written.",
 };
 
 const ECHO: Words = Words {
     packets: "segments",
     rate: "sent back by the guest",
-    explanation: "Rates are of the bytes that came back from the guest. Segments are reckoned at 1,460 bytes each. The service gap is \
-                  the longest time in which none came back.",
+    explanation: "Rates are of the bytes that came back from the guest. Segments are reckoned at \
+        1,460 bytes each. The service gap is the longest time in which none came back.",
 };
 
 impl Words {
@@ -58,11 +59,12 @@ pub(super) fn title(result: &Migration) -> &'static str {
 pub(super) fn explanation(result: &Migration) -> String {
     let phases = match result.strategy {
         Strategy::Warm => {
-            "The warm-up runs from the migration's start to the NIC's detach, the gap from there to the first traffic on the destination."
+            "The warm-up runs from the migration's start to the NIC's detach, the gap from there \
+            to the first traffic on the destination."
         }
         Strategy::Failover | Strategy::Cold => {
-            "The NIC leaves at the migration's start. The warm-up runs from there to when the guest is stopped, the gap from there to \
-             the first traffic on the destination."
+            "The NIC leaves at the migration's start. The warm-up runs from there to when the \
+            guest is stopped, the gap from there to the first traffic on the destination."
         }
     };
     format!("{} {phases} All of it is in result.json.", Words::of(result).explanation)

@@ -21,6 +21,8 @@ pub struct Setting {
     pub lab: LabKind,
     /// What ran in them.
     pub guest: GuestKind,
+    /// And which application of it.
+    pub application: String,
     /// What was driven at it.
     pub traffic: Traffic,
     /// What it takes when flooded.
@@ -58,6 +60,7 @@ pub fn build(record: &Record, meter: &dyn Meter, setting: Setting) -> Migration 
         standby: setting.standby,
         lab: setting.lab,
         guest: setting.guest,
+        application: setting.application,
         outcome: record.outcome,
         error: record.error.clone(),
         cancel_at: record.plan.cancel_at,
@@ -71,8 +74,8 @@ pub fn build(record: &Record, meter: &dyn Meter, setting: Setting) -> Migration 
             pages_marked_before: idle.map(|idle| idle.pages_marked),
         },
         integrity: Integrity {
-            buffers_checked: check.map_or(0, |check| check.checked),
-            stale: check.map_or(0, |check| check.stale),
+            buffers_checked: check.map(|check| check.checked),
+            stale: check.map(|check| check.stale),
             while_logging: check.and_then(|check| check.while_logging),
             pages_written: record.comparison.map(|comparison| comparison.written),
             pages_stale: record.comparison.map(|comparison| comparison.stale),
@@ -248,6 +251,7 @@ mod tests {
             warmup: Duration::from_secs(2),
             after: Duration::from_secs(1),
             bandwidth: 1 << 24,
+            has_recorder: true,
             cancel_at: None,
         };
         let check = Some(Check { checked: 5000, stale: 0, while_logging: Some(1500) });
@@ -279,6 +283,7 @@ mod tests {
             standby: false,
             lab: LabKind::Nested,
             guest: GuestKind::Godwit,
+            application: "net-app".into(),
             traffic,
             saturated: Some(Saturated { before: 16e6, ..Saturated::default() }),
             facts: Facts::default(),
@@ -347,6 +352,18 @@ mod tests {
             [("before", 0.0, 1000.0), ("warm-up", 1000.0, 2500.0), ("after", 2500.0, 5000.0)]
         );
         assert_eq!(result.service_gap_ms, 0.0);
+    }
+
+    /// Nothing checked is not nothing stale.
+    #[test]
+    fn what_nobody_checked_is_null() {
+        let (mut record, meter) = record(Strategy::Warm);
+        record.check = None;
+        let result = build(&record, &meter, setting());
+        let json = serde_json::to_value(&result).unwrap();
+        assert_eq!(json["integrity"]["stale"], Value::Null);
+        assert_eq!(json["integrity"]["buffers_checked"], Value::Null);
+        assert!(!result.integrity.is_stale() && result.integrity.check().is_none());
     }
 
     /// The names scripts depend on.

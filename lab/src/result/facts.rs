@@ -26,8 +26,9 @@ pub struct Facts {
     /// How often the lab was started over because its host crashed under emulation.
     #[serde(default)]
     pub lab_restarts: u32,
-    /// The share of its processors' time that went to others while this was measured, be it other programs or, with what
-    /// they steal, other machines on the same hardware. More than a few hundredths, and the figures tell about them.
+    /// The share of its processors' time that went to others while this was measured, be it other
+    /// programs or, with what they steal, other machines on the same hardware. More than a few
+    /// hundredths, and the figures tell about them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_by_others: Option<f64>,
     /// The command that was run.
@@ -83,11 +84,13 @@ impl ProcessorTime {
         let numbers = |text: &str| -> Option<Vec<u64>> {
             text.split_ascii_whitespace().map(|word| word.parse().ok()).collect()
         };
-        // user nice system idle iowait irq softirq steal; guest time, which follows, is in user time.
+        // user nice system idle iowait irq softirq steal; guest time, which follows, is in user
+        // time.
         let columns = numbers(machine.lines().next()?.strip_prefix("cpu ")?)?;
         let all = columns.get(..8)?.iter().sum();
         let busy = all - columns[3] - columns[4];
-        // The name, in parentheses, may hold anything. utime stime cutime cstime are the fields 14 to 17, the state is the third.
+        // The name, in parentheses, may hold anything. utime stime cutime cstime are the fields 14
+        // to 17, the state is the third.
         let fields: Vec<&str> = process.rsplit_once(") ")?.1.split_ascii_whitespace().collect();
         let own = numbers(&fields.get(11..15)?.join(" "))?.iter().sum();
         Some(Self { all, busy, own })

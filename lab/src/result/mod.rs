@@ -1,4 +1,5 @@
-//! The result of a migration, as `--json` writes it. Scripts depend on these names: some may be added, none may go.
+//! The result of a migration, as `--json` writes it. Scripts depend on these names: some may be
+//! added, none may go.
 
 mod build;
 mod facts;
@@ -12,7 +13,8 @@ use crate::source::{Losses, Transfer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// A migration. Times are in milliseconds since measuring began unless they are named for a length of time.
+/// A migration. Times are in milliseconds since measuring began unless they are named for a length
+/// of time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Migration {
     /// When the NIC left the guest.
@@ -28,6 +30,9 @@ pub struct Migration {
     pub lab: LabKind,
     /// What ran in them.
     pub guest: GuestKind,
+    /// And which application of it.
+    #[serde(default)]
+    pub application: String,
     /// How it ended.
     pub outcome: Outcome,
     /// Why it failed.
@@ -46,13 +51,15 @@ pub struct Migration {
     pub dma: Dma,
     /// The flight recorder's check.
     pub integrity: Integrity,
-    /// The longest time without new datagrams for the guest, on the source's clock. Over TCP, the longest time in which the
-    /// source could send nothing, in steps of 100 ms: what buffers bridge is none.
+    /// The longest time without new datagrams for the guest, on the source's clock. Over TCP, the
+    /// longest time in which the source could send nothing, in steps of 100 ms: what buffers bridge
+    /// is none.
     pub service_gap_ms: f64,
     /// Datagrams that did not arrive, in all and in that gap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub losses: Option<Losses>,
-    /// What went to the guest and back over one connection, from the first migration of a series to the last.
+    /// What went to the guest and back over one connection, from the first migration of a series to
+    /// the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<Transfer>,
     /// What the guest takes when it is flooded.
@@ -117,7 +124,8 @@ pub struct Phase {
 pub enum PhaseName {
     /// Before the migration.
     Before,
-    /// From its start to the NIC's detach; with the cold strategy, which detaches at the start, to the switchover.
+    /// From its start to the NIC's detach; with the cold strategy, which detaches at the start, to
+    /// the switchover.
     Warmup,
     /// To the first packet on the destination.
     Gap,
@@ -169,25 +177,42 @@ pub struct Dma {
     pub pages_caught_up: u64,
     /// Buffers received.
     pub buffers_received: u64,
-    /// Pages marked before the migration began, while nobody logged; `null` where the guest reported nothing then.
+    /// Pages marked before the migration began, while nobody logged; `null` where the guest
+    /// reported nothing then.
     pub pages_marked_before: Option<u64>,
 }
 
 /// The flight recorder's check of what was received up to the switchover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Integrity {
-    /// Frames checked.
-    pub buffers_checked: u64,
+    /// Frames checked; `null` where nothing checked them, for want of a recorder or of a word that
+    /// the guest was moved.
+    #[serde(default)]
+    pub buffers_checked: Option<u64>,
     /// Those whose content is not what was received.
-    pub stale: u64,
+    #[serde(default)]
+    pub stale: Option<u64>,
     /// Those received while the hypervisor was logging.
     pub while_logging: Option<u64>,
     /// Seen from outside: pages the source's NIC wrote in all. Only where the lab can tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pages_written: Option<u64>,
-    /// Those of them that were not on the destination, when it began to run, as they were on the source.
+    /// Those of them that were not on the destination, when it began to run, as they were on the
+    /// source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pages_stale: Option<u64>,
+}
+
+impl Integrity {
+    /// How many frames were stale of how many that were checked, if any were.
+    pub fn check(&self) -> Option<(u64, u64)> {
+        self.stale.zip(self.buffers_checked)
+    }
+
+    /// Whether a frame was found stale.
+    pub fn is_stale(&self) -> bool {
+        self.stale.is_some_and(|stale| stale > 0)
+    }
 }
 
 /// Bits a second the guest receives, at the IP layer, when it is given as much as it takes.
@@ -198,10 +223,12 @@ pub struct Saturated {
     /// While a migration is warming up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<f64>,
-    /// How often a second the guest was left for the hypervisor in that warm-up. None where KVM did not run it.
+    /// How often a second the guest was left for the hypervisor in that warm-up. None where KVM did
+    /// not run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup_exits_per_s: Option<f64>,
-    /// Which part of that warm-up each of the lab host's processors was busy. None where they are not emulated.
+    /// Which part of that warm-up each of the lab host's processors was busy. None where they are
+    /// not emulated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup_processors: Option<[f64; 2]>,
 }
@@ -247,8 +274,9 @@ impl Migration {
         std::iter::once(self).chain(&self.series).collect()
     }
 
-    /// Milliseconds that the service gaps of this migration and its series exceed QEMU's own downtime by, in the median of
-    /// those that completed under numbered datagrams; `None` if none has.
+    /// Milliseconds that the service gaps of this migration and its series exceed QEMU's own
+    /// downtime by, in the median of those that completed under numbered datagrams; `None` if none
+    /// has.
     pub fn median_beyond_downtime(&self) -> Option<f64> {
         let beyond = |run: &&Migration| {
             let is_measured = run.outcome == Outcome::Completed && run.losses.is_some();

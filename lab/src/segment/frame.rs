@@ -1,5 +1,6 @@
-//! Frames as they travel over a QEMU `-netdev stream` socket: a length in network byte order, then the Ethernet frame
-//! (QEMU `net/net.c`, `net_fill_rstate`, and `net/stream.c`, `net_stream_receive`).
+//! Frames as they travel over a QEMU `-netdev stream` socket: a length in network byte order, then
+//! the Ethernet frame (QEMU `net/net.c`, `net_fill_rstate`, and `net/stream.c`,
+//! `net_stream_receive`).
 
 use super::table::Mac;
 use bytes::{BufMut, Bytes, BytesMut};

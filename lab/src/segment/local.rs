@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 /// Frames the sending side may be ahead of the switch.
 const AHEAD: usize = 128;
 
-/// What the switch does with a frame from a port inside the process when the port it is for is full.
+/// What the switch does with a frame from a port inside the process when the port it is for is
+/// full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
     /// It drops, as a switch does.
     Drop,
-    /// It lets the sender wait, which gives the rate the receiver can take without burning a processor to lose the rest.
+    /// It lets the sender wait, which gives the rate the receiver can take without burning a
+    /// processor to lose the rest.
     Wait,
 }
 
@@ -71,8 +73,8 @@ impl Sender {
         self.inbox.state.lock().unwrap().when_full = choice;
     }
 
-    /// Gives `frames` to the switch, in order, and waits while too many are under way already. Frames that had to wait
-    /// longer than `patience` stay in `frames`.
+    /// Gives `frames` to the switch, in order, and waits while too many are under way already.
+    /// Frames that had to wait longer than `patience` stay in `frames`.
     pub fn send(&self, frames: &mut VecDeque<Frame>, patience: Duration) {
         let deadline = Instant::now() + patience;
         let mut state = self.inbox.state.lock().unwrap();
@@ -82,7 +84,8 @@ impl Sender {
             {
                 state.frames.push_back(frame);
             }
-            // A failure to wake can only mean that the switch's poll is gone, and with it the segment.
+            // A failure to wake can only mean that the switch's poll is gone, and with it the
+            // segment.
             let _ = self.waker.wake();
             let left = deadline.saturating_duration_since(Instant::now());
             if frames.is_empty() || state.closed || left.is_zero() {

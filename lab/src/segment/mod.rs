@@ -1,14 +1,17 @@
-//! The Ethernet segment that the traffic source, the lab's NICs and slirp hang on: a learning switch in this process.
+//! The Ethernet segment that the traffic source, the lab's NICs and slirp hang on: a learning
+//! switch in this process.
 //!
 //! A port is either a unix socket that a QEMU connects to, or an end inside the process:
 //! ```text
 //! -netdev stream,id=n0,server=off,reconnect-ms=100,addr.type=unix,addr.path=PATH
 //! ```
-//! It is a switch and not a hub because the migration depends on what real switches do: the gratuitous ARP of the guest on
-//! the destination moves its address to another port at once. (QEMU's own hub also keeps frames for a NIC that does not
-//! receive, and delivers them when it does, long after.)
+//! It is a switch and not a hub because the migration depends on what real switches do: the
+//! gratuitous ARP of the guest on the destination moves its address to another port at once.
+//! (QEMU's own hub also keeps frames for a NIC that does not receive, and delivers them when it
+//! does, long after.)
 //!
-//! No port can hold up another: queues are bounded in number and age, and what does not fit is dropped and counted.
+//! No port can hold up another: queues are bounded in number and age, and what does not fit is
+//! dropped and counted.
 
 mod frame;
 mod local;
@@ -43,7 +46,8 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Starts a switch without ports. Every frame it takes in is written to the pcapng file `pcap`, if given.
+    /// Starts a switch without ports. Every frame it takes in is written to the pcapng file `pcap`,
+    /// if given.
     pub fn start(pcap: Option<&Path>) -> Result<Self> {
         let tap = pcap.map(pcap::Writer::create).transpose()?;
         let poll = Poll::new().context("cannot create the segment's event queue")?;
@@ -58,7 +62,8 @@ impl Segment {
         Ok(Self { commands, waker, ports, worker: Some(worker), sockets })
     }
 
-    /// Adds a port whose peer connects to the unix socket `path`. A new connection takes the place of the one before.
+    /// Adds a port whose peer connects to the unix socket `path`. A new connection takes the place
+    /// of the one before.
     pub fn listen(&self, name: &str, path: &Path, unknown: UnknownUnicast) -> Result<()> {
         let listener = mio::net::UnixListener::bind(path)
             .with_context(|| format!("cannot listen on {} for port {name}", path.display()))?;

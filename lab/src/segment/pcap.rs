@@ -1,4 +1,5 @@
-//! A copy of all frames for Wireshark, as a pcapng file. Its interfaces are the ports that the frames came in by.
+//! A copy of all frames for Wireshark, as a pcapng file. Its interfaces are the ports that the
+//! frames came in by.
 
 use super::frame::Frame;
 use anyhow::{Context, Result};

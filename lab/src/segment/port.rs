@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 pub enum UnknownUnicast {
     /// As everywhere.
     Flood,
-    /// Not to this port: its stations always speak first. Right for slirp, which would act on frames for others.
+    /// Not to this port: its stations always speak first. Right for slirp, which would act on
+    /// frames for others.
     Block,
 }
 

@@ -5,19 +5,19 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
-/// Frames a port holds at most: 3 MiB, a port's share of what switches have, and enough to bridge the moments in which a
-/// busy machine does not run the NIC's emulation.
+/// Frames a port holds at most: 3 MiB, a port's share of what switches have, and enough to bridge
+/// the moments in which a busy machine does not run the NIC's emulation.
 pub(super) const CAPACITY: usize = 2048;
-/// A frame older than this is dropped. A NIC that starts to receive must not be given what was meant for a time when it did
-/// not: a port is a wire with a little buffer, not a mailbox.
+/// A frame older than this is dropped. A NIC that starts to receive must not be given what was
+/// meant for a time when it did not: a port is a wire with a little buffer, not a mailbox.
 pub(super) const LIFETIME: Duration = Duration::from_millis(100);
 
 /// Bounded in number and age; the oldest frames give way.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     frames: VecDeque<(Frame, Instant)>,
-    /// Bytes of the front frame that the peer has already been given. Such a frame has to be finished, or the stream loses
-    /// its framing.
+    /// Bytes of the front frame that the peer has already been given. Such a frame has to be
+    /// finished, or the stream loses its framing.
     sent: usize,
     dropped: u64,
 }

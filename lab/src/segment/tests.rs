@@ -139,7 +139,8 @@ fn a_waiting_sender_goes_at_the_receivers_pace() {
         .collect();
     assert_eq!(sending.join().unwrap(), 0);
     assert!(numbers.is_sorted());
-    // Nothing is lost for want of room, but a test on a busy machine may be slow enough for frames to grow old.
+    // Nothing is lost for want of room, but a test on a busy machine may be slow enough for frames
+    // to grow old.
     let port = &bench.segment.statistics()[0];
     assert_eq!(numbers.len() as u64 + port.dropped, total);
     assert!(port.dropped < total / 2, "{port:?}");

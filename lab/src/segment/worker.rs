@@ -147,7 +147,8 @@ impl Worker {
             if self.poll.registry().register(&mut socket, stream_token(index), both).is_err() {
                 continue;
             }
-            // Another peer, or one that was restarted: what stood behind the port need not be there any more.
+            // Another peer, or one that was restarted: what stood behind the port need not be there
+            // any more.
             self.table.forget(index);
             queue.clear();
             *stream = Some(Stream { socket, received: BytesMut::new(), more: true });

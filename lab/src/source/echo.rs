@@ -1,4 +1,5 @@
-//! A checked transfer over one TCP connection: bytes nobody could guess go to the guest's echo service (RFC 862) through
+//! A checked transfer over one TCP connection: bytes nobody could guess go to the guest's echo
+//! service (RFC 862) through
 //! [`Slirp`](super::Slirp), and each of them has to come back.
 
 use super::meter::Transfer;
@@ -44,7 +45,8 @@ struct Sum {
 }
 
 impl EchoSource {
-    /// Connects to an echo server and sends, at most `bits_per_s` if given, until told to end, and in any case `least` bytes.
+    /// Connects to an echo server and sends, at most `bits_per_s` if given, until told to end, and
+    /// in any case `least` bytes.
     ///
     /// # Errors
     /// There is no connection.
@@ -182,7 +184,8 @@ fn note(points: &mut Vec<(Instant, f64)>, now: Instant, bytes: f64) {
     points.push((now, bytes));
 }
 
-/// Bytes without a period to hide a lost or repeated block in, the same for both ends: Marsaglia's xorshift64.
+/// Bytes without a period to hide a lost or repeated block in, the same for both ends: Marsaglia's
+/// xorshift64.
 struct Pattern {
     state: u64,
     /// Bytes of `state` that have been used.

@@ -29,10 +29,12 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// A datagram of `length` bytes at the IP layer, at least the headers and at most what an Ethernet frame carries.
+    /// A datagram of `length` bytes at the IP layer, at least the headers and at most what an
+    /// Ethernet frame carries.
     pub(super) fn new(from: Station, to: Station, length: usize) -> Self {
         let length = length.clamp(HEADERS + size_of::<Header>(), 1500);
-        // Not all the same: a page with the padding of another datagram must not pass for this one's.
+        // Not all the same: a page with the padding of another datagram must not pass for this
+        // one's.
         let payload: Vec<u8> = (0..length - HEADERS).map(|i| (i * 7 + i / 256) as u8).collect();
         let mut ethernet = Vec::new();
         PacketBuilder::ethernet2(from.mac, to.mac)
@@ -94,8 +96,8 @@ fn arp_reply(me: Station, request: &ArpEthIpv4Packet) -> Frame {
     arp(ArpOperation::REPLY, me, target)
 }
 
-/// Asks `peer` for the Ethernet address that is known already. A peer that is asked learns who asks (RFC 826), and need not
-/// ask back while it is flooded, when the answer would most likely be lost.
+/// Asks `peer` for the Ethernet address that is known already. A peer that is asked learns who asks
+/// (RFC 826), and need not ask back while it is flooded, when the answer would most likely be lost.
 pub(super) fn introduction(me: Station, peer: Station) -> Frame {
     arp(ArpOperation::REQUEST, me, peer)
 }

@@ -1,5 +1,6 @@
-//! The traffic source, outside the machines under test: numbered, paced UDP datagrams of the [`godwit_probe`] protocol,
-//! and for TCP stock iperf3, or a transfer of which every byte is checked.
+//! The traffic source, outside the machines under test: numbered, paced UDP datagrams of the
+//! [`godwit_probe`] protocol, and for TCP stock iperf3, or a transfer of which every byte is
+//! checked.
 
 mod echo;
 mod frames;
@@ -31,7 +32,8 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_micros(500);
 /// Datagrams in a burst of a saturating stream.
 const BURST: usize = 32;
-/// How long the source waits at a time for room, or for a frame, before it looks whether it should stop.
+/// How long the source waits at a time for room, or for a frame, before it looks whether it should
+/// stop.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// How fast to send.
@@ -41,7 +43,8 @@ pub enum Rate {
     Idle,
     /// So many bits a second at the IP layer.
     Paced(u64),
-    /// As fast as the receiving machine takes them: the next frame waits until there is room for it.
+    /// As fast as the receiving machine takes them: the next frame waits until there is room for
+    /// it.
     Saturating,
 }
 
@@ -122,11 +125,16 @@ impl Traffic for UdpSource {
         let highest = |index: usize| {
             state.trace.reports.get(index).map(|(_, report)| report.highest_seq.get())
         };
-        // Nothing sent before can be what makes the highest number rise from one report to the next.
-        matches!((highest(later), state.trace.reports.last()), (Some(first), Some((_, last))) if last.highest_seq > first)
+        // Nothing sent before can be what makes the highest number rise from one report to the
+        // next.
+        match (highest(later), state.trace.reports.last()) {
+            (Some(first), Some((_, last))) => last.highest_seq > first,
+            _ => false,
+        }
     }
 
-    /// The guest reports one gap of a stream, the longest: it must not be one from when the destination was being started.
+    /// The guest reports one gap of a stream, the longest: it must not be one from when the
+    /// destination was being started.
     fn start_over(&self) {
         let rate = self.shared.state.lock().unwrap().rate;
         self.begin(rate);

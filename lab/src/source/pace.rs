@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How far the sender may catch up after it was kept from running. More, and a busy machine would turn pacing into bursts
-/// that overrun the receiver's ring; less, and it would lower the rate.
+/// How far the sender may catch up after it was kept from running. More, and a busy machine would
+/// turn pacing into bursts that overrun the receiver's ring; less, and it would lower the rate.
 const DEPTH: Duration = Duration::from_millis(20);
 
 /// Says how many datagrams are due.

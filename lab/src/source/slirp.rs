@@ -8,14 +8,16 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Stdio;
 
-/// A QEMU without a machine, for its slirp. `restrict` keeps the guest from reaching anything through it.
+/// A QEMU without a machine, for its slirp. `restrict` keeps the guest from reaching anything
+/// through it.
 pub struct Slirp {
     forwarded: SocketAddr,
     _qemu: Guard,
 }
 
 impl Slirp {
-    /// Forwards a free TCP port of this machine to `port` of `guest`. `directory` is for its socket.
+    /// Forwards a free TCP port of this machine to `port` of `guest`. `directory` is for its
+    /// socket.
     ///
     /// It dies with the calling thread.
     pub fn start(
@@ -57,7 +59,8 @@ pub fn stream(id: &str, path: &Path, listens: Listens) -> String {
     format!("stream,id={id},server={server},addr.type=unix,addr.path={path}")
 }
 
-/// A QEMU without a machine, as a cable between two netdevs of these ids. It dies with the calling thread.
+/// A QEMU without a machine, as a cable between two netdevs of these ids. It dies with the calling
+/// thread.
 ///
 /// # Errors
 /// QEMU cannot be started.

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Longer than any migration; the client is interrupted when it is over.
 const FOREVER: &str = "3600";
-/// Frames from the guest that show that a connection is alive: more than a NIC says when it comes up.
+/// Frames from the guest that show that a connection is alive: more than a NIC says when it comes
+/// up.
 const ALIVE: u64 = 20;
 
 /// A running iperf3 client that sends to the guest.
@@ -27,7 +28,8 @@ pub struct TcpSource {
 }
 
 impl TcpSource {
-    /// Connects to an iperf3 server and sends, at most `bits_per_s` if given. What iperf3 says is kept in `directory`.
+    /// Connects to an iperf3 server and sends, at most `bits_per_s` if given. What iperf3 says is
+    /// kept in `directory`.
     pub fn start(
         server: SocketAddr,
         bits_per_s: Option<u64>,
@@ -216,7 +218,8 @@ mod tests {
             .enumerate()
             .map(|(n, bytes)| {
                 let (start, end) = (n as f64 / 10.0, (n + 1) as f64 / 10.0);
-                format!(r#"{{"streams":[],"sum":{{"start":{start},"end":{end},"seconds":0.1,"bytes":{bytes}}}}}"#)
+                let times = format!(r#""start":{start},"end":{end},"seconds":0.1"#);
+                format!(r#"{{"streams":[],"sum":{{{times},"bytes":{bytes}}}}}"#)
             })
             .collect();
         format!(r#"{{"start":{{}},"intervals":[{}],"error":"{error}"}}"#, intervals.join(","))

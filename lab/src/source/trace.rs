@@ -84,8 +84,9 @@ impl Trace {
 
     /// What the guest received between two moments.
     ///
-    /// Reports are cumulative and come ten times a second; in between, reception is taken to be even. Not so across the
-    /// longest gap: what arrived before it and after it is told apart by the numbers of the datagrams.
+    /// Reports are cumulative and come ten times a second; in between, reception is taken to be
+    /// even. Not so across the longest gap: what arrived before it and after it is told apart by
+    /// the numbers of the datagrams.
     pub fn received(&self, from: Instant, to: Instant) -> Received {
         let curve = self.curve();
         let (start, end) = (value(&curve, from), value(&curve, to));
@@ -169,8 +170,8 @@ fn per_second(amount: f64, time: Duration) -> f64 {
 mod tests {
     use super::*;
 
-    /// One datagram of 1,000 bytes a millisecond; the guest misses those from `lost`, and reports every 100 ms but not
-    /// while it misses them.
+    /// One datagram of 1,000 bytes a millisecond; the guest misses those from `lost`, and reports
+    /// every 100 ms but not while it misses them.
     fn trace(lost: std::ops::Range<u64>, total: u64) -> (Trace, Instant) {
         let start = Instant::now();
         let ms = Duration::from_millis(1);

@@ -35,7 +35,8 @@ pub fn succeeds(command: &mut Command) -> io::Result<bool> {
     Ok(output.status()?.success())
 }
 
-/// What matters of what a program said that failed: a full disk, which it tends to name once for every file, or its last `lines` lines.
+/// What matters of what a program said that failed: a full disk, which it tends to name once for
+/// every file, or its last `lines` lines.
 pub fn reason(said: &str, lines: usize) -> String {
     match said.lines().find(|line| line.contains(FULL_DISK)) {
         Some(line) => tail(line, 1),

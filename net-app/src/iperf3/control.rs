@@ -5,16 +5,17 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use embassy_time::with_timeout;
-use embedded_io_async::{Read, ReadExactError, Write};
-use unikernel::net::{Error, TcpStream};
+use godwit::futures::select::{Either, select};
+use godwit::io::{Read, ReadExactError, Write};
+use godwit::net::{Error, TcpListener, TcpStream};
+use godwit::time::with_timeout;
 
 use super::protocol::{Cookie, MAX_JSON, Refusal, state};
 
 /// How long the client may take over one message.
-const PATIENCE: embassy_time::Duration = embassy_time::Duration::from_secs(10);
+const PATIENCE: godwit::time::Duration = godwit::time::Duration::from_secs(10);
 /// How long a connection that is told to go away may take to say who it is.
-const DENIAL: embassy_time::Duration = embassy_time::Duration::from_secs(1);
+const DENIAL: godwit::time::Duration = godwit::time::Duration::from_secs(1);
 
 /// Why a test ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +131,7 @@ impl Control {
 /// Reads the cookie each connection starts with.
 pub(super) async fn read_cookie(
     stream: &mut TcpStream,
-    patience: embassy_time::Duration,
+    patience: godwit::time::Duration,
 ) -> Result<Cookie, Failure> {
     let mut cookie = [0; size_of::<Cookie>()];
     with_timeout(patience, stream.read_exact(&mut cookie)).await.map_err(|_| Failure::Silent)??;
@@ -142,4 +143,17 @@ pub(super) async fn deny(mut stream: TcpStream) {
     // Its cookie is read first, so that closing the connection is no reset that overtakes the answer.
     let _ = read_cookie(&mut stream, DENIAL).await;
     let _ = stream.write_all(&[state::ACCESS_DENIED]).await;
+}
+
+/// Runs `work` while every new connection is told that the server is busy.
+pub(super) async fn busy<T>(listener: &TcpListener, work: impl Future<Output = T>) -> T {
+    let deny = async {
+        loop {
+            deny(listener.accept().await).await;
+        }
+    };
+    match select(work, deny).await {
+        Either::First(result) => result,
+        Either::Second(never) => never,
+    }
 }

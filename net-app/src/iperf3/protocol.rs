@@ -22,6 +22,8 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// TCP and UDP port.
+pub const PORT: u16 = 5201;
 /// 36 characters and a NUL, chosen by the client for each test.
 pub(super) type Cookie = [u8; 37];
 

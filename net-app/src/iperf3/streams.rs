@@ -4,15 +4,18 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::net::SocketAddr;
 
-use embassy_futures::select::{Either, select};
-use embassy_futures::yield_now;
-use embassy_time::{Duration, Instant, Timer, with_timeout};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use unikernel::net::{Stack, TcpListener, TcpStream, UdpSocket};
+use godwit::Interface;
+use godwit::futures::select::{Either, select};
+use godwit::futures::yield_now;
+use godwit::net::{TcpListener, TcpStream, UdpOptions, UdpSocket};
+use godwit::time::{Duration, Instant, Timer, with_timeout};
 
 use super::control::{Control, Failure, deny, read_cookie};
 use super::datagram::{self, CONNECT_REPLY, Header};
-use super::protocol::{Cookie, Parameters, Protocol, Refusal, StreamResult, state, stream_id};
+use super::protocol::{
+    Cookie, PORT, Parameters, Protocol, Refusal, StreamResult, state, stream_id,
+};
 
 /// How long the client may take to open all its streams.
 const OPENING: Duration = Duration::from_secs(30);
@@ -21,8 +24,7 @@ const COOKIE: Duration = Duration::from_secs(2);
 /// How often a paced sender wakes up. iperf3's own `--pacing-timer` is the same unless told otherwise.
 const PACING: Duration = Duration::from_millis(1);
 /// UDP socket buffers: a few milliseconds of a 10 Gbit/s burst.
-const DATAGRAMS: usize = 1024;
-const DATAGRAM_BYTES: usize = 1024 * 1024;
+const OPTIONS: UdpOptions = UdpOptions { datagrams: 1024, bytes: 1024 * 1024 };
 
 /// The open streams of a test.
 pub(super) enum Streams {
@@ -33,15 +35,17 @@ pub(super) enum Streams {
 impl Streams {
     /// Has the client open all streams. Until it has, it may say no more than that it gives up, or just go.
     pub(super) async fn open(
-        stack: &Stack,
-        listener: &mut TcpListener,
+        interface: &Interface,
+        listener: &TcpListener,
         control: &mut Control,
         parameters: &Parameters,
     ) -> Result<Self, Failure> {
         // Bound before the client is asked: its first datagram is not repeated.
         let datagrams = match parameters.protocol {
             Protocol::Tcp => None,
-            Protocol::Udp => Some(UdpData::new(stack).ok_or(Failure::Refused(Refusal::Accept))?),
+            Protocol::Udp => {
+                Some(UdpData::new(interface).ok_or(Failure::Refused(Refusal::Accept))?)
+            }
         };
         control.send_state(state::CREATE_STREAMS).await?;
         let open = async {
@@ -124,7 +128,7 @@ pub(super) struct TcpData {
 
 /// Accepts the streams of a test. The client opens those it sends on first (`iperf_run_server`).
 async fn open_tcp(
-    listener: &mut TcpListener,
+    listener: &TcpListener,
     cookie: &Cookie,
     parameters: &Parameters,
 ) -> Vec<TcpData> {
@@ -237,8 +241,8 @@ impl Flow {
 
 impl UdpData {
     /// `None` if there is no memory for the socket.
-    fn new(stack: &Stack) -> Option<Self> {
-        let socket = UdpSocket::bind(stack, super::PORT, DATAGRAMS, DATAGRAM_BYTES).ok()?;
+    fn new(interface: &Interface) -> Option<Self> {
+        let socket = interface.udp().bind_with(PORT, OPTIONS).ok()?;
         Some(Self { socket, flows: RefCell::new(Vec::new()) })
     }
 

@@ -1,11 +1,11 @@
 //! One test, from the cookie to the results.
 
-use embassy_futures::select::{Either, select};
-use embassy_time::{Duration, Instant, Timer};
-use unikernel::net::{Stack, TcpListener, TcpStream};
+use godwit::Interface;
+use godwit::futures::select::{Either, select};
+use godwit::net::{TcpListener, TcpStream};
+use godwit::time::{Duration, Instant, Timer};
 
-use super::busy;
-use super::control::{Control, Failure};
+use super::control::{Control, Failure, busy};
 use super::protocol::{Parameters, Results, state};
 use super::streams::{Streams, until};
 
@@ -16,12 +16,12 @@ const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Runs the test that `connection` asks for, and returns what it moved in bits a second.
 pub(super) async fn run(
-    stack: &Stack,
+    interface: &Interface,
     connection: TcpStream,
-    listener: &mut TcpListener,
+    listener: &TcpListener,
 ) -> Result<u64, Failure> {
     let mut control = busy(listener, Control::new(connection)).await?;
-    let result = serve(stack, &mut control, listener).await;
+    let result = serve(interface, &mut control, listener).await;
     if let Err(Failure::Refused(why)) = result {
         control.refuse(why).await;
     }
@@ -29,9 +29,9 @@ pub(super) async fn run(
 }
 
 async fn serve(
-    stack: &Stack,
+    interface: &Interface,
     control: &mut Control,
-    listener: &mut TcpListener,
+    listener: &TcpListener,
 ) -> Result<u64, Failure> {
     let exchange = async {
         control.send_state(state::PARAM_EXCHANGE).await?;
@@ -39,7 +39,7 @@ async fn serve(
     };
     let parameters = busy(listener, exchange).await?;
 
-    let streams = Streams::open(stack, listener, control, &parameters).await?;
+    let streams = Streams::open(interface, listener, control, &parameters).await?;
 
     busy(listener, async {
         control.send_state(state::TEST_START).await?;

@@ -11,65 +11,77 @@
 mod page;
 
 use alloc::format;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use godwit::net::{Buffers, TcpListener, TcpOptions};
 use godwit::picoserve::{Clock, Socket};
+use godwit::recorder::Recorder;
 use picoserve::io::Write;
 use picoserve::response::Content;
 use picoserve::response::chunked::{ChunkWriter, ChunkedResponse, Chunks, ChunksWritten};
 use picoserve::routing::{PathRouter, get, post};
 use picoserve::{Router, Server, Timeouts};
-use unikernel::net::{Buffers, TcpListener};
 
 use crate::app::App;
-use crate::integrity;
-use crate::recorder::{Recorder, pcapng};
+use crate::pcapng;
 
 /// TCP port.
 pub const PORT: u16 = 80;
-/// Connections served at the same time, or waiting to be.
-const BACKLOG: usize = 4;
+/// Connections that may arrive between two turns of the tasks that accept them.
+const OPTIONS: TcpOptions = TcpOptions { backlog: 16, buffers: Buffers::SMALL };
+/// Clients that are served at the same time.
+const CLIENTS: usize = 32;
 /// Longest request head.
 const REQUEST: usize = 2048;
 /// A capture is sent in chunks of at least this many bytes, as long as there are frames.
 const CHUNK: usize = 16 * 1024;
 
-/// Serves [`PORT`], for ever.
-pub async fn serve(app: &App) -> ! {
-    let router = router(app);
+/// Serves [`PORT`]: so many clients at the same time that one that is slow keeps nobody out.
+pub fn serve(app: &App) {
+    let listener = app.interface().tcp().bind_with(PORT, OPTIONS);
+    let listener = Rc::new(listener.expect("a port of its own, and memory at boot"));
+    let router = Rc::new(router(app));
+    for _ in 0..CLIENTS {
+        app.system().spawn(serve_clients(listener.clone(), router.clone()));
+    }
+}
+
+/// Serves one client after another, for ever.
+async fn serve_clients(listener: Rc<TcpListener>, router: Rc<Router<impl PathRouter>>) {
     let config = picoserve::Config::new(Timeouts {
         // A capture goes at the client's pace; a slow one is no reason to give up.
         write: picoserve::time::Duration::from_secs(30),
         ..Timeouts::default()
     });
-    let mut listener = TcpListener::bind(app.interface().stack(), PORT, BACKLOG, Buffers::SMALL)
-        .expect("a port of its own, and memory at boot");
     let mut buffer = vec![0; REQUEST];
     loop {
-        let stream = listener.accept().await;
+        let client = listener.accept().await;
         let server = Server::custom(&router, Clock, &config, &mut buffer);
-        if let Err(error) = server.serve(Socket(stream)).await {
-            log::debug!("http: {error}");
+        if let Err(error) = server.serve(Socket(client)).await {
+            godwit::log::debug!("http: {error}");
         }
     }
 }
 
-fn router(app: &App) -> Router<impl PathRouter> {
+fn router(app: &App) -> Router<impl PathRouter + use<>> {
+    let [html, json, checks, resets] = [(); 4].map(|()| app.clone());
+    let recorder = app.recorder().clone();
     Router::new()
-        .route("/", get(async || Text("text/html; charset=utf-8", page::html(app))))
-        .route("/status.json", get(async || Text("application/json", page::json(app))))
-        .route("/check", get(async || check(app).await))
-        .route("/reset", post(async || reset(app)))
+        .route("/", get(async move || Text("text/html; charset=utf-8", page::html(&html))))
+        .route("/status.json", get(async move || Text("application/json", page::json(&json))))
+        .route("/check", get(async move || check(&checks).await))
+        .route("/reset", post(async move || reset(&resets)))
         .route(
             "/capture.pcapng",
-            get(async || ChunkedResponse::new(Capture(app.recorder().clone()))),
+            get(async move || ChunkedResponse::new(Capture(recorder.clone()))),
         )
 }
 
 async fn check(app: &App) -> String {
-    let report = integrity::check(app.system(), app.recorder()).await;
+    let report = app.recorder().check().await;
     format!(
         "checked {} stale {} while-logging {}\n",
         report.checked, report.stale, report.while_logging
@@ -77,7 +89,7 @@ async fn check(app: &App) -> String {
 }
 
 fn reset(app: &App) -> String {
-    match app.interface().stack().reset_nic() {
+    match app.interface().reset_nic() {
         Some(Ok(())) => "the NIC was reset\n".into(),
         Some(Err(error)) => format!("{error}\n"),
         None => "there is no NIC\n".into(),

@@ -3,10 +3,9 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 
-use embassy_time::Instant;
-use godwit::Mac;
+use godwit::dma::Policy;
+use godwit::time::Instant;
 use serde::Serialize;
-use unikernel::dma::Policy;
 
 use crate::app::App;
 
@@ -84,24 +83,21 @@ struct Migration {
 
 impl Status {
     fn of(app: &App) -> Self {
-        let stack = app.interface().stack();
-        let nic = stack.with_nic(|nic| {
-            let (link, counters) = (nic.link(), nic.statistics());
-            Nic {
-                family: nic.family(),
-                mac: Mac(nic.mac()).to_string(),
-                link_up: link.up,
-                link_mbit_per_s: link.speed,
-                missed: counters.missed,
-                no_buffer: counters.no_buffer,
-                bad_checksum: counters.bad_checksum,
-                bad_frame: counters.bad_frame,
-                other_vlan: counters.other_vlan,
-                interrupts: counters.interrupts,
-            }
+        let (interface, link) = (app.interface(), app.interface().link());
+        let nic = interface.nic().zip(interface.nic_statistics()).map(|(nic, counters)| Nic {
+            family: nic.family,
+            mac: nic.mac.to_string(),
+            link_up: link.up,
+            link_mbit_per_s: link.speed,
+            missed: counters.missed,
+            no_buffer: counters.no_buffer,
+            bad_checksum: counters.bad_checksum,
+            bad_frame: counters.bad_frame,
+            other_vlan: counters.other_vlan,
+            interrupts: counters.interrupts,
         });
-        let lease = stack.lease();
-        let (traffic, rates) = (app.interface().traffic(), app.rates());
+        let lease = interface.ipv4();
+        let (traffic, rates) = (interface.traffic(), app.rates());
         let (pool, migration) = (app.system().pool(), app.system().migration().facts());
         let dma = pool.statistics();
         let (held, held_while_logging) = app.recorder().held();

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::{
-    build::{crates, qemu},
+    build::{application, crates, qemu},
     guest::{Guest, READY, machine},
     system::{command, paths, process::Guard, tools},
 };
@@ -73,7 +73,8 @@ pub(crate) fn add_kvm(suite: &mut Suite) {
     suite.test("a /dev/kvm that is none ends in TCG", MINUTES, |log| {
         let mut namespace = mount_namespace()?;
         let file = tempfile::NamedTempFile::new()?;
-        // On a machine without /dev/kvm there is nothing to put it over, and nothing else to expect.
+        // On a machine without /dev/kvm there is nothing to put it over, and nothing else to
+        // expect.
         namespace
             .arg("[ ! -e /dev/kvm ] || mount --bind \"$1\" /dev/kvm && shift && exec \"$@\"")
             .arg("sh")
@@ -105,7 +106,7 @@ pub(crate) fn add_kvm(suite: &mut Suite) {
 /// Runs the guest by `tool`, this very one, until it is ready. Returns what both said.
 fn run_guest(log: &Path, tool: &mut Command) -> Result<String> {
     // Not while the guest is waited for.
-    crates::guest()?;
+    application::ours()?;
     tool.args(["run", "--accel", "auto", "--append", "ip=10.0.2.15/24"]);
     let mut guest = Guest::spawn(tool, log)?;
     guest.wait_for(READY)?;
@@ -184,13 +185,15 @@ impl Bench {
         Ok(path)
     }
 
-    /// A PATH with a QEMU in front that is the one to boot on, but for what the shell does with KVM.
+    /// A PATH with a QEMU in front that is the one to boot on, but for what the shell does with
+    /// KVM.
     fn with_kvm(&self, kvm: &str) -> Result<OsString> {
         let path = self.directory("bin")?;
         let program = path.join("qemu-system-x86_64");
         let other = machine::qemu()?.command_line().join(" ");
         let script = format!(
-            "#!/bin/sh\ncase \" $* \" in *\" -accel kvm \"*) {kvm};; *) exec {other} \"$@\";; esac\n"
+            "#!/bin/sh\ncase \" $* \" in\n*\" -accel kvm \"*) {kvm};;\n\
+             *) exec {other} \"$@\";;\nesac\n"
         );
         fs::write(&program, script)?;
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, ensure};
 use lab::{
     addresses::{HTTP_PORT, IPERF3_PORT},
-    build::crates,
+    build::application,
     guest::{
         Forward, Guest, READY,
         clients::{self, free_port},
@@ -30,7 +30,7 @@ use crate::{
 
 pub(crate) fn add(suite: &mut Suite) {
     let builds = suite.test("the unikernel builds", LONG, |_| {
-        crates::guest()?;
+        application::ours()?;
         Ok(String::new())
     });
     suite.needs(builds);

@@ -7,10 +7,45 @@ use anyhow::{Result, ensure};
 use lab::{build::crates, system::paths};
 
 use crate::program;
-use crate::suite::{LONG, Suite};
+use crate::suite::{LONG, MINUTES, Suite};
+
+/// What runs in the guest.
+const GUEST: [&str; 8] = [
+    "--package",
+    "unikernel",
+    "--package",
+    "drivers",
+    "--package",
+    "migrate-agent",
+    "--package",
+    "net-app",
+];
 
 pub(crate) fn add(suite: &mut Suite) {
+    suite.test("rustfmt", MINUTES, |log| cargo(log, &["fmt", "--all", "--check"], &[]));
+    suite.test("clippy", LONG, |log| {
+        cargo(log, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])
+    });
+    suite.test("clippy on what runs in the guest", LONG, |log| {
+        let target = ["clippy", "--target", crates::GUEST];
+        cargo(log, &[&target[..], &GUEST, &["--", "-D", "warnings"]].concat(), &[])
+    });
+    suite.test("documentation", LONG, |log| {
+        let strict = [("RUSTDOCFLAGS", "-D warnings")];
+        cargo(log, &["doc", "--workspace", "--no-deps"], &strict)
+    });
     suite.test("host tests", LONG, |log| cargo_test(log, &["--workspace", "--no-fail-fast"]));
+}
+
+/// Runs a command of cargo's that is to find nothing.
+fn cargo(log: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Result<String> {
+    let mut cargo = crates::cargo();
+    cargo.args(arguments).envs(environment.iter().copied()).current_dir(paths::checkout());
+    let last = |text: &str| text.lines().last().unwrap_or_default().to_owned();
+    let title = format!("Running cargo {}", arguments[0]);
+    let status = program::logged(&mut cargo, log, &title, last)?;
+    ensure!(status.success(), "`cargo {}` found fault", arguments.join(" "));
+    Ok(String::new())
 }
 
 /// Runs tests of ours by cargo, as one.

@@ -21,10 +21,11 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
     suite.test("migrate --lab local --nic ixgbe --marking never loses writes", LONG, move |log| {
         let migration = run(log, kernel, "never")?;
         let (stale, written) = pages(&migration)?;
-        let frames = migration.integrity.stale;
+        let frames = migration.integrity.stale.unwrap_or(0);
         ensure!(
             stale > 0 && frames > 0,
-            "{stale} of {written} pages and {frames} frames stale without marking: the test cannot fail"
+            "{stale} of {written} pages and {frames} frames stale without marking: the test \
+            cannot fail"
         );
         Ok(format!("{frames} frames, {stale} of {written} pages stale"))
     });

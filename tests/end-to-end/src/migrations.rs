@@ -78,11 +78,16 @@ pub(crate) fn completed(migration: &Migration) -> Result<()> {
 
 /// Nothing stale among enough frames to tell.
 pub(crate) fn fresh(migration: &Migration) -> Result<String> {
-    let integrity = migration.integrity;
-    ensure!(integrity.stale == 0, "{} of {} stale", integrity.stale, integrity.buffers_checked);
-    let logged = integrity.while_logging.unwrap_or(0);
+    let (stale, checked) = check(migration)?;
+    ensure!(stale == 0, "{stale} of {checked} stale");
+    let logged = migration.integrity.while_logging.unwrap_or(0);
     ensure!(logged >= FRAMES, "only {logged} of the checked frames came while logging");
-    Ok(format!("0 of {} stale, {logged} while logging", integrity.buffers_checked))
+    Ok(format!("0 of {checked} stale, {logged} while logging"))
+}
+
+/// Stale frames, and how many were checked.
+pub(crate) fn check(migration: &Migration) -> Result<(u64, u64)> {
+    migration.integrity.check().context("nothing was checked")
 }
 
 /// As an argument of the tool.

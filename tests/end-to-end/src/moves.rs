@@ -7,7 +7,8 @@ use lab::addresses::MAC;
 
 use crate::tshark::tshark;
 
-/// How a guest announces where it is, as a filter for [`tshark`]: RFC 5227, section 2.3, and RFC 4861, section 7.2.6.
+/// How a guest announces where it is, as a filter for [`tshark`]: RFC 5227, section 2.3, and RFC
+/// 4861, section 7.2.6.
 const ANNOUNCEMENTS: [(&str, &str); 2] = [
     ("gratuitous ARP", "arp.isgratuitous == 1"),
     (
@@ -16,12 +17,12 @@ const ANNOUNCEMENTS: [(&str, &str); 2] = [
     ),
 ];
 
-/// The port of the destination's standby. By the time the guest runs there its NIC is as good as there, and it may or may not have
-/// something left to say by this one.
+/// The port of the destination's standby. By the time the guest runs there its NIC is as good as
+/// there, and it may or may not have something left to say by this one.
 const PASSED: &str = "nic-standby-destination";
 
-/// Checks that the guest announced each of its moves over IPv4 and IPv6, by these ports of the segment one after the other. The first is
-/// where it settled when it had booted.
+/// Checks that the guest announced each of its moves over IPv4 and IPv6, by these ports of the
+/// segment one after the other. The first is where it settled when it had booted.
 pub(crate) fn announced(capture: &Path, ports: &[&str]) -> Result<()> {
     for (what, filter) in ANNOUNCEMENTS {
         let filter = format!("eth.src == {MAC} && {filter}");

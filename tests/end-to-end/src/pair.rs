@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use lab::{
     addresses::{HTTP_PORT, MAC},
-    build::crates,
+    build::application,
     guest::{Guest, READY, clients::free_port, machine},
     parts::Accelerator,
     qmp::{DeviceDel, Qmp, SetLink},
@@ -39,7 +39,7 @@ pub(crate) fn add(suite: &mut Suite) {
 /// Boots the guest, with a monitor at the socket `monitor`.
 fn boot(log: &Path, http: u16, monitor: &Path) -> Result<Guest> {
     let qemu = machine::qemu()?;
-    let mut line = machine::command_line(&qemu, Accelerator::Tcg, 128, &crates::guest()?, "");
+    let mut line = machine::command_line(&qemu, Accelerator::Tcg, 128, &application::ours()?, "");
     let mut add = |options: [&str; 2]| line.extend(options.map(str::to_owned));
     // Native hot-plug is what the guest knows.
     add(["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]);
@@ -103,7 +103,8 @@ fn moves(log: &Path) -> Result<String> {
     Ok(format!("{moved} moves, {bytes} bytes read meanwhile, all right"))
 }
 
-/// Reads the capture, again and again, until told to end. Returns how many bytes came, and the datagrams in the first one.
+/// Reads the capture, again and again, until told to end. Returns how many bytes came, and the
+/// datagrams in the first one.
 fn read_until(port: u16, done: &AtomicBool) -> Result<(usize, u32)> {
     let (mut bytes, mut first) = (0, None);
     while first.is_none() || !done.load(Ordering::Relaxed) {
@@ -183,7 +184,8 @@ fn dechunk(mut body: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
-/// Goes through a pcapng file to its end. Returns how many datagrams were in it, all as they were sent.
+/// Goes through a pcapng file to its end. Returns how many datagrams were in it, all as they were
+/// sent.
 fn check(capture: &[u8]) -> Result<u32> {
     let mut capture = PcapNgReader::new(capture)?;
     let mut found = 0;

@@ -1,5 +1,5 @@
-//! Migrations that come to nothing: cancelled at every stage, or because the guest keeps its NIC. The guest has to be where
-//! it was, with its NIC, its traffic, and everything it received.
+//! Migrations that come to nothing: cancelled at every stage, or because the guest keeps its NIC.
+//! The guest has to be where it was, with its NIC, its traffic, and everything it received.
 
 use std::{fs, path::Path};
 
@@ -20,8 +20,8 @@ use crate::{
 
 /// Of a migration, in their order.
 const STAGES: &str = "setup,warmup,detach,detached";
-/// What a migration may take from the request for the NIC on, in milliseconds: QEMU's default for the guest to let go, and
-/// something for a busy machine.
+/// What a migration may take from the request for the NIC on, in milliseconds: QEMU's default for
+/// the guest to let go, and something for a busy machine.
 const TIMEOUT_MS: u64 = 10_000;
 const SLACK_MS: u64 = 5_000;
 
@@ -108,7 +108,7 @@ fn waited(migration: &Migration) -> Result<u64> {
 
 /// The guest's traffic flows, and what it received is right.
 fn unharmed(migration: &Migration) -> Result<()> {
-    ensure!(migration.integrity.stale == 0, "{:?}", migration.integrity);
+    ensure!(!migration.integrity.is_stale(), "{:?}", migration.integrity);
     let after = migration.phase(PhaseName::After).context("there is no phase after")?;
     ensure!(after.rx_packets > 0, "no traffic reaches the guest");
     Ok(())

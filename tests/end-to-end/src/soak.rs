@@ -1,4 +1,5 @@
-//! Every NIC through link flaps and resets under traffic, all of them at the same time: most of it is waiting for links.
+//! Every NIC through link flaps and resets under traffic, all of them at the same time: most of it
+//! is waiting for links.
 
 use std::{
     net::{Ipv4Addr, UdpSocket},
@@ -137,8 +138,8 @@ fn send_datagrams(port: u16, stop: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// Slots of the pool that are in use, once that `is_it`, or when it has not been for long. What the recorder holds is not
-/// counted.
+/// Slots of the pool that are in use, once that `is_it`, or when it has not been for long. What the
+/// recorder holds is not counted.
 fn used_slots(http: u16, is_it: impl Fn(u64) -> bool) -> Result<u64> {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -64,7 +64,8 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel, long: bool) {
             "the service gaps exceed the downtime by {median:.0} ms in the median"
         );
         Ok(format!(
-            "service gap {median:.0} ms beyond the downtime in the median, at most {} datagrams lost",
+            "service gap {median:.0} ms beyond the downtime in the median, at most {} datagrams \
+            lost",
             lost.unwrap_or(0)
         ))
     });
@@ -90,14 +91,15 @@ fn longest_gap(runs: &[&Migration]) -> String {
     format!("the source was never held up for longer than {longest:.0} ms")
 }
 
-/// The migrations of a series, all of which completed. Traffic flowed after each of them, or there would be no result.
+/// The migrations of a series, all of which completed. Traffic flowed after each of them, or there
+/// would be no result.
 fn all(first: &Migration) -> Result<Vec<&Migration>> {
     let runs = first.runs();
     ensure!(runs.len() == TIMES, "{} of {TIMES} migrations", runs.len());
     for run in &runs {
         let error = run.error.as_deref().unwrap_or("no error");
         ensure!(run.outcome == Outcome::Completed, "the outcome is {:?}: {error}", run.outcome);
-        ensure!(run.integrity.stale == 0, "{:?}", run.integrity);
+        ensure!(!run.integrity.is_stale(), "{:?}", run.integrity);
     }
     Ok(runs)
 }

@@ -8,8 +8,8 @@ use lab::system::{command, tools::Tool};
 /// The program.
 pub(crate) const TSHARK: Tool = Tool::program("tshark", "tshark");
 
-/// What makes a frame a wrong one, as a filter for [`tshark`]. A sum of all ones is as good as zero,
-/// and what QEMU's models write instead (`hw/net/net_tx_pkt.c`).
+/// What makes a frame a wrong one, as a filter for [`tshark`]. A sum of all ones is as good as
+/// zero, and what QEMU's models write instead (`hw/net/net_tx_pkt.c`).
 pub(crate) const FAULTS: &str = "_ws.malformed || frame.cap_len != frame.len || \
     ip.checksum.status == 0 || udp.checksum.status == 0 || icmpv6.checksum.status == 0 || \
     (tcp.checksum.status == 0 && tcp.checksum != 0xffff)";

@@ -1,5 +1,5 @@
-//! Every NIC on a wire with a Linux guest: VLANs, jumbo frames and IPv6 as somebody else's stack and programs use them, and as
-//! tshark sees them on the wire.
+//! Every NIC on a wire with a Linux guest: VLANs, jumbo frames and IPv6 as somebody else's stack
+//! and programs use them, and as tshark sees them on the wire.
 
 use std::{cell::RefCell, path::Path};
 
@@ -24,13 +24,15 @@ const PREFIX: &str = "fd00:676f::";
 
 const NICS: [NicModel; 5] = NicModel::ALL;
 
-/// Two VLANs, the second of which is not ours, and the address that the router's prefix gives. Busybox has an `ip` of its own
-/// that knows less.
+/// Two VLANs, the second of which is not ours, and the address that the router's prefix gives.
+/// Busybox has an `ip` of its own that knows less.
 const SET_UP: &str = "/bin/ip link set eth0 mtu 9000 && \
     for vlan in 5 6; do /bin/ip link add link eth0 name vlan$vlan mtu 1500 type vlan id $vlan && \
-    /bin/ip address add 10.$vlan.0.1/24 dev vlan$vlan && /bin/ip link set vlan$vlan up || break; done && \
+    /bin/ip address add 10.$vlan.0.1/24 dev vlan$vlan && /bin/ip link set vlan$vlan up || break; \
+    done && \
     for try in $(busybox seq 100); do busybox sleep 0.1; \
-    /bin/ip -6 address show dev eth0 scope global -tentative | busybox grep inet6 && break; done || \
+    /bin/ip -6 address show dev eth0 scope global -tentative | busybox grep inet6 && break; \
+    done || \
     { /bin/ip address; false; }";
 /// What is known of earlier machines, some of which had the same address.
 const FORGET: &str = "/bin/ip neighbour flush all";

@@ -3,8 +3,8 @@
 //!
 //! [`Migration`] is the protocol, small step by small step, on two processors with store buffers
 //! (x86-TSO): every interleaving of hypervisor, device, receive path and agent is visited. A
-//! [`Mistake`] leaves out one thing the argument rests on; the checker must find what that loses, or
-//! it could not be trusted to find anything.
+//! [`Mistake`] leaves out one thing the argument rests on; the checker must find what that loses,
+//! or it could not be trusted to find anything.
 //!
 //! `tests/books.rs` has the other half: the pool's own lock-free lists and states, the very source
 //! file, run against loom.

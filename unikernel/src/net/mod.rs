@@ -43,6 +43,7 @@ mod intake;
 mod ipv4;
 mod ipv6;
 mod memory;
+mod nal;
 mod pair;
 mod ports;
 mod queue;

@@ -1,7 +1,7 @@
 //! UDP for tasks.
 
 use core::future::poll_fn;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::task::{Context, Poll};
 
 use smoltcp::iface::SocketHandle;
@@ -11,7 +11,7 @@ use super::error::Error;
 use super::memory::{check_headroom, filled};
 use super::stack::Stack;
 
-/// A bound UDP socket.
+/// A bound UDP socket. Dropping it drops what is not sent yet; see [`flush`](Self::flush).
 pub struct UdpSocket {
     stack: Stack,
     handle: SocketHandle,
@@ -149,6 +149,33 @@ impl UdpSocket {
         .await;
         self.stack.wake();
         sent
+    }
+
+    /// Waits until everything is sent.
+    pub async fn flush(&self) {
+        poll_fn(|context| {
+            self.socket(|socket| {
+                if socket.send_queue() == 0 {
+                    return Poll::Ready(());
+                }
+                socket.register_send_waker(context.waker());
+                Poll::Pending
+            })
+        })
+        .await;
+    }
+
+    /// As [`Stack::join_multicast`]; it outlives the socket.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn join_multicast(&self, group: IpAddr) -> Result<(), Error> {
+        self.stack.join_multicast(group)
+    }
+
+    /// As [`Stack::leave_multicast`].
+    pub fn leave_multicast(&self, group: IpAddr) {
+        self.stack.leave_multicast(group);
     }
 
     /// Sends `payload` to `to`; see [`send_with`](Self::send_with).

@@ -1,14 +1,15 @@
 //! `cargo xtask libvirt-xml`: a libvirt domain whose NIC stays until just before switchover.
 //!
-//! To libvirt it is an ordinary teaming pair, which it lets migrate. What it has no words for is the port's capability
-//! (`qemu:override`, libvirt 8.2 and later) and native hot-plug (`qemu:commandline`). The machines of the lab are started as libvirt
-//! starts these: see [`lab::migration::Profile`].
+//! To libvirt it is an ordinary teaming pair, which it lets migrate. What it has no words for is
+//! the port's capability (`qemu:override`, libvirt 8.2 and later) and native hot-plug
+//! (`qemu:commandline`). The machines of the lab are started as libvirt starts these: see
+//! [`lab::migration::Profile`].
 
 use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
 use lab::{
-    build::{crates, qemu},
+    build::{application, qemu},
     migration::{NIC, PORT, STANDBY},
     parts::Qemu,
 };
@@ -24,7 +25,7 @@ pub(crate) fn main(options: &LibvirtXml) -> Result<ExitCode> {
     };
     let kernel = match &options.image {
         Some(image) => fs::canonicalize(image).with_context(|| image.display().to_string())?,
-        None => crates::guest()?,
+        None => application::ours()?,
     };
     println!("{}", domain(options, &mac, &kernel, &qemu::get()?)?);
     Ok(ExitCode::SUCCESS)
@@ -87,7 +88,10 @@ fn mac_of(nic: &str) -> Result<String> {
         Some(fs::read_to_string(interface.path().join("address")).ok()?.trim().to_owned())
     };
     read().with_context(|| {
-        format!("the MAC address of {nic} is not known here ({interfaces} is empty or missing): give it with --mac")
+        format!(
+            "the MAC address of {nic} is not known here ({interfaces} is empty or missing): \
+            give it with --mac"
+        )
     })
 }
 
@@ -113,7 +117,8 @@ mod tests {
         let xml = domain(&options(), "52:54:00:67:6f:01", Path::new("/k"), &qemu).unwrap();
         assert!(xml.contains("<name>a &lt;b&gt; &amp; &#x27;c&#x27;</name>"), "{xml}");
         for part in [
-            "<model type='virtio'/>\n      <teaming type='persistent'/>\n      <alias name='ua-standby0'/>",
+            "<model type='virtio'/>\n      <teaming type='persistent'/>\n      <alias \
+            name='ua-standby0'/>",
             "<teaming type='transient' persistent='ua-standby0'/>",
             "<address domain='0x0000' bus='0x03' slot='0x00' function='0x1'/>",
             "<qemu:device alias='ua-port0'>",

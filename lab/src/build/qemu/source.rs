@@ -89,8 +89,9 @@ fn far() -> Result<Tarball> {
     }
     bail!(
         "no tarball of QEMU {SERIES}.x: neither the Debian mirror of this machine nor \
-         download.qemu.org has one that could be downloaded. Put one (qemu-{SERIES}.1.tar.xz) into a \
-         directory and set GODWIT_DOWNLOADS to it. The first answer was:\n{}",
+         download.qemu.org has one that could be downloaded. Put one \
+         (qemu-{SERIES}.1.tar.xz) into a directory and set GODWIT_DOWNLOADS to it. The \
+         first answer was:\n{}",
         asked.first().map_or("nothing was asked", String::as_str)
     )
 }

@@ -161,6 +161,28 @@ impl Connection {
         self.stack.wake();
     }
 
+    pub(super) async fn shutdown(&self) -> Result<(), Error> {
+        self.close();
+        let is_closed = poll_fn(|context| {
+            self.socket(|socket| match socket.state() {
+                State::FinWait2 | State::TimeWait => Poll::Ready(false),
+                State::Closed => Poll::Ready(true),
+                _ => {
+                    socket.register_send_waker(context.waker());
+                    Poll::Pending
+                }
+            })
+        });
+        match is_closed.await && self.was_reset() {
+            true => Err(Error::Reset),
+            false => Ok(()),
+        }
+    }
+
+    fn was_reset(&self) -> bool {
+        self.stack.with_sockets(|sockets| sockets.was_reset(self.handle))
+    }
+
     pub(super) fn abort(&self) {
         self.end.set(End::Aborted);
         self.socket(tcp::Socket::abort);
@@ -173,8 +195,7 @@ impl Connection {
             return Error::Closed;
         }
         // smoltcp does not tell a reset from a timeout.
-        let was_reset = self.stack.with_sockets(|sockets| sockets.was_reset(self.handle));
-        if was_reset { Error::Reset } else { Error::TimedOut }
+        if self.was_reset() { Error::Reset } else { Error::TimedOut }
     }
 }
 

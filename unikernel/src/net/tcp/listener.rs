@@ -1,6 +1,7 @@
 //! Accepting connections.
 
 use alloc::vec::Vec;
+use core::cell::RefCell;
 use core::future::poll_fn;
 use core::task::{Context, Poll};
 
@@ -13,6 +14,7 @@ use super::socket::{Buffers, HANDSHAKE, new_socket};
 use super::stream::TcpStream;
 use crate::net::error::Error;
 use crate::net::stack::Stack;
+use crate::watch::Watch;
 
 /// How often a listener that had no memory for a single socket tries again.
 const RETRY: Duration = Duration::from_millis(100);
@@ -23,7 +25,9 @@ pub struct TcpListener {
     port: u16,
     pub(in crate::net) buffers: Buffers,
     /// One socket a pending connection: smoltcp listens with the socket that will be the connection.
-    backlog: Vec<SocketHandle>,
+    backlog: RefCell<Vec<SocketHandle>>,
+    /// A task is waiting for a connection; smoltcp wakes one.
+    busy: Watch<bool>,
 }
 
 impl TcpListener {
@@ -35,9 +39,10 @@ impl TcpListener {
     /// [`Error::PortInUse`], [`Error::NoMemory`].
     pub fn bind(stack: &Stack, port: u16, backlog: usize, buffers: Buffers) -> Result<Self, Error> {
         let port = stack.with_sockets(|sockets| sockets.bind_tcp(port))?;
-        let backlog = Vec::with_capacity(backlog.max(1));
+        let backlog = RefCell::new(Vec::with_capacity(backlog.max(1)));
         // From here on, dropping it frees the port.
-        let mut listener = Self { stack: stack.clone(), port, buffers, backlog };
+        let listener =
+            Self { stack: stack.clone(), port, buffers, backlog, busy: Watch::new(false) };
         listener.add()?;
         listener.fill();
         Ok(listener)
@@ -48,18 +53,22 @@ impl TcpListener {
         self.port
     }
 
-    /// Waits for the next connection.
-    pub async fn accept(&mut self) -> TcpStream {
+    /// Waits for the next connection. Any number of tasks can.
+    pub async fn accept(&self) -> TcpStream {
+        let mut watcher = self.busy.watcher();
+        watcher.wait_for(|busy| !busy).await;
+        self.busy.set(true);
+        let _turn = Turn(&self.busy);
         // Nothing tells when there is memory again.
-        while self.backlog.is_empty() && self.add().is_err() {
+        while self.backlog.borrow().is_empty() && self.add().is_err() {
             Timer::after(RETRY).await;
         }
         poll_fn(|context| self.poll_accept(context)).await
     }
 
-    fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<TcpStream> {
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<TcpStream> {
         let ready = self.stack.with_sockets(|sockets| {
-            self.backlog.iter().enumerate().find_map(|(index, &handle)| {
+            self.backlog.borrow().iter().enumerate().find_map(|(index, &handle)| {
                 let socket = sockets.get::<tcp::Socket<'_>>(handle);
                 if socket.state() == State::Closed {
                     // The handshake failed.
@@ -78,15 +87,16 @@ impl TcpListener {
             })
         });
         let Some((index, local, peer)) = ready else { return Poll::Pending };
-        let handle = self.backlog.swap_remove(index);
+        let handle = self.backlog.borrow_mut().swap_remove(index);
         self.fill();
         let connection = Connection::new(self.stack.clone(), handle, local, peer);
         Poll::Ready(TcpStream::new(connection))
     }
 
     /// Listens with as many sockets as the backlog is to have, memory permitting.
-    fn fill(&mut self) {
-        while self.backlog.len() < self.backlog.capacity() {
+    fn fill(&self) {
+        let room = |backlog: &Vec<_>| backlog.len() < backlog.capacity();
+        while room(&self.backlog.borrow()) {
             if self.add().is_err() {
                 log::warn!("tcp: no memory for the backlog of port {}", self.port);
                 return;
@@ -95,11 +105,21 @@ impl TcpListener {
     }
 
     /// Listens with one more socket.
-    fn add(&mut self) -> Result<(), Error> {
+    fn add(&self) -> Result<(), Error> {
         let mut socket = new_socket(self.buffers)?;
         listen(&mut socket, self.port);
-        self.backlog.push(self.stack.with_sockets(|sockets| sockets.add(socket)));
+        let handle = self.stack.with_sockets(|sockets| sockets.add(socket));
+        self.backlog.borrow_mut().push(handle);
         Ok(())
+    }
+}
+
+/// A task's turn to wait, until dropped.
+struct Turn<'a>(&'a Watch<bool>);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
     }
 }
 
@@ -111,7 +131,7 @@ fn listen(socket: &mut tcp::Socket<'static>, port: u16) {
 impl Drop for TcpListener {
     fn drop(&mut self) {
         self.stack.with_sockets(|sockets| {
-            for &handle in &self.backlog {
+            for &handle in self.backlog.get_mut().iter() {
                 sockets.remove(handle);
             }
             sockets.free_tcp(self.port);

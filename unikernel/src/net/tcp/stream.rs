@@ -116,6 +116,14 @@ impl TcpStream {
         self.0.close();
     }
 
+    /// Closes this side, and waits until the peer has acknowledged that and everything written.
+    ///
+    /// # Errors
+    /// [`Error::Reset`] if the peer would not have it.
+    pub async fn shutdown(&self) -> Result<(), Error> {
+        self.0.shutdown().await
+    }
+
     /// Resets the connection.
     pub fn abort(&self) {
         self.0.abort();

@@ -40,7 +40,7 @@ fn a_port_is_free_again_when_there_was_no_memory_for_the_socket() {
 fn connections_to_the_same_peer_come_from_different_ports() {
     let (a, b) = pair();
     let mut world = World::new(&[&a, &b]);
-    let mut listener = TcpListener::bind(&b.stack, PORT, 2, BUFFERS).unwrap();
+    let listener = TcpListener::bind(&b.stack, PORT, 2, BUFFERS).unwrap();
     let mut connect = || {
         let client = TcpStream::connect(&a.stack, endpoint(2, PORT), BUFFERS);
         let (client, server) = world.run(LIMIT, join(client, listener.accept()));

@@ -165,7 +165,7 @@ async fn talk(stream: TcpStream) {
 }
 
 async fn session(client: &Host, to: IpAddr, server: &Host) {
-    let mut listener = TcpListener::bind(&server.stack, PORT, 2, BUFFERS).unwrap();
+    let listener = TcpListener::bind(&server.stack, PORT, 2, BUFFERS).unwrap();
     let serve = async {
         loop {
             talk(listener.accept().await).await;
@@ -222,7 +222,7 @@ fn whatever_arrives_the_stack_goes_on() {
         }
         // Left alone, it works: neighbours that were lied about are found again.
         world.idle(Duration::from_secs(60));
-        let mut listener = TcpListener::bind(&b.stack, PORT, 1, BUFFERS).unwrap();
+        let listener = TcpListener::bind(&b.stack, PORT, 1, BUFFERS).unwrap();
         let to = (to, PORT).into();
         let connect = TcpStream::connect(&a.stack, to, BUFFERS);
         let pass = poll_fn(|_| {
@@ -265,7 +265,7 @@ fn a_peer_that_ignores_the_window_does_no_harm() {
     let [rx, tx] = core::array::from_fn(|_| Wire::default());
     let host = with_ipv4(2, &rx, &tx);
     let mut world = World::new(&[&host]);
-    let mut listener = TcpListener::bind(&host.stack, PORT, 1, BUFFERS).unwrap();
+    let listener = TcpListener::bind(&host.stack, PORT, 1, BUFFERS).unwrap();
     let data = [7; 1400];
     let mut tcp = TcpRepr {
         src_port: 40_000,

@@ -92,7 +92,7 @@ fn connections_and_datagrams_between_link_local_addresses() {
     let mut world = World::new(&[&a, &b]);
     let to = addresses(&b)[0];
     assert_eq!(to, Ipv6Address::new(0xfe80, 0, 0, 0, 0x5054, 0xff, 0xfe00, 2));
-    let mut listener = TcpListener::bind(&b.stack, PORT, 1, BUFFERS).unwrap();
+    let listener = TcpListener::bind(&b.stack, PORT, 1, BUFFERS).unwrap();
     let client = TcpStream::connect(&a.stack, (to, PORT).into(), BUFFERS);
     let (client, server) = world.run(LIMIT, join(client, listener.accept()));
     let client = client.expect("a connection");

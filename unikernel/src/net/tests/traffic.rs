@@ -30,7 +30,7 @@ pub(super) fn connect(
     a: &Host,
     b: &Host,
 ) -> (TcpStream, TcpStream, TcpListener) {
-    let mut listener = TcpListener::bind(&b.stack, PORT, 2, BUFFERS).unwrap();
+    let listener = TcpListener::bind(&b.stack, PORT, 2, BUFFERS).unwrap();
     let client = TcpStream::connect(&a.stack, endpoint(2, PORT), BUFFERS);
     let (client, server) = world.run(LIMIT, join(client, listener.accept()));
     (client.expect("a connection"), server, listener)
@@ -280,7 +280,7 @@ fn a_refused_connection_and_a_reset_one_say_so() {
 fn half_open_handshakes_do_not_fill_the_backlog() {
     let (a, b) = pair();
     let mut world = World::new(&[&a, &b]);
-    let mut listener = TcpListener::bind(&b.stack, PORT, 2, BUFFERS).unwrap();
+    let listener = TcpListener::bind(&b.stack, PORT, 2, BUFFERS).unwrap();
     // Answers get lost, so the handshakes stay half open.
     b.tx.lose_every(1);
     for _ in 0..2 {

@@ -1,9 +1,9 @@
-//! PID 1 of Linux as a guest, to compare with: brings the NIC up with its own driver, and serves what Godwit serves, iperf3
-//! and the sink of the probe protocol.
+//! PID 1 of Linux as a guest, to compare with: brings the NIC up with its own driver, and serves
+//! what Godwit serves, iperf3 and the sink of the probe protocol.
 //!
-//! `GUEST_IP=ADDRESS/LENGTH` and, if there is a gateway, `GUEST_GW=ADDRESS` on the kernel's command line are handed to PID 1
-//! as environment variables. With `GUEST_IP=dhcp` busybox asks for both. If there is a second serial port, busybox runs the
-//! commands that come in by it.
+//! `GUEST_IP=ADDRESS/LENGTH` and, if there is a gateway, `GUEST_GW=ADDRESS` on the kernel's command
+//! line are handed to PID 1 as environment variables. With `GUEST_IP=dhcp` busybox asks for both.
+//! If there is a second serial port, busybox runs the commands that come in by it.
 #![forbid(unsafe_code)]
 
 mod dhcp;
@@ -103,8 +103,9 @@ fn serve_iperf3() {
     });
 }
 
-/// Whether somebody listens on a TCP port: a line of /proc/net/tcp has the local address, the remote one and the state,
-/// all in hexadecimal (Linux Documentation/networking/proc_net_tcp.rst); 0A is LISTEN.
+/// Whether somebody listens on a TCP port: a line of /proc/net/tcp has the local address, the
+/// remote one and the state, all in hexadecimal (Linux Documentation/networking/proc_net_tcp.rst);
+/// 0A is LISTEN.
 fn is_listening(port: u16) -> bool {
     let local = format!(":{port:04X}");
     ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().any(|table| {

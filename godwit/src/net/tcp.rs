@@ -1,13 +1,8 @@
-//! Sockets of an interface.
-
-pub use unikernel::net::{
-    Buffers, Error, OwnedTcpReader, OwnedTcpWriter, TcpListener, TcpReader, TcpStream, TcpWriter,
-    UdpSocket,
-};
+//! TCP on an interface.
 
 use core::net::SocketAddr;
 
-use unikernel::net::Stack;
+use unikernel::net::{Buffers, Error, Stack, TcpListener, TcpStream};
 
 /// TCP on an interface; see [`Interface::tcp`](crate::Interface::tcp). A handle, cheap to clone.
 #[derive(Clone)]
