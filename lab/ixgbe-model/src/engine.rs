@@ -4,13 +4,13 @@ use std::{
     io::{ErrorKind, Read},
     os::unix::net::{UnixListener, UnixStream},
     path::PathBuf,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::{Shared, wire};
+use crate::{shared::Shared, wire};
 
 /// Bytes read at a time: others wait for the device meanwhile.
 const READ: usize = 64 << 10;
@@ -38,7 +38,7 @@ pub(crate) enum Port {
 pub(crate) fn run(shared: &Arc<Shared>, port: Port) {
     let mut engine =
         Engine { port, peer: None, retry: Instant::now(), buffer: vec![0; BUFFER], filled: 0 };
-    while !shared.stopping.load(Ordering::Relaxed) {
+    while !shared.is_stopping() {
         engine.turn(shared);
     }
 }

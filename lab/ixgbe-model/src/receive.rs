@@ -6,13 +6,16 @@ use crc::{CRC_32_ISO_HDLC, Crc};
 
 use crate::{
     checksum,
-    device::{Device, Registers},
+    device::Device,
     fault::Fault,
     filters,
     memory::BadAddress,
     offload::SHORTEST,
     packet::{self, Network, Packet, TAG, TAG_AT, Transport},
-    registers as reg, rss,
+    register_file::Registers,
+    registers as reg,
+    ring::Ring,
+    rss,
     statistics::{self, Way},
 };
 
@@ -21,8 +24,6 @@ const BUFFER: usize = 512 << 10;
 /// Ethernet's check sequence.
 const FCS: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 const FCS_LENGTH: usize = 4;
-/// Bytes of a descriptor.
-const DESCRIPTOR: u64 = 16;
 
 // Status and errors in the write-back (7.1.6).
 const DONE: u64 = 1 << 0;
@@ -255,7 +256,7 @@ impl Device {
         let fault = self.faults.next();
         let mut head = ring.head;
         for (index, part) in data.chunks(size).enumerate() {
-            let at = ring.base + u64::from(head) * DESCRIPTOR;
+            let at = ring.address(head);
             let [buffer, _] = self.memory.descriptor(at)?;
             let last = index + 1 == needed;
             if fault == Some(Fault::Death) {
@@ -278,7 +279,7 @@ impl Device {
             };
             let high = DONE | end | length << 32 | u64::from(report.tag) << 48;
             let at = match fault {
-                Some(Fault::OutOfRange) => ring.base + u64::from(ring.tail) * DESCRIPTOR,
+                Some(Fault::OutOfRange) => ring.address(ring.tail),
                 _ => at,
             };
             self.memory.publish(at, report.low)?;
@@ -290,47 +291,5 @@ impl Device {
         }
         self.registers.set(reg::rx(queue, reg::HEAD), head);
         Ok(true)
-    }
-}
-
-/// A descriptor ring as its registers describe it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ring {
-    pub(crate) base: u64,
-    pub(crate) count: u32,
-    pub(crate) head: u32,
-    pub(crate) tail: u32,
-}
-
-impl Ring {
-    fn receive(registers: &Registers, queue: usize) -> Option<Self> {
-        Self::new(registers, |register| reg::rx(queue, register))
-    }
-
-    pub(crate) fn transmit(registers: &Registers, queue: usize) -> Option<Self> {
-        Self::new(registers, |register| reg::tx(queue, register))
-    }
-
-    /// `None` when head or tail lie outside: what hardware does then is not defined, here the queue
-    /// stands still.
-    fn new(registers: &Registers, offset: impl Fn(u32) -> u32) -> Option<Self> {
-        let get = |register| registers.get(offset(register));
-        let ring = Self {
-            // Aligned to 128 bytes (8.2.3.8).
-            base: registers.address(offset(reg::BAL)) & !0x7F,
-            count: (get(reg::LEN) & 0xF_FF80) / DESCRIPTOR as u32,
-            head: get(reg::HEAD) & 0xFFFF,
-            tail: get(reg::TAIL) & 0xFFFF,
-        };
-        (ring.head < ring.count && ring.tail < ring.count).then_some(ring)
-    }
-
-    /// Descriptors that are the device's: from head up to, and without, tail.
-    fn available(&self) -> usize {
-        ((self.tail + self.count - self.head) % self.count) as usize
-    }
-
-    pub(crate) fn next(&self, index: u32) -> u32 {
-        (index + 1) % self.count
     }
 }

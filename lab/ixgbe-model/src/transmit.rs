@@ -4,8 +4,8 @@ use crate::{
     device::Device,
     memory::BadAddress,
     offload::{self, Context, FlagMasks, SHORTEST},
-    receive::Ring,
     registers as reg,
+    ring::Ring,
     statistics::{self, Way},
 };
 
@@ -101,7 +101,7 @@ impl Device {
                     break;
                 }
             }
-            let at = ring.base + u64::from(head) * 16;
+            let at = ring.address(head);
             result = self.descriptor(queue, state, at, &mut reported);
             if result.is_err() {
                 break;

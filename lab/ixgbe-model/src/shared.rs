@@ -1,0 +1,69 @@
+//! The device behind a lock, as the model's threads share it.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use anyhow::{Context, Result};
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::device::Device;
+
+/// What the threads share.
+pub(crate) struct Shared {
+    pub(crate) device: Mutex<Device>,
+    /// Wakes the engine.
+    pub(crate) wake: OwnedFd,
+    /// The model is going away: the threads end.
+    stopping: AtomicBool,
+}
+
+impl Shared {
+    /// Shares a device that was just made.
+    ///
+    /// # Errors
+    /// The system gives no event file.
+    pub(crate) fn new(device: Device) -> Result<Self> {
+        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
+            .context("cannot create an event file")?;
+        Ok(Self { device: Mutex::new(device), wake, stopping: AtomicBool::new(false) })
+    }
+
+    /// Whether the threads are to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Ends the threads, each when it looks next; wakes the engine for that.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// Does something with the device and what follows from it, and wakes the engine if it would be
+    /// late.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Device) -> T) -> T {
+        let mut device = self.device.lock().expect("no thread panics with the device");
+        let result = act(&mut device);
+        let plan = device.settle(Instant::now());
+        let late = device.planned.misses(&plan);
+        if late {
+            device.planned = plan;
+        }
+        drop(device);
+        if late {
+            self.wake();
+        }
+        result
+    }
+
+    pub(crate) fn wake(&self) {
+        // It fails only when the engine was woken 2^64 times already.
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+}
