@@ -49,7 +49,7 @@ async fn main(system: System) -> Result<(), Error> {
     let database = Rc::new(RefCell::new(Database::new(store)));
     let net = system.interface(0).await;
     let options = TcpOptions { backlog: BACKLOG, buffers: BUFFERS };
-    let mut listener = net.tcp().bind_with(PORT, options)?;
+    let listener = net.tcp().bind_with(PORT, options)?;
     loop {
         let client = listener.accept().await;
         system.spawn(serve(system.clone(), database.clone(), client, sheds.0));
