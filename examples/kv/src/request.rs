@@ -106,7 +106,7 @@ pub(crate) fn integer(text: &[u8]) -> Option<i64> {
 mod tests {
     use super::*;
 
-    fn words<'a>(data: &'a [u8]) -> Vec<&'a [u8]> {
+    fn words(data: &[u8]) -> Vec<&[u8]> {
         parse(data).expect("a request").expect("a whole one").0.words
     }
 
