@@ -181,6 +181,10 @@ pub(crate) struct Migrate {
     /// What is driven at the guest
     #[arg(long, value_enum, default_value_t = TrafficKind::Udp)]
     pub(crate) traffic: TrafficKind,
+    /// `--traffic client`: a command line that is run over and over, and has to succeed each time;
+    /// {host} and {port} in it are where the guest's --port is reached
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) client: Option<String>,
     /// TCP port of the guest that traffic goes to [default: 5201 with tcp, 7 with echo]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,

@@ -85,6 +85,7 @@ pub fn build(record: &Record, meter: &dyn Meter, setting: Setting) -> Migration 
             .map_or(0.0, |gap| milliseconds(gap.length())),
         losses: meter.losses(),
         transfer: None,
+        client: None,
         saturated: setting.saturated,
         events: events(timeline, ms),
         port: record.port.clone(),
