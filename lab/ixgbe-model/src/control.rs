@@ -23,7 +23,11 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::{Control, Fault, Pages, Status};
+use crate::{
+    fault::Fault,
+    memory::Pages,
+    shared::{Control, Status},
+};
 
 /// What can be asked of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

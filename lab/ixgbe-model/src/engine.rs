@@ -10,7 +10,7 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::{Shared, wire};
+use crate::{shared::Shared, wire};
 
 /// Bytes read at a time: others wait for the device meanwhile.
 const READ: usize = 64 << 10;

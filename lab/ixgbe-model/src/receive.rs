@@ -1,18 +1,20 @@
 //! Reception: filters, queues, advanced descriptors and their write-back (datasheet 7.1).
 
-use std::{borrow::Cow, collections::VecDeque};
+use std::borrow::Cow;
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 
 use crate::{
     checksum,
-    device::{Device, Registers},
+    device::Device,
     fault::Fault,
     filters,
     memory::BadAddress,
     offload::SHORTEST,
     packet::{self, Network, Packet, TAG, TAG_AT, Transport},
-    registers as reg, rss,
+    registers as reg,
+    ring::{DESCRIPTOR, Ring},
+    rss,
     statistics::{self, Way},
 };
 
@@ -21,9 +23,6 @@ const BUFFER: usize = 512 << 10;
 /// Ethernet's check sequence.
 const FCS: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 const FCS_LENGTH: usize = 4;
-/// Bytes of a descriptor.
-const DESCRIPTOR: u64 = 16;
-
 // Status and errors in the write-back (7.1.6).
 const DONE: u64 = 1 << 0;
 const END_OF_PACKET: u64 = 1 << 1;
@@ -41,43 +40,6 @@ enum Full {
     Wait,
     /// The queue says to drop (SRRCTL.DROP_EN), or does not run.
     Drop,
-}
-
-/// Frames that wait for descriptors.
-#[derive(Default)]
-pub(crate) struct Receive {
-    waiting: VecDeque<Vec<u8>>,
-    bytes: usize,
-}
-
-impl Receive {
-    pub(crate) fn reset(&mut self) {
-        *self = Self::default();
-    }
-
-    /// Whether the driver enabled link flow control and the buffer is above the threshold: then the
-    /// peer has to wait, as a switch does that was sent PAUSE (3.7.7).
-    pub(crate) fn is_paused(&self, registers: &Registers) -> bool {
-        let threshold = registers.get(reg::FCRTH0);
-        registers.get(reg::FCCFG) & reg::FCCFG_TRANSMIT_LINK != 0
-            && threshold & reg::FCRTH_ENABLE != 0
-            && self.bytes > (threshold & 0x7FFE0) as usize
-    }
-
-    /// Says what a queue that was just enabled asks for and this model has not.
-    pub(crate) fn check(&self, registers: &Registers, queue: usize) {
-        let kind = registers.get(reg::rx(queue, reg::SRRCTL)) >> 25 & 7;
-        if kind != 1 {
-            log::error!(
-                "receive queue {queue} asks for descriptor type {kind}; the model has advanced \
-                 descriptors with one buffer (1) only, and receives nothing on this queue"
-            );
-        }
-        let mrqc = registers.get(reg::MRQC);
-        if !rss::mode_is_modelled(mrqc) {
-            log::error!("MRQC {mrqc:#x} asks for more than RSS; all frames go to queue 0");
-        }
-    }
 }
 
 /// What the device knows about a frame when it writes it back.
@@ -290,47 +252,5 @@ impl Device {
         }
         self.registers.set(reg::rx(queue, reg::HEAD), head);
         Ok(true)
-    }
-}
-
-/// A descriptor ring as its registers describe it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ring {
-    pub(crate) base: u64,
-    pub(crate) count: u32,
-    pub(crate) head: u32,
-    pub(crate) tail: u32,
-}
-
-impl Ring {
-    fn receive(registers: &Registers, queue: usize) -> Option<Self> {
-        Self::new(registers, |register| reg::rx(queue, register))
-    }
-
-    pub(crate) fn transmit(registers: &Registers, queue: usize) -> Option<Self> {
-        Self::new(registers, |register| reg::tx(queue, register))
-    }
-
-    /// `None` when head or tail lie outside: what hardware does then is not defined, here the queue
-    /// stands still.
-    fn new(registers: &Registers, offset: impl Fn(u32) -> u32) -> Option<Self> {
-        let get = |register| registers.get(offset(register));
-        let ring = Self {
-            // Aligned to 128 bytes (8.2.3.8).
-            base: registers.address(offset(reg::BAL)) & !0x7F,
-            count: (get(reg::LEN) & 0xF_FF80) / DESCRIPTOR as u32,
-            head: get(reg::HEAD) & 0xFFFF,
-            tail: get(reg::TAIL) & 0xFFFF,
-        };
-        (ring.head < ring.count && ring.tail < ring.count).then_some(ring)
-    }
-
-    /// Descriptors that are the device's: from head up to, and without, tail.
-    fn available(&self) -> usize {
-        ((self.tail + self.count - self.head) % self.count) as usize
-    }
-
-    pub(crate) fn next(&self, index: u32) -> u32 {
-        (index + 1) % self.count
     }
 }

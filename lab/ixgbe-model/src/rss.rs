@@ -1,7 +1,7 @@
 //! Receive-side scaling (datasheet 7.1.2.8): a hash of addresses and ports chooses the queue.
 
 use crate::{
-    device::Registers,
+    bank::Registers,
     packet::{Network, Packet, Transport},
     registers as reg,
 };

@@ -18,11 +18,11 @@ use vfio_bindings::bindings::vfio::{
 use vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, Server, ServerBackend, ServerRegion};
 
 use crate::{
-    Shared,
     config::{self, Config},
     device::Device,
     interrupts::VECTORS,
     registers::BAR0_SIZE,
+    shared::Shared,
 };
 
 /// A listening socket for one client after the other.
