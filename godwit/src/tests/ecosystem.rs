@@ -89,9 +89,6 @@ impl Nic for End {
     fn reset(&mut self) -> Result<(), ResetError> {
         Ok(())
     }
-    fn gone(&self) -> bool {
-        false
-    }
     fn stop(&mut self) {}
     fn statistics(&mut self) -> Statistics {
         Statistics::default()

@@ -3,16 +3,16 @@
 use std::time::Instant;
 
 use crate::{
-    bank::Registers,
     eeprom,
     fault::Faults,
     i2c::Cage,
     interrupts::Interrupts,
     link::{self, Link},
     memory::{BadAddress, Memory},
-    queues::Transmit,
+    receive::Receive,
+    register_file::Registers,
     registers as reg, statistics,
-    waiting::Receive,
+    transmit::Transmit,
     wire::Wire,
 };
 

@@ -4,7 +4,7 @@ use std::{
     io::{ErrorKind, Read},
     os::unix::net::{UnixListener, UnixStream},
     path::PathBuf,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -38,7 +38,7 @@ pub(crate) enum Port {
 pub(crate) fn run(shared: &Arc<Shared>, port: Port) {
     let mut engine =
         Engine { port, peer: None, retry: Instant::now(), buffer: vec![0; BUFFER], filled: 0 };
-    while !shared.stopping.load(Ordering::Relaxed) {
+    while !shared.is_stopping() {
         engine.turn(shared);
     }
 }

@@ -1,6 +1,6 @@
 //! Which frames the device takes (datasheet 7.1.1).
 
-use crate::{bank::Registers, packet::Packet, registers as reg};
+use crate::{packet::Packet, register_file::Registers, registers as reg};
 
 /// Whether a frame's destination and VLAN pass the filters.
 pub(crate) fn accept(registers: &Registers, frame: &[u8], packet: &Packet) -> bool {

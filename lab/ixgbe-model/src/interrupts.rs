@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{bank::Registers, registers as reg};
+use crate::{register_file::Registers, registers as reg};
 
 /// Vectors of the MSI-X table (9.3), and bits of the extended registers.
 pub(crate) const VECTORS: usize = 64;

@@ -1,6 +1,6 @@
 //! Reception: filters, queues, advanced descriptors and their write-back (datasheet 7.1).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::VecDeque};
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 
@@ -12,8 +12,9 @@ use crate::{
     memory::BadAddress,
     offload::SHORTEST,
     packet::{self, Network, Packet, TAG, TAG_AT, Transport},
+    register_file::Registers,
     registers as reg,
-    ring::{DESCRIPTOR, Ring},
+    ring::Ring,
     rss,
     statistics::{self, Way},
 };
@@ -23,6 +24,7 @@ const BUFFER: usize = 512 << 10;
 /// Ethernet's check sequence.
 const FCS: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 const FCS_LENGTH: usize = 4;
+
 // Status and errors in the write-back (7.1.6).
 const DONE: u64 = 1 << 0;
 const END_OF_PACKET: u64 = 1 << 1;
@@ -40,6 +42,43 @@ enum Full {
     Wait,
     /// The queue says to drop (SRRCTL.DROP_EN), or does not run.
     Drop,
+}
+
+/// Frames that wait for descriptors.
+#[derive(Default)]
+pub(crate) struct Receive {
+    waiting: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Receive {
+    pub(crate) fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether the driver enabled link flow control and the buffer is above the threshold: then the
+    /// peer has to wait, as a switch does that was sent PAUSE (3.7.7).
+    pub(crate) fn is_paused(&self, registers: &Registers) -> bool {
+        let threshold = registers.get(reg::FCRTH0);
+        registers.get(reg::FCCFG) & reg::FCCFG_TRANSMIT_LINK != 0
+            && threshold & reg::FCRTH_ENABLE != 0
+            && self.bytes > (threshold & 0x7FFE0) as usize
+    }
+
+    /// Says what a queue that was just enabled asks for and this model has not.
+    pub(crate) fn check(&self, registers: &Registers, queue: usize) {
+        let kind = registers.get(reg::rx(queue, reg::SRRCTL)) >> 25 & 7;
+        if kind != 1 {
+            log::error!(
+                "receive queue {queue} asks for descriptor type {kind}; the model has advanced \
+                 descriptors with one buffer (1) only, and receives nothing on this queue"
+            );
+        }
+        let mrqc = registers.get(reg::MRQC);
+        if !rss::mode_is_modelled(mrqc) {
+            log::error!("MRQC {mrqc:#x} asks for more than RSS; all frames go to queue 0");
+        }
+    }
 }
 
 /// What the device knows about a frame when it writes it back.
@@ -217,7 +256,7 @@ impl Device {
         let fault = self.faults.next();
         let mut head = ring.head;
         for (index, part) in data.chunks(size).enumerate() {
-            let at = ring.base + u64::from(head) * DESCRIPTOR;
+            let at = ring.address(head);
             let [buffer, _] = self.memory.descriptor(at)?;
             let last = index + 1 == needed;
             if fault == Some(Fault::Death) {
@@ -240,7 +279,7 @@ impl Device {
             };
             let high = DONE | end | length << 32 | u64::from(report.tag) << 48;
             let at = match fault {
-                Some(Fault::OutOfRange) => ring.base + u64::from(ring.tail) * DESCRIPTOR,
+                Some(Fault::OutOfRange) => ring.address(ring.tail),
                 _ => at,
             };
             self.memory.publish(at, report.low)?;

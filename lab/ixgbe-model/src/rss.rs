@@ -1,8 +1,8 @@
 //! Receive-side scaling (datasheet 7.1.2.8): a hash of addresses and ports chooses the queue.
 
 use crate::{
-    bank::Registers,
     packet::{Network, Packet, Transport},
+    register_file::Registers,
     registers as reg,
 };
 

@@ -1,11 +1,6 @@
 //! The vfio-user side: what QEMU asks of the device becomes reads and writes of it.
 
-use std::{
-    fs::File,
-    io,
-    path::Path,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{fs::File, io, path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
 use vfio_bindings::bindings::vfio::{
@@ -34,7 +29,7 @@ pub(crate) fn listen(path: &Path) -> Result<Server> {
 
 /// Serves clients until the model stops. Each finds a device as after power-up.
 pub(crate) fn serve(server: &Server, shared: &Arc<Shared>) {
-    while !shared.stopping.load(Ordering::Relaxed) {
+    while !shared.is_stopping() {
         let mut backend = Backend {
             shared: shared.clone(),
             config: Config::new(),

@@ -1,6 +1,6 @@
 //! Counters (datasheet 8.2.3.23): registers that the device adds to and that reading clears.
 
-use crate::{bank::Registers, registers as reg};
+use crate::{register_file::Registers, registers as reg};
 
 /// Bytes of the check sequence, which the counters of bytes include.
 const FCS: usize = 4;

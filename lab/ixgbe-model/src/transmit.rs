@@ -4,7 +4,6 @@ use crate::{
     device::Device,
     memory::BadAddress,
     offload::{self, Context, FlagMasks, SHORTEST},
-    queues::Queue,
     registers as reg,
     ring::Ring,
     statistics::{self, Way},
@@ -26,6 +25,36 @@ const CONTEXT: u64 = 2;
 const DATA: u64 = 3;
 /// Done, in the upper half of the second quadword.
 const DONE: u32 = 1 << 0;
+
+/// What a queue remembers between descriptors.
+#[derive(Default)]
+struct Queue {
+    contexts: [Context; 2],
+    packet: Vec<u8>,
+    /// Second quadword of the packet's first descriptor, which says what to do with it.
+    first: Option<u64>,
+}
+
+/// The transmit queues.
+pub(crate) struct Transmit {
+    queues: Vec<Queue>,
+    /// Queues that have work left for which the wire had no room.
+    pub(crate) held: Vec<usize>,
+    /// Packets that made no sense.
+    pub(crate) malformed: u64,
+}
+
+impl Transmit {
+    pub(crate) fn new() -> Self {
+        let queues = (0..reg::QUEUES).map(|_| Queue::default()).collect();
+        Self { queues, held: Vec::new(), malformed: 0 }
+    }
+
+    /// A queue was disabled: a packet that was not whole is forgotten.
+    pub(crate) fn stop(&mut self, queue: usize) {
+        self.queues[queue] = Queue::default();
+    }
+}
 
 impl Device {
     /// Queues for which the wire had no room go on.
@@ -72,7 +101,7 @@ impl Device {
                     break;
                 }
             }
-            let at = ring.base + u64::from(head) * 16;
+            let at = ring.address(head);
             result = self.descriptor(queue, state, at, &mut reported);
             if result.is_err() {
                 break;

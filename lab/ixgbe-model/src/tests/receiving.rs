@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Pages, fault::Fault};
+use crate::{fault::Fault, memory::Pages};
 
 const DONE: u64 = 1;
 const END: u64 = 2;

@@ -1,8 +1,8 @@
-//! The registers, as no more than memory.
+//! The registers as memory: what reading and writing them does beyond that is in `device`.
 
 use crate::registers as reg;
 
-/// The registers as memory. What a register does beyond that is the device's affair.
+/// The value of every register, also of those the model gives no meaning to.
 pub(crate) struct Registers(Vec<u32>);
 
 impl Registers {

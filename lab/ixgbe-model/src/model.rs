@@ -1,0 +1,122 @@
+//! A model as a whole: its sockets and threads, from start to end.
+
+use std::{
+    os::unix::net::{UnixListener, UnixStream},
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    control::{self, Control},
+    device::Device,
+    engine::{self, Peer},
+    server,
+    shared::Shared,
+};
+
+/// How a model is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it listens for QEMU. The file must not exist.
+    pub socket: PathBuf,
+    /// The other end of the wire.
+    pub peer: Peer,
+    /// Address of the port.
+    pub mac: [u8; 6],
+    /// Where it listens for commands, if anywhere.
+    pub control: Option<PathBuf>,
+    /// Whether the command to exit ends this process.
+    pub may_exit: bool,
+}
+
+/// A running model. It stops when dropped; a QEMU that is still attached is served until it is
+/// gone.
+pub struct Model {
+    shared: Arc<Shared>,
+    control: Control,
+    options: Options,
+    server: Option<JoinHandle<()>>,
+    engine: Option<JoinHandle<()>>,
+}
+
+impl Model {
+    /// Starts a model. QEMU may attach as soon as this returns.
+    ///
+    /// # Errors
+    /// A socket that cannot be made, by its path.
+    pub fn start(options: Options) -> Result<Self> {
+        let shared = Arc::new(Shared::new(Device::new(options.mac))?);
+        let control = Control::new(shared.clone());
+        let port = match &options.peer {
+            Peer::Connect(path) => engine::Port::Connect(path.clone()),
+            Peer::Listen(path) => {
+                let listener = bind(path)?;
+                listener.set_nonblocking(true)?;
+                engine::Port::Listen(listener)
+            }
+        };
+        let server = server::listen(&options.socket)?;
+        if let Some(path) = &options.control {
+            let listener = bind(path)?;
+            let control = control.clone();
+            let may_exit = options.may_exit;
+            spawn("82599-control", move || control::serve(&listener, &control, may_exit))?;
+        }
+        let engine = {
+            let shared = shared.clone();
+            spawn("82599-engine", move || engine::run(&shared, port))?
+        };
+        let server = {
+            let shared = shared.clone();
+            spawn("82599-server", move || server::serve(&server, &shared))?
+        };
+        Ok(Self { shared, control, options, server: Some(server), engine: Some(engine) })
+    }
+
+    /// Its controls.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Waits for ever, as a process does that is nothing but a model.
+    pub fn wait(mut self) {
+        if let Some(server) = self.server.take() {
+            let _ = server.join();
+        }
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        self.shared.stop();
+        // Whoever waits for a connection gets one, and sees that it is over.
+        let _ = UnixStream::connect(&self.options.socket);
+        let listening = match &self.options.peer {
+            Peer::Listen(path) => Some(path),
+            Peer::Connect(_) => None,
+        };
+        if let Some(path) = &self.options.control {
+            let _ = UnixStream::connect(path);
+        }
+        for path in self.options.control.iter().chain(listening) {
+            let _ = std::fs::remove_file(path);
+        }
+        if let Some(engine) = self.engine.take() {
+            let _ = engine.join();
+        }
+    }
+}
+
+fn bind(path: &Path) -> Result<UnixListener> {
+    UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    thread::Builder::new()
+        .name(name.into())
+        .spawn(body)
+        .with_context(|| format!("cannot start the thread {name}"))
+}
