@@ -17,6 +17,8 @@ use lab::{
     parts::NicModel,
 };
 
+use crate::names::parse_name;
+
 /// Where the report goes that nobody named a place for.
 pub(crate) const REPORT: &str = "report";
 
@@ -36,6 +38,8 @@ pub(crate) enum Command {
     Test(Test),
     /// Boot the unikernel on this machine
     Run(Run),
+    /// Make an application of one's own, outside of this repository
+    New(New),
     /// One live migration, with every choice open
     Migrate(Migrate),
     /// Build the bootable image
@@ -150,6 +154,13 @@ pub(crate) struct Run {
     pub(crate) timeout: Option<u64>,
     #[command(flatten)]
     pub(crate) app: App,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct New {
+    /// What the application, and its folder in the current directory, is called
+    #[arg(value_parser = parse_name)]
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]

@@ -247,9 +247,10 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
 /// What is done once everything is there.
 fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) -> Result<Migration> {
     let plan = |script: &Script| plan(script, parts.pace());
-    let mut append = format!("ip={}/24 gw={GATEWAY} marking={}", GUEST.ip, script.marking);
-    append += &format!(" recorder={RECORDER}");
-    append += &format!(" {}", script.append);
+    let append = format!(
+        "ip={}/24 gw={GATEWAY} marking={} recorder={RECORDER} {}",
+        GUEST.ip, script.marking, script.append
+    );
     let mut narrator = Narrator::default();
     let mut say = |what: &str| narrator.say(what);
     let mut session = Session::boot(lab, &append, &script.logs, &mut say)?;
@@ -352,7 +353,6 @@ fn plan(script: &Script, pace: Pace) -> Plan {
         warmup: if several { SERIES_WARMUP } else { pace.warmup },
         after: script.measure,
         bandwidth: pace.bandwidth,
-        has_recorder: script.application.is_ours(),
         cancel_at: None,
     }
 }

@@ -252,7 +252,6 @@ mod tests {
             warmup: Duration::from_secs(2),
             after: Duration::from_secs(1),
             bandwidth: 1 << 24,
-            has_recorder: true,
             cancel_at: None,
         };
         let check = Some(Check { checked: 5000, stale: 0, while_logging: Some(1500) });

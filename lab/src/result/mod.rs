@@ -188,8 +188,7 @@ pub struct Dma {
 /// The flight recorder's check of what was received up to the switchover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Integrity {
-    /// Frames checked; `null` where nothing checked them, for want of a recorder or of a word that
-    /// the guest was moved.
+    /// Frames checked; `null` where nothing told the guest that it was moved, and to check.
     #[serde(default)]
     pub buffers_checked: Option<u64>,
     /// Those whose content is not what was received.
