@@ -46,49 +46,49 @@ impl Control {
 
     /// Begins the record of written pages anew.
     pub fn start_record(&self) {
-        self.shared.with(|device| device.memory.start_record());
+        self.shared.with(|device| device.host.memory.start_record());
     }
 
     /// Keeps the record as it is from now on, and returns it.
     pub fn stop_record(&self) -> Vec<Pages> {
         self.shared.with(|device| {
-            device.memory.stop_record();
-            device.memory.record()
+            device.host.memory.stop_record();
+            device.host.memory.record()
         })
     }
 
     /// Every page the device wrote since the record began, in order of addresses.
     pub fn record(&self) -> Vec<Pages> {
-        self.shared.with(|device| device.memory.record())
+        self.shared.with(|device| device.host.memory.record())
     }
 
     /// Counts and states.
     pub fn status(&self) -> Status {
         self.shared.with(|device| Status {
-            link: device.link.is_up(),
-            link_changes: device.link.changes,
+            link: device.port.link.is_up(),
+            link_changes: device.port.link.changes,
             resets: device.resets,
-            interrupts: device.interrupts.sent,
-            bad_addresses: device.bad_addresses,
+            interrupts: device.host.interrupts.sent,
+            bad_addresses: device.host.bad_addresses,
             malformed: device.transmit.malformed,
-            faults: device.faults.left(),
-            dead: device.dead,
+            faults: device.receive.faults.left(),
+            dead: device.host.dead,
         })
     }
 
     /// Plugs or pulls the cable.
     pub fn plug(&self, plugged: bool) {
-        self.shared.with(|device| device.change_link(|link| link.pull(!plugged)));
+        self.shared.with(|device| device.plug(plugged));
     }
 
     /// Mistreats the next `frames` received frames.
     pub fn inject(&self, fault: Fault, frames: u64) {
-        self.shared.with(|device| device.faults.add(fault, frames));
+        self.shared.with(|device| device.receive.faults.add(fault, frames));
     }
 
     /// Sends an interrupt nobody asked for.
     pub fn interrupt(&self, vector: usize) {
-        self.shared.with(|device| device.interrupts.spurious(vector));
+        self.shared.with(|device| device.host.interrupts.spurious(vector));
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

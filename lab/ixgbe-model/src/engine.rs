@@ -29,22 +29,22 @@ pub enum Peer {
 }
 
 /// The end of the wire in this process.
-pub(crate) enum Port {
+pub(crate) enum WireEnd {
     Connect(PathBuf),
     Listen(UnixListener),
 }
 
 /// Runs until the model stops.
-pub(crate) fn run(shared: &Arc<Shared>, port: Port) {
+pub(crate) fn run(shared: &Arc<Shared>, end: WireEnd) {
     let mut engine =
-        Engine { port, peer: None, retry: Instant::now(), buffer: vec![0; BUFFER], filled: 0 };
+        Engine { end, peer: None, retry: Instant::now(), buffer: vec![0; BUFFER], filled: 0 };
     while !shared.is_stopping() {
         engine.turn(shared);
     }
 }
 
 struct Engine {
-    port: Port,
+    end: WireEnd,
     peer: Option<UnixStream>,
     retry: Instant,
     buffer: Vec<u8>,
@@ -67,7 +67,7 @@ impl Engine {
         wanted.set(PollFlags::IN, plan.readable);
         wanted.set(PollFlags::OUT, plan.writable);
         let mut until = plan.at;
-        if self.peer.is_none() && matches!(self.port, Port::Connect(_)) {
+        if self.peer.is_none() && matches!(self.end, WireEnd::Connect(_)) {
             until = Some(until.map_or(self.retry, |until| until.min(self.retry)));
         }
         let timeout = until.map(|until| {
@@ -78,7 +78,7 @@ impl Engine {
         if let Some(peer) = &self.peer {
             events.push(PollFd::new(peer, wanted));
         }
-        if let Port::Listen(listener) = &self.port {
+        if let WireEnd::Listen(listener) = &self.end {
             events.push(PollFd::new(listener, PollFlags::IN));
         }
         // A signal only makes the turn short.
@@ -96,13 +96,13 @@ impl Engine {
 
     /// Finds a peer.
     fn connect(&mut self, shared: &Arc<Shared>) {
-        let found = match &self.port {
-            Port::Listen(listener) => listener.accept().ok().map(|(peer, _)| peer),
-            Port::Connect(path) if self.peer.is_none() && Instant::now() >= self.retry => {
+        let found = match &self.end {
+            WireEnd::Listen(listener) => listener.accept().ok().map(|(peer, _)| peer),
+            WireEnd::Connect(path) if self.peer.is_none() && Instant::now() >= self.retry => {
                 self.retry = Instant::now() + RETRY;
                 UnixStream::connect(path).ok()
             }
-            Port::Connect(_) => None,
+            WireEnd::Connect(_) => None,
         };
         let Some(peer) = found else { return };
         let ready = peer.set_nonblocking(true).and_then(|()| peer.try_clone());
@@ -110,10 +110,7 @@ impl Engine {
             Ok(other) => {
                 self.peer = Some(peer);
                 self.filled = 0;
-                shared.with(|device| {
-                    device.wire.connect(Some(other));
-                    device.change_link(|link| link.peer(true));
-                });
+                shared.with(|device| device.connect(Some(other)));
             }
             Err(error) => log::error!("the peer's socket: {error}"),
         }
@@ -150,9 +147,6 @@ impl Engine {
     fn disconnect(&mut self, shared: &Arc<Shared>) {
         self.peer = None;
         self.retry = Instant::now() + RETRY;
-        shared.with(|device| {
-            device.wire.connect(None);
-            device.change_link(|link| link.peer(false));
-        });
+        shared.with(|device| device.connect(None));
     }
 }

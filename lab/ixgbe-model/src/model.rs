@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use crate::{
     control::{self, Control},
     device::Device,
-    engine::{self, Peer},
+    engine::{self, Peer, WireEnd},
     server,
     shared::Shared,
 };
@@ -50,12 +50,12 @@ impl Model {
     pub fn start(options: Options) -> Result<Self> {
         let shared = Arc::new(Shared::new(Device::new(options.mac))?);
         let control = Control::new(shared.clone());
-        let port = match &options.peer {
-            Peer::Connect(path) => engine::Port::Connect(path.clone()),
+        let end = match &options.peer {
+            Peer::Connect(path) => WireEnd::Connect(path.clone()),
             Peer::Listen(path) => {
                 let listener = bind(path)?;
                 listener.set_nonblocking(true)?;
-                engine::Port::Listen(listener)
+                WireEnd::Listen(listener)
             }
         };
         let server = server::listen(&options.socket)?;
@@ -67,7 +67,7 @@ impl Model {
         }
         let engine = {
             let shared = shared.clone();
-            spawn("82599-engine", move || engine::run(&shared, port))?
+            spawn("82599-engine", move || engine::run(&shared, end))?
         };
         let server = {
             let shared = shared.clone();

@@ -22,7 +22,7 @@ impl Bench {
     }
 
     fn written_back(&self, index: u64) -> [u64; 2] {
-        self.device.memory.descriptor(RING + 16 * index).unwrap()
+        self.device.host.memory.descriptor(RING + 16 * index).unwrap()
     }
 
     fn length(&self, index: u64) -> u64 {
@@ -60,12 +60,12 @@ fn wrong_checksums_are_reported() {
 #[test]
 fn every_page_written_is_recorded_and_no_other() {
     let mut bench = Bench::receiver(3);
-    bench.device.memory.start_record();
+    bench.device.host.memory.start_record();
     for _ in 0..3 {
         bench.device.received(&samples::tcp_v4(&[7; 1000]));
     }
     let expected = [Pages { iova: RING, pages: 1 }, Pages { iova: BUFFERS, pages: 2 }];
-    assert_eq!(bench.device.memory.record(), expected);
+    assert_eq!(bench.device.host.memory.record(), expected);
 }
 
 #[test]
@@ -137,13 +137,13 @@ fn tags_are_stripped() {
 #[test]
 fn nothing_is_written_without_bus_mastering_or_after_a_reset() {
     let mut bench = Bench::receiver(4);
-    bench.device.memory.start_record();
-    bench.device.bus_master = false;
+    bench.device.host.memory.start_record();
+    bench.device.host.bus_master = false;
     bench.device.received(&[0xFF; 60]);
-    bench.device.bus_master = true;
+    bench.device.host.bus_master = true;
     bench.device.write(reg::CTRL, reg::CTRL_RST);
     bench.device.received(&[0xFF; 60]);
-    assert_eq!(bench.device.memory.record(), []);
+    assert_eq!(bench.device.host.memory.record(), []);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn descriptors_that_point_nowhere_are_counted() {
     let mut bench = Bench::receiver(4);
     bench.put(RING, [MEMORY + 0x1000, 0]);
     bench.device.received(&[0xFF; 60]);
-    assert_eq!(bench.device.bad_addresses, 1);
+    assert_eq!(bench.device.host.bad_addresses, 1);
     assert_eq!(bench.written_back(0)[1], 0);
 }
 
@@ -160,7 +160,7 @@ fn misbehaviour_is_what_was_ordered() {
     let frame = [0xFF; 100];
     let with = |fault| {
         let mut bench = Bench::receiver(4);
-        bench.device.faults.add(fault, 1);
+        bench.device.receive.faults.add(fault, 1);
         bench.device.received(&frame);
         bench
     };

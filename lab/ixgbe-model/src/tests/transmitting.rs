@@ -24,12 +24,12 @@ impl Bench {
     }
 
     fn done(&self, index: u64) -> bool {
-        self.device.memory.descriptor(RING + 16 * index).unwrap()[1] >> 32 & 1 != 0
+        self.device.host.memory.descriptor(RING + 16 * index).unwrap()[1] >> 32 & 1 != 0
     }
 
     /// Puts bytes into memory.
     fn load(&self, bytes: &[u8]) -> u64 {
-        self.device.memory.write(BUFFERS, bytes).unwrap();
+        self.device.host.memory.write(BUFFERS, bytes).unwrap();
         BUFFERS
     }
 }
