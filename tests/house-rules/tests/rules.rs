@@ -10,6 +10,7 @@ const WITHOUT_CIRCLES: &[&str] = &[
     "images/loader",
     "lab",
     "lab/init",
+    "lab/ixgbe-model",
     "migrate-agent",
     "net-app/probe",
     "tests/end-to-end",
