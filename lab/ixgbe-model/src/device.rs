@@ -3,32 +3,9 @@
 use std::{os::unix::net::UnixStream, time::Instant};
 
 use crate::{
-    eeprom, host::Host, i2c::Cage, link, port::Port, receive::Receive, registers as reg,
-    statistics, transmit::Transmit,
+    eeprom, host::Host, i2c::Cage, link, plan::Plan, port::Port, receive::Receive,
+    registers as reg, statistics, transmit::Transmit,
 };
-
-/// When the engine has to look at the device again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Plan {
-    /// An interrupt waits for its interval.
-    pub(crate) at: Option<Instant>,
-    /// Frames wait for the peer to take them.
-    pub(crate) writable: bool,
-    /// Frames of the peer are welcome.
-    pub(crate) readable: bool,
-}
-
-impl Plan {
-    /// Whether somebody who acts on `self` would be late for `other`.
-    pub(crate) fn misses(&self, other: &Self) -> bool {
-        let late = match (self.at, other.at) {
-            (_, None) => false,
-            (None, Some(_)) => true,
-            (Some(planned), Some(due)) => due < planned,
-        };
-        late || other.writable && !self.writable || other.readable && !self.readable
-    }
-}
 
 /// An 82599 with one port.
 pub(crate) struct Device {
@@ -36,8 +13,6 @@ pub(crate) struct Device {
     pub(crate) port: Port,
     pub(crate) receive: Receive,
     pub(crate) transmit: Transmit,
-    /// What the engine acts on.
-    pub(crate) planned: Plan,
     pub(crate) resets: u64,
     mac: [u8; 6],
     eeprom: Vec<u16>,
@@ -51,7 +26,6 @@ impl Device {
             port: Port::default(),
             receive: Receive::default(),
             transmit: Transmit::new(),
-            planned: Plan::default(),
             resets: 0,
             mac,
             eeprom: eeprom::contents(mac),

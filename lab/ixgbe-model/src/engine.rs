@@ -55,14 +55,7 @@ impl Engine {
     /// Waits for something to happen, and acts on it.
     fn turn(&mut self, shared: &Arc<Shared>) {
         self.connect(shared);
-        let now = Instant::now();
-        let plan = {
-            let mut device = shared.device.lock().expect("no thread panics with the device");
-            device.resume();
-            let plan = device.settle(now);
-            device.planned = plan;
-            plan
-        };
+        let plan = shared.plan();
         let mut wanted = PollFlags::empty();
         wanted.set(PollFlags::IN, plan.readable);
         wanted.set(PollFlags::OUT, plan.writable);

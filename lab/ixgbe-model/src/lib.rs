@@ -43,6 +43,7 @@ mod memory;
 mod model;
 mod offload;
 mod packet;
+mod plan;
 mod port;
 mod receive;
 mod register_file;
