@@ -8,17 +8,21 @@ impl Bench {
     /// Queue 0 has `count` descriptors and takes everything.
     fn receiver(count: u32) -> Self {
         let mut bench = Self::new();
-        bench.device.write(reg::FCTRL, reg::FCTRL_BROADCAST | reg::FCTRL_UNICAST_PROMISCUOUS);
-        bench.set(reg::RDRXCTL, reg::RDRXCTL_CRC_STRIP);
-        // Advanced descriptors with one buffer of 2 KiB.
-        bench.device.write(reg::rx(0, reg::SRRCTL), 1 << 25 | 2);
-        bench.device.write(reg::RXCTRL, reg::RXCTRL_ENABLE);
-        bench.ring(|register| reg::rx(0, register), 0);
-        for index in 0..DESCRIPTORS.into() {
-            bench.put(RING + 16 * index, [BUFFERS + BUFFER * index, 0]);
-        }
-        bench.device.write(reg::rx(0, reg::TAIL), count);
+        bench.start_receiving(count);
         bench
+    }
+
+    fn start_receiving(&mut self, count: u32) {
+        self.device.write(reg::FCTRL, reg::FCTRL_BROADCAST | reg::FCTRL_UNICAST_PROMISCUOUS);
+        self.set(reg::RDRXCTL, reg::RDRXCTL_CRC_STRIP);
+        // Advanced descriptors with one buffer of 2 KiB.
+        self.device.write(reg::rx(0, reg::SRRCTL), 1 << 25 | 2);
+        self.device.write(reg::RXCTRL, reg::RXCTRL_ENABLE);
+        self.ring(|register| reg::rx(0, register), 0);
+        for index in 0..DESCRIPTORS.into() {
+            self.put(RING + 16 * index, [BUFFERS + BUFFER * index, 0]);
+        }
+        self.device.write(reg::rx(0, reg::TAIL), count);
     }
 
     fn written_back(&self, index: u64) -> [u64; 2] {
@@ -176,4 +180,16 @@ fn misbehaviour_is_what_was_ordered() {
     let mut bench = with(Fault::Truncated);
     bench.device.received(&frame);
     assert_eq!(bench.length(1), 100);
+}
+
+#[test]
+fn a_reset_drops_frames_that_wait_and_keeps_what_was_ordered() {
+    let mut bench = Bench::receiver(0);
+    bench.device.receive.faults.add(Fault::Truncated, 1);
+    bench.device.received(&[0xFF; 60]);
+    bench.device.write(reg::CTRL, reg::CTRL_RST);
+    bench.start_receiving(4);
+    assert_eq!(bench.device.read(reg::rx(0, reg::HEAD)), 0, "the frame is gone");
+    bench.device.received(&[0xFF; 100]);
+    assert_eq!(bench.length(0), 1, "truncated");
 }

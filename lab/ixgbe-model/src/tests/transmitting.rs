@@ -188,4 +188,11 @@ fn in_loopback_frames_come_back_and_the_wire_sees_none() {
     bench.send(&[[at, DATA | 100 | END]]);
     assert_eq!(bench.bytes(BUFFERS + BUFFER, 100), [0xFF; 100]);
     assert_eq!(bench.frames().len(), 0);
+    // Without a link nothing comes back.
+    bench.device.plug(false);
+    bench.device.write(reg::rx(0, reg::TAIL), 2);
+    bench.put(RING + 16, [at, DATA | 100 | END]);
+    bench.device.write(reg::tx(5, reg::TAIL), 2);
+    assert_eq!(bench.device.read(reg::tx(5, reg::HEAD)), 2);
+    assert_eq!(bench.device.read(reg::rx(0, reg::HEAD)), 1);
 }
