@@ -24,6 +24,7 @@ mod interfaces;
 pub mod net;
 #[cfg(feature = "picoserve")]
 pub mod picoserve;
+pub mod recorder;
 mod settings;
 mod system;
 mod tasks;
@@ -40,7 +41,7 @@ pub use log;
 pub use migrate_agent::{Migration, State};
 pub use system::{Outcome, System};
 pub use unikernel::watch;
-pub use unikernel::{cmdline, crc32c, dma, println};
+pub use unikernel::{cmdline, crc32c, dma, println, random};
 
 /// What `#[godwit::main]` expands to.
 #[doc(hidden)]

@@ -2,17 +2,19 @@
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::cell::OnceCell;
 use core::fmt::Display;
 use core::future::Future;
 
 use embassy_time::{Duration, Timer};
 use migrate_agent::{Detach, Migration, Service};
-use unikernel::cmdline::CommandLine;
+use unikernel::cmdline::{CommandLine, Size};
 use unikernel::dma::Pool;
 use unikernel::pci::Root;
 
 use crate::Interface;
 use crate::interfaces::{Interfaces, Probe};
+use crate::recorder::{self, Recorder};
 use crate::tasks::Tasks;
 
 /// How long the program has to ask for its keys before the others are called unknown.
@@ -29,13 +31,15 @@ struct Shared {
     tasks: Tasks,
     interfaces: Interfaces,
     migration: Migration,
+    recorder: OnceCell<Recorder>,
 }
 
 impl System {
     pub(crate) fn new(pool: &'static Pool, line: CommandLine<'static>, probe: Probe) -> Self {
         let (line, tasks) = (Rc::new(line), Tasks::default());
         let interfaces = Interfaces::new(pool, line.clone(), tasks.clone(), probe);
-        Self(Rc::new(Shared { pool, line, tasks, interfaces, migration: Migration::new() }))
+        let (migration, recorder) = (Migration::new(), OnceCell::new());
+        Self(Rc::new(Shared { pool, line, tasks, interfaces, migration, recorder }))
     }
 
     /// Interface `index`: waits until there is one, which is as soon as its first NIC has started.
@@ -43,9 +47,7 @@ impl System {
     /// Interfaces are numbered from 0 in the order in which NICs are found. See
     /// [`Interface::ready`] for when it has an address.
     pub async fn interface(&self, index: usize) -> Interface {
-        let count = self.0.interfaces.count().wait_for(|&count| count > index).await;
-        debug_assert!(count > index);
-        self.interfaces().swap_remove(index)
+        self.0.interfaces.get(index).await
     }
 
     /// The interfaces there are now.
@@ -77,6 +79,17 @@ impl System {
         self.0.pool
     }
 
+    /// The flight recorder, which keeps as much as `recorder=` on the command line says, or else
+    /// `default`. It records from the first call on; from boot on if it is on the command line.
+    pub fn recorder(&self, default: Size) -> Recorder {
+        let Shared { pool, line, tasks, interfaces, migration, recorder } = &*self.0;
+        let start = || {
+            let size = line.value("recorder", default);
+            recorder::start(size, pool, interfaces, migration, tasks)
+        };
+        recorder.get_or_init(start).clone()
+    }
+
     /// Takes over the devices and bridges of these PCI segments.
     pub(crate) async fn take_over(&self, roots: impl IntoIterator<Item = Root>) {
         let detach = self.0.line.value("detach", Detach::default());
@@ -97,6 +110,9 @@ impl System {
 
     /// Runs the machine with its program, for ever.
     pub(crate) async fn run<F: Future<Output: Outcome> + 'static>(&self, program: F) {
+        if let Ok(Some(size)) = self.0.line.parse("recorder") {
+            self.recorder(size);
+        }
         self.spawn(async { program.await.report() });
         let line = self.0.line.clone();
         self.spawn(async move {

@@ -14,8 +14,8 @@ use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::Duration;
 
+use godwit::cmdline::Size;
 use godwit::host::Hardware;
-use net_app::recorder::Recorder;
 use smoltcp::phy::{self, Device, Medium, RxToken, TunTapInterface, TxToken};
 use smoltcp::time::Instant;
 use unikernel::dma::{Policy, Pool, RxBuffer, TxBuffer, fake};
@@ -43,10 +43,10 @@ fn main() {
         std::process::exit(1);
     });
     // Like a command line, it lasts as long as the program.
-    let line = format!("ip={address} recorder=512K").leak();
+    let line = format!("ip={address}").leak();
     let hardware = Hardware { nics: vec![Box::new(nic)], ..Hardware::default() };
     futures_executor::block_on(godwit::host::run(pool, line, hardware, async |system| {
-        let recorder = Recorder::of_command_line(&system);
+        let recorder = system.recorder(Size(512 << 10));
         net_app::serve(&system, system.interface(0).await, recorder);
     }));
 }

@@ -111,6 +111,27 @@ fn merged_runs_have_one_owner() {
     });
 }
 
+/// Catch-up finds a run that was split off while another thread still has the rest of it in hand.
+#[test]
+fn a_walk_finds_what_was_split_off() {
+    loom::model(|| {
+        let slots = Arc::new(Slots::new(2, 0));
+        let whole = slots.take(1, Use::Cpu).unwrap();
+        slots.give_back(whole, 1);
+        let other = thread::spawn({
+            let slots = slots.clone();
+            move || {
+                let mine = slots.take(0, Use::FromDevice)?;
+                let found = (mine, 0, Use::FromDevice);
+                assert!(slots.runs_from(0).any(|run| run == found), "it is stepped over");
+                Some(())
+            }
+        });
+        slots.take(0, Use::Cpu);
+        other.join().unwrap();
+    });
+}
+
 /// Agents that start and stop at the same time leave the flag as the last one standing wants it.
 #[test]
 fn marking_is_on_while_anybody_sees_the_log() {

@@ -223,7 +223,11 @@ impl Slots {
         let (slot, found) = (order..=MAX_ORDER).find_map(|order| {
             lists[usize::from(order)].pop(&self.next).map(|slot| (slot, order))
         })?;
-        (order..found).rev().for_each(|half| self.free_run(lists, slot + (1 << half), half));
+        for half in (order..found).rev() {
+            // Shorter first: whoever walks the runs must not step over the half that is free next.
+            self.set(slot, half, Use::Free);
+            self.free_run(lists, slot + (1 << half), half);
+        }
         Some(slot)
     }
 

@@ -3,8 +3,8 @@
 //! The instruction wins by far on silicon. Under software emulation it is a helper call that works bit by bit, and
 //! tables win.
 
-use godwit::crc32c;
-use godwit::time::{Duration, Instant};
+use embassy_time::{Duration, Instant};
+use unikernel::crc32c;
 
 /// CRC-32C's polynomial with its bits reversed (RFC 3720, section 12.1).
 const POLYNOMIAL: u32 = 0x82f6_3b78;
