@@ -12,12 +12,12 @@ use crate::{fault::Fault, memory::Pages, shared::Shared};
 pub(crate) use socket::serve;
 pub use socket::{Client, Command, Reply};
 
-/// Counts and states of a model.
+/// State and counters of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Whether the link is up.
     pub link: bool,
-    /// How often it changed.
+    /// How often the link changed.
     pub link_changes: u64,
     /// Resets of the device, the first at power-up.
     pub resets: u64,
@@ -27,13 +27,13 @@ pub struct Status {
     pub bad_addresses: u64,
     /// Transmitted packets that did not fit their context.
     pub malformed: u64,
-    /// Faults still to come.
+    /// Frames that are still to be mistreated.
     pub faults: u64,
-    /// Whether it fell silent.
+    /// Whether the device fell silent, by [`Fault::Death`].
     pub dead: bool,
 }
 
-/// Commands a model; clones command the same.
+/// Commands a running model. Clones command the same one.
 #[derive(Clone)]
 pub struct Control {
     shared: Arc<Shared>,
@@ -44,12 +44,12 @@ impl Control {
         Self { shared }
     }
 
-    /// Begins the record of written pages anew.
+    /// Starts a new record of written pages.
     pub fn start_record(&self) {
         self.shared.with(|device| device.host.memory.start_record());
     }
 
-    /// Keeps the record as it is from now on, and returns it.
+    /// Ends the record, and returns it.
     pub fn stop_record(&self) -> Vec<Pages> {
         self.shared.with(|device| {
             device.host.memory.stop_record();
@@ -62,7 +62,7 @@ impl Control {
         self.shared.with(|device| device.host.memory.record())
     }
 
-    /// Counts and states.
+    /// State and counters.
     pub fn status(&self) -> Status {
         self.shared.with(|device| Status {
             link: device.port.link.is_up(),

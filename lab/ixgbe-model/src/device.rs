@@ -7,7 +7,7 @@ use crate::{
     registers as reg, statistics, transmit::Transmit,
 };
 
-/// An 82599 with one port.
+/// An 82599 with one port: its units, and what is too small to be one.
 pub(crate) struct Device {
     pub(crate) host: Host,
     pub(crate) port: Port,
@@ -54,7 +54,7 @@ impl Device {
             (reg::AUTOC, link::AUTOC_DEFAULT),
             (reg::AUTOC2, link::AUTOC2_DEFAULT),
             (reg::RDRXCTL, reg::RDRXCTL_DMA_INIT_DONE),
-            // Firmware is there and manages nothing.
+            // There is firmware, but it manages nothing.
             (reg::FWSM, reg::FWSM_VALID),
             // 512 KiB and 160 KiB, one buffer each (8.2.3.8 and 8.2.3.9).
             (reg::RXPBSIZE0, 512 << 10),
@@ -92,7 +92,7 @@ impl Device {
             reg::I2CCTL => self.cage.read(),
             reg::LINKS => self.port.link.links(),
             reg::ANLP1 => self.port.link.negotiation(),
-            // The semaphore is taken by reading it free (8.2.3.4).
+            // Whoever reads the semaphore as free has taken it (8.2.3.4).
             reg::SWSM => {
                 self.host.registers.set(offset, value | reg::SWSM_SMBI);
                 value
@@ -148,12 +148,12 @@ impl Device {
                 value & !reg::AUTOC_RESTART
             }
             reg::RDRXCTL => value | reg::RDRXCTL_DMA_INIT_DONE,
-            // No PHY answers on the management wires: all ones, and done at once (8.2.3.22).
+            // No PHY answers on the management bus: it reads all ones, at once (8.2.3.22).
             reg::MSCA => {
                 self.host.registers.set(reg::MSRWD, 0xFFFF_0000);
                 value & !reg::MSCA_COMMAND
             }
-            // The flow director takes commands and has no filters: nothing ever matches.
+            // The flow director accepts commands but has no filters: nothing ever matches.
             reg::FDIRCTRL => value | reg::FDIRCTRL_INIT_DONE,
             reg::FDIRCMD => value & !reg::FDIRCMD_COMMAND,
             _ => value,
@@ -162,7 +162,7 @@ impl Device {
         self.after_write(offset, before, stored);
     }
 
-    /// Doorbells, and queues that start and stop.
+    /// Acts on doorbells, and on queues that start and stop.
     fn after_write(&mut self, offset: u32, before: u32, value: u32) {
         if let Some(register) = reg::rx_queue(offset) {
             match register.register {
@@ -180,7 +180,7 @@ impl Device {
                 _ => {}
             }
         } else if offset == reg::DMATXCTL {
-            // Transmission as a whole was enabled: what waits in queues goes.
+            // Transmission as a whole may have been enabled: send what waits in the queues.
             for queue in 0..reg::QUEUES {
                 self.send(queue);
             }
@@ -194,19 +194,19 @@ impl Device {
         }
     }
 
-    /// Works through what a driver put into a transmit queue.
+    /// Sends what the driver put into a transmit queue.
     fn send(&mut self, queue: usize) {
         self.transmit.send(queue, &mut self.host, &mut self.port, &mut self.receive);
     }
 
-    /// Transmit queues for which the wire had no room go on.
+    /// Goes on with the transmit queues that stopped because the wire had no room.
     pub(crate) fn resume(&mut self) {
         for queue in std::mem::take(&mut self.transmit.held) {
             self.send(queue);
         }
     }
 
-    /// A peer came, whose socket does not block, or went.
+    /// A peer came, with a non-blocking socket, or went.
     pub(crate) fn connect(&mut self, peer: Option<UnixStream>) {
         let changed = self.port.connect(peer);
         self.link_changed(changed);

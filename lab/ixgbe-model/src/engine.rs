@@ -1,4 +1,4 @@
-//! The thread that takes frames from the wire, and does what has to be done later.
+//! The thread that takes frames from the wire, and does what the device could not do at once.
 
 use std::{
     io::{ErrorKind, Read},
@@ -12,23 +12,23 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{shared::Shared, wire};
 
-/// Bytes read at a time: others wait for the device meanwhile.
+/// Bytes read at a time. Not more, for nobody else can use the device while they are delivered.
 const READ: usize = 64 << 10;
-/// Room for what was read and a frame that was not whole.
+/// Room for one read and for a frame of which only a part had come before it.
 const BUFFER: usize = READ + (128 << 10);
-/// How long until another try to find the peer.
+/// Time between attempts to connect to the peer.
 const RETRY: Duration = Duration::from_millis(50);
 
 /// Where the frames come from and go to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// Connects to the socket at this path, again and again until there is one.
+    /// Connects to the socket at this path, and tries again until that succeeds.
     Connect(PathBuf),
-    /// Listens at this path; a new peer takes the place of the one before.
+    /// Listens at this path. A new peer replaces the one before.
     Listen(PathBuf),
 }
 
-/// The end of the wire in this process.
+/// This process's end of the wire.
 pub(crate) enum WireEnd {
     Connect(PathBuf),
     Listen(UnixListener),
@@ -74,7 +74,7 @@ impl Engine {
         if let WireEnd::Listen(listener) = &self.end {
             events.push(PollFd::new(listener, PollFlags::IN));
         }
-        // A signal only makes the turn short.
+        // An error is a signal's doing: then this turn finds nothing, and the next one follows.
         let _ = poll(&mut events, timeout.as_ref());
         let happened: Vec<PollFlags> = events.iter().map(PollFd::revents).collect();
         drop(events);
@@ -87,7 +87,7 @@ impl Engine {
         }
     }
 
-    /// Finds a peer.
+    /// Connects to a peer, or accepts one, if there is one.
     fn connect(&mut self, shared: &Arc<Shared>) {
         let found = match &self.end {
             WireEnd::Listen(listener) => listener.accept().ok().map(|(peer, _)| peer),

@@ -16,7 +16,7 @@ pub(crate) struct Host {
     /// Bus Master Enable in the command register: without it there is no DMA and no message (PCI
     /// 3.0, 6.2.2).
     pub(crate) bus_master: bool,
-    /// Fell silent on command.
+    /// Fell silent, on command ([`Fault::Death`](crate::fault::Fault::Death)).
     pub(crate) dead: bool,
     /// Accesses to memory that the device was not given.
     pub(crate) bad_addresses: u64,
@@ -34,7 +34,7 @@ impl Host {
         }
     }
 
-    /// A device reset: memory and bus mastering are the bus's, and stay.
+    /// A device reset. Memory and bus mastering belong to the bus, and stay.
     pub(crate) fn reset(&mut self) {
         self.registers = Registers::new();
         self.interrupts.reset();
@@ -50,7 +50,7 @@ impl Host {
         self.bus_master && !self.is_master_disabled() && !self.dead
     }
 
-    /// Notes an access that went nowhere: hardware gets an unsupported request for it.
+    /// Counts an access to memory that is not there. Hardware would get an unsupported request.
     pub(crate) fn bad_address(&mut self, BadAddress(address): BadAddress) {
         if self.bad_addresses == 0 {
             log::warn!("DMA to {address:#x}, which is no memory of the guest");

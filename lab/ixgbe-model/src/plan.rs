@@ -1,20 +1,20 @@
-//! When somebody has to look at the device again, though nobody touches it.
+//! What the device waits for, and so when the engine has to attend to it.
 
 use std::time::Instant;
 
-/// What the device waits for.
+/// What the device waits for. A read or write of a register may change it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// An interrupt waits for its interval.
+    /// When an interrupt that waits for the end of its interval is due.
     pub(crate) at: Option<Instant>,
-    /// Frames wait for the peer to take them.
+    /// Frames wait for the peer's socket to be writable.
     pub(crate) writable: bool,
-    /// Frames of the peer are welcome.
+    /// Frames from the peer are welcome.
     pub(crate) readable: bool,
 }
 
 impl Plan {
-    /// Whether somebody who acts on `self` would be late for `other`.
+    /// Whether an engine that waits for `self` would be late for `other`.
     pub(crate) fn misses(&self, other: &Self) -> bool {
         let late = match (self.at, other.at) {
             (_, None) => false,

@@ -12,7 +12,7 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    /// Takes a connected peer, whose socket does not block, or none. Returns whether that changes
+    /// Connects a peer, by a non-blocking socket, or disconnects it. Returns whether that changes
     /// the link.
     pub(crate) fn connect(&mut self, peer: Option<UnixStream>) -> bool {
         let present = peer.is_some();

@@ -19,7 +19,7 @@ use crate::{
     write_back::Report,
 };
 
-/// Bytes of frames that wait for descriptors: the receive packet buffer (7.1.3).
+/// How many bytes of frames may wait for descriptors: the receive packet buffer (7.1.3).
 const BUFFER: usize = 512 << 10;
 /// Ethernet's check sequence.
 const FCS: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
@@ -28,9 +28,9 @@ const FCS_LENGTH: usize = 4;
 /// Why a frame cannot be delivered now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Full {
-    /// Later it may.
+    /// There are too few descriptors: it may be delivered later.
     Wait,
-    /// The queue says to drop (SRRCTL.DROP_EN), or does not run.
+    /// It never will be: the queue drops frames (SRRCTL.DROP_EN), or does not run.
     Drop,
 }
 
@@ -39,21 +39,21 @@ enum Full {
 pub(crate) struct Receive {
     /// Frames that wait for descriptors.
     waiting: VecDeque<Vec<u8>>,
-    /// How many bytes they are.
+    /// How many bytes wait.
     bytes: usize,
-    /// How the next frames are to be mistreated.
+    /// What is to go wrong with the next frames.
     pub(crate) faults: Faults,
 }
 
 impl Receive {
-    /// A device reset. What was ordered to go wrong still does.
+    /// A device reset. Faults that were ordered still come.
     pub(crate) fn reset(&mut self) {
         self.waiting.clear();
         self.bytes = 0;
     }
 
-    /// Whether the driver enabled link flow control and the buffer is above the threshold: then the
-    /// peer has to wait, as a switch does that was sent PAUSE (3.7.7).
+    /// Whether the driver enabled link flow control and the buffer is above the threshold. Then the
+    /// peer has to wait, like a switch that got a PAUSE frame (3.7.7).
     pub(crate) fn is_paused(&self, registers: &Registers) -> bool {
         let threshold = registers.get(reg::FCRTH0);
         registers.get(reg::FCCFG) & reg::FCCFG_TRANSMIT_LINK != 0
@@ -61,7 +61,7 @@ impl Receive {
             && self.bytes > (threshold & 0x7FFE0) as usize
     }
 
-    /// Says what a queue that was just enabled asks for and this model has not.
+    /// Logs what a queue that was just enabled asks for and the model does not have.
     pub(crate) fn check(&self, registers: &Registers, queue: usize) {
         let kind = registers.get(reg::rx(queue, reg::SRRCTL)) >> 25 & 7;
         if kind != 1 {
@@ -121,8 +121,9 @@ impl Receive {
         }
     }
 
+    /// Delivers a frame to the queue it belongs to, unless the filters reject it.
     fn deliver(&mut self, host: &mut Host, frame: &[u8]) -> Result<(), Full> {
-        // Peers that are no wires send short frames, which on a wire would be padded.
+        // A peer that is software may send short frames, which on a real wire would be padded.
         let mut frame = Cow::Borrowed(frame);
         if frame.len() < SHORTEST {
             frame.to_mut().resize(SHORTEST, 0);
@@ -170,8 +171,8 @@ impl Receive {
         }
     }
 
-    /// Writes a frame to the buffers of a queue and its descriptors back. `false`: there are too
-    /// few.
+    /// Writes a frame into the buffers of a queue, and writes their descriptors back. `false`: the
+    /// queue has too few.
     fn place(
         &mut self,
         host: &mut Host,
@@ -226,7 +227,7 @@ impl Receive {
     }
 }
 
-/// Longest frame taken, without check sequence (8.2.3.22); a tag is free.
+/// The longest frame that is accepted, without check sequence (8.2.3.22). A tag does not count.
 fn longest(registers: &Registers, packet: &Packet) -> usize {
     let jumbo = registers.get(reg::HLREG0) & reg::HLREG0_JUMBO != 0;
     let length = if jumbo { (registers.get(reg::MAXFRS) >> 16) as usize } else { 1518 };

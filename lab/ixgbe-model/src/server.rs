@@ -1,4 +1,4 @@
-//! The vfio-user side: what QEMU asks of the device becomes reads and writes of it.
+//! The vfio-user server: turns QEMU's requests into reads and writes of the device.
 
 use std::{fs::File, io, path::Path, sync::Arc};
 
@@ -20,14 +20,14 @@ use crate::{
     shared::Shared,
 };
 
-/// A listening socket for one client after the other.
+/// A listening socket, for one client after the other.
 pub(crate) fn listen(path: &Path) -> Result<Server> {
     Server::new(path, true, irqs(), regions()).with_context(|| {
         format!("cannot listen on {} (does the file exist already?)", path.display())
     })
 }
 
-/// Serves clients until the model stops. Each finds a device as after power-up.
+/// Serves clients until the model stops. Each finds the device as after power-up.
 pub(crate) fn serve(server: &Server, shared: &Arc<Shared>) {
     while !shared.is_stopping() {
         let mut backend = Backend {
@@ -82,12 +82,11 @@ fn irqs() -> Vec<IrqInfo> {
     (0..VFIO_PCI_NUM_IRQS).map(irq).collect()
 }
 
-/// One client's view.
+/// What one client is served with.
 struct Backend {
     shared: Arc<Shared>,
     config: Config,
-    /// The MSI-X table and pending bits: the client has its own and asks for neither but by
-    /// mistake.
+    /// The MSI-X table and pending bits. The client keeps its own: these are only memory.
     table: Vec<u8>,
 }
 

@@ -19,15 +19,15 @@ pub(crate) struct Shared {
     guarded: Mutex<Guarded>,
     /// Wakes the engine.
     pub(crate) wake: OwnedFd,
-    /// The model is going away: the threads end.
+    /// The model is stopping.
     stopping: AtomicBool,
 }
 
 impl Shared {
-    /// Shares a device that was just made.
+    /// Puts a device behind a lock.
     ///
     /// # Errors
-    /// The system gives no event file.
+    /// The system has no event file to give.
     pub(crate) fn new(device: Device) -> Result<Self> {
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
             .context("cannot create an event file")?;
@@ -35,19 +35,19 @@ impl Shared {
         Ok(Self { guarded, wake, stopping: AtomicBool::new(false) })
     }
 
-    /// Whether the threads are to end.
+    /// Whether the model is stopping.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Ends the threads, each when it looks next; wakes the engine for that.
+    /// Asks the threads to end, and wakes the engine so that it sees this.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.wake();
     }
 
-    /// Does something with the device and what follows from it, and wakes the engine if it would be
-    /// late.
+    /// Lets `act` use the device, does what follows from that, and wakes the engine if it would be
+    /// late for what the device waits for now.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Device) -> T) -> T {
         let mut guarded = self.lock();
         let result = act(&mut guarded.device);
@@ -63,7 +63,7 @@ impl Shared {
         result
     }
 
-    /// Does what is due at the device, and returns what the engine, which asks, is to wait for.
+    /// Does what is due, and returns what the engine has to wait for.
     pub(crate) fn plan(&self) -> Plan {
         let mut guarded = self.lock();
         guarded.device.resume();
@@ -76,12 +76,12 @@ impl Shared {
     }
 
     fn wake(&self) {
-        // It fails only when the engine was woken 2^64 times already.
+        // This fails only if the engine has been woken 2^64 times since it looked.
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
 }
 
-/// What one thread at a time has.
+/// What the lock guards.
 struct Guarded {
     device: Device,
     /// What the engine waits for.

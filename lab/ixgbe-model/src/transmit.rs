@@ -11,7 +11,7 @@ use crate::{
     statistics::{self, Way},
 };
 
-/// Longest packet a driver may hand over for segmentation (7.2.4), with room for headers.
+/// Longest packet that a driver may have segmented (7.2.4), with room for its headers.
 const LONGEST: usize = (256 << 10) + 512;
 
 // Bits of a descriptor's second quadword (7.2.3).
@@ -22,10 +22,10 @@ const INSERT_VLAN: u64 = 1 << 30;
 const SEGMENT: u64 = 1 << 31;
 const INSERT_IP_CHECKSUM: u64 = 1 << 40;
 const INSERT_L4_CHECKSUM: u64 = 1 << 41;
-/// Kinds of advanced descriptors (DTYP).
+// Kinds of advanced descriptors (DTYP).
 const CONTEXT: u64 = 2;
 const DATA: u64 = 3;
-/// Done, in the upper half of the second quadword.
+/// Descriptor done, in the upper half of the second quadword.
 const DONE: u32 = 1 << 0;
 
 /// What a queue remembers between descriptors.
@@ -40,9 +40,9 @@ struct Queue {
 /// The transmit unit.
 pub(crate) struct Transmit {
     queues: Vec<Queue>,
-    /// Queues that have work left for which the wire had no room.
+    /// Queues that stopped with work left because the wire had no room.
     pub(crate) held: Vec<usize>,
-    /// Packets that made no sense.
+    /// Packets dropped because their descriptors made no sense.
     pub(crate) malformed: u64,
 }
 
@@ -52,12 +52,12 @@ impl Transmit {
         Self { queues, held: Vec::new(), malformed: 0 }
     }
 
-    /// A queue was disabled: a packet that was not whole is forgotten.
+    /// A queue was disabled: what it had of an unfinished packet is dropped.
     pub(crate) fn stop(&mut self, queue: usize) {
         self.queues[queue] = Queue::default();
     }
 
-    /// Works through what a driver put into a queue. In loopback frames go to `receive`.
+    /// Sends what the driver put into a queue. In loopback the frames go to `receive`.
     pub(crate) fn send(
         &mut self,
         queue: usize,
@@ -79,7 +79,7 @@ impl Transmit {
     }
 }
 
-/// One queue at work.
+/// What one queue needs to send.
 struct Sender<'a> {
     queue: usize,
     host: &'a mut Host,
@@ -90,6 +90,7 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
+    /// Processes descriptors until there are none left, or no room on the wire.
     fn work(&mut self, state: &mut Queue) -> Result<(), BadAddress> {
         let Some(ring) = Ring::transmit(&self.host.registers, self.queue) else { return Ok(()) };
         let mut head = ring.head;
@@ -116,7 +117,7 @@ impl Sender<'_> {
         if reported {
             let low = self.host.registers.get(reg::tx(self.queue, reg::TDWBAL));
             if low & reg::TDWBAL_ENABLE != 0 {
-                // Head write-back (7.2.3) takes the place of that of descriptors.
+                // Head write-back (7.2.3): the driver is told by this instead of by descriptors.
                 let upper = u64::from(self.host.registers.get(reg::tx(self.queue, reg::TDWBAH)));
                 self.host.memory.publish_u32(upper << 32 | u64::from(low & !3), head)?;
             }
@@ -125,7 +126,7 @@ impl Sender<'_> {
         result
     }
 
-    /// One descriptor.
+    /// Processes one descriptor.
     fn descriptor(
         &mut self,
         state: &mut Queue,
@@ -168,7 +169,7 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// A whole packet by advanced descriptors.
+    /// Sends a whole packet that came in advanced descriptors.
     fn packet(&mut self, packet: &mut Vec<u8>, first: u64, context: &Context) {
         let tag = (first & INSERT_VLAN != 0).then_some(context.vlan);
         if first & SEGMENT == 0 {
@@ -191,7 +192,7 @@ impl Sender<'_> {
         }
     }
 
-    /// A whole packet by legacy descriptors (7.2.3).
+    /// Sends a whole packet that came in legacy descriptors (7.2.3).
     fn legacy_packet(&mut self, packet: &mut Vec<u8>, last: u64) {
         const INSERT_CHECKSUM: u64 = 1 << 26;
         if last & INSERT_CHECKSUM != 0 {
@@ -212,7 +213,7 @@ impl Sender<'_> {
         *self.malformed += 1;
     }
 
-    /// A frame goes out.
+    /// Sends a frame: to the wire, or in loopback to reception.
     fn put(&mut self, frame: &mut Vec<u8>, tag: Option<u16>) {
         if let Some(tag) = tag {
             let ethertype = (self.host.registers.get(reg::DMATXCTL) >> 16) as u16;

@@ -29,7 +29,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Looks at a frame. `control` is its queue's RXDCTL.
+    /// Examines a frame. `control` is its queue's RXDCTL.
     pub(crate) fn new(
         registers: &Registers,
         frame: &[u8],
@@ -72,19 +72,19 @@ impl Report {
         if tag.is_some() {
             status |= VLAN;
         }
-        // The field for the hash is the fragment checksum's unless RXCSUM.PCSD is set (8.2.3.7).
+        // Without RXCSUM.PCSD the hash's field holds a fragment checksum instead (8.2.3.7).
         let hashed = registers.get(reg::RXCSUM) & reg::RXCSUM_PACKET_CHECKSUM_DISABLED != 0;
         let hash = if hashed { hash } else { Hash::default() };
         let low = u64::from(hash.kind) | kind << 4 | u64::from(hash.value) << 32;
         Self { low, status, tag }
     }
 
-    /// Whether the tag goes to the descriptor, and not to the buffer.
+    /// Whether the tag is reported in the descriptor and left out of the buffer.
     pub(crate) fn strips_tag(&self) -> bool {
         self.tag.is_some()
     }
 
-    /// A descriptor whose buffer holds `length` bytes; `last`: the frame ends there.
+    /// The descriptor of a buffer with `length` bytes. `last`: the frame ends in it.
     pub(crate) fn descriptor(&self, length: u64, last: bool) -> [u64; 2] {
         let end = if last { END_OF_PACKET | self.status } else { 0 };
         let tag = u64::from(self.tag.unwrap_or(0));
