@@ -12,12 +12,12 @@ use crate::{fault::Fault, memory::Pages, shared::Shared};
 pub(crate) use socket::serve;
 pub use socket::{Client, Command, Reply};
 
-/// Counts and states of a model.
+/// State and counters of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Whether the link is up.
     pub link: bool,
-    /// How often it changed.
+    /// How often the link changed.
     pub link_changes: u64,
     /// Resets of the device, the first at power-up.
     pub resets: u64,
@@ -27,13 +27,13 @@ pub struct Status {
     pub bad_addresses: u64,
     /// Transmitted packets that did not fit their context.
     pub malformed: u64,
-    /// Faults still to come.
+    /// Frames that are still to be mistreated.
     pub faults: u64,
-    /// Whether it fell silent.
+    /// Whether the device fell silent, by [`Fault::Death`].
     pub dead: bool,
 }
 
-/// Commands a model; clones command the same.
+/// Commands a running model. Clones command the same one.
 #[derive(Clone)]
 pub struct Control {
     shared: Arc<Shared>,
@@ -44,51 +44,51 @@ impl Control {
         Self { shared }
     }
 
-    /// Begins the record of written pages anew.
+    /// Starts a new record of written pages.
     pub fn start_record(&self) {
-        self.shared.with(|device| device.memory.start_record());
+        self.shared.with(|device| device.host.memory.start_record());
     }
 
-    /// Keeps the record as it is from now on, and returns it.
+    /// Ends the record, and returns it.
     pub fn stop_record(&self) -> Vec<Pages> {
         self.shared.with(|device| {
-            device.memory.stop_record();
-            device.memory.record()
+            device.host.memory.stop_record();
+            device.host.memory.record()
         })
     }
 
     /// Every page the device wrote since the record began, in order of addresses.
     pub fn record(&self) -> Vec<Pages> {
-        self.shared.with(|device| device.memory.record())
+        self.shared.with(|device| device.host.memory.record())
     }
 
-    /// Counts and states.
+    /// State and counters.
     pub fn status(&self) -> Status {
         self.shared.with(|device| Status {
-            link: device.link.is_up(),
-            link_changes: device.link.changes,
+            link: device.port.link.is_up(),
+            link_changes: device.port.link.changes,
             resets: device.resets,
-            interrupts: device.interrupts.sent,
-            bad_addresses: device.bad_addresses,
+            interrupts: device.host.interrupts.sent,
+            bad_addresses: device.host.bad_addresses,
             malformed: device.transmit.malformed,
-            faults: device.faults.left(),
-            dead: device.dead,
+            faults: device.receive.faults.left(),
+            dead: device.host.dead,
         })
     }
 
     /// Plugs or pulls the cable.
     pub fn plug(&self, plugged: bool) {
-        self.shared.with(|device| device.change_link(|link| link.pull(!plugged)));
+        self.shared.with(|device| device.plug(plugged));
     }
 
     /// Mistreats the next `frames` received frames.
     pub fn inject(&self, fault: Fault, frames: u64) {
-        self.shared.with(|device| device.faults.add(fault, frames));
+        self.shared.with(|device| device.receive.faults.add(fault, frames));
     }
 
     /// Sends an interrupt nobody asked for.
     pub fn interrupt(&self, vector: usize) {
-        self.shared.with(|device| device.interrupts.spurious(vector));
+        self.shared.with(|device| device.host.interrupts.spurious(vector));
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -6,25 +6,31 @@
 //! -device pcie-root-port,id=rp0,slot=1
 //! -device '{"driver":"vfio-user-pci","bus":"rp0","socket":{"type":"unix","path":"PATH"}}'
 //! ```
-//! It writes guest memory behind QEMU's back, as hardware would, so no dirty log of a hypervisor
-//! sees it; and it records every page it writes. What the guest's drivers do about their device's
-//! writes can be judged by that record.
+//! It writes guest memory behind QEMU's back, as hardware does, so no hypervisor's dirty log sees
+//! it. But it records every page it writes: against that record one can check whether a guest's
+//! drivers account for all that their device wrote.
 //!
-//! # What it has
+//! # What is modelled
 //! 128 receive and 128 transmit queues, advanced descriptors (transmit: legacy ones too), RSS, 64
 //! MSI-X vectors with moderation, automatic masking and clearing (or MSI, or INTx), checksums both
 //! ways, TCP and UDP segmentation, VLAN tags stripped, inserted and filtered, all address filters,
 //! statistics, link flow control, resets of all kinds.
 //!
-//! # What it has not
-//! Receive-side coalescing (a queue that enables it gets packets one by one), header split, legacy
-//! receive descriptors (a queue that asks for either gets nothing, and the log says so), flow
-//! director filters (commands are taken, nothing matches), traffic classes, virtualisation, FCoE,
-//! MACsec, IPsec, IEEE 1588, AER, an I/O BAR, a ROM.
+//! # What is not modelled
+//! Receive-side coalescing (a queue that enables it gets packets one by one), header split and
+//! legacy receive descriptors (a queue that asks for either receives nothing, and the log says so),
+//! flow director filters (commands are accepted, nothing ever matches), traffic classes,
+//! virtualisation, FCoE, MACsec, IPsec, IEEE 1588, AER, an I/O BAR, a ROM.
 //!
 //! # Threads
-//! One answers QEMU and does transmission where the doorbell rings; the engine takes frames from
-//! the wire and sends delayed interrupts. They share the device behind a lock.
+//! The `server` answers QEMU; it also transmits, as part of the write to a doorbell. The `engine`
+//! takes frames from the wire and sends interrupts whose time has come. They share the device
+//! behind a lock (`shared`).
+//!
+//! # Modules
+//! `device` is composed of units that know nothing of it: its side towards the host (`host`) and
+//! towards the wire (`port`), and between them `receive` and `transmit`. A register access arrives
+//! at `device`, which passes it to the unit it concerns.
 #![forbid(unsafe_code)]
 
 mod checksum;
@@ -35,6 +41,7 @@ mod eeprom;
 mod engine;
 mod fault;
 mod filters;
+mod host;
 mod i2c;
 mod interrupts;
 mod link;
@@ -42,6 +49,8 @@ mod memory;
 mod model;
 mod offload;
 mod packet;
+mod plan;
+mod port;
 mod receive;
 mod register_file;
 mod registers;
@@ -54,6 +63,7 @@ mod statistics;
 mod tests;
 mod transmit;
 mod wire;
+mod write_back;
 
 pub use engine::Peer;
 pub use fault::Fault;

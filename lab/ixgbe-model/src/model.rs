@@ -1,4 +1,4 @@
-//! A model as a whole: its sockets and threads, from start to end.
+//! A whole model: its sockets and threads, and how they start and stop.
 
 use std::{
     os::unix::net::{UnixListener, UnixStream},
@@ -12,12 +12,12 @@ use anyhow::{Context, Result};
 use crate::{
     control::{self, Control},
     device::Device,
-    engine::{self, Peer},
+    engine::{self, Peer, WireEnd},
     server,
     shared::Shared,
 };
 
-/// How a model is set up.
+/// What a model is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where it listens for QEMU. The file must not exist.
@@ -26,14 +26,14 @@ pub struct Options {
     pub peer: Peer,
     /// Address of the port.
     pub mac: [u8; 6],
-    /// Where it listens for commands, if anywhere.
+    /// Where it listens for commands, if it does.
     pub control: Option<PathBuf>,
-    /// Whether the command to exit ends this process.
+    /// Whether [`Command::Exit`](crate::control::Command::Exit) may end this process.
     pub may_exit: bool,
 }
 
-/// A running model. It stops when dropped; a QEMU that is still attached is served until it is
-/// gone.
+/// A running model. It stops when dropped, but still serves a QEMU that is attached until that one
+/// leaves.
 pub struct Model {
     shared: Arc<Shared>,
     control: Control,
@@ -46,16 +46,16 @@ impl Model {
     /// Starts a model. QEMU may attach as soon as this returns.
     ///
     /// # Errors
-    /// A socket that cannot be made, by its path.
+    /// A socket could not be made: its path is in the message.
     pub fn start(options: Options) -> Result<Self> {
         let shared = Arc::new(Shared::new(Device::new(options.mac))?);
         let control = Control::new(shared.clone());
-        let port = match &options.peer {
-            Peer::Connect(path) => engine::Port::Connect(path.clone()),
+        let end = match &options.peer {
+            Peer::Connect(path) => WireEnd::Connect(path.clone()),
             Peer::Listen(path) => {
                 let listener = bind(path)?;
                 listener.set_nonblocking(true)?;
-                engine::Port::Listen(listener)
+                WireEnd::Listen(listener)
             }
         };
         let server = server::listen(&options.socket)?;
@@ -67,7 +67,7 @@ impl Model {
         }
         let engine = {
             let shared = shared.clone();
-            spawn("82599-engine", move || engine::run(&shared, port))?
+            spawn("82599-engine", move || engine::run(&shared, end))?
         };
         let server = {
             let shared = shared.clone();
@@ -76,12 +76,12 @@ impl Model {
         Ok(Self { shared, control, options, server: Some(server), engine: Some(engine) })
     }
 
-    /// Its controls.
+    /// The handle to command it with.
     pub fn control(&self) -> &Control {
         &self.control
     }
 
-    /// Waits for ever, as a process does that is nothing but a model.
+    /// Waits for ever: for a process that has nothing else to do.
     pub fn wait(mut self) {
         if let Some(server) = self.server.take() {
             let _ = server.join();
@@ -92,7 +92,7 @@ impl Model {
 impl Drop for Model {
     fn drop(&mut self) {
         self.shared.stop();
-        // Whoever waits for a connection gets one, and sees that it is over.
+        // Threads that wait for a connection get one, and see that it is time to stop.
         let _ = UnixStream::connect(&self.options.socket);
         let listening = match &self.options.peer {
             Peer::Listen(path) => Some(path),

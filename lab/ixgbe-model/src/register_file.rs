@@ -1,8 +1,8 @@
-//! The registers as memory: what reading and writing them does beyond that is in `device`.
+//! The registers as memory. What else reading and writing them does is in `device`.
 
 use crate::registers as reg;
 
-/// The value of every register, also of those the model gives no meaning to.
+/// The value of every register, including those that mean nothing to the model.
 pub(crate) struct Registers(Vec<u32>);
 
 impl Registers {
@@ -23,7 +23,7 @@ impl Registers {
         u64::from(self.get(low + 4)) << 32 | u64::from(self.get(low))
     }
 
-    /// Adds to a counter, which sticks at its end (8.2.3.23).
+    /// Adds to a counter, which stops at its maximum (8.2.3.23).
     pub(crate) fn count(&mut self, offset: u32, add: u32) {
         self.set(offset, self.get(offset).saturating_add(add));
     }

@@ -15,18 +15,18 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// A receive queue's.
+    /// The ring of a receive queue.
     pub(crate) fn receive(registers: &Registers, queue: usize) -> Option<Self> {
         Self::new(registers, |register| reg::rx(queue, register))
     }
 
-    /// A transmit queue's.
+    /// The ring of a transmit queue.
     pub(crate) fn transmit(registers: &Registers, queue: usize) -> Option<Self> {
         Self::new(registers, |register| reg::tx(queue, register))
     }
 
-    /// `None` when head or tail lie outside: what hardware does then is not defined, here the queue
-    /// stands still.
+    /// `None` when head or tail lie outside of the ring. It is not defined what hardware does then;
+    /// here the queue stands still.
     fn new(registers: &Registers, offset: impl Fn(u32) -> u32) -> Option<Self> {
         let get = |register| registers.get(offset(register));
         let ring = Self {
@@ -41,12 +41,12 @@ impl Ring {
 
     /// Address of a descriptor.
     pub(crate) fn address(&self, index: u32) -> u64 {
-        // A driver may put a ring at the very end: what is beyond is no memory, and found to be
-        // none.
+        // A driver may put a ring at the end of the address space, where there is no memory: the
+        // access finds that out.
         self.base.wrapping_add(u64::from(index) * DESCRIPTOR)
     }
 
-    /// Descriptors that are the device's: from head up to, and without, tail.
+    /// How many descriptors are the device's: from head on, up to but not including tail.
     pub(crate) fn available(&self) -> usize {
         ((self.tail + self.count - self.head) % self.count) as usize
     }

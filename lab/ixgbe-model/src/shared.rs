@@ -3,7 +3,7 @@
 use std::{
     os::fd::OwnedFd,
     sync::{
-        Mutex,
+        Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -12,58 +12,78 @@ use std::{
 use anyhow::{Context, Result};
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::device::Device;
+use crate::{device::Device, plan::Plan};
 
 /// What the threads share.
 pub(crate) struct Shared {
-    pub(crate) device: Mutex<Device>,
+    guarded: Mutex<Guarded>,
     /// Wakes the engine.
     pub(crate) wake: OwnedFd,
-    /// The model is going away: the threads end.
+    /// The model is stopping.
     stopping: AtomicBool,
 }
 
 impl Shared {
-    /// Shares a device that was just made.
+    /// Puts a device behind a lock.
     ///
     /// # Errors
-    /// The system gives no event file.
+    /// The system has no event file to give.
     pub(crate) fn new(device: Device) -> Result<Self> {
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
             .context("cannot create an event file")?;
-        Ok(Self { device: Mutex::new(device), wake, stopping: AtomicBool::new(false) })
+        let guarded = Mutex::new(Guarded { device, planned: Plan::default() });
+        Ok(Self { guarded, wake, stopping: AtomicBool::new(false) })
     }
 
-    /// Whether the threads are to end.
+    /// Whether the model is stopping.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Ends the threads, each when it looks next; wakes the engine for that.
+    /// Asks the threads to end, and wakes the engine so that it sees this.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.wake();
     }
 
-    /// Does something with the device and what follows from it, and wakes the engine if it would be
-    /// late.
+    /// Lets `act` use the device, does what follows from that, and wakes the engine if it would be
+    /// late for what the device waits for now.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Device) -> T) -> T {
-        let mut device = self.device.lock().expect("no thread panics with the device");
-        let result = act(&mut device);
-        let plan = device.settle(Instant::now());
-        let late = device.planned.misses(&plan);
+        let mut guarded = self.lock();
+        let result = act(&mut guarded.device);
+        let plan = guarded.device.settle(Instant::now());
+        let late = guarded.planned.misses(&plan);
         if late {
-            device.planned = plan;
+            guarded.planned = plan;
         }
-        drop(device);
+        drop(guarded);
         if late {
             self.wake();
         }
         result
     }
 
-    pub(crate) fn wake(&self) {
-        // It fails only when the engine was woken 2^64 times already.
+    /// Does what is due, and returns what the engine has to wait for.
+    pub(crate) fn plan(&self) -> Plan {
+        let mut guarded = self.lock();
+        guarded.device.resume();
+        guarded.planned = guarded.device.settle(Instant::now());
+        guarded.planned
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Guarded> {
+        self.guarded.lock().expect("no thread panics with the device")
+    }
+
+    fn wake(&self) {
+        // This fails only if the engine has been woken 2^64 times since it looked.
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
+}
+
+/// What the lock guards.
+struct Guarded {
+    device: Device,
+    /// What the engine waits for.
+    planned: Plan,
 }

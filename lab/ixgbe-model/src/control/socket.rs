@@ -1,4 +1,4 @@
-//! The control socket: a command a line in JSON, and a reply a line.
+//! The control socket: on each line a command in JSON, answered by a line with a reply in JSON.
 //!
 //! ```text
 //! {"command":"record-start"}                              the record begins anew
@@ -30,20 +30,20 @@ use crate::{fault::Fault, memory::Pages};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Command {
-    /// Begins the record of written pages anew.
+    /// Starts a new record of written pages.
     RecordStart,
-    /// Keeps the record as it is from now on, and returns it.
+    /// Ends the record, and returns it.
     RecordStop,
     /// Returns the record.
     Record,
-    /// Returns counts and states.
+    /// Returns state and counters.
     Status,
     /// Plugs or pulls the cable.
     Cable {
         /// Whether it is to be plugged.
         plugged: bool,
     },
-    /// Pulls and plugs the cable, and replies when that is over.
+    /// Pulls and plugs the cable repeatedly, and replies when that is over.
     Flap {
         /// How often.
         times: u32,
@@ -66,20 +66,20 @@ pub enum Command {
         /// How many.
         times: u64,
     },
-    /// Ends the process at once; only where the model is a process of its own.
+    /// Ends the process at once. Refused unless the model is a process of its own.
     Exit,
 }
 
-/// An answer. Without an error the command was carried out.
+/// The reply to a command, which was carried out unless there is an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
-    /// Why it was not.
+    /// Why the command was not carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The record, in order of addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Vec<Pages>>,
-    /// Counts and states.
+    /// State and counters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
 }
@@ -93,7 +93,7 @@ impl Client {
     /// Connects to the control socket at `path`.
     ///
     /// # Errors
-    /// Nobody listens there.
+    /// No model listens there.
     pub fn connect(path: &Path) -> Result<Self> {
         let stream = UnixStream::connect(path)
             .with_context(|| format!("no 82599 model listens on {}", path.display()))?;
@@ -103,7 +103,7 @@ impl Client {
     /// Sends a command and waits for its reply.
     ///
     /// # Errors
-    /// The model is gone, or cannot do it.
+    /// The model is gone, or cannot do what it was asked to.
     pub fn send(&mut self, command: &Command) -> Result<Reply> {
         let mut line = serde_json::to_string(command)?;
         line.push('\n');
@@ -118,7 +118,7 @@ impl Client {
     }
 }
 
-/// Serves everybody who connects.
+/// Serves all clients, each in a thread, until the model stops.
 pub(crate) fn serve(listener: &UnixListener, control: &Control, may_exit: bool) {
     for stream in listener.incoming() {
         if control.is_stopping() {
@@ -126,7 +126,7 @@ pub(crate) fn serve(listener: &UnixListener, control: &Control, may_exit: bool) 
         }
         let Ok(stream) = stream else { continue };
         let control = control.clone();
-        // Whoever asks for something that takes time does not hold up others.
+        // A command that takes time must not hold up other clients.
         thread::spawn(move || converse(stream, &control, may_exit));
     }
 }
