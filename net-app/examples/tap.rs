@@ -1,5 +1,5 @@
-//! Runs the application's services on this machine, on a tap device, so that stock tools can be tried on them without
-//! booting anything:
+//! Runs the application's services on this machine, on a tap device, so that stock tools can be
+//! tried on them without booting anything:
 //!
 //! ```text
 //! ip tuntap add dev godwit0 mode tap user $USER && ip addr add 10.9.0.1/24 dev godwit0 && ip link set godwit0 up
@@ -7,7 +7,8 @@
 //! iperf3 -c 10.9.0.2; curl http://10.9.0.2/
 //! ```
 //!
-//! The tap device stands where a NIC would be: it reads and writes the pool through device addresses.
+//! The tap device stands where a NIC would be: it reads and writes the pool through device
+//! addresses.
 
 use std::num::NonZeroU16;
 use std::os::fd::AsRawFd;

@@ -1,8 +1,8 @@
 //! The 82576, which QEMU calls igb, and the I350.
 //!
 //! Several queues in each direction, advanced descriptors, and an MSI-X entry for each queue. The
-//! datasheet is Intel's for the 82576EB Gigabit Ethernet Controller, revision 2.63; the I350 has the
-//! same registers but for the few in `controller.rs`. What is said of QEMU is in its
+//! datasheet is Intel's for the 82576EB Gigabit Ethernet Controller, revision 2.63; the I350 has
+//! the same registers but for the few in `controller.rs`. What is said of QEMU is in its
 //! `hw/net/igb_core.c`.
 
 mod controller;

@@ -135,8 +135,8 @@ pub struct Profile {
 pub struct Pair {
     /// A virtio-net standby.
     pub standby: bool,
-    /// A port with the migration capability. Without one, QEMU has the NIC unplugged when migration
-    /// starts.
+    /// A port with the migration capability. Without one, QEMU has the NIC unplugged when
+    /// migration starts.
     pub capability: bool,
 }
 

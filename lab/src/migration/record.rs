@@ -28,8 +28,8 @@ pub struct Plan {
     /// Traffic before the migration is measured for so long.
     pub before: Duration,
     /// QEMU is kept from switching over for so long, to have a warm-up worth measuring: a guest of
-    /// this size would be copied in a moment. Of no effect on the cold strategy, whose gap it would
-    /// lengthen.
+    /// this size would be copied in a moment. Of no effect on the cold strategy, whose gap it
+    /// would lengthen.
     pub warmup: Duration,
     /// Traffic afterwards is measured for so long.
     pub after: Duration,

@@ -52,14 +52,14 @@ pub struct Migration {
     /// The flight recorder's check.
     pub integrity: Integrity,
     /// The longest time without new datagrams for the guest, on the source's clock. Over TCP, the
-    /// longest time in which the source could send nothing, in steps of 100 ms: what buffers bridge
-    /// is none.
+    /// longest time in which the source could send nothing, in steps of 100 ms: what buffers
+    /// bridge is none.
     pub service_gap_ms: f64,
     /// Datagrams that did not arrive, in all and in that gap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub losses: Option<Losses>,
-    /// What went to the guest and back over one connection, from the first migration of a series to
-    /// the last.
+    /// What went to the guest and back over one connection, from the first migration of a series
+    /// to the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<Transfer>,
     /// How often the service's own client was run meanwhile, and succeeded.
@@ -225,8 +225,8 @@ pub struct Saturated {
     /// While a migration is warming up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<f64>,
-    /// How often a second the guest was left for the hypervisor in that warm-up. None where KVM did
-    /// not run it.
+    /// How often a second the guest was left for the hypervisor in that warm-up. None where KVM
+    /// did not run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup_exits_per_s: Option<f64>,
     /// Which part of that warm-up each of the lab host's processors was busy. None where they are

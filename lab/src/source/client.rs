@@ -1,5 +1,5 @@
-//! A service's own client, from outside, through [`Slirp`](super::Slirp): a command line that is run
-//! over and over, and has to succeed each time.
+//! A service's own client, from outside, through [`Slirp`](super::Slirp): a command line that is
+//! run over and over, and has to succeed each time.
 
 use super::tcp::TcpTrace;
 use crate::segment::Segment;

@@ -52,7 +52,8 @@ pub(super) struct Device {
     nic: Option<Box<dyn Nic>>,
     pub(super) intake: Intake,
     traffic: Traffic,
-    /// Whether what is sent arrives anywhere. What is held back until it does need not be repeated.
+    /// Whether what is sent arrives anywhere. What is held back until it does need not be
+    /// repeated.
     pub(super) link_up: bool,
     /// The NIC's, so as not to ask it for each frame.
     mac: [u8; 6],

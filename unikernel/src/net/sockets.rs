@@ -23,7 +23,8 @@ pub(super) struct Sockets {
     none: SocketSet<'static>,
     /// Connections whose owner has dropped them and that still have to say goodbye.
     closing: Vec<SocketHandle>,
-    /// Connections that ended with a reset by the peer, which smoltcp does not tell from a timeout.
+    /// Connections that ended with a reset by the peer, which smoltcp does not tell from a
+    /// timeout.
     reset: Vec<SocketHandle>,
     /// Asks for names.
     dns: SocketHandle,
