@@ -32,6 +32,11 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
+/// The book's page for those who write applications: its examples are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/application.md")]
+mod book {}
+
 pub use embassy_futures as futures;
 pub use embassy_time as time;
 pub use embedded_io_async as io;
