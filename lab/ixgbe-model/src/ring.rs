@@ -41,7 +41,8 @@ impl Ring {
 
     /// Address of a descriptor.
     pub(crate) fn address(&self, index: u32) -> u64 {
-        // A driver may put a ring at the very end: what is beyond is no memory, and found to be none.
+        // A driver may put a ring at the very end: what is beyond is no memory, and found to be
+        // none.
         self.base.wrapping_add(u64::from(index) * DESCRIPTOR)
     }
 
