@@ -22,6 +22,22 @@ const KEYS: Duration = Duration::from_secs(1);
 
 /// The machine: its interfaces, tasks, command line and memory, and the state of migration. A
 /// handle, cheap to clone.
+///
+/// ```
+/// use godwit::System;
+/// use godwit::time::{Duration, Ticker};
+///
+/// async fn program(system: System) {
+///     let net = system.interface(0).await;
+///     system.spawn(async move {
+///         let mut ticker = Ticker::every(Duration::from_secs(10));
+///         loop {
+///             ticker.next().await;
+///             godwit::println!("{} frames received", net.traffic().rx_frames);
+///         }
+///     });
+/// }
+/// ```
 #[derive(Clone)]
 pub struct System(Rc<Shared>);
 
@@ -46,6 +62,17 @@ impl System {
     ///
     /// Interfaces are numbered from 0 in the order in which NICs are found. See
     /// [`Interface::ready`] for when it has an address.
+    ///
+    /// ```
+    /// # use godwit::System;
+    /// /// Serves on every interface, also on those that come later.
+    /// async fn program(system: System) {
+    ///     for index in 0.. {
+    ///         let net = system.interface(index).await;
+    ///         system.spawn(async move { net.ready().await });
+    ///     }
+    /// }
+    /// ```
     pub async fn interface(&self, index: usize) -> Interface {
         self.0.interfaces.get(index).await
     }
@@ -64,12 +91,33 @@ impl System {
     }
 
     /// Where the machine is in a live migration.
+    ///
+    /// ```
+    /// use godwit::{State, System};
+    ///
+    /// async fn say_when_moved(system: System) {
+    ///     let mut watcher = system.migration().watcher();
+    ///     loop {
+    ///         if let State::Arrived { moves } = watcher.changed().await {
+    ///             godwit::println!("moved {moves} times");
+    ///         }
+    ///     }
+    /// }
+    /// ```
     pub fn migration(&self) -> &Migration {
         &self.0.migration
     }
 
     /// The command line. Ask for the program's own keys in the first second after boot: what nobody
     /// has asked for by then is named on the console as unknown.
+    ///
+    /// ```
+    /// use godwit::cmdline::Size;
+    ///
+    /// fn memory(system: &godwit::System) -> Size {
+    ///     system.command_line().value("kv.memory", Size(16 << 20))
+    /// }
+    /// ```
     pub fn command_line(&self) -> &CommandLine<'static> {
         &self.0.line
     }
@@ -130,6 +178,17 @@ impl System {
 
 /// What a program may end with: nothing, or an error, which is said on the console. Tasks that were
 /// spawned go on either way.
+///
+/// ```
+/// async fn program(system: godwit::System) -> Result<(), godwit::net::Error> {
+///     let net = system.interface(0).await;
+///     // Ends with "the port is in use", if it is.
+///     let listener = net.tcp().bind(80)?;
+///     loop {
+///         listener.accept().await;
+///     }
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a program returns `()`, or `Result<(), E>` with an `E` that can be displayed"
 )]
