@@ -2,7 +2,8 @@
 //! tried on them without booting anything:
 //!
 //! ```text
-//! ip tuntap add dev godwit0 mode tap user $USER && ip addr add 10.9.0.1/24 dev godwit0 && ip link set godwit0 up
+//! ip tuntap add dev godwit0 mode tap user $USER
+//! ip addr add 10.9.0.1/24 dev godwit0 && ip link set godwit0 up
 //! cargo run --release -p net-app --example tap -- godwit0 10.9.0.2/24 &
 //! iperf3 -c 10.9.0.2; curl http://10.9.0.2/
 //! ```

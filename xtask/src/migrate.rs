@@ -132,7 +132,8 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
         bail!(
             "`--traffic udp` is counted by net-app itself; for {} choose `--traffic echo --port N` \
              if it sends back what it is sent there, `--traffic tcp --port N` if it serves iperf3, \
-             or its own client: `--traffic client --port N --client 'curl -f http://{{host}}:{{port}}'`",
+             or its own client: `--traffic client --port N --client 'curl -f \
+             http://{{host}}:{{port}}'`",
             application.name
         );
     }

@@ -5,30 +5,13 @@ mod lists;
 mod server;
 mod strings;
 
-use alloc::string::String;
 use core::ops::RangeInclusive;
 
+use crate::database::{Database, shown};
 use crate::failure::Failure;
 use crate::reply::Replies;
-use crate::store::Store;
-
-/// Longest value, which is about the longest request as well.
-pub(crate) const MAX_VALUE: usize = 128 * 1024;
-
-/// What clients share.
-pub(crate) struct Database {
-    /// Keys and values.
-    pub(crate) store: Store,
-    /// How many clients there are.
-    pub(crate) clients: usize,
-}
 
 impl Database {
-    /// With nobody there yet.
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store, clients: 0 }
-    }
-
     /// Carries a request out: a command and its arguments. Writes get [`Failure::Leaving`] unless
     /// the machine takes them.
     pub(crate) fn execute(
@@ -132,18 +115,18 @@ static COMMANDS: &[Command] = &[
     read("info", 0..=ANY, server::info),
     read("config", 1..=ANY, server::config),
     read("client", 1..=ANY, server::client),
-    read("command", 0..=ANY, server::command),
+    read("command", 0..=ANY, command),
     read("quit", 0..=ANY, server::quit),
 ];
 
-/// What a client wrote, as far as it can be shown.
-fn shown(text: &[u8]) -> String {
-    String::from_utf8_lossy(&text[..text.len().min(64)]).into_owned()
-}
-
-/// A number that a client wrote.
-fn number(text: &[u8]) -> Result<i64, Failure> {
-    crate::request::integer(text).ok_or(Failure::NotAnInteger)
+/// Tells of the commands themselves.
+fn command(_: &mut Database, arguments: &[&[u8]], replies: &mut Replies) -> Result<(), Failure> {
+    match arguments.first() {
+        Some(name) if name.eq_ignore_ascii_case(b"count") => replies.count(COMMANDS.len()),
+        // Clients that would show what there is do without.
+        _ => replies.array(0),
+    }
+    Ok(())
 }
 
 #[cfg(test)]

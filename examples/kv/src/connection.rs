@@ -6,7 +6,8 @@ use core::cell::RefCell;
 use godwit::io::{Read, Write};
 use godwit::time::Instant;
 
-use crate::commands::{Database, MAX_VALUE, Next};
+use crate::commands::Next;
+use crate::database::{Database, MAX_VALUE};
 use crate::failure::Failure;
 use crate::reply::Replies;
 use crate::request::{self, Broken};

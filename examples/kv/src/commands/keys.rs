@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use godwit::time::Duration;
 
 use super::strings::later;
-use super::{Database, number};
+use crate::database::{Database, number};
 use crate::failure::Failure;
 use crate::glob;
 use crate::reply::Replies;

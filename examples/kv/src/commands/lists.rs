@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Database, number};
+use crate::database::{Database, number};
 use crate::failure::Failure;
 use crate::reply::Replies;
 use crate::store::{End, Store};

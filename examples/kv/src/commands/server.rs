@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::{COMMANDS, Database, number, shown};
+use crate::database::{Database, number, shown};
 use crate::failure::Failure;
 use crate::glob;
 use crate::reply::Replies;
@@ -98,19 +98,6 @@ pub(super) fn client(
         return Err(Failure::UnknownSubcommand(shown(arguments[0])));
     }
     replies.ok();
-    Ok(())
-}
-
-pub(super) fn command(
-    _: &mut Database,
-    arguments: &[&[u8]],
-    replies: &mut Replies,
-) -> Result<(), Failure> {
-    match arguments.first() {
-        Some(name) if name.eq_ignore_ascii_case(b"count") => replies.count(COMMANDS.len()),
-        // Clients that would show what there is do without.
-        _ => replies.array(0),
-    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use alloc::string::ToString;
 
 use godwit::time::{Duration, Instant};
 
-use super::{Database, MAX_VALUE, number};
+use crate::database::{Database, MAX_VALUE, number};
 use crate::failure::Failure;
 use crate::reply::Replies;
 use crate::store::{Store, Value};

@@ -5,6 +5,8 @@ use alloc::vec::Vec;
 use godwit::time::{Duration, Instant};
 
 use super::*;
+use crate::database::MAX_VALUE;
+use crate::store::Store;
 
 fn database() -> Database {
     Database::new(Store::new(1 << 20, 7))

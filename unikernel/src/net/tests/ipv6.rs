@@ -146,9 +146,11 @@ fn a_router_is_asked_for_and_believed_until_its_word_expires() {
     let told = sent(&tx).into_iter().filter(|(from, to, body)| {
         let packet = Icmpv6Packet::new_checked(&body[..]).unwrap();
         let parsed = Icmpv6Repr::parse(from, to, &packet, &ChecksumCapabilities::default());
-        *to == ALL_NODES
-            && matches!(parsed, Ok(Icmpv6Repr::Ndisc(NdiscRepr::NeighborAdvert { flags, target_addr, .. }))
-                if target_addr == made && flags == NdiscNeighborFlags::OVERRIDE)
+        let Ok(Icmpv6Repr::Ndisc(NdiscRepr::NeighborAdvert { flags, target_addr, .. })) = parsed
+        else {
+            return false;
+        };
+        *to == ALL_NODES && target_addr == made && flags == NdiscNeighborFlags::OVERRIDE
     });
     assert!(told.count() >= 3);
     // Another NIC finds the addresses as they were.
