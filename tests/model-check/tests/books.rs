@@ -92,9 +92,9 @@ fn runs_are_carved_apart() {
     });
 }
 
-/// A ring that wants two slots merged, against a buffer that wants one of them.
+/// A ring that wants two slots together, against a buffer that wants one of them.
 #[test]
-fn merged_runs_have_one_owner() {
+fn gathered_runs_have_one_owner() {
     loom::model(|| {
         let slots = Arc::new(Slots::new(2, 0));
         let singles = [(); 2].map(|()| slots.take(0, Use::Cpu).unwrap());
@@ -116,18 +116,18 @@ fn merged_runs_have_one_owner() {
 fn a_walk_finds_what_was_split_off() {
     loom::model(|| {
         let slots = Arc::new(Slots::new(2, 0));
-        let whole = slots.take(1, Use::Cpu).unwrap();
+        let whole = slots.take(1, Use::Coherent).unwrap();
         slots.give_back(whole, 1);
         let other = thread::spawn({
             let slots = slots.clone();
             move || {
-                let mine = slots.take(0, Use::FromDevice)?;
-                let found = (mine, 0, Use::FromDevice);
+                let mine = slots.take(0, Use::Coherent)?;
+                let found = (mine, 0, Use::Coherent);
                 assert!(slots.runs_from(0).any(|run| run == found), "it is stepped over");
                 Some(())
             }
         });
-        slots.take(0, Use::Cpu);
+        slots.take(0, Use::Coherent);
         other.join().unwrap();
     });
 }

@@ -144,14 +144,6 @@ impl Pool {
         self.marking.mode().logging()
     }
 
-    /// Whether an application may keep one more received buffer. False while no more than a quarter
-    /// of the pool is free: that reserve is for the rings of all NICs, and for what is sent.
-    /// Whoever hands received buffers to an application asks first, for each; it costs a few loads.
-    #[inline]
-    pub fn may_keep(&self) -> bool {
-        self.slots.may_keep()
-    }
-
     /// What was counted so far.
     pub fn statistics(&self) -> Statistics {
         Statistics {
@@ -241,7 +233,7 @@ fn pages_of(range: Range<usize>) -> impl DoubleEndedIterator<Item = Range<usize>
 pub(super) struct Run {
     pub(super) pool: &'static Pool,
     slot: u32,
-    order: u8,
+    pub(super) order: u8,
 }
 
 impl Run {
