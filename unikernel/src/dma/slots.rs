@@ -115,10 +115,9 @@ impl Slots {
         Some(slot)
     }
 
-    /// Gives a run back.
+    /// Gives back a run that was last used for `purpose`.
     #[inline]
-    pub(crate) fn give_back(&self, slot: u32, order: u8) {
-        let (_, purpose) = self.get(slot);
+    pub(crate) fn give_back(&self, slot: u32, order: u8, purpose: Use) {
         self.free_run(self.lists(purpose), slot, order);
     }
 
