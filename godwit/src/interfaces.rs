@@ -17,7 +17,7 @@ use unikernel::dma::Pool;
 use unikernel::net::{Role, Stack};
 use unikernel::nic::{Nic, Settings};
 use unikernel::pci::{Bridge, Device, PciAddress};
-use unikernel::watch::{Watch, Watcher};
+use unikernel::watch::Watch;
 
 use crate::Interface;
 use crate::settings;
@@ -71,9 +71,10 @@ impl Interfaces {
         self.0.list.borrow().clone()
     }
 
-    /// The number of interfaces, to be watched.
-    pub(crate) fn count(&self) -> Watcher<usize> {
-        self.0.count.watcher()
+    /// Interface `index`, as soon as there is one.
+    pub(crate) async fn get(&self, index: usize) -> Interface {
+        self.0.count.watcher().wait_for(|&count| count > index).await;
+        self.interface(index).expect("it has been counted")
     }
 
     /// Gives a NIC that is none of a PCI device's to an interface.

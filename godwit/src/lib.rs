@@ -41,7 +41,7 @@ pub use log;
 pub use migrate_agent::{Migration, State};
 pub use system::{Outcome, System};
 pub use unikernel::watch;
-pub use unikernel::{cmdline, crc32c, dma, println};
+pub use unikernel::{cmdline, crc32c, dma, println, random};
 
 /// What `#[godwit::main]` expands to.
 #[doc(hidden)]

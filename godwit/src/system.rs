@@ -47,9 +47,7 @@ impl System {
     /// Interfaces are numbered from 0 in the order in which NICs are found. See
     /// [`Interface::ready`] for when it has an address.
     pub async fn interface(&self, index: usize) -> Interface {
-        let count = self.0.interfaces.count().wait_for(|&count| count > index).await;
-        debug_assert!(count > index);
-        self.interfaces().swap_remove(index)
+        self.0.interfaces.get(index).await
     }
 
     /// The interfaces there are now.
@@ -84,8 +82,12 @@ impl System {
     /// The flight recorder, which keeps as much as `recorder=` on the command line says, or else
     /// `default`. It records from the first call on; from boot on if it is on the command line.
     pub fn recorder(&self, default: Size) -> Recorder {
-        let start = || recorder::start(self, self.0.line.value("recorder", default));
-        self.0.recorder.get_or_init(start).clone()
+        let Shared { pool, line, tasks, interfaces, migration, recorder } = &*self.0;
+        let start = || {
+            let size = line.value("recorder", default);
+            recorder::start(size, pool, interfaces, migration, tasks)
+        };
+        recorder.get_or_init(start).clone()
     }
 
     /// Takes over the devices and bridges of these PCI segments.

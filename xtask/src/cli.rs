@@ -17,6 +17,8 @@ use lab::{
     parts::NicModel,
 };
 
+use crate::names::parse_name;
+
 /// Where the report goes that nobody named a place for.
 pub(crate) const REPORT: &str = "report";
 
@@ -36,6 +38,8 @@ pub(crate) enum Command {
     Test(Test),
     /// Boot the unikernel on this machine
     Run(Run),
+    /// Make an application of one's own, outside of this repository
+    New(New),
     /// One live migration, with every choice open
     Migrate(Migrate),
     /// Build the bootable image
@@ -153,6 +157,13 @@ pub(crate) struct Run {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct New {
+    /// What the application, and its folder in the current directory, is called
+    #[arg(value_parser = parse_name)]
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Migrate {
     /// Where the two machines run
     #[arg(long, value_enum, default_value_t = LabKind::Nested)]
@@ -181,6 +192,10 @@ pub(crate) struct Migrate {
     /// What is driven at the guest
     #[arg(long, value_enum, default_value_t = TrafficKind::Udp)]
     pub(crate) traffic: TrafficKind,
+    /// `--traffic client`: a command line that is run over and over, and has to succeed each time;
+    /// {host} and {port} in it are where the guest's --port is reached
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) client: Option<String>,
     /// TCP port of the guest that traffic goes to [default: 5201 with tcp, 7 with echo]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,

@@ -32,6 +32,7 @@ pub(crate) fn main(options: &Demo) -> Result<ExitCode> {
         times: 1,
         marking: Marking::Auto,
         traffic: TrafficKind::Udp,
+        client: None,
         port: None,
         transfer: 0,
         rate: None,

@@ -1,8 +1,8 @@
 //! The flight recorder: the last received frames, in the DMA pages they arrived in.
 //!
-//! Each frame is kept as the [`RxBuffer`] the driver received, together with a CRC-32C taken at that
-//! moment and kept in ordinary memory. Nothing ever writes to the frame again, so a frame that no
-//! longer matches its checksum was changed behind the guest's back: after a live migration that
+//! Each frame is kept as the [`RxBuffer`] the driver received, together with a CRC-32C taken at
+//! that moment and kept in ordinary memory. Nothing ever writes to the frame again, so a frame that
+//! no longer matches its checksum was changed behind the guest's back: after a live migration that
 //! means a page the hypervisor did not know to be dirty.
 //!
 //! So it is the proof that a migration lost nothing, and any application can have it: `recorder=4M`
@@ -124,13 +124,14 @@ impl Recorder {
         self.ring.borrow().capacity
     }
 
-    /// Has the next check be one of the frames that are held now, though there is no time for it yet.
+    /// Has the next check be one of the frames that are held now, though there is no time for it
+    /// yet.
     pub fn hold_for_check(&self) {
         self.ring.borrow_mut().next_check();
     }
 
-    /// Checks every frame that is held now, or was when [`hold_for_check`](Self::hold_for_check) was
-    /// called, and says on the console what it found. Scripts read these lines.
+    /// Checks every frame that is held now, or was when [`hold_for_check`](Self::hold_for_check)
+    /// was called, and says on the console what it found. Scripts read these lines.
     ///
     /// If another check is under way, waits for its end and then does its own.
     pub async fn check(&self) -> Report {
@@ -169,8 +170,8 @@ impl Recorder {
         ring.first + ring.frames.len() as u64
     }
 
-    /// Calls `f` with the oldest frame whose number is at least `number`: with its own number, when it arrived, and its
-    /// bytes. `None` if there is no such frame.
+    /// Calls `f` with the oldest frame whose number is at least `number`: with its own number, when
+    /// it arrived, and its bytes. `None` if there is no such frame.
     pub fn frame_from<R>(
         &self,
         number: u64,

@@ -1,5 +1,5 @@
-//! Crates that know nothing of Godwit, between two machines on a wire: a server on edge-nal, a client
-//! on embedded-nal-async, and one on embedded-io-async alone.
+//! Crates that know nothing of Godwit, between two machines on a wire: a server on edge-nal, a
+//! client on embedded-nal-async, and one on embedded-io-async alone.
 
 use std::boxed::Box;
 use std::cell::RefCell;

@@ -35,8 +35,6 @@ pub struct Plan {
     pub after: Duration,
     /// Bytes a second that migration may use in the warm-up.
     pub bandwidth: u64,
-    /// The guest has a flight recorder, which checks what it holds after a migration.
-    pub has_recorder: bool,
     /// Cancel instead of completing.
     pub cancel_at: Option<CancelAt>,
 }

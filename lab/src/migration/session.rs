@@ -171,8 +171,6 @@ impl<'a> Session<'a> {
             // Without the capability, nobody tells the guest that it was moved, and that it should
             // check.
             Strategy::Failover => (None, None),
-            // An application may check what it holds; only of a recorder it is known that it does.
-            _ if !plan.has_recorder => Self::checked(console, mark).unzip(),
             // Nobody logged, so there was nothing to check.
             _ if outcome != Outcome::Completed && !self.has_logged(source_mark) => (None, None),
             _ => Self::check(console, mark, &timeline)?.unzip(),
@@ -218,14 +216,9 @@ impl<'a> Session<'a> {
             return Ok(None);
         }
         let what = "the flight recorder's integrity check";
-        console.wait_for(mark, what, CHECKING, |said| matches!(said, Said::Checked { .. }))?;
-        Ok(Self::checked(console, mark))
-    }
-
-    /// The integrity check that the guest has finished, if it has.
-    fn checked(console: &Console, mark: usize) -> Option<(Check, Option<DmaCounts>)> {
-        let line = console.find(mark, |said| matches!(said, Said::Checked { .. }))?;
-        read_check(&console.since(mark), &line)
+        let line =
+            console.wait_for(mark, what, CHECKING, |said| matches!(said, Said::Checked { .. }))?;
+        Ok(read_check(&console.since(mark), &line))
     }
 }
 

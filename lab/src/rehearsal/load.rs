@@ -8,7 +8,10 @@ use std::{
 
 use crate::{
     segment::Segment,
-    source::{self, EchoSource, Meter, Rate, Slirp, TcpSource, Transfer, UdpSource},
+    source::{
+        self, ClientRuns, ClientSource, EchoSource, Meter, Rate, Slirp, TcpSource, Transfer,
+        UdpSource,
+    },
 };
 use anyhow::{Result, bail};
 
@@ -22,6 +25,7 @@ pub(super) enum Load {
     Udp(UdpSource),
     Tcp { slirp: Slirp, segment: Arc<Segment>, logs: PathBuf },
     Echo { slirp: Slirp, least: u64 },
+    Client { slirp: Slirp, segment: Arc<Segment>, logs: PathBuf, command: String },
 }
 
 /// Something done under traffic.
@@ -29,9 +33,21 @@ pub(super) struct Carried<T> {
     pub(super) done: T,
     pub(super) meter: Box<dyn Meter>,
     pub(super) transfer: Option<Transfer>,
+    pub(super) client: Option<ClientRuns>,
+}
+
+impl<T> Carried<T> {
+    fn new(done: T, meter: impl Meter + 'static) -> Self {
+        Self { done, meter: Box::new(meter), transfer: None, client: None }
+    }
 }
 
 impl Load {
+    /// Whether it goes at a rate that can be chosen.
+    pub(super) fn is_paced(&self) -> bool {
+        !matches!(self, Self::Client { .. })
+    }
+
     /// Carries out `migrate` under traffic of `rate` bits a second, or all that the guest takes.
     pub(super) fn carry<T>(
         &self,
@@ -44,20 +60,27 @@ impl Load {
                 std::thread::sleep(SETTLE);
                 let done = migrate(source)?;
                 source.set_rate(Rate::Idle);
-                Carried { done, meter: Box::new(source.trace()), transfer: None }
+                Carried::new(done, source.trace())
             }
             Self::Tcp { slirp, segment, logs } => {
                 let source = TcpSource::start(slirp.address(), rate, segment.clone(), logs)?;
                 std::thread::sleep(SETTLE);
                 let done = migrate(&source)?;
-                Carried { done, meter: Box::new(source.finish()?), transfer: None }
+                Carried::new(done, source.finish()?)
             }
             Self::Echo { slirp, least } => {
                 let source = EchoSource::start(slirp.address(), rate, *least)?;
                 std::thread::sleep(SETTLE);
                 let done = migrate(&source)?;
                 let (trace, transfer) = source.finish()?;
-                Carried { done, meter: Box::new(trace), transfer: Some(transfer) }
+                Carried { transfer: Some(transfer), ..Carried::new(done, trace) }
+            }
+            Self::Client { slirp, segment, logs, command } => {
+                let source = ClientSource::start(command, slirp.address(), segment.clone(), logs)?;
+                std::thread::sleep(SETTLE);
+                let done = migrate(&source)?;
+                let (trace, runs) = source.finish()?;
+                Carried { client: Some(runs), ..Carried::new(done, trace) }
             }
         })
     }
@@ -87,6 +110,7 @@ impl Load {
                 let (from, to) = pause();
                 source.finish()?.0.received(from, to).bits_per_s
             }
+            Self::Client { .. } => bail!("a client is as fast as it is: nothing floods the guest"),
         };
         if rate <= 0.0 {
             bail!("the guest is up, but nothing the traffic source sends arrives");

@@ -90,6 +90,8 @@ pub struct Script {
     pub times: u32,
     /// What is driven at the guest.
     pub traffic: TrafficKind,
+    /// The client that is run over and over, and the port it asks ([`TrafficKind::Client`]).
+    pub client: Option<(String, u16)>,
     /// The guest's TCP port that traffic goes to, where it is not the one of `net-app`.
     pub port: Option<u16>,
     /// Bytes that a transfer takes at least ([`TrafficKind::Echo`]), and more as long as
@@ -229,6 +231,12 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
                 Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, port(ECHO_PORT))?;
             Load::Echo { slirp, least: script.transfer }
         }
+        TrafficKind::Client => {
+            let (command, port) = script.client.clone().context("no client was named")?;
+            let slirp = Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, port)?;
+            let (segment, logs) = (segment.clone(), script.logs.clone());
+            Load::Client { slirp, segment, logs, command }
+        }
     };
 
     perform(script, parts, &mut *lab, &load).map_err(|error| {
@@ -239,17 +247,16 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
 /// What is done once everything is there.
 fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) -> Result<Migration> {
     let plan = |script: &Script| plan(script, parts.pace());
-    let mut append = format!("ip={}/24 gw={GATEWAY} marking={}", GUEST.ip, script.marking);
-    if script.application.is_ours() {
-        append += &format!(" recorder={RECORDER}");
-    }
-    append += &format!(" {}", script.append);
+    let append = format!(
+        "ip={}/24 gw={GATEWAY} marking={} recorder={RECORDER} {}",
+        GUEST.ip, script.marking, script.append
+    );
     let mut narrator = Narrator::default();
     let mut say = |what: &str| narrator.say(what);
     let mut session = Session::boot(lab, &append, &script.logs, &mut say)?;
 
     let mut saturated = None;
-    if script.rate.is_none() || script.saturated_warmup {
+    if load.is_paced() && (script.rate.is_none() || script.saturated_warmup) {
         session.say("Measuring what the guest takes when flooded");
         saturated = Some(Saturated { before: load.saturate()?, ..Saturated::default() });
     }
@@ -258,6 +265,7 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
     }
     let measured = saturated.map_or(0.0, |saturated| saturated.before);
     let rate = script.rate.unwrap_or((measured * SHARE) as u64);
+    let paced = load.is_paced().then_some(rate as f64);
 
     let setting = Setting {
         marking: script.marking,
@@ -268,7 +276,7 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
         application: script.application.name.clone(),
         traffic: Traffic {
             kind: script.traffic,
-            paced_bits_per_s: Some(rate as f64),
+            paced_bits_per_s: paced,
             ip_length: matches!(load, Load::Udp(_)).then_some(IP_LENGTH),
         },
         saturated,
@@ -280,7 +288,7 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
     let mut plans: Vec<Plan> = cancelled;
     plans.extend(vec![plan; script.times as usize]);
     let mut results = Vec::new();
-    let mut transfer = None;
+    let (mut transfer, mut client) = (None, None);
     // One TCP connection lasts through all migrations; each stream of datagrams has its own
     // numbers, and gap.
     let carried = if script.traffic == TrafficKind::Udp { 1 } else { plans.len() };
@@ -290,7 +298,7 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
         })?;
         let meter = &*carried.meter;
         results.extend(carried.done.iter().map(|r| result::build(r, meter, setting.clone())));
-        transfer = carried.transfer;
+        (transfer, client) = (carried.transfer, carried.client);
         if results.last().is_some_and(|result| result.outcome == Outcome::Failed) {
             break;
         }
@@ -300,7 +308,7 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
         result.second = results.pop().map(Box::new);
     }
     result.series = results;
-    result.transfer = transfer;
+    (result.transfer, result.client) = (transfer, client);
     drop(session);
     narrator.finish();
     Ok(result)
@@ -345,7 +353,6 @@ fn plan(script: &Script, pace: Pace) -> Plan {
         warmup: if several { SERIES_WARMUP } else { pace.warmup },
         after: script.measure,
         bandwidth: pace.bandwidth,
-        has_recorder: script.application.is_ours(),
         cancel_at: None,
     }
 }

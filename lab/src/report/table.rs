@@ -119,6 +119,9 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
             ),
         ));
     }
+    if let Some(client) = result.client {
+        lines.push(("client", format!("run {} times, and succeeded each time", client.runs)));
+    }
     if let Some(baseline) = result.baseline {
         lines.push((
             "cold baseline",

@@ -66,6 +66,7 @@ fn result() -> Migration {
         service_gap_ms: 741.0,
         losses: Some(Losses { lost: 4700, in_gap: 4632 }),
         transfer: None,
+        client: None,
         saturated: Some(Saturated { before: 131e6, warmup: Some(118e6), ..Saturated::default() }),
         events: vec![
             event("migration starts", 10_000.0),

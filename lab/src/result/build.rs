@@ -85,6 +85,7 @@ pub fn build(record: &Record, meter: &dyn Meter, setting: Setting) -> Migration 
             .map_or(0.0, |gap| milliseconds(gap.length())),
         losses: meter.losses(),
         transfer: None,
+        client: None,
         saturated: setting.saturated,
         events: events(timeline, ms),
         port: record.port.clone(),
@@ -251,7 +252,6 @@ mod tests {
             warmup: Duration::from_secs(2),
             after: Duration::from_secs(1),
             bandwidth: 1 << 24,
-            has_recorder: true,
             cancel_at: None,
         };
         let check = Some(Check { checked: 5000, stale: 0, while_logging: Some(1500) });

@@ -9,7 +9,7 @@ pub use facts::{Facts, ProcessorTime};
 
 use crate::choices::{CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind};
 use crate::migration::Outcome;
-use crate::source::{Losses, Transfer};
+use crate::source::{ClientRuns, Losses, Transfer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -62,6 +62,9 @@ pub struct Migration {
     /// the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<Transfer>,
+    /// How often the service's own client was run meanwhile, and succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientRuns>,
     /// What the guest takes when it is flooded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub saturated: Option<Saturated>,
@@ -185,8 +188,7 @@ pub struct Dma {
 /// The flight recorder's check of what was received up to the switchover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Integrity {
-    /// Frames checked; `null` where nothing checked them, for want of a recorder or of a word that
-    /// the guest was moved.
+    /// Frames checked; `null` where nothing told the guest that it was moved, and to check.
     #[serde(default)]
     pub buffers_checked: Option<u64>,
     /// Those whose content is not what was received.

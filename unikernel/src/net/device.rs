@@ -1,4 +1,5 @@
-//! The NIC in use as smoltcp sees it: received buffers and transmit buffers as tokens, used in place.
+//! The NIC in use as smoltcp sees it: received buffers and transmit buffers as tokens, used in
+//! place.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -326,7 +327,8 @@ impl phy::Device for Device {
             capabilities.checksum.ipv4 = software(receive.ipv4, transmit.ipv4);
             capabilities.checksum.tcp = software(receive.tcp, transmit.tcp);
             capabilities.checksum.udp = software(receive.udp, transmit.udp);
-            // smoltcp 0.14 drops what is longer than the MTU over IPv6, also if it is to be segmented.
+            // smoltcp 0.14 drops what is longer than the MTU over IPv6, also if it is to be
+            // segmented.
             capabilities.segmentation.tcpv4 = nic
                 .segmentation
                 .and_then(|segmentation| NonZeroUsize::new(segmentation.max_frame))

@@ -15,8 +15,8 @@ use crate::dma::{Pool, RxBuffer};
 /// Sees each received frame once the stack is done with it, and may keep it.
 ///
 /// It runs between two packets: it may not block nor call the stack, and what it costs is paid for
-/// each packet. Frames that a raw-frame socket or UDP in place has taken do not come by here, nor do
-/// those that come while so much of the DMA memory is kept that the NIC would go short.
+/// each packet. Frames that a raw-frame socket or UDP in place has taken do not come by here, nor
+/// do those that come while so much of the DMA memory is kept that the NIC would go short.
 pub trait Observer {
     /// Keeps the frame, or hands it on to the next observer.
     fn received(&mut self, frame: RxBuffer) -> Option<RxBuffer>;

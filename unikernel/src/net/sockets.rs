@@ -143,7 +143,8 @@ impl Sockets {
                 // otherwise keep it alive.
                 socket.abort();
             }
-            // An aborted connection is closed at once but keeps its endpoints until the reset is sent.
+            // An aborted connection is closed at once but keeps its endpoints until the reset is
+            // sent.
             let done = socket.state() == tcp::State::Closed && socket.remote_endpoint().is_none();
             if done {
                 set.remove(handle);

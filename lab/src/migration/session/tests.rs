@@ -18,8 +18,6 @@ enum Mishap {
     Fails,
     /// The guest dies when it hears of the migration, and its machine ends.
     Dies,
-    /// The guest has no flight recorder.
-    NoRecorder,
 }
 
 struct World {
@@ -148,9 +146,6 @@ impl World {
     }
 
     fn check(&mut self, machine: Machine) {
-        if self.mishap == Mishap::NoRecorder {
-            return;
-        }
         self.guest_says(
             machine,
             "dma: marked 7 caught-up 8 received 9\n\
@@ -280,7 +275,6 @@ fn plan(strategy: Strategy, cancel_at: Option<CancelAt>) -> Plan {
         warmup,
         after: Duration::ZERO,
         bandwidth: 1 << 20,
-        has_recorder: true,
         cancel_at,
     }
 }
@@ -314,16 +308,6 @@ fn warm_is_held_then_let_go() {
     assert_eq!(record.dma.unwrap().pages_caught_up, 8);
     assert_eq!(record.port["phase"], "detached");
     assert_eq!(world.lock().unwrap().stopped, [Machine::Source]);
-}
-
-/// Whether it checks at all is not known, so nobody waits for it; if it has, that counts.
-#[test]
-fn an_application_without_a_recorder_is_not_waited_for() {
-    let plan = Plan { has_recorder: false, ..plan(Strategy::Warm, None) };
-    let (records, _) = migrate(Mishap::NoRecorder, std::slice::from_ref(&plan));
-    assert_eq!((records[0].outcome, records[0].check), (Outcome::Completed, None));
-    let (records, _) = migrate(Mishap::None, &[plan]);
-    assert_eq!(records[0].check.unwrap().checked, 4000);
 }
 
 #[test]

@@ -171,8 +171,8 @@ fn what_cannot_be_sent_without_a_link_keeps_nobody_awake() {
         Next::Sleep(until) => until.is_none_or(|until| until > world.now),
         Next::Again => false,
     };
-    // A prefix that expires while there is no link changes the addresses, which is to be announced; the router is
-    // asked for again at the link's return, and that falls due as well.
+    // A prefix that expires while there is no link changes the addresses, which is to be announced;
+    // the router is asked for again at the link's return, and that falls due as well.
     rx.send(advertisement(Duration::from_secs(60), Duration::from_secs(3), 255));
     world.idle(Duration::from_secs(1));
     cable.set(false);
