@@ -121,7 +121,7 @@ impl Intake {
             return Some(frame);
         }
         if let Some((_, _, queue)) = self.frames.iter().find(|(_, accepts, _)| accepts(&frame)) {
-            if self.pool.may_keep() {
+            if self.pool.may_keep(&frame) {
                 queue.push(frame);
             } else {
                 self.refused += 1;
@@ -149,7 +149,7 @@ impl Intake {
             // smoltcp finds the same, and drops it.
             return Some(frame);
         }
-        if self.pool.may_keep() {
+        if self.pool.may_keep(&frame) {
             let (source, payload) = (udp.source.into(), udp.payload);
             queue.push(WholeDatagram { source, frame, payload });
         } else {
@@ -164,7 +164,7 @@ impl Intake {
         if self.observers.is_empty() {
             return;
         }
-        if !self.pool.may_keep() {
+        if !self.pool.may_keep(&frame) {
             self.refused += 1;
             return;
         }
