@@ -1,59 +1,42 @@
 //! The commands, and how a request is carried out.
 
+mod arguments;
 mod keys;
 mod lists;
 mod server;
 mod strings;
 
-use alloc::string::String;
 use core::ops::RangeInclusive;
 
+use crate::database::Database;
 use crate::failure::Failure;
 use crate::reply::Replies;
-use crate::store::Store;
+use arguments::shown;
 
-/// Longest value, which is about the longest request as well.
-pub(crate) const MAX_VALUE: usize = 128 * 1024;
-
-/// What clients share.
-pub(crate) struct Database {
-    /// Keys and values.
-    pub(crate) store: Store,
-    /// How many clients there are.
-    pub(crate) clients: usize,
-}
-
-impl Database {
-    /// With nobody there yet.
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store, clients: 0 }
-    }
-
-    /// Carries a request out: a command and its arguments. Writes get [`Failure::Leaving`] unless
-    /// the machine takes them.
-    pub(crate) fn execute(
-        &mut self,
-        words: &[&[u8]],
-        takes_writes: bool,
-        replies: &mut Replies,
-    ) -> Next {
-        let Some((&name, arguments)) = words.split_first() else { return Next::Request };
-        replies.begin();
-        let command = COMMANDS.iter().find(|command| name.eq_ignore_ascii_case(command.name()));
-        let Some(command) = command else {
-            replies.end(Err(Failure::Unknown(shown(name))));
-            return Next::Unknown;
-        };
-        let result = if !command.arguments.contains(&arguments.len()) {
-            Err(Failure::Arguments(command.name))
-        } else if command.writes && !takes_writes {
-            Err(Failure::Leaving)
-        } else {
-            (command.run)(self, arguments, replies)
-        };
-        replies.end(result);
-        if command.name == "quit" { Next::Quit } else { Next::Request }
-    }
+/// Carries a request out: a command and its arguments. Writes get [`Failure::Leaving`] unless
+/// the machine takes them.
+pub(crate) fn execute(
+    database: &mut Database,
+    words: &[&[u8]],
+    takes_writes: bool,
+    replies: &mut Replies,
+) -> Next {
+    let Some((&name, arguments)) = words.split_first() else { return Next::Request };
+    replies.begin();
+    let command = COMMANDS.iter().find(|command| name.eq_ignore_ascii_case(command.name()));
+    let Some(command) = command else {
+        replies.end(Err(Failure::Unknown(shown(name))));
+        return Next::Unknown;
+    };
+    let result = if !command.arguments.contains(&arguments.len()) {
+        Err(Failure::Arguments(command.name))
+    } else if command.writes && !takes_writes {
+        Err(Failure::Leaving)
+    } else {
+        (command.run)(database, arguments, replies)
+    };
+    replies.end(result);
+    if command.name == "quit" { Next::Quit } else { Next::Request }
 }
 
 /// What is to come after a request.
@@ -135,16 +118,6 @@ static COMMANDS: &[Command] = &[
     read("command", 0..=ANY, server::command),
     read("quit", 0..=ANY, server::quit),
 ];
-
-/// What a client wrote, as far as it can be shown.
-fn shown(text: &[u8]) -> String {
-    String::from_utf8_lossy(&text[..text.len().min(64)]).into_owned()
-}
-
-/// A number that a client wrote.
-fn number(text: &[u8]) -> Result<i64, Failure> {
-    crate::request::integer(text).ok_or(Failure::NotAnInteger)
-}
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ extern crate alloc;
 
 mod commands;
 mod connection;
+mod database;
 mod failure;
 mod glob;
 mod reply;
@@ -28,7 +29,7 @@ use godwit::cmdline::{Size, Switch};
 use godwit::net::{Buffers, Error, TcpOptions, TcpStream};
 use godwit::{State, System};
 
-use commands::Database;
+use database::Database;
 use store::Store;
 
 const PORT: u16 = 6379;

@@ -4,7 +4,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::{COMMANDS, Database, number, shown};
+use super::arguments::{number, shown};
+use crate::database::Database;
 use crate::failure::Failure;
 use crate::glob;
 use crate::reply::Replies;
@@ -101,16 +102,9 @@ pub(super) fn client(
     Ok(())
 }
 
-pub(super) fn command(
-    _: &mut Database,
-    arguments: &[&[u8]],
-    replies: &mut Replies,
-) -> Result<(), Failure> {
-    match arguments.first() {
-        Some(name) if name.eq_ignore_ascii_case(b"count") => replies.count(COMMANDS.len()),
-        // Clients that would show what there is do without.
-        _ => replies.array(0),
-    }
+pub(super) fn command(_: &mut Database, _: &[&[u8]], replies: &mut Replies) -> Result<(), Failure> {
+    // Clients that would show what there is do without.
+    replies.array(0);
     Ok(())
 }
 
