@@ -1,5 +1,6 @@
 //! The commands, and how a request is carried out.
 
+mod arguments;
 mod keys;
 mod lists;
 mod server;
@@ -7,36 +8,35 @@ mod strings;
 
 use core::ops::RangeInclusive;
 
-use crate::database::{Database, shown};
+use crate::database::Database;
 use crate::failure::Failure;
 use crate::reply::Replies;
+use arguments::shown;
 
-impl Database {
-    /// Carries a request out: a command and its arguments. Writes get [`Failure::Leaving`] unless
-    /// the machine takes them.
-    pub(crate) fn execute(
-        &mut self,
-        words: &[&[u8]],
-        takes_writes: bool,
-        replies: &mut Replies,
-    ) -> Next {
-        let Some((&name, arguments)) = words.split_first() else { return Next::Request };
-        replies.begin();
-        let command = COMMANDS.iter().find(|command| name.eq_ignore_ascii_case(command.name()));
-        let Some(command) = command else {
-            replies.end(Err(Failure::Unknown(shown(name))));
-            return Next::Unknown;
-        };
-        let result = if !command.arguments.contains(&arguments.len()) {
-            Err(Failure::Arguments(command.name))
-        } else if command.writes && !takes_writes {
-            Err(Failure::Leaving)
-        } else {
-            (command.run)(self, arguments, replies)
-        };
-        replies.end(result);
-        if command.name == "quit" { Next::Quit } else { Next::Request }
-    }
+/// Carries a request out: a command and its arguments. Writes get [`Failure::Leaving`] unless
+/// the machine takes them.
+pub(crate) fn execute(
+    database: &mut Database,
+    words: &[&[u8]],
+    takes_writes: bool,
+    replies: &mut Replies,
+) -> Next {
+    let Some((&name, arguments)) = words.split_first() else { return Next::Request };
+    replies.begin();
+    let command = COMMANDS.iter().find(|command| name.eq_ignore_ascii_case(command.name()));
+    let Some(command) = command else {
+        replies.end(Err(Failure::Unknown(shown(name))));
+        return Next::Unknown;
+    };
+    let result = if !command.arguments.contains(&arguments.len()) {
+        Err(Failure::Arguments(command.name))
+    } else if command.writes && !takes_writes {
+        Err(Failure::Leaving)
+    } else {
+        (command.run)(database, arguments, replies)
+    };
+    replies.end(result);
+    if command.name == "quit" { Next::Quit } else { Next::Request }
 }
 
 /// What is to come after a request.
@@ -115,19 +115,9 @@ static COMMANDS: &[Command] = &[
     read("info", 0..=ANY, server::info),
     read("config", 1..=ANY, server::config),
     read("client", 1..=ANY, server::client),
-    read("command", 0..=ANY, command),
+    read("command", 0..=ANY, server::command),
     read("quit", 0..=ANY, server::quit),
 ];
-
-/// Tells of the commands themselves.
-fn command(_: &mut Database, arguments: &[&[u8]], replies: &mut Replies) -> Result<(), Failure> {
-    match arguments.first() {
-        Some(name) if name.eq_ignore_ascii_case(b"count") => replies.count(COMMANDS.len()),
-        // Clients that would show what there is do without.
-        _ => replies.array(0),
-    }
-    Ok(())
-}
 
 #[cfg(test)]
 mod tests;

@@ -6,11 +6,12 @@ use core::cell::RefCell;
 use godwit::io::{Read, Write};
 use godwit::time::Instant;
 
-use crate::commands::Next;
-use crate::database::{Database, MAX_VALUE};
+use crate::commands::{self, Next};
+use crate::database::Database;
 use crate::failure::Failure;
 use crate::reply::Replies;
 use crate::request::{self, Broken};
+use crate::store::MAX_VALUE;
 
 /// Clients at the same time: each may take as much as a request and a reply do.
 const MAX_CLIENTS: usize = 64;
@@ -84,7 +85,7 @@ fn answer(
                 return State::Ended;
             }
         };
-        match database.execute(&request.words, takes_writes, replies) {
+        match commands::execute(database, &request.words, takes_writes, replies) {
             Next::Quit => return State::Ended,
             // A browser that was made to send a form here: what follows is no request of a user's.
             Next::Unknown if request.is_inline => return State::Ended,

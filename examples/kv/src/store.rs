@@ -19,6 +19,9 @@ const KEY: usize = 144;
 /// The same of the time at which it goes.
 const EXPIRY: usize = 96;
 
+/// Longest text, which is about the longest request as well.
+pub(crate) const MAX_VALUE: usize = 128 * 1024;
+
 type Key = Box<[u8]>;
 
 /// The store. Keys go when their time has come; [`Store::advance`] says what time it is.

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 
 use godwit::time::Duration;
 
-use super::strings::later;
-use crate::database::{Database, number};
+use super::arguments::{later, number};
+use crate::database::Database;
 use crate::failure::Failure;
 use crate::glob;
 use crate::reply::Replies;

@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use crate::database::{Database, number};
+use super::arguments::number;
+use crate::database::Database;
 use crate::failure::Failure;
 use crate::reply::Replies;
 use crate::store::{End, Store};

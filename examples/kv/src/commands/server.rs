@@ -4,7 +4,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::database::{Database, number, shown};
+use super::arguments::{number, shown};
+use crate::database::Database;
 use crate::failure::Failure;
 use crate::glob;
 use crate::reply::Replies;
@@ -98,6 +99,12 @@ pub(super) fn client(
         return Err(Failure::UnknownSubcommand(shown(arguments[0])));
     }
     replies.ok();
+    Ok(())
+}
+
+pub(super) fn command(_: &mut Database, _: &[&[u8]], replies: &mut Replies) -> Result<(), Failure> {
+    // Clients that would show what there is do without.
+    replies.array(0);
     Ok(())
 }
 

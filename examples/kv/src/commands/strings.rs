@@ -5,10 +5,11 @@ use alloc::string::ToString;
 
 use godwit::time::{Duration, Instant};
 
-use crate::database::{Database, MAX_VALUE, number};
+use super::arguments::{later, number};
+use crate::database::Database;
 use crate::failure::Failure;
 use crate::reply::Replies;
-use crate::store::{Store, Value};
+use crate::store::{MAX_VALUE, Store, Value};
 
 pub(super) fn get(
     database: &mut Database,
@@ -51,19 +52,6 @@ impl Options {
         }
         Ok(options)
     }
-}
-
-/// The moment that is so many units after `now`.
-pub(super) fn later(
-    now: Instant,
-    count: i64,
-    unit: Duration,
-    command: &'static str,
-) -> Result<Instant, Failure> {
-    let failure = Failure::ExpireTime(command);
-    let count = u64::try_from(count).ok().filter(|&count| count > 0).ok_or(failure.clone())?;
-    let ticks = count.checked_mul(unit.as_ticks()).ok_or(failure.clone())?;
-    now.checked_add(Duration::from_ticks(ticks)).ok_or(failure)
 }
 
 pub(super) fn set(

@@ -5,8 +5,7 @@ use alloc::vec::Vec;
 use godwit::time::{Duration, Instant};
 
 use super::*;
-use crate::database::MAX_VALUE;
-use crate::store::Store;
+use crate::store::{MAX_VALUE, Store};
 
 fn database() -> Database {
     Database::new(Store::new(1 << 20, 7))
@@ -16,7 +15,7 @@ fn database() -> Database {
 fn run(database: &mut Database, line: &str) -> String {
     let words: Vec<_> = line.split(' ').map(str::as_bytes).collect();
     let mut replies = Replies::default();
-    database.execute(&words, true, &mut replies);
+    execute(database, &words, true, &mut replies);
     let text = String::from_utf8(replies.bytes().into()).unwrap();
     text.trim_end().replace("\r\n", " ")
 }
