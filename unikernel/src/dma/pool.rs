@@ -236,8 +236,8 @@ fn pages_of(range: Range<usize>) -> impl DoubleEndedIterator<Item = Range<usize>
 }
 
 /// A run of slots somebody has; it goes back to the pool when dropped. The only handle there is,
-/// which is what makes its holder the range's exclusive owner. Whether it is a ring's is in its type:
-/// a look into the books when it is given back would be one for each packet.
+/// which is what makes its holder the range's exclusive owner. Whether it is a ring's is in its
+/// type: a look into the books when it is given back would be one for each packet.
 #[derive(Debug)]
 pub(super) struct Run<const RING: bool = false> {
     pub(super) pool: &'static Pool,

@@ -41,8 +41,9 @@ impl RxBuffer {
 
 impl Pool {
     /// Whether an application may keep `buffer`. False while no more than a quarter of the pool is
-    /// free for buffers of its size: that reserve is for the rings of all NICs, and for what is sent.
-    /// Whoever hands received buffers to an application asks first, for each; it costs a few loads.
+    /// free for buffers of its size: that reserve is for the rings of all NICs, and for what is
+    /// sent. Whoever hands received buffers to an application asks first, for each; it costs a
+    /// few loads.
     #[inline]
     pub fn may_keep(&self, buffer: &RxBuffer) -> bool {
         self.slots.may_keep(buffer.run.order)

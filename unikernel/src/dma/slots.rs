@@ -154,8 +154,8 @@ impl Slots {
         self.untouched() + in_lists(&self.buffers) + in_lists(&self.rings)
     }
 
-    /// Whether an application may keep one more received buffer of that order: more than the reserve
-    /// is free for such buffers. A few loads, for every packet.
+    /// Whether an application may keep one more received buffer of that order: more than the
+    /// reserve is free for such buffers. A few loads, for every packet.
     #[inline]
     pub(crate) fn may_keep(&self, order: u8) -> bool {
         let like_it = self.buffers[usize::from(order)].len() << order;

@@ -124,8 +124,8 @@ impl Stream<FromDevice> {
     /// # Errors
     /// [`Error::OutOfRange`] if the device claims more than it was given; the buffer goes back to
     /// the pool.
-    // Always: the buffer would else go through memory, written in parts and read whole at once, which
-    // costs half as much again as all the rest.
+    // Always: the buffer would else go through memory, written in parts and read whole at once,
+    // which costs half as much again as all the rest.
     #[inline(always)]
     pub fn receive(self, _: &Completed, len: usize) -> Result<RxBuffer, Error> {
         // A device that wrote nothing may still have touched the first bytes.
@@ -154,8 +154,8 @@ impl Stream<FromHypervisor> {
     ///
     /// # Errors
     /// As [`Stream::<FromDevice>::receive`].
-    // Always: the buffer would else go through memory, written in parts and read whole at once, which
-    // costs half as much again as all the rest.
+    // Always: the buffer would else go through memory, written in parts and read whole at once,
+    // which costs half as much again as all the rest.
     #[inline(always)]
     pub fn receive(self, _: &Completed, len: usize) -> Result<RxBuffer, Error> {
         self.run.range(0..len)?;
