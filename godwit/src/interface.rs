@@ -47,10 +47,7 @@ impl Interface {
 
     /// Its name on the console: `nic`, `nic1`, …
     pub fn name(&self) -> Cow<'static, str> {
-        match self.0.index {
-            0 => "nic".into(),
-            index => format!("nic{index}").into(),
-        }
+        name(self.0.index)
     }
 
     /// TCP: listeners and connections.
@@ -203,6 +200,14 @@ impl Interface {
             said6 = addresses;
             watcher.changed().await;
         }
+    }
+}
+
+/// The name of interface `index` on the console.
+pub(crate) fn name(index: usize) -> Cow<'static, str> {
+    match index {
+        0 => "nic".into(),
+        index => format!("nic{index}").into(),
     }
 }
 

@@ -7,6 +7,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use lab::{
+    addresses::INTERFACES,
     build::application::Application,
     choices::{CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind},
     guest::{
@@ -73,6 +74,11 @@ impl Host {
 
 fn at_least_one() -> impl TypedValueParser<Value = u32> {
     clap::value_parser!(u32).range(1..)
+}
+
+/// As many as the lab has addresses for.
+fn nics() -> impl TypedValueParser<Value = u8> {
+    clap::value_parser!(u8).range(1..=INTERFACES as i64)
 }
 
 /// The models that a lab can pass through; which lab has which is told when one is asked for.
@@ -168,9 +174,12 @@ pub(crate) struct Migrate {
     /// Where the two machines run
     #[arg(long, value_enum, default_value_t = LabKind::Nested)]
     pub(crate) lab: LabKind,
-    /// Model of the two NICs
+    /// Model of the NICs
     #[arg(long, value_parser = lab_nic(), default_value = "e1000e")]
     pub(crate) nic: NicModel,
+    /// NICs of each machine, each an interface of the guest under a root port of its own: 1 or 2
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = nics())]
+    pub(crate) nics: u8,
     /// When the NIC leaves the guest
     #[arg(long, value_enum, default_value_t = Strategy::Warm)]
     pub(crate) strategy: Strategy,

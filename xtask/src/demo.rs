@@ -27,6 +27,7 @@ pub(crate) fn main(options: &Demo) -> Result<ExitCode> {
     let script = Script {
         application,
         nic: options.nic,
+        nics: 1,
         strategy: Strategy::Warm,
         standby: false,
         times: 1,

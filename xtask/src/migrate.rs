@@ -119,6 +119,14 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
     if options.strategy == Strategy::Cold && options.standby {
         bail!("`--strategy cold` has no standby; with one, it is `--strategy failover`");
     }
+    let has_standby = options.standby || options.strategy == Strategy::Failover;
+    if options.nics > 1 && (has_standby || options.compare) {
+        bail!(
+            "`--nics {}` goes without a standby, and so without `--standby`, `--compare` and \
+             `--strategy failover`: in the lab there is one for the first NIC only",
+            options.nics
+        );
+    }
     if options.transfer > 0 && options.traffic != TrafficKind::Echo {
         bail!("`--transfer` goes with `--traffic echo`");
     }
@@ -155,6 +163,7 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
     Ok(Script {
         application,
         nic: options.nic,
+        nics: options.nics.into(),
         strategy: options.strategy,
         standby: options.standby,
         times: options.times,

@@ -1,6 +1,6 @@
 //! The two machines of a migration, and what QEMU is told about them.
 
-use crate::addresses::MAC;
+use crate::addresses::{INTERFACES, MAC};
 use crate::init::{Channel, GUEST_IMAGE, TAP_FD};
 use anyhow::Result;
 use serde_json::{Map, Value, json};
@@ -92,17 +92,26 @@ pub trait Lab {
         None
     }
 
-    /// Compares the memory of both machines, which are stopped, page by page of what the NIC of the
-    /// one that the guest comes from wrote. Asked for where [`Profile::compares`] says so.
+    /// Compares the memory of both machines, which are stopped, page by page of what the NICs of
+    /// the one that the guest comes from wrote. Asked for where [`Profile::compares`] says so.
     fn compare(&mut self, _from: Machine) -> Result<Comparison> {
         anyhow::bail!("this lab does not know what its NICs write")
     }
 }
 
-/// Memory just after the switchover, against what a NIC wrote on the source.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Memory just after the switchover, against what the NICs wrote on the source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
-    /// Pages the NIC wrote.
+    /// Of all NICs: a page that several wrote counts once.
+    pub all: Pages,
+    /// Of each.
+    pub by_nic: Vec<Pages>,
+}
+
+/// Pages of memory that were compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pages {
+    /// Those that were written.
     pub written: u64,
     /// Those of them that are not on the destination as they are on the source.
     pub stale: u64,
@@ -117,14 +126,12 @@ pub struct Profile {
     pub kernel: String,
     /// Where a machine listens for the migration.
     pub uri: String,
-    /// The source's NIC.
-    pub source_nic: Device,
-    /// The destination's NIC.
-    pub destination_nic: Device,
-    /// The lab can tell what the NIC wrote: the destination waits for [`Lab::compare`] before it
+    /// Each machine's NICs, in the order of the guest's interfaces.
+    pub nics: [Vec<Device>; 2],
+    /// The lab can tell what the NICs wrote: the destination waits for [`Lab::compare`] before it
     /// runs.
     pub compares: bool,
-    /// What the NIC is paired with.
+    /// What the first of the NICs is paired with.
     pub pair: Pair,
     /// What the standby of each machine is connected to, as `-netdev` takes it, without its id.
     pub standby: [Value; 2],
@@ -135,28 +142,34 @@ pub struct Profile {
 pub struct Pair {
     /// A virtio-net standby.
     pub standby: bool,
-    /// A port with the migration capability. Without one, QEMU has the NIC unplugged when
-    /// migration starts.
+    /// A port with the migration capability, as the other NICs have one. Without one, QEMU has the
+    /// NIC unplugged when migration starts.
     pub capability: bool,
 }
 
 impl Profile {
     /// The lab inside the virtual host: real KVM and real vfio-pci. `nics` are PCI addresses in
-    /// that host.
-    pub fn nested(nics: [&str; 2], pair: Pair) -> Self {
-        let nic = |address: &str| Device::new("vfio-pci", &[("host", address.into())]);
+    /// that host, of each machine's NICs.
+    pub fn nested(nics: [Vec<&str>; 2], pair: Pair) -> Self {
+        let nic = |(index, address): (usize, &str)| {
+            Device::new(index, "vfio-pci", &[("host", address.into())])
+        };
         Self {
             // The guest has no guests of its own, whose state would be restored as well: KVM in the
             // emulated host was seen to refuse that, once in some ten migrations.
             hardware: format!("-M q35 -accel kvm -cpu host,-svm -m {MEMORY_MIB}"),
             kernel: GUEST_IMAGE.into(),
             uri: "unix:/run/migration".into(),
-            source_nic: nic(nics[0]),
-            destination_nic: nic(nics[1]),
+            nics: nics.map(|addresses| addresses.into_iter().enumerate().map(nic).collect()),
             compares: false,
             pair,
             standby: [(); 2].map(|()| json!({ "type": "tap", "fd": TAP_FD.to_string() })),
         }
+    }
+
+    /// How many NICs each machine has.
+    pub fn interfaces(&self) -> usize {
+        self.nics[0].len()
     }
 
     /// QEMU's arguments for `machine` with the guest's command line `append`.
@@ -175,20 +188,20 @@ impl Profile {
         .flat_map(|part| part.split(' '))
         .map(str::to_owned)
         .collect();
-        arguments.extend(["-device".into(), self.port().to_string()]);
-        let nic = match machine {
-            Machine::Source => &self.source_nic,
-            Machine::Destination => &self.destination_nic,
-        };
-        arguments.extend(nic.backend.iter().cloned());
-        let mut nic = nic.clone();
+        let mut nics = self.nics[machine as usize].clone();
+        for (index, nic) in nics.iter().enumerate() {
+            arguments.extend(["-device".into(), self.port(index).to_string()]);
+            arguments.extend(nic.backend.iter().cloned());
+        }
         if self.pair.standby {
             // Before the NIC, which QEMU hides for as long as the guest does not know what a
             // standby is.
             arguments.extend(self.standby(machine));
-            nic.properties.insert("failover_pair_id".into(), STANDBY.into());
+            nics[0].properties.insert("failover_pair_id".into(), STANDBY.into());
         }
-        arguments.extend(["-device".into(), nic.argument()]);
+        for nic in nics {
+            arguments.extend(["-device".into(), nic.argument()]);
+        }
         if role == Role::Incoming {
             arguments.extend(["-incoming".into(), self.uri.clone()]);
             if self.compares {
@@ -199,13 +212,15 @@ impl Profile {
         arguments
     }
 
-    /// The port above the NIC. A pair's ports are functions of one device, as libvirt places them.
-    fn port(&self) -> Value {
+    /// The port above a NIC. A pair's ports are functions of one device, as libvirt places them.
+    fn port(&self, index: usize) -> Value {
+        let slot = index + 1;
         let mut port = json!({
-            "driver": "pcie-root-port", "port": 8, "chassis": 1, "id": PORT,
-            "bus": "pcie.0", "addr": "0x1",
+            // The second chassis is the standby's.
+            "driver": "pcie-root-port", "port": 8 * slot, "chassis": 2 * index + 1,
+            "id": PORTS[index], "bus": "pcie.0", "addr": format!("{slot:#x}"),
         });
-        if self.pair.standby {
+        if self.pair.standby && index == 0 {
             port["multifunction"] = true.into();
         }
         if self.pair.capability {
@@ -232,18 +247,18 @@ impl Profile {
     }
 }
 
-/// Id of the root port above the NIC. These are aliases as libvirt lets a user choose them.
-pub const PORT: &str = "ua-port0";
+/// Ids of the root ports above the NICs. These are aliases as libvirt lets a user choose them.
+pub const PORTS: [&str; INTERFACES] = ["ua-port0", "ua-port1"];
 /// Id of the root port above the standby.
 const STANDBY_PORT: &str = "pci.2";
 /// Id of the standby's network.
 const NETWORK: &str = "hostua-standby0";
 /// Id of the standby.
 pub const STANDBY: &str = "ua-standby0";
-/// Id of the NIC.
-pub const NIC: &str = "ua-nic0";
+/// Ids of the NICs.
+pub const NICS: [&str; INTERFACES] = ["ua-nic0", "ua-nic1"];
 
-/// A device that sits below the root port.
+/// A device that sits below its root port.
 #[derive(Clone, Debug)]
 pub struct Device {
     properties: Map<String, Value>,
@@ -252,11 +267,11 @@ pub struct Device {
 }
 
 impl Device {
-    /// A device of `driver` with these properties.
-    pub fn new(driver: &str, properties: &[(&str, Value)]) -> Self {
-        let all =
-            [("driver", driver), ("id", NIC), ("bus", PORT), ("addr", "0x0"), ("romfile", "")]
-                .map(|(name, value)| (name, value.into()));
+    /// NIC `index` of a machine, a device of `driver` with these properties.
+    pub fn new(index: usize, driver: &str, properties: &[(&str, Value)]) -> Self {
+        let (id, bus) = (NICS[index], PORTS[index]);
+        let all = [("driver", driver), ("id", id), ("bus", bus), ("addr", "0x0"), ("romfile", "")]
+            .map(|(name, value)| (name, value.into()));
         let properties = all.iter().chain(properties);
         let properties = properties.map(|(name, value)| ((*name).into(), value.clone())).collect();
         Self { properties, backend: Vec::new() }
@@ -278,11 +293,19 @@ impl Device {
 mod tests {
     use super::*;
 
-    const NICS: [&str; 2] = ["0000:01:00.0", "0000:02:00.0"];
+    fn profile(pair: Pair) -> Profile {
+        Profile::nested([vec!["0000:01:00.0"], vec!["0000:02:00.0"]], pair)
+    }
+
+    /// What QEMU is given as JSON.
+    fn objects(arguments: &[String]) -> Vec<Value> {
+        let objects = arguments.iter().filter_map(|argument| serde_json::from_str(argument).ok());
+        objects.filter(Value::is_object).collect()
+    }
 
     #[test]
     fn each_machine_has_its_own_nic_and_only_one_listens() {
-        let profile = Profile::nested(NICS, Pair { standby: false, capability: true });
+        let profile = profile(Pair { standby: false, capability: true });
         let append = "ip=10.0.2.15/24 marking=auto";
         let source = profile.arguments(Machine::Source, Role::Boots, append);
         let destination = profile.arguments(Machine::Destination, Role::Incoming, append);
@@ -301,13 +324,9 @@ mod tests {
 
     #[test]
     fn a_pair_is_what_libvirt_makes_of_a_teaming_pair() {
-        let profile = Profile::nested(NICS, Pair { standby: true, capability: true });
+        let profile = profile(Pair { standby: true, capability: true });
         let source = profile.arguments(Machine::Source, Role::Boots, "");
-        let objects: Vec<Value> = source
-            .iter()
-            .filter_map(|argument| serde_json::from_str(argument).ok())
-            .filter(Value::is_object)
-            .collect();
+        let objects = objects(&source);
         // libvirt 9.0's `domxml-to-native qemu-argv` of what `xtask libvirt-xml` prints, but for
         // the tap. Order counts: QEMU must know the standby before the NIC.
         let expected = [
@@ -328,8 +347,25 @@ mod tests {
     }
 
     #[test]
+    fn each_of_two_nics_has_a_port_of_its_own() {
+        let nics = [vec!["0000:01:00.0", "0000:02:00.0"], vec!["0000:03:00.0", "0000:04:00.0"]];
+        let profile = Profile::nested(nics, Pair { standby: false, capability: true });
+        assert_eq!(profile.interfaces(), 2);
+        let objects = objects(&profile.arguments(Machine::Destination, Role::Incoming, ""));
+        let [ports @ .., first, second] = &objects[..] else { panic!("{objects:?}") };
+        assert_eq!((&first["host"], &first["bus"]), (&"0000:03:00.0".into(), &PORTS[0].into()));
+        assert_eq!((&second["host"], &second["bus"]), (&"0000:04:00.0".into(), &PORTS[1].into()));
+        assert_ne!(first["id"], second["id"]);
+        assert_eq!(ports.len(), 2);
+        assert!(ports.iter().all(|port| port["x-migration-capability"] == true), "{ports:?}");
+        for number in ["id", "port", "chassis", "addr"] {
+            assert_ne!(ports[0][number], ports[1][number], "{number}");
+        }
+    }
+
+    #[test]
     fn failover_is_stock_qemus() {
-        let profile = Profile::nested(NICS, Pair { standby: true, capability: false });
+        let profile = profile(Pair { standby: true, capability: false });
         let source = profile.arguments(Machine::Source, Role::Boots, "");
         assert!(!source.iter().any(|a| a.contains("x-migration-capability")), "{source:?}");
     }

@@ -84,11 +84,11 @@ pub struct Timeline {
     pub logging_on: Option<Instant>,
     /// The migration was cancelled.
     pub cancelled: Option<Instant>,
-    /// The guest had let go of the NIC.
+    /// The guest had let go of its NIC, the first one of several.
     pub detached: Option<Instant>,
     /// The guest ran on the destination.
     pub resumed: Option<Instant>,
-    /// The guest had taken a NIC into use again.
+    /// The guest had taken its NIC into use again, the last one of several.
     pub attached: Option<Instant>,
     /// The guest had turned marking off.
     pub logging_off: Option<Instant>,
@@ -111,8 +111,8 @@ pub struct Record {
     pub timeline: Timeline,
     /// QEMU's last word about it.
     pub info: MigrationInfo,
-    /// The root port's own figures, by property.
-    pub port: Map<String, Value>,
+    /// The own figures of each NIC's root port, by property.
+    pub ports: Vec<Map<String, Value>>,
     /// The check of what was received up to the migration.
     pub check: Option<Check>,
     /// The same from outside: the memory of both machines at the switchover, where the lab can

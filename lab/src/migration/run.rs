@@ -1,8 +1,9 @@
 //! One migration under way: from QEMU's `migrate` to where the machine runs afterwards.
 
-use super::machine::{Comparison, Lab, Machine, NIC, PORT};
+use super::machine::{Comparison, Lab, Machine, NICS, PORTS};
 use super::record::{Effort, Outcome, Plan, Timeline};
 use super::side::{POLL, REACTION, Side, ensure_running};
+use crate::addresses::interface_name;
 use crate::choices::{CancelAt, Strategy};
 use crate::console::Said;
 use crate::qmp::{self, DeviceDel, Migrate, MigrateCancel, Qmp, QueryStats};
@@ -59,7 +60,8 @@ impl Run<'_> {
         let mut held = self.plan.strategy != Strategy::Cold;
         self.limit(if held { HELD } else { RELEASED })?;
         if self.plan.strategy == Strategy::Cold {
-            (self.say)("Taking the NIC away");
+            let several = self.interfaces() > 1;
+            (self.say)(if several { "Taking the NICs away" } else { "Taking the NIC away" });
             self.unplug()?;
         }
         (self.say)("Migrating: warm-up");
@@ -144,6 +146,10 @@ impl Run<'_> {
         }
     }
 
+    fn interfaces(&self) -> usize {
+        self.lab.profile().interfaces()
+    }
+
     fn count(&mut self) -> Counts {
         Counts {
             at: Instant::now(),
@@ -185,9 +191,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Takes the NIC from the guest, as an operator would before migrating.
+    /// Takes the NICs from the guest, as an operator would before migrating.
     fn unplug(&mut self) -> Result<()> {
-        self.source.monitor.execute(&DeviceDel { id: NIC.into() })?;
+        let mut left: Vec<&str> = NICS[..self.interfaces()].to_vec();
+        for id in &left {
+            self.source.monitor.execute(&DeviceDel { id: (*id).into() })?;
+        }
         let deadline = Instant::now() + REACTION;
         // The event also comes, without an id, for devices inside the device.
         while let Some(event) = self
@@ -195,39 +204,51 @@ impl Run<'_> {
             .monitor
             .wait_event("DEVICE_DELETED", deadline.saturating_duration_since(Instant::now()))?
         {
-            if event.data["device"] == NIC {
-                self.timeline.detached = Some(Instant::now());
+            let before = left.len();
+            left.retain(|id| event.data["device"] != *id);
+            if left.len() < before {
+                self.timeline.detached.get_or_insert_with(Instant::now);
+            }
+            if left.is_empty() {
                 return Ok(());
             }
         }
-        bail!("the guest did not give the NIC back within {} s", REACTION.as_secs())
+        bail!("the guest did not give {} back within {} s", left.join(", "), REACTION.as_secs())
     }
 
-    /// Whether the guest has been asked for the NIC, or has already given it back.
+    /// Whether the guest has been asked for all of its NICs, or has already given them back.
     fn detaching(&mut self) -> Result<bool> {
-        let gone = self.source.console.find(self.source_mark, |said| *said == Said::NicDetached);
-        Ok(gone.is_some() || self.phase().starts_with("detach"))
+        let mut all = true;
+        for interface in 0..self.interfaces() {
+            let detached = Said::NicDetached { interface };
+            let gone = self.source.console.find(self.source_mark, |said| *said == detached);
+            all &= gone.is_some() || self.phase(interface).starts_with("detach");
+        }
+        Ok(all)
     }
 
-    /// The port's view of the migration; nothing where it has no capability.
-    fn phase(&mut self) -> String {
+    /// A port's view of the migration; nothing where it has no capability.
+    fn phase(&mut self, interface: usize) -> String {
         let property = qmp::QomGet {
-            path: format!("/machine/peripheral/{PORT}"),
+            path: format!("/machine/peripheral/{}", PORTS[interface]),
             property: "migration-phase".into(),
         };
         let phase = self.source.monitor.execute(&property).unwrap_or_default();
         phase.as_str().unwrap_or_default().into()
     }
 
-    /// Waits for the guest to let go of a NIC that it was asked for: it does, and gets it back
-    /// then.
+    /// Waits for the guest to let go of the NICs that it was asked for: it does, and gets them
+    /// back then.
     fn wait_for_detach(&mut self) -> Result<()> {
-        let what =
-            "the detach of its NIC, which it was asked for before the migration was cancelled";
-        let console = &self.source.console;
-        let wanted = |said: &Said| *said == Said::NicDetached;
-        self.timeline.detached =
-            Some(console.wait_for(self.source_mark, what, REACTION, wanted)?.at);
+        for interface in 0..self.interfaces() {
+            let what = format!(
+                "the detach of {}, which it was asked for before the migration was cancelled",
+                interface_name(interface)
+            );
+            let detached = Said::NicDetached { interface };
+            let console = &self.source.console;
+            console.wait_for(self.source_mark, &what, REACTION, |said| *said == detached)?;
+        }
         Ok(())
     }
 

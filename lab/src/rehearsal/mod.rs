@@ -3,6 +3,7 @@
 
 mod load;
 pub mod parts;
+mod stage;
 
 use std::{
     fs,
@@ -13,32 +14,22 @@ use std::{
 };
 
 use crate::{
-    addresses::{ECHO_PORT, GATEWAY, GUEST, IPERF3_PORT, MAC, SOURCE},
+    addresses::{GATEWAY, GUEST, GUESTS, interface_name},
     build::application::Application,
     choices::{CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind},
-    local::{self, LocalLab},
     migration::{Effort, Lab, Outcome, Pair, Plan, Session},
-    nested::{
-        NestedLab,
-        host::{Setup, VirtualHost},
-    },
-    parts::{Accelerator, NicModel},
+    parts::NicModel,
     result::{self, Facts, Migration, ProcessorTime, Saturated, Setting, Traffic},
-    segment::{Segment, UnknownUnicast},
-    source::{self, Slirp, UdpSource},
+    segment::Segment,
+    source::Meter,
     system::progress::Step,
 };
 use anyhow::{Context, Result, bail};
-use load::{Carried, Load, SETTLE};
+use load::{Carried, IP_LENGTH, Load, SETTLE};
 pub use parts::LabParts;
 use parts::Place;
+use stage::start_lab;
 
-/// Payload of 1,400 bytes, and the headers of IPv4 and UDP.
-const IP_LENGTH: usize = 1400 + 28;
-/// Memory of the virtual host: two guests, their QEMUs, page tables for all of it, the initramfs.
-const HOST_MEMORY_MIB: u32 = 4096;
-/// The emulated host boots in about ten seconds on a quiet machine.
-const HOST_BOOT: Duration = Duration::from_secs(120);
 /// How long a saturated rate is measured in a migration's warm-up, which begins with more work than
 /// it goes on with.
 const SATURATED_WARMUP: Duration = Duration::from_secs(10);
@@ -80,8 +71,10 @@ const RESTARTS: u32 = 2;
 pub struct Script {
     /// What the guest is.
     pub application: Application,
-    /// The model of both NICs.
+    /// The model of all NICs.
     pub nic: NicModel,
+    /// How many each machine has, each an interface of the guest.
+    pub nics: usize,
     /// When the NIC leaves.
     pub strategy: Strategy,
     /// Pair the NIC with a standby; the failover strategy does, in any case.
@@ -200,45 +193,8 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
     // Not in the logs' directory: a socket's path has at most 107 characters.
     let sockets = tempfile::Builder::new().prefix("godwit-segment-").tempdir()?;
     let segment = Arc::new(Segment::start(script.pcap.as_deref())?);
-    let nics = ["nic-source", "nic-destination"].map(|name| sockets.path().join(name));
-    for (name, path) in ["nic-source", "nic-destination"].iter().zip(&nics) {
-        segment.listen(name, path, UnknownUnicast::Flood)?;
-    }
-    let pair = script.pair();
-    let standbys = ["standby-source", "standby-destination"].map(|name| sockets.path().join(name));
-    if pair.standby {
-        for (name, path) in ["nic-standby-source", "nic-standby-destination"].iter().zip(&standbys)
-        {
-            segment.listen(name, path, UnknownUnicast::Flood)?;
-        }
-    }
-    let standby = pair.standby.then(|| [&*standbys[0], &*standbys[1]]);
-    let mut lab = start_lab(script, parts, [&nics[0], &nics[1]], standby)?;
-    let port = |usual: u16| script.port.unwrap_or(usual);
-    let load = match script.traffic {
-        TrafficKind::Udp => {
-            let (sender, receiver) = segment.local("traffic");
-            let config = source::Config { from: SOURCE, to: GUEST, ip_length: IP_LENGTH };
-            Load::Udp(UdpSource::start(sender, receiver, config)?)
-        }
-        TrafficKind::Tcp => {
-            let slirp =
-                Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, port(IPERF3_PORT))?;
-            Load::Tcp { slirp, segment: segment.clone(), logs: script.logs.clone() }
-        }
-        TrafficKind::Echo => {
-            let slirp =
-                Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, port(ECHO_PORT))?;
-            Load::Echo { slirp, least: script.transfer }
-        }
-        TrafficKind::Client => {
-            let (command, port) = script.client.clone().context("no client was named")?;
-            let slirp = Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, port)?;
-            let (segment, logs) = (segment.clone(), script.logs.clone());
-            Load::Client { slirp, segment, logs, command }
-        }
-    };
-
+    let mut lab = start_lab(script, parts, &segment, sockets.path())?;
+    let load = Load::start(script, &parts.qemu, &segment, sockets.path())?;
     perform(script, parts, &mut *lab, &load).map_err(|error| {
         if lab.answers() { error } else { error.context(lost(&mut *lab, &script.logs)) }
     })
@@ -247,10 +203,12 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
 /// What is done once everything is there.
 fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) -> Result<Migration> {
     let plan = |script: &Script| plan(script, parts.pace());
-    let append = format!(
-        "ip={}/24 gw={GATEWAY} marking={} recorder={RECORDER} {}",
-        GUEST.ip, script.marking, script.append
-    );
+    let mut append =
+        format!("ip={}/24 gw={GATEWAY} marking={} recorder={RECORDER}", GUEST.ip, script.marking);
+    for (index, station) in GUESTS[..script.nics].iter().enumerate().skip(1) {
+        append += &format!(" {}.ip={}/24", interface_name(index), station.ip);
+    }
+    append += &format!(" {}", script.append);
     let mut narrator = Narrator::default();
     let mut say = |what: &str| narrator.say(what);
     let mut session = Session::boot(lab, &append, &script.logs, &mut say)?;
@@ -277,7 +235,7 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
         traffic: Traffic {
             kind: script.traffic,
             paced_bits_per_s: paced,
-            ip_length: matches!(load, Load::Udp(_)).then_some(IP_LENGTH),
+            ip_length: load.is_udp().then_some(IP_LENGTH),
         },
         saturated,
         facts: facts(parts),
@@ -294,10 +252,14 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
     let carried = if script.traffic == TrafficKind::Udp { 1 } else { plans.len() };
     for plans in plans.chunks(carried) {
         let carried = load.carry(Some(rate), |traffic| {
-            plans.iter().map(|plan| session.migrate(plan, traffic)).collect::<Result<Vec<_>>>()
+            let migrate = |plan| Ok((session.migrate(plan, traffic)?, load.others()));
+            plans.iter().map(migrate).collect::<Result<Vec<_>>>()
         })?;
-        let meter = &*carried.meter;
-        results.extend(carried.done.iter().map(|r| result::build(r, meter, setting.clone())));
+        for (record, others) in &carried.done {
+            let mut meters = vec![&*carried.meter];
+            meters.extend(others.iter().map(|trace| trace as &dyn Meter));
+            results.push(result::build(record, &meters, setting.clone()));
+        }
         (transfer, client) = (carried.transfer, carried.client);
         if results.last().is_some_and(|result| result.outcome == Outcome::Failed) {
             break;
@@ -355,47 +317,6 @@ fn plan(script: &Script, pace: Pace) -> Plan {
         bandwidth: pace.bandwidth,
         cancel_at: None,
     }
-}
-
-fn start_lab(
-    script: &Script,
-    parts: &LabParts,
-    segment: [&Path; 2],
-    standby: Option<[&Path; 2]>,
-) -> Result<Box<dyn Lab>> {
-    let (kernel, initramfs) = match &parts.place {
-        Place::Nested { kernel, initramfs, .. } => (kernel, initramfs),
-        Place::Local { guest, model } => {
-            return Ok(Box::new(LocalLab::new(&local::Setup {
-                qemu: &parts.qemu,
-                model: model.as_deref(),
-                guest,
-                nic: script.nic,
-                mac: MAC,
-                segment,
-                pair: script.pair(),
-                standby,
-                logs: &script.logs,
-            })?));
-        }
-    };
-    let step = Step::new("Booting the lab's host");
-    let mut host = VirtualHost::start(&Setup {
-        qemu: &parts.qemu,
-        kernel: &kernel.image,
-        initramfs,
-        accelerator: Accelerator::Tcg,
-        nic: script.nic,
-        segment,
-        standby,
-        memory_mib: HOST_MEMORY_MIB,
-        console_log: &script.logs.join(HOST_LOG),
-    })?;
-    let ready = host.wait_ready(HOST_BOOT)?;
-    let has = format!("{} NICs bound to vfio-pci", ready.nics.len());
-    let lab = NestedLab::new(host, ready, script.pair(), &script.logs.join("qemu.log"))?;
-    step.finish(has);
-    Ok(Box::new(lab))
 }
 
 fn facts(parts: &LabParts) -> Facts {

@@ -58,6 +58,10 @@ pub struct Migration {
     /// Datagrams that did not arrive, in all and in that gap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub losses: Option<Losses>,
+    /// Each of the guest's interfaces, where it has several. What is said elsewhere of traffic is
+    /// the first one's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<Interface>,
     /// What went to the guest and back over one connection, from the first migration of a series
     /// to the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,7 +74,7 @@ pub struct Migration {
     pub saturated: Option<Saturated>,
     /// Moments for a plot, in their order.
     pub events: Vec<Event>,
-    /// The root port's figures, by property.
+    /// The figures of the first NIC's root port, by property.
     #[serde(skip_serializing_if = "Map::is_empty", default)]
     pub port: Map<String, Value>,
     /// The machine all this was measured on.
@@ -196,7 +200,7 @@ pub struct Integrity {
     pub stale: Option<u64>,
     /// Those received while the hypervisor was logging.
     pub while_logging: Option<u64>,
-    /// Seen from outside: pages the source's NIC wrote in all. Only where the lab can tell.
+    /// Seen from outside: pages the source's NICs wrote in all. Only where the lab can tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pages_written: Option<u64>,
     /// Those of them that were not on the destination, when it began to run, as they were on the
@@ -215,6 +219,32 @@ impl Integrity {
     pub fn is_stale(&self) -> bool {
         self.stale.is_some_and(|stale| stale > 0)
     }
+}
+
+/// One of several interfaces of the guest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interface {
+    /// What the guest calls it.
+    pub name: String,
+    /// Datagrams sent to it since just before measuring began, where they are numbered.
+    pub sent: Option<u64>,
+    /// Those of them that it received.
+    pub received: Option<u64>,
+    /// Those that it did not.
+    pub lost: Option<u64>,
+    /// The longest time without new datagrams for it.
+    pub service_gap_ms: f64,
+    /// Datagrams it received when the migration was over and all NICs in use again.
+    pub received_after: u64,
+    /// Pages the source's NIC wrote. Only where the lab can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages_written: Option<u64>,
+    /// Those of them that were not on the destination as they were on the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages_stale: Option<u64>,
+    /// The figures of the root port above its NIC, by property.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub port: Map<String, Value>,
 }
 
 /// Bits a second the guest receives, at the IP layer, when it is given as much as it takes.

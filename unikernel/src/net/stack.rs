@@ -138,11 +138,11 @@ impl Stack {
     /// `None` if there is no NIC.
     pub fn reset_nic(&self) -> Option<Result<(), ResetError>> {
         let result = self.with_nic(|nic| nic.reset());
-        match &result {
-            Some(Ok(())) => log::info!("nic: reset"),
-            Some(Err(error)) => log::error!("nic: {error}"),
-            None => {}
-        }
+        self.with(|engine| match (&result, engine.pair.name()) {
+            (Some(Ok(())), name) => log::info!("{name}: reset"),
+            (Some(Err(error)), name) => log::error!("{name}: {error}"),
+            (None, _) => {}
+        });
         // The NIC's interrupt is off, and its link may have changed.
         self.wake();
         result
