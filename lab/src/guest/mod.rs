@@ -76,9 +76,34 @@ impl Guest {
         append: &str,
         options: &[String],
     ) -> Result<Self> {
+        Self::boot_image(&application::ours()?, wire, nic, log, append, options)
+    }
+
+    /// Boots another application than `net-app`, by its folder.
+    ///
+    /// # Errors
+    /// As those of [`Guest::boot`].
+    pub fn boot_application(
+        folder: &Path,
+        wire: &Wire<'_>,
+        nic: NicModel,
+        log: &Path,
+        append: &str,
+    ) -> Result<Self> {
+        let image = application::Application::find(Some(folder))?.build()?;
+        Self::boot_image(&image, wire, nic, log, append, &[])
+    }
+
+    fn boot_image(
+        image: &Path,
+        wire: &Wire<'_>,
+        nic: NicModel,
+        log: &Path,
+        append: &str,
+        options: &[String],
+    ) -> Result<Self> {
         let qemu = machine::qemu_with(nic)?;
-        let image = application::ours()?;
-        let mut line = machine::command_line(&qemu, Accelerator::Tcg, MEMORY_MIB, &image, append);
+        let mut line = machine::command_line(&qemu, Accelerator::Tcg, MEMORY_MIB, image, append);
         line.extend(options.iter().cloned());
         let nic = AttachedNic::emulated(nic, wire, MEMORY_MIB)?;
         Self::start(line, Some(nic), log)

@@ -7,6 +7,7 @@
 
 mod application;
 mod errors;
+mod examples;
 mod guest;
 mod host;
 mod kernel;
@@ -46,6 +47,7 @@ fn main() -> Result<ExitCode> {
     wire::add(&mut suite, kernel);
     soak::add(&mut suite);
     application::add(&mut suite, kernel);
+    examples::add(&mut suite, kernel);
     local::add(&mut suite, kernel);
     refusal::add_local(&mut suite, kernel);
     if !options.quick {
