@@ -24,6 +24,7 @@ mod soak;
 mod standby;
 mod suite;
 mod tshark;
+mod two_nics;
 mod wire;
 mod worker;
 
@@ -47,9 +48,11 @@ fn main() -> Result<ExitCode> {
     soak::add(&mut suite);
     application::add(&mut suite, kernel);
     local::add(&mut suite, kernel);
+    two_nics::add_local(&mut suite, kernel);
     refusal::add_local(&mut suite, kernel);
     if !options.quick {
         nested::add(&mut suite, kernel);
+        two_nics::add_nested(&mut suite, kernel);
         refusal::add_nested(&mut suite, kernel);
         standby::add(&mut suite, kernel, options.long);
     }
