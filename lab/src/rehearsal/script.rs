@@ -1,4 +1,4 @@
-//! What a rehearsal is to be.
+//! What is to be rehearsed.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -52,7 +52,6 @@ pub struct Script {
 }
 
 impl Script {
-    /// What the first NIC is paired with.
     pub(super) fn pair(&self) -> Pair {
         Pair {
             standby: self.standby || self.strategy == Strategy::Failover,
