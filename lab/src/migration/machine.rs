@@ -142,8 +142,8 @@ pub struct Profile {
 pub struct Pair {
     /// A virtio-net standby.
     pub standby: bool,
-    /// A port with the migration capability, as the other NICs have one. Without one, QEMU has the
-    /// NIC unplugged when migration starts.
+    /// A port with the migration capability, as the other NICs have one too. Without it, QEMU has
+    /// the NIC unplugged when migration starts.
     pub capability: bool,
 }
 

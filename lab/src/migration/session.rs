@@ -176,7 +176,7 @@ impl<'a> Session<'a> {
             let what = "its NIC in the place of the standby";
             resumption = console.wait_for(mark, what, REACTION, |said| *said == back)?.at;
         }
-        wait_for_traffic(traffic, resumption)?;
+        wait_for_traffic(traffic, resumption, REACTION)?;
 
         (self.say)("Measuring after the migration");
         std::thread::sleep(plan.after);
@@ -291,15 +291,15 @@ fn read_check(lines: &[Line], end: &Line) -> Option<(Check, Option<DmaCounts>)> 
 }
 
 /// Waits for what is sent to each of the guest's interfaces to arrive.
-fn wait_for_traffic(traffic: &[&dyn Traffic], moment: Instant) -> Result<()> {
-    let deadline = Instant::now() + REACTION;
+fn wait_for_traffic(traffic: &[&dyn Traffic], moment: Instant, patience: Duration) -> Result<()> {
+    let deadline = Instant::now() + patience;
     for (interface, traffic) in traffic.iter().enumerate() {
         while !traffic.flows_since(moment) {
             if Instant::now() > deadline {
                 bail!(
                     "the guest received no traffic by {} for {} s after the migration",
                     interface_name(interface),
-                    REACTION.as_secs()
+                    patience.as_secs()
                 );
             }
             std::thread::sleep(POLL);

@@ -25,6 +25,7 @@ mod soak;
 mod standby;
 mod suite;
 mod tshark;
+mod two_nics;
 mod wire;
 mod worker;
 
@@ -49,9 +50,11 @@ fn main() -> Result<ExitCode> {
     application::add(&mut suite, kernel);
     examples::add(&mut suite, kernel);
     local::add(&mut suite, kernel);
+    two_nics::add_local(&mut suite, kernel);
     refusal::add_local(&mut suite, kernel);
     if !options.quick {
         nested::add(&mut suite, kernel);
+        two_nics::add_nested(&mut suite, kernel);
         refusal::add_nested(&mut suite, kernel);
         standby::add(&mut suite, kernel, options.long);
     }

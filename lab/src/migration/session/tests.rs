@@ -435,3 +435,18 @@ fn two_nics_leave_and_come_back_together() {
         assert_eq!(asked, if strategy == Strategy::Cold { 2 } else { 0 });
     }
 }
+
+#[test]
+fn an_interface_that_receives_nothing_is_named() {
+    struct Silence;
+    impl Traffic for Silence {
+        fn flows_since(&self, _: Instant) -> bool {
+            false
+        }
+    }
+    let flows = Flows::default();
+    let wait = |second| wait_for_traffic(&[&flows, second], Instant::now(), Duration::ZERO);
+    assert!(wait(&flows).is_ok());
+    let error = wait(&Silence).unwrap_err().to_string();
+    assert!(error.contains("no traffic by nic1 for"), "{error}");
+}
