@@ -1,6 +1,9 @@
 //! A key-value store in memory that `redis-cli` and other clients of Redis talk to (RESP2, port
 //! 6379): `cargo xtask run --app examples/kv --forward 6379:6379`, then `redis-cli`.
 //!
+//! `redis-benchmark` begins with 50 connections at once, which QEMU's own network (`--forward`)
+//! takes two at a time, late ones after seconds: give it `-c 10`, or the machine a tap device.
+//!
 //! Keys of the command line:
 //!
 //! | key | what |
