@@ -41,10 +41,11 @@ pub use embassy_futures as futures;
 pub use embassy_time as time;
 pub use embedded_io_async as io;
 /// Makes an `async fn` the program of the machine, which runs once it is up. It takes the
-/// [`System`] and returns an [`Outcome`]. What it returns ends neither the machine nor the tasks
-/// that it has spawned.
+/// [`System`] and returns an [`Outcome`]. What it returns ends neither the machine nor the
+/// tasks that it has spawned.
 ///
-/// On a host the package compiles and its tests run; the program itself only says how to boot it.
+/// On a host the package compiles and its tests run; the program itself only says how to boot
+/// it.
 ///
 /// ```no_run
 /// #![cfg_attr(target_os = "none", no_std, no_main)]

@@ -1,4 +1,5 @@
-//! The examples, each booted and asked by a client that somebody else wrote, and each migrated warm.
+//! The examples, each booted and asked by a client that somebody else wrote, and each migrated
+//! warm.
 
 use std::{
     collections::VecDeque,
