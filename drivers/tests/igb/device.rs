@@ -39,7 +39,7 @@ fn the_phy_is_given_back_to_firmware() {
 #[test]
 fn firmware_that_has_the_phy_is_waited_for() {
     // The model insists on it.
-    let talks = |model: &Model| model.state().own.firmware_talks = 100;
+    let talks = |model: &Model| model.state().own.firmware_talks = 10;
     let (nic, _) = starting::probe(Faults::default(), talks);
     assert!(nic.unwrap().link().up);
 }
