@@ -164,7 +164,8 @@ pub(crate) struct Run {
 
 #[derive(Debug, Args)]
 pub(crate) struct New {
-    /// What the application, and its folder in the current directory, is called
+    /// What the application, and its folder, is called: in the current directory, or beside the
+    /// checkout where that is in it
     #[arg(value_parser = parse_name)]
     pub(crate) name: String,
 }

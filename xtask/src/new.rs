@@ -1,6 +1,6 @@
 //! `cargo xtask new`: an application outside of this repository.
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{env, fs, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use lab::system::paths;
@@ -24,10 +24,11 @@ const LOCK: &str = "Cargo.lock";
 
 pub(crate) fn main(options: &New) -> Result<ExitCode> {
     let name = &options.name;
-    let folder = Path::new(name);
+    let folder = &place(&env::current_dir()?, paths::checkout()).join(name);
     ensure!(
         !folder.exists(),
-        "{name} exists already: choose another name, or remove it, or go somewhere else"
+        "{} exists already: choose another name, or remove it, or go somewhere else",
+        folder.display()
     );
     for (file, text) in render(name)? {
         let path = folder.join(file);
@@ -38,8 +39,18 @@ pub(crate) fn main(options: &New) -> Result<ExitCode> {
     // The versions that this checkout is built and tested with; cargo drops what is not needed.
     let lock = folder.join(LOCK);
     fs::copy(paths::checkout().join(LOCK), &lock).with_context(|| lock.display().to_string())?;
-    println!("{name}/ is an application. Now:\n\n    cd {name}\n    cargo xtask run\n");
+    let folder = folder.display();
+    println!("{folder} is an application. Now:\n\n    cd {folder}\n    cargo xtask run\n");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where applications made in `here` go: there, or beside the checkout if that is in it. Inside,
+/// cargo would take the checkout's configuration for the application's.
+fn place<'a>(here: &'a Path, checkout: &'a Path) -> &'a Path {
+    match (here.starts_with(checkout), checkout.parent()) {
+        (true, Some(beside)) => beside,
+        _ => here,
+    }
 }
 
 /// The files with what differs between applications put in.
@@ -98,6 +109,14 @@ fn flags(checkout: &Path) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_application_is_never_inside_of_the_checkout() {
+        let place = |here| place(Path::new(here), Path::new("/src/godwit")).to_owned();
+        assert_eq!(place("/src/godwit"), Path::new("/src"));
+        assert_eq!(place("/src/godwit/lab/src"), Path::new("/src"));
+        assert_eq!(place("/src/godwit2"), Path::new("/src/godwit2"));
+    }
 
     #[test]
     fn the_linker_script_is_found_from_anywhere() {

@@ -34,7 +34,7 @@ fn own(log: &Path) -> Result<String> {
     let elsewhere = tempfile::Builder::new().prefix("godwit-new-").tempdir()?;
     let made = command::run(xtask()?.args(["new", "hello"]).current_dir(elsewhere.path()))?;
     ensure!(
-        String::from_utf8(made.stdout)?.contains("cd hello"),
+        String::from_utf8(made.stdout)?.contains("/hello\n"),
         "it does not say what comes next"
     );
     let folder = elsewhere.path().join("hello");
