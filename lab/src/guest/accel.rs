@@ -59,7 +59,7 @@ pub fn kvm_trouble(qemu: &Qemu, image: &Path) -> Result<Option<String>> {
     if guest.wait_so_long_for(READY, PATIENCE).is_ok() {
         return Ok(None);
     }
-    if guest.ensure_running().is_ok() {
+    if guest.is_speaking() {
         return Ok(Some(format!("a guest was not ready within {} s", PATIENCE.as_secs())));
     }
     let (status, said) = guest.wait_for_end()?;

@@ -152,6 +152,11 @@ impl Guest {
         }
     }
 
+    /// Whether anything more may be said: a machine's console closes just before it has ended.
+    pub fn is_speaking(&self) -> bool {
+        !self.console.text().1
+    }
+
     /// What the console has said so far.
     pub fn console(&self) -> String {
         self.console.text().0

@@ -79,7 +79,9 @@ pub(crate) fn add_kvm(suite: &mut Suite) {
             .arg("[ ! -e /dev/kvm ] || mount --bind \"$1\" /dev/kvm && shift && exec \"$@\"")
             .arg("sh")
             .arg(file.path());
-        falls_back_to_tcg(log, namespace.arg(crates::xtask()?))
+        let remark = falls_back_to_tcg(log, namespace.arg(crates::xtask()?))?;
+        ensure!(!remark.contains("not ready"), "the reason is QEMU's, not {remark}");
+        Ok(remark)
     });
     suite.test("a KVM in which guests hang ends in TCG", MINUTES, |log| {
         let bench = Bench::new()?;
