@@ -168,7 +168,8 @@ impl Slot {
     }
 
     /// Whether a card is powered and in use, though it may have been asked to leave.
-    pub fn is_in_use(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_in_use(&self) -> bool {
         matches!(self.card, Card::InUse | Card::Leaving)
     }
 
