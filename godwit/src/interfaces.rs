@@ -11,12 +11,12 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 
 use embassy_time::{Duration, Timer};
-use migrate_agent::{Attached, Nics};
+use migrate_agent::{Attached, Nics, Why};
 use unikernel::cmdline::CommandLine;
 use unikernel::dma::Pool;
 use unikernel::net::{Role, Stack};
 use unikernel::nic::{Nic, Settings};
-use unikernel::pci::{Bridge, Device, PciAddress};
+use unikernel::pci::{Device, PciAddress};
 use unikernel::watch::{Watch, Watcher};
 
 use crate::Interface;
@@ -181,10 +181,10 @@ impl Nics for Interfaces {
         self.give(address, nic)
     }
 
-    async fn detach_below(&self, bridge: &Bridge) {
+    async fn release(&self, below: impl Fn(PciAddress) -> bool, why: Why) {
         let leaving: Vec<_> = {
             let mut nics = self.0.nics.borrow_mut();
-            let below = |place: &&mut Place| place.attached && bridge.is_above(place.device);
+            let below = |place: &&mut Place| place.attached && below(place.device);
             let mut leave = |place: &mut Place| {
                 place.attached = false;
                 (place.interface, place.role)
@@ -207,8 +207,8 @@ impl Nics for Interfaces {
                 nic.stop();
             }
             match role {
-                Role::Primary => unikernel::println!("{}: detached", interface.name()),
-                Role::Standby => unikernel::println!("{}: standby detached", interface.name()),
+                Role::Primary => unikernel::println!("{}: {why}", interface.name()),
+                Role::Standby => unikernel::println!("{}: standby {why}", interface.name()),
             }
         }
     }
