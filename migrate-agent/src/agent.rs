@@ -146,8 +146,8 @@ impl<R: Registers> Agent<R> {
         self.quiet
     }
 
-    /// Whether they may be used again since the last call. They are as after a reset, and perhaps
-    /// others than before.
+    /// Whether they may be used again since the last call, or may be others: those that are not in
+    /// use are as after a reset.
     pub fn take_release(&mut self) -> bool {
         core::mem::take(&mut self.release)
     }
@@ -205,7 +205,7 @@ impl<R: Registers> Agent<R> {
             None => Event::LoggingStopped { epoch },
         };
         if !status.contains(Status::QUIESCE) {
-            self.release |= core::mem::take(&mut self.quiet);
+            self.release |= core::mem::take(&mut self.quiet) || matches!(event, Event::Moved { .. });
         }
         self.epoch = Some(epoch);
         self.was_logging = self.logging;

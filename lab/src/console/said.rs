@@ -25,7 +25,7 @@ pub enum Said {
     },
     /// The guest found itself on the destination.
     Moved,
-    /// The NIC was given back to the hypervisor.
+    /// The NIC is quiet, or was given back to the hypervisor.
     NicDetached,
     /// A NIC has been taken into use.
     NicAttached,
@@ -87,7 +87,7 @@ pub fn parse(line: &str) -> Option<Said> {
             Said::LoggingOff { epoch: named("epoch")?.parse().ok()? }
         }
         ["agent:", "moved", ..] => Said::Moved,
-        ["nic:", "detached", ..] => Said::NicDetached,
+        ["nic:", "quiesced" | "detached", ..] => Said::NicDetached,
         ["nic:", "attached", ..] => Said::NicAttached,
         ["nic:", "now", "using", family, ..] => Said::NowUsing { standby: *family == STANDBY },
         ["recorder:", "while-logging", count, ..] => Said::WhileLogging(count.parse().ok()?),
@@ -121,6 +121,7 @@ mod tests {
             ("agent: logging off epoch=4", Said::LoggingOff { epoch: 4 }),
             ("agent: moved epoch=5", Said::Moved),
             ("nic: detached", Said::NicDetached),
+            ("nic: quiesced", Said::NicDetached),
             ("nic: attached e1000e", Said::NicAttached),
             ("nic: now using virtio", Said::NowUsing { standby: true }),
             ("nic: now using e1000e", Said::NowUsing { standby: false }),

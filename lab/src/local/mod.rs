@@ -110,7 +110,6 @@ impl LocalLab {
                 let properties = [
                     ("netdev", json!("net0")),
                     ("mac", json!(setup.mac)),
-                    ("x-unlogged-dma", json!(setup.pair.capability)),
                 ];
                 let backend = stream("net0", &side.segment, Listens::Peer);
                 Device::new(setup.nic.device(), &properties).with_backend(&["-netdev", &backend])

@@ -1,6 +1,7 @@
 //! The two machines of a migration, and what QEMU is told about them.
 
 use crate::addresses::MAC;
+use crate::choices::Bridge;
 use crate::init::{Channel, GUEST_IMAGE, TAP_FD};
 use anyhow::Result;
 use serde_json::{Map, Value, json};
@@ -135,9 +136,13 @@ pub struct Profile {
 pub struct Pair {
     /// A virtio-net standby.
     pub standby: bool,
-    /// A port with the migration capability. Without one, QEMU has the NIC unplugged when migration
+    /// A bridge with the migration capability. Without one, QEMU has the NIC unplugged when migration
     /// starts.
     pub capability: bool,
+    /// The bridge that the NIC is below.
+    pub bridge: Bridge,
+    /// Native PCIe hot-plug, which Godwit has a driver for, in place of the machine's default.
+    pub native: bool,
 }
 
 impl Profile {
@@ -164,8 +169,6 @@ impl Profile {
         let mut arguments: Vec<String> = [
             "-nodefaults -no-user-config -display none -no-reboot",
             &self.hardware,
-            // Native PCIe hot-plug: the guest, not ACPI, runs the slot.
-            "-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
             // Write-protects memory in pieces of 256 KiB as they are sent, not all of it at once:
             // after that, the guest's first write to each page traps, and so many traps in a row
             // would be felt as a dip in throughput.
@@ -175,7 +178,11 @@ impl Profile {
         .flat_map(|part| part.split(' '))
         .map(str::to_owned)
         .collect();
-        arguments.extend(["-device".into(), self.port().to_string()]);
+        if self.pair.native {
+            let native = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off";
+            arguments.extend(["-global".into(), native.into()]);
+        }
+        arguments.extend(["-device".into(), self.bridge().to_string()]);
         let nic = match machine {
             Machine::Source => &self.source_nic,
             Machine::Destination => &self.destination_nic,
@@ -188,6 +195,10 @@ impl Profile {
             arguments.extend(self.standby(machine));
             nic.properties.insert("failover_pair_id".into(), STANDBY.into());
         }
+        if self.pair.bridge != Bridge::PcieRootPort {
+            // A standard hot-plug controller has no slot 0.
+            nic.properties.insert("addr".into(), "0x1".into());
+        }
         arguments.extend(["-device".into(), nic.argument()]);
         if role == Role::Incoming {
             arguments.extend(["-incoming".into(), self.uri.clone()]);
@@ -199,19 +210,28 @@ impl Profile {
         arguments
     }
 
-    /// The port above the NIC. A pair's ports are functions of one device, as libvirt places them.
-    fn port(&self) -> Value {
-        let mut port = json!({
-            "driver": "pcie-root-port", "port": 8, "chassis": 1, "id": PORT,
-            "bus": "pcie.0", "addr": "0x1",
-        });
+    /// The bridge above the NIC. A pair's ports are functions of one device, as libvirt places them.
+    fn bridge(&self) -> Value {
+        let mut bridge = match self.pair.bridge {
+            Bridge::PcieRootPort => json!({ "port": 8, "chassis": 1 }),
+            Bridge::PciBridge => json!({ "chassis_nr": 1 }),
+            Bridge::PciePciBridge => json!({}),
+        };
+        bridge["driver"] = self.pair.bridge.to_string().into();
+        bridge["id"] = PORT.into();
+        bridge["bus"] = "pcie.0".into();
+        bridge["addr"] = "0x1".into();
         if self.pair.standby {
-            port["multifunction"] = true.into();
+            bridge["multifunction"] = true.into();
         }
         if self.pair.capability {
-            port["x-migration-capability"] = true.into();
+            bridge["x-dirty-log"] = true.into();
+            // Emulated, a NIC's writes are in the log; there it stands for one whose are not.
+            if !self.source_nic.is_passthrough() {
+                bridge["x-dirty-log-all-unlogged"] = true.into();
+            }
         }
-        port
+        bridge
     }
 
     /// The standby and what is around it.
@@ -232,7 +252,7 @@ impl Profile {
     }
 }
 
-/// Id of the root port above the NIC. These are aliases as libvirt lets a user choose them.
+/// Id of the bridge above the NIC. These are aliases as libvirt lets a user choose them.
 pub const PORT: &str = "ua-port0";
 /// Id of the root port above the standby.
 const STANDBY_PORT: &str = "pci.2";
@@ -243,7 +263,7 @@ pub const STANDBY: &str = "ua-standby0";
 /// Id of the NIC.
 pub const NIC: &str = "ua-nic0";
 
-/// A device that sits below the root port.
+/// A device that sits below the bridge.
 #[derive(Clone, Debug)]
 pub struct Device {
     properties: Map<String, Value>,
@@ -268,6 +288,10 @@ impl Device {
         Self { backend: options.iter().map(|&option| option.into()).collect(), ..self }
     }
 
+    fn is_passthrough(&self) -> bool {
+        self.properties["driver"].as_str().is_some_and(|driver| driver.starts_with("vfio"))
+    }
+
     /// As `-device` takes it: JSON, which needs no escaping rules.
     fn argument(&self) -> String {
         Value::Object(self.properties.clone()).to_string()
@@ -280,9 +304,13 @@ mod tests {
 
     const NICS: [&str; 2] = ["0000:01:00.0", "0000:02:00.0"];
 
+    fn pair(standby: bool, capability: bool) -> Pair {
+        Pair { standby, capability, bridge: Bridge::PcieRootPort, native: !capability }
+    }
+
     #[test]
     fn each_machine_has_its_own_nic_and_only_one_listens() {
-        let profile = Profile::nested(NICS, Pair { standby: false, capability: true });
+        let profile = Profile::nested(NICS, pair(false, true));
         let append = "ip=10.0.2.15/24 marking=auto";
         let source = profile.arguments(Machine::Source, Role::Boots, append);
         let destination = profile.arguments(Machine::Destination, Role::Incoming, append);
@@ -293,7 +321,7 @@ mod tests {
         );
         assert!(destination.iter().any(|a| a.contains("\"host\":\"0000:02:00.0\"")));
         assert!(!source.contains(&"-incoming".into()));
-        assert_eq!(source.iter().filter(|a| a.contains("x-migration-capability")).count(), 1);
+        assert_eq!(source.iter().filter(|a| a.contains("x-dirty-log")).count(), 1);
         assert!(source.windows(2).any(|w| w == ["-append", "ip=10.0.2.15/24 marking=auto"]));
         assert!(destination.windows(2).any(|w| w == ["-incoming", "unix:/run/migration"]));
         assert!(!source.iter().any(|a| a.contains("failover")), "{source:?}");
@@ -301,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_pair_is_what_libvirt_makes_of_a_teaming_pair() {
-        let profile = Profile::nested(NICS, Pair { standby: true, capability: true });
+        let profile = Profile::nested(NICS, pair(true, true));
         let source = profile.arguments(Machine::Source, Role::Boots, "");
         let objects: Vec<Value> = source
             .iter()
@@ -312,7 +340,7 @@ mod tests {
         // the tap. Order counts: QEMU must know the standby before the NIC.
         let expected = [
             r#"{"driver":"pcie-root-port","port":8,"chassis":1,"id":"ua-port0","bus":"pcie.0",
-                "multifunction":true,"addr":"0x1","x-migration-capability":true}"#,
+                "multifunction":true,"addr":"0x1","x-dirty-log":true}"#,
             r#"{"driver":"pcie-root-port","port":9,"chassis":2,"id":"pci.2","bus":"pcie.0",
                 "addr":"0x1.0x1"}"#,
             r#"{"type":"tap","fd":"10","id":"hostua-standby0"}"#,
@@ -329,8 +357,8 @@ mod tests {
 
     #[test]
     fn failover_is_stock_qemus() {
-        let profile = Profile::nested(NICS, Pair { standby: true, capability: false });
+        let profile = Profile::nested(NICS, pair(true, false));
         let source = profile.arguments(Machine::Source, Role::Boots, "");
-        assert!(!source.iter().any(|a| a.contains("x-migration-capability")), "{source:?}");
+        assert!(!source.iter().any(|a| a.contains("x-dirty-log")), "{source:?}");
     }
 }

@@ -118,8 +118,8 @@ impl Run<'_> {
                 }
             }
             let reached = match self.plan.cancel_at {
-                Some(CancelAt::Detach) => !held && self.detaching()?,
-                Some(CancelAt::Detached) => info.status.as_deref() == Some("pre-switchover"),
+                Some(CancelAt::Quiesce) => !held && self.detaching()?,
+                Some(CancelAt::Quiesced) => info.status.as_deref() == Some("pre-switchover"),
                 _ => false,
             };
             if reached {
@@ -139,7 +139,7 @@ impl Run<'_> {
             }
             last = info;
             // Between being asked for and gone, the NIC is there for milliseconds only.
-            let is_close = self.plan.cancel_at == Some(CancelAt::Detach) && !held;
+            let is_close = self.plan.cancel_at == Some(CancelAt::Quiesce) && !held;
             self.look_at_destination(if is_close { POLL / 20 } else { POLL })?;
         }
     }
@@ -206,14 +206,14 @@ impl Run<'_> {
     /// Whether the guest has been asked for the NIC, or has already given it back.
     fn detaching(&mut self) -> Result<bool> {
         let gone = self.source.console.find(self.source_mark, |said| *said == Said::NicDetached);
-        Ok(gone.is_some() || self.phase().starts_with("detach"))
+        Ok(gone.is_some() || self.phase().starts_with("quiesc"))
     }
 
     /// The port's view of the migration; nothing where it has no capability.
     fn phase(&mut self) -> String {
         let property = qmp::QomGet {
             path: format!("/machine/peripheral/{PORT}"),
-            property: "migration-phase".into(),
+            property: "dirty-log-phase".into(),
         };
         let phase = self.source.monitor.execute(&property).unwrap_or_default();
         phase.as_str().unwrap_or_default().into()

@@ -15,7 +15,7 @@ use std::{
 use crate::{
     addresses::{ECHO_PORT, GATEWAY, GUEST, IPERF3_PORT, MAC, SOURCE},
     build::application::Application,
-    choices::{CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind},
+    choices::{Bridge, CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind},
     local::{self, LocalLab},
     migration::{Effort, Lab, Outcome, Pair, Plan, Session},
     nested::{
@@ -86,6 +86,8 @@ pub struct Script {
     pub strategy: Strategy,
     /// Pair the NIC with a standby; the failover strategy does, in any case.
     pub standby: bool,
+    /// The bridge that the NIC is below.
+    pub bridge: Bridge,
     /// How often to migrate, to and fro.
     pub times: u32,
     /// What is driven at the guest.
@@ -119,6 +121,8 @@ impl Script {
             standby: self.standby || self.strategy == Strategy::Failover,
             // Failover is what QEMU does without it.
             capability: self.strategy != Strategy::Failover,
+            bridge: self.bridge,
+            native: self.strategy != Strategy::Warm,
         }
     }
 }

@@ -133,7 +133,8 @@ impl Bridge {
 
     /// The endpoints directly below, their BARs assigned inside the bridge's windows and their INTx
     /// pins routed: what to call when they are new, or have been reset. A function that cannot be
-    /// used is left out and logged. `bridges` are those that are there as well.
+    /// used is left out and logged, and one that is in use, a bus master that is, left alone.
+    /// `bridges` are those that are there as well.
     pub fn attach<'b>(&self, bridges: impl IntoIterator<Item = &'b Self>) -> Vec<Device> {
         let mut taken = Vec::new();
         for bridge in bridges {
@@ -143,8 +144,10 @@ impl Bridge {
             }
         }
         let windows = self.windows();
+        let master = CommandRegister::BUS_MASTER_ENABLE.bits();
         self.functions()
             .filter(|function| function.read8(HEADER_TYPE) & HEADER_LAYOUT == 0)
+            .filter(|function| function.read16(COMMAND) & master == 0)
             .inspect(|function| self.route_pin(function))
             .filter_map(|function| {
                 Device::plugged(function, &windows, &mut taken)
