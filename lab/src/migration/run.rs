@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// How long a migration may take once it may switch over.
 const SWITCHOVER: Duration = Duration::from_secs(120);
+/// How long a guest may take to say that it has quiesced its NIC.
+const QUIET: Duration = Duration::from_secs(1);
 /// While a migration is being held in its warm-up, milliseconds of downtime it may cause: none can
 /// be as short.
 pub(super) const HELD: u64 = 0;
@@ -90,7 +92,7 @@ impl Run<'_> {
                 if outcome == Outcome::Cancelled
                     && self.plan.cancel_at.is_some_and(CancelAt::is_late)
                 {
-                    self.wait_for_detach()?;
+                    self.look_for_quiet();
                 }
                 self.timeline.over = Some(Instant::now());
                 if outcome == Outcome::Completed {
@@ -110,7 +112,7 @@ impl Run<'_> {
                 } else {
                     (self.say)(match self.plan.strategy {
                         Strategy::Failover => "Migrating: switchover",
-                        _ => "Migrating: detach and switchover",
+                        _ => "Migrating: quiesce and switchover",
                     });
                     // Not the bandwidth: the switchover is not bound by it, and the guest still has
                     // its NIC.
@@ -203,7 +205,7 @@ impl Run<'_> {
         bail!("the guest did not give the NIC back within {} s", REACTION.as_secs())
     }
 
-    /// Whether the guest has been asked for the NIC, or has already given it back.
+    /// Whether the guest has been asked to quiesce the NIC, or already has.
     fn detaching(&mut self) -> Result<bool> {
         let gone = self.source.console.find(self.source_mark, |said| *said == Said::NicDetached);
         Ok(gone.is_some() || self.phase().starts_with("quiesc"))
@@ -219,16 +221,13 @@ impl Run<'_> {
         phase.as_str().unwrap_or_default().into()
     }
 
-    /// Waits for the guest to let go of a NIC that it was asked for: it does, and gets it back
-    /// then.
-    fn wait_for_detach(&mut self) -> Result<()> {
-        let what =
-            "the detach of its NIC, which it was asked for before the migration was cancelled";
-        let console = &self.source.console;
+    /// Looks whether the guest has quiesced its NIC, which it was asked for before the migration was
+    /// cancelled. It may have heard of that first, and has nothing to start again then.
+    fn look_for_quiet(&mut self) {
         let wanted = |said: &Said| *said == Said::NicDetached;
-        self.timeline.detached =
-            Some(console.wait_for(self.source_mark, what, REACTION, wanted)?.at);
-        Ok(())
+        let console = &self.source.console;
+        let line = console.wait_for(self.source_mark, "quiet", QUIET, wanted);
+        self.timeline.detached = line.ok().map(|line| line.at);
     }
 
     /// Has the lab compare memory once the destination has all of it, and then lets the destination

@@ -88,9 +88,9 @@ impl World {
                 self.guest_says(self.home, "agent: logging off epoch=3\n");
                 match self.phase {
                     "quiesced" => self.guest_says(self.home, "nic: attached e1000e\n"),
-                    // Asked for, it goes all the same, and comes back.
-                    "detaching" => {
-                        self.guest_says(self.home, "nic: detached\nnic: attached e1000e\n");
+                    // It had stopped it already, and starts it again.
+                    "quiescing" => {
+                        self.guest_says(self.home, "nic: quiesced\nnic: attached e1000e\n");
                     }
                     _ => {}
                 }
