@@ -50,8 +50,9 @@ impl fmt::Display for Error {
         match self {
             Error::Unknown { address, vendor, id } => write!(
                 f,
-                "{address}: no driver for {vendor:04x}:{id:04x}; there are drivers for Intel's 82540EM \
-                 and 82545EM (e1000), 82574L (e1000e), 82576 and I350 (igb), 82599 and X540 (ixgbe), and for virtio-net"
+                "{address}: no driver for {vendor:04x}:{id:04x}; there are drivers for Intel's \
+                 82540EM and 82545EM (e1000), 82574L (e1000e), 82576 and I350 (igb), 82599 and \
+                 X540 (ixgbe), and for virtio-net"
             ),
             Error::Unsupported { address, family, setting } => {
                 write!(f, "{address}: {setting} is not for a {family} NIC: leave it out")
@@ -68,8 +69,8 @@ impl fmt::Display for Error {
             ),
             Error::HardwareVirtio(address) => write!(
                 f,
-                "{address}: a virtio device in hardware (VIRTIO_F_ORDER_PLATFORM): its driver would have \
-                 to mark what it receives, and this one does not"
+                "{address}: a virtio device in hardware (VIRTIO_F_ORDER_PLATFORM): its driver \
+                 would have to mark what it receives, and this one does not"
             ),
             Error::Negotiation(address) => {
                 write!(f, "{address}: the virtio device refuses what it offered")

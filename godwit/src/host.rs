@@ -23,6 +23,28 @@ pub struct Hardware {
 
 /// Runs a program on this hardware, as if `line` were its command line. Poll it until what is to be
 /// seen has been seen: like the machine it never ends.
+///
+/// ```
+/// use godwit::cmdline::Switch;
+/// use godwit::dma::{Policy, fake};
+/// use godwit::futures::select::select;
+/// use godwit::host::{Hardware, run};
+///
+/// # godwit::futures::block_on(async {
+/// let said = std::rc::Rc::new(std::cell::Cell::new(false));
+/// let says = said.clone();
+/// let program = async move |system: godwit::System| {
+///     says.set(system.command_line().value("loud", Switch(false)).0);
+/// };
+/// let machine = run(fake::pool(1 << 20, Policy::Auto), "loud=on", Hardware::default(), program);
+/// let is_said = async {
+///     while !said.get() {
+///         godwit::time::Timer::after_millis(1).await;
+///     }
+/// };
+/// select(machine, is_said).await;
+/// # });
+/// ```
 pub async fn run<F>(
     pool: &'static Pool,
     line: &'static str,

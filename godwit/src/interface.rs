@@ -18,6 +18,15 @@ use crate::net::{Dns, Error, FrameSocket, Observation, Observer, Tcp, Udp};
 ///
 /// What is bound to it outlives its NIC: while that is away, as it is for a moment in a migration,
 /// connections wait, or go on by the standby.
+///
+/// ```
+/// async fn say(net: godwit::Interface) {
+///     net.ready().await;
+///     if let (Some(lease), Some(nic)) = (net.ipv4(), net.nic()) {
+///         godwit::println!("{}: {} on an {}", net.name(), lease.address, nic.family);
+///     }
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Interface(Rc<State>);
 
@@ -38,10 +47,7 @@ impl Interface {
 
     /// Its name on the console: `nic`, `nic1`, …
     pub fn name(&self) -> Cow<'static, str> {
-        match self.0.index {
-            0 => "nic".into(),
-            index => format!("nic{index}").into(),
-        }
+        name(self.0.index)
     }
 
     /// TCP: listeners and connections.
@@ -61,6 +67,17 @@ impl Interface {
 
     /// Takes the Ethernet frames that `filter` accepts, instead of the stack, and sends any. Up to
     /// `depth` of them wait to be received. See [`FrameSocket`].
+    ///
+    /// ```
+    /// /// Sends what is for experiments (IEEE 802's EtherType 0x88b5) back as it is.
+    /// async fn reflect(net: godwit::Interface) -> Result<(), godwit::net::Error> {
+    ///     let frames = net.frames(|frame| frame.get(12..14) == Some(&[0x88, 0xb5]), 256)?;
+    ///     loop {
+    ///         let frame = frames.recv().await;
+    ///         frames.reply(&frame, |copy| copy[..12].rotate_left(6));
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NoMemory`].
@@ -183,6 +200,14 @@ impl Interface {
             said6 = addresses;
             watcher.changed().await;
         }
+    }
+}
+
+/// The name of interface `index` on the console.
+pub(crate) fn name(index: usize) -> Cow<'static, str> {
+    match index {
+        0 => "nic".into(),
+        index => format!("nic{index}").into(),
     }
 }
 

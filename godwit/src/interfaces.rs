@@ -17,9 +17,9 @@ use unikernel::dma::Pool;
 use unikernel::net::{Role, Stack};
 use unikernel::nic::{Nic, Settings};
 use unikernel::pci::{Device, PciAddress};
-use unikernel::watch::{Watch, Watcher};
+use unikernel::watch::Watch;
 
-use crate::Interface;
+use crate::interface::{self, Interface};
 use crate::settings;
 use crate::tasks::Tasks;
 
@@ -71,9 +71,10 @@ impl Interfaces {
         self.0.list.borrow().clone()
     }
 
-    /// The number of interfaces, to be watched.
-    pub(crate) fn count(&self) -> Watcher<usize> {
-        self.0.count.watcher()
+    /// Interface `index`, as soon as there is one.
+    pub(crate) async fn get(&self, index: usize) -> Interface {
+        self.0.count.watcher().wait_for(|&count| count > index).await;
+        self.interface(index).expect("it has been counted")
     }
 
     /// Gives a NIC that is none of a PCI device's to an interface.
@@ -114,9 +115,10 @@ impl Interfaces {
         Settings::from_keys(&self.0.line.interface(interface))
     }
 
-    fn start(&self, device: &Device, settings: &Settings) -> Option<Box<dyn Nic>> {
+    /// Starts the driver of a device, for interface `index`.
+    fn start(&self, device: &Device, index: usize, settings: &Settings) -> Option<Box<dyn Nic>> {
         let started = (self.0.probe)(device.clone(), self.0.pool, settings);
-        started.inspect_err(|error| log::error!("nic: {error}")).ok()
+        started.inspect_err(|error| log::error!("{}: {error}", interface::name(index))).ok()
     }
 
     fn interface(&self, index: usize) -> Option<Interface> {
@@ -132,7 +134,10 @@ impl Interfaces {
         let interface = known.clone().unwrap_or_else(|| self.make(index));
         if let Err(mut nic) = interface.stack().attach(nic) {
             nic.stop();
-            log::error!("nic: {device} is left alone: it makes no pair with its interface's NIC");
+            let name = interface.name();
+            log::error!(
+                "{name}: {device} is left alone: it makes no pair with its interface's NIC"
+            );
             return None;
         }
         let mut nics = self.0.nics.borrow_mut();
@@ -152,7 +157,7 @@ impl Interfaces {
     }
 
     fn make(&self, index: usize) -> Interface {
-        let config = settings::config(&self.0.line.interface(index));
+        let config = settings::config(interface::name(index), &self.0.line.interface(index));
         let interface = Interface::new(index, Stack::new(self.0.pool, config));
         self.0.list.borrow_mut().push(interface.clone());
         let (runs, says) = (interface.clone(), interface.clone());
@@ -169,12 +174,14 @@ impl Nics for Interfaces {
             log::debug!("pci: {address} is no NIC, left alone");
             return None;
         }
-        let expected = self.settings(self.expected(address));
-        let mut nic = self.start(&device, &expected)?;
-        let settings = self.settings(self.interface_for(address, &*nic));
-        if settings != expected {
+        let expected = self.expected(address);
+        let first = self.settings(expected);
+        let mut nic = self.start(&device, expected, &first)?;
+        let index = self.interface_for(address, &*nic);
+        let settings = self.settings(index);
+        if settings != first {
             nic.stop();
-            nic = self.start(&device, &settings)?;
+            nic = self.start(&device, index, &settings)?;
         }
         // Before the standby is left: its backlog is older than what the NIC receives from now on.
         self.drain().await;

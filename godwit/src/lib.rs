@@ -24,6 +24,7 @@ mod interfaces;
 pub mod net;
 #[cfg(feature = "picoserve")]
 pub mod picoserve;
+pub mod recorder;
 mod settings;
 mod system;
 mod tasks;
@@ -31,16 +32,41 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
+/// The book's page for those who write applications: its examples are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/application.md")]
+mod book {}
+
 pub use embassy_futures as futures;
 pub use embassy_time as time;
 pub use embedded_io_async as io;
+/// Makes an `async fn` the program of the machine, which runs once it is up. It takes the
+/// [`System`] and returns an [`Outcome`]. What it returns ends neither the machine nor the tasks
+/// that it has spawned.
+///
+/// On a host the package compiles and its tests run; the program itself only says how to boot it.
+///
+/// ```no_run
+/// #![cfg_attr(target_os = "none", no_std, no_main)]
+///
+/// #[godwit::main]
+/// async fn main(system: godwit::System) -> Result<(), godwit::net::Error> {
+///     let net = system.interface(0).await;
+///     let socket = net.udp().bind(7)?;
+///     let mut buffer = [0; 1500];
+///     loop {
+///         let (len, from) = socket.recv_from(&mut buffer).await;
+///         socket.send_to(&buffer[..len], from).await?;
+///     }
+/// }
+/// ```
 pub use godwit_macros::main;
 pub use interface::{Interface, Mac, NicFacts};
 pub use log;
 pub use migrate_agent::{Migration, State};
 pub use system::{Outcome, System};
 pub use unikernel::watch;
-pub use unikernel::{cmdline, crc32c, dma, println};
+pub use unikernel::{cmdline, crc32c, dma, println, random};
 
 /// What `#[godwit::main]` expands to.
 #[doc(hidden)]

@@ -1,18 +1,41 @@
-//! Who is where in the lab: addresses and ports that several parts have to agree on.
+//! Who is where in the lab: names, addresses and ports that several parts have to agree on.
 
-use std::net::Ipv4Addr;
+use std::{borrow::Cow, net::Ipv4Addr};
 
 use crate::source::Station;
 
-/// The MAC address of both NICs: the guest takes the second for the first.
-pub const MAC: &str = "52:54:00:67:6f:01";
+/// How many interfaces a guest can have, each a NIC of its own on either machine.
+pub const INTERFACES: usize = 2;
 
-/// The guest.
-pub const GUEST: Station =
-    Station { mac: [0x52, 0x54, 0x00, 0x67, 0x6f, 0x01], ip: Ipv4Addr::new(10, 0, 2, 15) };
-/// The traffic source: a locally administered address.
-pub const SOURCE: Station =
-    Station { mac: [0x02, 0x67, 0x6f, 0x00, 0x00, 0x64], ip: Ipv4Addr::new(10, 0, 2, 100) };
+/// What the guest calls one of its interfaces.
+#[must_use]
+pub fn interface_name(index: usize) -> Cow<'static, str> {
+    match index {
+        0 => "nic".into(),
+        index => format!("nic{index}").into(),
+    }
+}
+
+/// MAC addresses of a machine's NICs, and of the other's: the guest takes those for these.
+pub const MACS: [&str; INTERFACES] = ["52:54:00:67:6f:01", "52:54:00:67:6f:02"];
+/// The guest, at each of its interfaces.
+pub const GUESTS: [Station; INTERFACES] = [
+    Station { mac: [0x52, 0x54, 0x00, 0x67, 0x6f, 0x01], ip: Ipv4Addr::new(10, 0, 2, 15) },
+    Station { mac: [0x52, 0x54, 0x00, 0x67, 0x6f, 0x02], ip: Ipv4Addr::new(10, 0, 2, 16) },
+];
+/// What drives traffic at each of them: locally administered addresses.
+pub const SOURCES: [Station; INTERFACES] = [
+    Station { mac: [0x02, 0x67, 0x6f, 0x00, 0x00, 0x64], ip: Ipv4Addr::new(10, 0, 2, 100) },
+    Station { mac: [0x02, 0x67, 0x6f, 0x00, 0x00, 0x65], ip: Ipv4Addr::new(10, 0, 2, 101) },
+];
+
+/// The MAC address of a guest with one interface.
+pub const MAC: &str = MACS[0];
+/// The guest at its first interface, the only one of most.
+pub const GUEST: Station = GUESTS[0];
+/// What drives traffic at that.
+pub const SOURCE: Station = SOURCES[0];
+
 /// The way out, as QEMU's own network has it.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 

@@ -89,6 +89,8 @@ pub enum TrafficKind {
     /// One connection whose bytes the guest sends back: each is compared with what was sent, and
     /// all are summed up
     Echo,
+    /// The service's own client, run over and over: a command line
+    Client,
 }
 
 /// Where the two machines of a migration run.

@@ -1,21 +1,23 @@
-//! Runs the application's services on this machine, on a tap device, so that stock tools can be tried on them without
-//! booting anything:
+//! Runs the application's services on this machine, on a tap device, so that stock tools can be
+//! tried on them without booting anything:
 //!
 //! ```text
-//! ip tuntap add dev godwit0 mode tap user $USER && ip addr add 10.9.0.1/24 dev godwit0 && ip link set godwit0 up
+//! ip tuntap add dev godwit0 mode tap user $USER
+//! ip addr add 10.9.0.1/24 dev godwit0 && ip link set godwit0 up
 //! cargo run --release -p net-app --example tap -- godwit0 10.9.0.2/24 &
 //! iperf3 -c 10.9.0.2; curl http://10.9.0.2/
 //! ```
 //!
-//! The tap device stands where a NIC would be: it reads and writes the pool through device addresses.
+//! The tap device stands where a NIC would be: it reads and writes the pool through device
+//! addresses.
 
 use std::num::NonZeroU16;
 use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::Duration;
 
+use godwit::cmdline::Size;
 use godwit::host::Hardware;
-use net_app::recorder::Recorder;
 use smoltcp::phy::{self, Device, Medium, RxToken, TunTapInterface, TxToken};
 use smoltcp::time::Instant;
 use unikernel::dma::{Policy, Pool, RxBuffer, TxBuffer, fake};
@@ -43,10 +45,10 @@ fn main() {
         std::process::exit(1);
     });
     // Like a command line, it lasts as long as the program.
-    let line = format!("ip={address} recorder=512K").leak();
+    let line = format!("ip={address}").leak();
     let hardware = Hardware { nics: vec![Box::new(nic)], ..Hardware::default() };
     futures_executor::block_on(godwit::host::run(pool, line, hardware, async |system| {
-        let recorder = Recorder::of_command_line(&system);
+        let recorder = system.recorder(Size(512 << 10));
         net_app::serve(&system, system.interface(0).await, recorder);
     }));
 }

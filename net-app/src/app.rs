@@ -3,11 +3,11 @@
 use alloc::rc::Rc;
 use core::cell::Cell;
 
-use godwit::net::{Observation, Traffic};
+use godwit::net::Traffic;
 use godwit::time::{Duration, Instant, Timer};
 use godwit::{Interface, System};
 
-use crate::recorder::Recorder;
+use godwit::recorder::Recorder;
 
 /// How often rates are taken.
 const RATE_INTERVAL: Duration = Duration::from_secs(1);
@@ -20,7 +20,6 @@ struct Shared {
     system: System,
     interface: Interface,
     recorder: Recorder,
-    _observation: Observation,
     rates: Cell<Rates>,
 }
 
@@ -38,11 +37,10 @@ pub struct Rates {
 }
 
 impl App {
-    /// Of an interface whose frames `recorder` gets from now on.
+    /// Of an interface whose frames are in `recorder`.
     pub fn new(system: System, interface: Interface, recorder: Recorder) -> Self {
-        let _observation = interface.observe(recorder.clone());
         let rates = Cell::default();
-        Self(Rc::new(Shared { system, interface, recorder, _observation, rates }))
+        Self(Rc::new(Shared { system, interface, recorder, rates }))
     }
 
     /// The machine.

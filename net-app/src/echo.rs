@@ -1,7 +1,9 @@
-//! The echo service (RFC 862), over TCP on port 7: what a client sends comes back, one client at a time.
+//! The echo service (RFC 862), over TCP on port 7: what a client sends comes back, one client at a
+//! time.
 //!
-//! Every byte goes through the NIC's receive path, guest memory and the transmit path, so a client that compares what it
-//! sent with what came back has checked all three, however long and wherever the guest was moved meanwhile.
+//! Every byte goes through the NIC's receive path, guest memory and the transmit path, so a client
+//! that compares what it sent with what came back has checked all three, however long and wherever
+//! the guest was moved meanwhile.
 
 use core::time::Duration;
 

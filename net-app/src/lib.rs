@@ -1,4 +1,4 @@
-//! The bootable network application: an iperf3 server, an echo service, a flight recorder, a status
+//! The bootable network application: an iperf3 server, an echo service, a status
 //! page, and the receiving end of the probe protocol, on every interface of the machine.
 //!
 //! All of it runs on a host as well, on whatever [`Nic`](godwit::host::Hardware) it is given: see
@@ -10,15 +10,14 @@ extern crate alloc;
 
 pub mod app;
 pub mod echo;
-pub mod integrity;
 pub mod iperf3;
-pub mod recorder;
+pub mod pcapng;
 pub mod sink;
 pub mod status;
 
 use app::App;
+use godwit::recorder::Recorder;
 use godwit::{Interface, System};
-use recorder::Recorder;
 
 /// Starts all services on an interface.
 pub fn serve(system: &System, interface: Interface, recorder: Recorder) {

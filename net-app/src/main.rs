@@ -3,12 +3,14 @@
 #![forbid(unsafe_code)]
 
 use godwit::System;
-use net_app::recorder::Recorder;
+use godwit::cmdline::Size;
+
+/// How much the flight recorder keeps unless `recorder=` says otherwise.
+const RECORDER: Size = Size(8 << 20);
 
 #[godwit::main]
 async fn main(system: System) {
-    let recorder = Recorder::of_command_line(&system);
-    system.spawn(net_app::integrity::check_after_migrations(system.clone(), recorder.clone()));
+    let recorder = system.recorder(RECORDER);
     for index in 0.. {
         let interface = system.interface(index).await;
         net_app::serve(&system, interface, recorder.clone());

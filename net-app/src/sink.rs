@@ -1,4 +1,5 @@
-//! The other end of the paced UDP source: counts what arrives and reports it (crate `godwit-probe`).
+//! The other end of the paced UDP source: counts what arrives and reports it (crate
+//! `godwit-probe`).
 
 use core::cell::RefCell;
 use core::net::SocketAddr;

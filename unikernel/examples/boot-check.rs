@@ -155,5 +155,5 @@ mod bare {
 /// Only there so that the example also compiles on a host.
 #[cfg(not(target_os = "none"))]
 fn main() {
-    eprintln!("boot-check boots as a virtual machine: see tests/boot.rs");
+    eprintln!("boot-check boots as a virtual machine: see tests/end-to-end/src/kernel.rs");
 }

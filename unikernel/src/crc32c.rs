@@ -31,7 +31,12 @@ impl Instruction {
         for byte in rest {
             // SAFETY: as above.
             unsafe {
-                asm!("crc32 {:r}, {}", inout(reg) crc, in(reg_byte) *byte, options(pure, nomem, nostack))
+                asm!(
+                    "crc32 {:r}, {}",
+                    inout(reg) crc,
+                    in(reg_byte) *byte,
+                    options(pure, nomem, nostack)
+                )
             };
         }
         !(crc as u32)

@@ -1,7 +1,7 @@
 //! A value that any number of tasks watch.
 //!
-//! What a watcher sees is the level, not each edge: one that is slow gets the latest value, and always
-//! learns that there was a change since it last looked. All of it happens on one executor.
+//! What a watcher sees is the level, not each edge: one that is slow gets the latest value, and
+//! always learns that there was a change since it last looked. All of it happens on one executor.
 //!
 //! ```
 //! # use unikernel::watch::Watch;

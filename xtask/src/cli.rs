@@ -7,6 +7,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use lab::{
+    addresses::INTERFACES,
     build::application::Application,
     choices::{Bridge, CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind},
     guest::{
@@ -16,6 +17,8 @@ use lab::{
     },
     parts::NicModel,
 };
+
+use crate::names::parse_name;
 
 /// Where the report goes that nobody named a place for.
 pub(crate) const REPORT: &str = "report";
@@ -36,6 +39,8 @@ pub(crate) enum Command {
     Test(Test),
     /// Boot the unikernel on this machine
     Run(Run),
+    /// Make an application of one's own, outside of this repository
+    New(New),
     /// One live migration, with every choice open
     Migrate(Migrate),
     /// Build the bootable image
@@ -69,6 +74,11 @@ impl Host {
 
 fn at_least_one() -> impl TypedValueParser<Value = u32> {
     clap::value_parser!(u32).range(1..)
+}
+
+/// As many as the lab has addresses for.
+fn nics() -> impl TypedValueParser<Value = u8> {
+    clap::value_parser!(u8).range(1..=INTERFACES as i64)
 }
 
 /// The models that a lab can pass through; which lab has which is told when one is asked for.
@@ -153,13 +163,23 @@ pub(crate) struct Run {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct New {
+    /// What the application, and its folder in the current directory, is called
+    #[arg(value_parser = parse_name)]
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Migrate {
     /// Where the two machines run
     #[arg(long, value_enum, default_value_t = LabKind::Nested)]
     pub(crate) lab: LabKind,
-    /// Model of the two NICs
+    /// Model of the NICs
     #[arg(long, value_parser = lab_nic(), default_value = "e1000e")]
     pub(crate) nic: NicModel,
+    /// NICs of each machine, each an interface of the guest under a root port of its own: 1 or 2
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = nics())]
+    pub(crate) nics: u8,
     /// When the NIC leaves the guest
     #[arg(long, value_enum, default_value_t = Strategy::Warm)]
     pub(crate) strategy: Strategy,
@@ -184,6 +204,10 @@ pub(crate) struct Migrate {
     /// What is driven at the guest
     #[arg(long, value_enum, default_value_t = TrafficKind::Udp)]
     pub(crate) traffic: TrafficKind,
+    /// `--traffic client`: a command line that is run over and over, and has to succeed each time;
+    /// {host} and {port} in it are where the guest's --port is reached
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) client: Option<String>,
     /// TCP port of the guest that traffic goes to [default: 5201 with tcp, 7 with echo]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,

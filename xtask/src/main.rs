@@ -7,6 +7,8 @@ mod doctor;
 mod image;
 mod libvirt;
 mod migrate;
+mod names;
+mod new;
 mod qemu;
 mod run;
 mod test;
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
         cli::Command::Demo(options) => demo::main(&options),
         cli::Command::Test(options) => test::main(&options),
         cli::Command::Run(options) => run::main(&options),
+        cli::Command::New(options) => new::main(&options),
         cli::Command::Migrate(options) => migrate::main(&options),
         cli::Command::Image(options) => image::main(&options),
         cli::Command::Bench(options) => bench::main(&options),

@@ -131,6 +131,14 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
     if options.strategy == Strategy::Cold && options.standby {
         bail!("`--strategy cold` has no standby; with one, it is `--strategy failover`");
     }
+    let has_standby = options.standby || options.strategy == Strategy::Failover;
+    if options.nics > 1 && (has_standby || options.compare) {
+        bail!(
+            "`--nics {}` goes without a standby, and so without `--standby`, `--compare` and \
+             `--strategy failover`: in the lab there is one for the first NIC only",
+            options.nics
+        );
+    }
     if options.transfer > 0 && options.traffic != TrafficKind::Echo {
         bail!("`--transfer` goes with `--traffic echo`");
     }
@@ -143,23 +151,38 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
     if !application.is_ours() && options.traffic == TrafficKind::Udp {
         bail!(
             "`--traffic udp` is counted by net-app itself; for {} choose `--traffic echo --port N` \
-             if it sends back what it is sent there, or `--traffic tcp --port N` if it serves \
-             iperf3",
+             if it sends back what it is sent there, `--traffic tcp --port N` if it serves iperf3, \
+             or its own client: `--traffic client --port N --client 'curl -f \
+             http://{{host}}:{{port}}'`",
             application.name
         );
     }
     if options.traffic == TrafficKind::Udp && options.port.is_some() {
-        bail!("`--port` goes with `--traffic tcp` and `echo`");
+        bail!("`--port` goes with `--traffic tcp`, `echo` and `client`");
+    }
+    let client = match (options.traffic, &options.client, options.port) {
+        (TrafficKind::Client, Some(command), Some(port)) => Some((command.clone(), port)),
+        (TrafficKind::Client, ..) => bail!(
+            "`--traffic client` needs `--client COMMAND` and the `--port N` that it asks, as in \
+             --port 80 --client 'curl -f http://{{host}}:{{port}}/'"
+        ),
+        (_, Some(_), _) => bail!("`--client` goes with `--traffic client`"),
+        (_, None, _) => None,
+    };
+    if client.is_some() && rate.is_some() {
+        bail!("`--rate` does not go with `--traffic client`: a client is as fast as it is");
     }
     Ok(Script {
         application,
         nic: options.nic,
+        nics: options.nics.into(),
         strategy: options.strategy,
         standby: options.standby,
         bridge: options.bridge,
         times: options.times,
         marking: options.marking,
         traffic: options.traffic,
+        client,
         port: options.port,
         transfer: options.transfer.saturating_mul(1_000_000),
         rate,

@@ -2,8 +2,8 @@
 //!
 //! Several queues in each direction, advanced descriptors, and an MSI-X entry for each queue. The
 //! datasheet is Intel's for the 82576EB Gigabit Ethernet Controller, revision 2.63; the I350 has
-//! the same registers but for the few of a [`Controller`](controller::Controller). What is said of
-//! QEMU is in its `hw/net/igb_core.c`.
+//! the same registers but for the few in `controller.rs`. What is said of QEMU is in its
+//! `hw/net/igb_core.c`.
 
 mod controller;
 mod hardware;

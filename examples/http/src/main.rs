@@ -33,7 +33,7 @@ const PAGE: &str = include_str!("page.html");
 async fn main(system: System) -> Result<(), Error> {
     let net = system.interface(0).await;
     let options = TcpOptions { backlog: BACKLOG, ..TcpOptions::default() };
-    let mut listener = net.tcp().bind_with(PORT, options)?;
+    let listener = net.tcp().bind_with(PORT, options)?;
     let router = Rc::new(router(system.clone(), net));
     loop {
         let client = listener.accept().await;

@@ -12,7 +12,7 @@ impl TcpConnect for Tcp {
     type Error = Error;
     type Connection<'a> = TcpStream;
 
-    async fn connect<'a>(&'a self, remote: SocketAddr) -> Result<TcpStream, Error> {
+    async fn connect(&self, remote: SocketAddr) -> Result<TcpStream, Error> {
         Tcp::connect(self, remote).await
     }
 }

@@ -1,7 +1,7 @@
 //! Sockets of an interface.
 //!
-//! [`Tcp`], [`Udp`] and [`Dns`] also implement the traits of edge-nal and embedded-nal-async, and the
-//! sockets those of embedded-io-async, so that what is written on these runs on them.
+//! [`Tcp`], [`Udp`] and [`Dns`] also implement the traits of edge-nal and embedded-nal-async, and
+//! the sockets those of embedded-io-async, so that what is written on these runs on them.
 
 mod dns;
 mod edge;

@@ -5,10 +5,35 @@ use core::net::SocketAddr;
 use unikernel::net::{Buffers, Error, Stack, TcpListener, TcpStream};
 
 /// TCP on an interface; see [`Interface::tcp`](crate::Interface::tcp). A handle, cheap to clone.
+///
+/// ```
+/// use godwit::io::Write;
+/// use godwit::net::{Error, Tcp};
+///
+/// /// Greets one client after another.
+/// async fn greet(tcp: Tcp) -> Result<(), Error> {
+///     let listener = tcp.bind(7777)?;
+///     loop {
+///         let mut client = listener.accept().await;
+///         if let Err(error) = client.write_all(b"hello\n").await {
+///             godwit::log::debug!("{}: {error}", client.peer());
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Tcp(pub(crate) Stack);
 
-/// How a listener or a connection is set up.
+/// How a listener is set up.
+///
+/// ```
+/// use godwit::net::{Buffers, Error, Tcp, TcpListener, TcpOptions};
+///
+/// /// For one client, with large windows.
+/// fn bind(tcp: &Tcp) -> Result<TcpListener, Error> {
+///     tcp.bind_with(5001, TcpOptions { backlog: 1, buffers: Buffers::BULK })
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpOptions {
     /// Connections that may wait to be accepted, each with its buffers; more are refused.

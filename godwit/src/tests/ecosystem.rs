@@ -1,5 +1,5 @@
-//! Crates that know nothing of Godwit, between two machines on a wire: a server on edge-nal, a client
-//! on embedded-nal-async, and one on embedded-io-async alone.
+//! Crates that know nothing of Godwit, between two machines on a wire: a server on edge-nal, a
+//! client on embedded-nal-async, and one on embedded-io-async alone.
 
 use std::boxed::Box;
 use std::cell::RefCell;
@@ -88,9 +88,6 @@ impl Nic for End {
     fn accept_multicast(&mut self, _: &[[u8; 6]]) {}
     fn reset(&mut self) -> Result<(), ResetError> {
         Ok(())
-    }
-    fn gone(&self) -> bool {
-        false
     }
     fn stop(&mut self) {}
     fn statistics(&mut self) -> Statistics {

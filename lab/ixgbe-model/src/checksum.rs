@@ -3,11 +3,11 @@
 use crate::packet::{Network, Packet, Transport, be16};
 
 /// Sum of 16-bit words in network order, not folded. An odd byte at the end counts as if a zero
-/// followed.
+/// byte followed.
 pub(crate) fn sum(bytes: &[u8]) -> u64 {
     let mut words = bytes.chunks_exact(8);
-    // Four words at a time: carries gather above bit 63, and end-around addition makes the order of
-    // bytes immaterial until the end (RFC 1071, 2).
+    // Four words at a time. With end-around carry, neither the width of the addition nor the order
+    // of bytes matters until the end (RFC 1071, 2).
     let mut sum = 0u64;
     for word in &mut words {
         let word = u64::from_ne_bytes(word.try_into().expect("chunks of 8"));
@@ -43,13 +43,13 @@ pub(crate) fn pseudo_header(frame: &[u8], network: (Network, usize), protocol: u
     sum(addresses.unwrap_or_default()) + u64::from(protocol)
 }
 
-/// The right checksum for the TCP or UDP segment in a frame whose field is taken for 0, or for what
-/// makes the frame's checksum right; `None` when there is none to compute.
+/// The checksum that the TCP or UDP segment in a frame should have, whatever its checksum field
+/// holds; `None` when there is no such segment.
 #[cfg(test)]
 pub(crate) fn transport(frame: &[u8], packet: &Packet) -> Option<u16> {
     let (field, total) = transport_sum(frame, packet)?;
     let stored = u64::from(be16(frame, field));
-    // Subtracting is adding the complement.
+    // Take the field out of the sum again: subtracting is adding the complement.
     Some(!fold(total + u64::from(!(stored as u16))))
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn transport_is_right(frame: &[u8], packet: &Packet) -> Option<bool> 
     Some(fold(total) == 0xFFFF)
 }
 
-/// Where the checksum is, and the sum over pseudo header and segment with it.
+/// Where the checksum field is, and the sum of pseudo header and segment, that field included.
 fn transport_sum(frame: &[u8], packet: &Packet) -> Option<(usize, u64)> {
     let (transport, at) = packet.transport?;
     let (protocol, field) = match transport {

@@ -1,4 +1,4 @@
-//! Configuration space (datasheet 9.3): what firmware, QEMU and drivers look for.
+//! Configuration space (datasheet 9.3), as far as firmware, QEMU and drivers look at it.
 
 /// Bytes of a PCI Express function's configuration space.
 pub(crate) const SIZE: usize = 4096;
@@ -13,7 +13,7 @@ const COMMAND: usize = 0x04;
 const COMMAND_BUS_MASTER: u8 = 1 << 2;
 const POWER: usize = 0x40;
 const MSI: usize = 0x50;
-/// Linux' ixgbe reads the size of the table here, without looking for the capability.
+/// Not to be moved: Linux' ixgbe reads the size of the table here, wherever the capability is.
 const MSIX: usize = 0x70;
 const EXPRESS: usize = 0xA0;
 const DEVICE_CONTROL: usize = EXPRESS + 0x08;
@@ -25,7 +25,7 @@ pub(crate) const MSIX_BAR: u32 = 4;
 pub(crate) const MSIX_SIZE: u64 = 0x4000;
 const PENDING: u32 = 0x2000;
 
-/// The configuration space. BARs are the client's: it answers their sizes itself (QEMU
+/// The configuration space. BARs are left to the client, which emulates them (QEMU
 /// `hw/vfio/pci.c`).
 pub(crate) struct Config {
     bytes: Vec<u8>,
@@ -33,7 +33,7 @@ pub(crate) struct Config {
     mask: Vec<u8>,
 }
 
-/// What a write asks of the device.
+/// What the device has to do after a write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Effect {
     pub(crate) reset: bool,
@@ -45,7 +45,7 @@ impl Config {
         let mut config = Self { bytes: vec![0; SIZE], mask: vec![0; SIZE] };
         config.put(0x00, &VENDOR.to_le_bytes());
         config.put(0x02, &DEVICE.to_le_bytes());
-        // A list of capabilities.
+        // There is a list of capabilities.
         config.put(0x06, &0x0010u16.to_le_bytes());
         // Revision 1; class: Ethernet controller.
         config.put(0x08, &[0x01, 0x00, 0x00, 0x02]);
@@ -64,7 +64,7 @@ impl Config {
         config.put(POWER, &[0x01, MSI as u8, 0x03, 0x00]);
         config.allow(POWER + 4, &[0x03]);
 
-        // One message, 64-bit address, mask per vector.
+        // MSI: one message, a 64-bit address, a mask bit.
         config.put(MSI, &[0x05, MSIX as u8, 0x80, 0x01]);
         config.allow(MSI + 2, &[0x01, 0x00]);
         config.allow(MSI + 4, &[0xFC, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]);
@@ -80,7 +80,7 @@ impl Config {
         // Version 2 endpoint; payload up to 512 bytes, function-level reset.
         config.put(EXPRESS, &[0x10, 0x00, 0x02, 0x00]);
         config.put(EXPRESS + 0x04, &0x1000_8CC2u32.to_le_bytes());
-        // 5 GT/s, eight lanes: what it can do and what it does.
+        // 5 GT/s and eight lanes, in the link's capabilities and in its status.
         config.put(EXPRESS + 0x0C, &0x0000_0482u32.to_le_bytes());
         config.put(EXPRESS + 0x12, &0x1082u16.to_le_bytes());
         // Completion timeouts: ranges A to D, and off.
@@ -104,7 +104,7 @@ impl Config {
         self.mask[at..at + bits.len()].copy_from_slice(bits);
     }
 
-    /// Reads; nothing beyond the end.
+    /// Reads. Beyond the end there are zeros.
     pub(crate) fn read(&self, offset: u64, into: &mut [u8]) {
         for (index, byte) in into.iter_mut().enumerate() {
             let at = usize::try_from(offset).unwrap_or(SIZE).saturating_add(index);
@@ -112,7 +112,7 @@ impl Config {
         }
     }
 
-    /// Writes what may be written.
+    /// Writes those bits that may be written.
     pub(crate) fn write(&mut self, offset: u64, from: &[u8]) -> Effect {
         for (index, byte) in from.iter().enumerate() {
             let at = usize::try_from(offset).unwrap_or(SIZE).saturating_add(index);
@@ -125,7 +125,7 @@ impl Config {
             u16::from_le_bytes([self.bytes[DEVICE_CONTROL], self.bytes[DEVICE_CONTROL + 1]]);
         let reset = control & INITIATE_FLR != 0;
         if reset {
-            // Interrupts, bus mastering and the rest of the control registers are off after it.
+            // It turns off interrupts, bus mastering and the rest.
             *self = Self::new();
         }
         Effect { reset, bus_master: self.bytes[COMMAND] & COMMAND_BUS_MASTER != 0 }

@@ -1,195 +1,97 @@
-//! The control socket: a command a line in JSON, and a reply a line.
-//!
-//! ```text
-//! {"command":"record-start"}                              the record begins anew
-//! {"command":"record-stop"}                               it stays as it is; the reply has it
-//! {"command":"record"}                               {"record":[{"iova":4096,"pages":2}, …]}
-//! {"command":"status"}                                    {"status":{"link":true, …}}
-//! {"command":"cable","plugged":false}                     link down
-//! {"command":"flap","times":100,"down_ms":5,"up_ms":20}   answered when it is over
-//! {"command":"fault","fault":"oversized","frames":3}      see [`Fault`]
-//! {"command":"interrupt","vector":0,"times":1000}         spurious messages
-//! {"command":"exit"}                                      the process ends as by a crash
-//! ```
+//! What can be asked of a running model: in this process by [`Control`], in another one by
+//! [`Client`].
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    os::unix::net::{UnixListener, UnixStream},
-    path::Path,
-    thread,
-    time::Duration,
-};
+mod socket;
 
-use anyhow::{Context, Result, bail};
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Control, Fault, Pages, Status};
+use crate::{fault::Fault, memory::Pages, shared::Shared};
 
-/// What can be asked of a model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "kebab-case")]
-pub enum Command {
-    /// Begins the record of written pages anew.
-    RecordStart,
-    /// Keeps the record as it is from now on, and returns it.
-    RecordStop,
-    /// Returns the record.
-    Record,
-    /// Returns counts and states.
-    Status,
-    /// Plugs or pulls the cable.
-    Cable {
-        /// Whether it is to be plugged.
-        plugged: bool,
-    },
-    /// Pulls and plugs the cable, and replies when that is over.
-    Flap {
-        /// How often.
-        times: u32,
-        /// How long the link is down each time.
-        down_ms: u64,
-        /// How long it is up each time.
-        up_ms: u64,
-    },
-    /// Mistreats the next received frames.
-    Fault {
-        /// How.
-        fault: Fault,
-        /// How many.
-        frames: u64,
-    },
-    /// Sends interrupts nobody asked for.
-    Interrupt {
-        /// The vector of the MSI-X table.
-        vector: usize,
-        /// How many.
-        times: u64,
-    },
-    /// Ends the process at once; only where the model is a process of its own.
-    Exit,
-}
+pub(crate) use socket::serve;
+pub use socket::{Client, Command, Reply};
 
-/// An answer. Without an error the command was carried out.
+/// State and counters of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reply {
-    /// Why it was not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// The record, in order of addresses.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub record: Option<Vec<Pages>>,
-    /// Counts and states.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<Status>,
+pub struct Status {
+    /// Whether the link is up.
+    pub link: bool,
+    /// How often the link changed.
+    pub link_changes: u64,
+    /// Resets of the device, the first at power-up.
+    pub resets: u64,
+    /// Interrupts sent.
+    pub interrupts: u64,
+    /// Accesses to memory that is not the guest's.
+    pub bad_addresses: u64,
+    /// Transmitted packets that did not fit their context.
+    pub malformed: u64,
+    /// Frames that are still to be mistreated.
+    pub faults: u64,
+    /// Whether the device fell silent, by [`Fault::Death`].
+    pub dead: bool,
 }
 
-/// The other end of a control socket.
-pub struct Client {
-    stream: BufReader<UnixStream>,
+/// Commands a running model. Clones command the same one.
+#[derive(Clone)]
+pub struct Control {
+    shared: Arc<Shared>,
 }
 
-impl Client {
-    /// Connects to the control socket at `path`.
-    ///
-    /// # Errors
-    /// Nobody listens there.
-    pub fn connect(path: &Path) -> Result<Self> {
-        let stream = UnixStream::connect(path)
-            .with_context(|| format!("no 82599 model listens on {}", path.display()))?;
-        Ok(Self { stream: BufReader::new(stream) })
+impl Control {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
     }
 
-    /// Sends a command and waits for its reply.
-    ///
-    /// # Errors
-    /// The model is gone, or cannot do it.
-    pub fn send(&mut self, command: &Command) -> Result<Reply> {
-        let mut line = serde_json::to_string(command)?;
-        line.push('\n');
-        self.stream.get_mut().write_all(line.as_bytes())?;
-        line.clear();
-        self.stream.read_line(&mut line)?;
-        let reply: Reply = serde_json::from_str(&line).context("the 82599 model is gone")?;
-        match reply.error {
-            Some(error) => bail!("the 82599 model: {error}"),
-            None => Ok(reply),
-        }
+    /// Starts a new record of written pages.
+    pub fn start_record(&self) {
+        self.shared.with(|device| device.host.memory.start_record());
     }
-}
 
-/// Serves everybody who connects.
-pub(crate) fn serve(listener: &UnixListener, control: &Control, may_exit: bool) {
-    for stream in listener.incoming() {
-        if control.is_stopping() {
-            return;
-        }
-        let Ok(stream) = stream else { continue };
-        let control = control.clone();
-        // Whoever asks for something that takes time does not hold up others.
-        thread::spawn(move || converse(stream, &control, may_exit));
+    /// Ends the record, and returns it.
+    pub fn stop_record(&self) -> Vec<Pages> {
+        self.shared.with(|device| {
+            device.host.memory.stop_record();
+            device.host.memory.record()
+        })
     }
-}
 
-fn converse(stream: UnixStream, control: &Control, may_exit: bool) -> Option<()> {
-    let mut out = stream.try_clone().ok()?;
-    for line in BufReader::new(stream).lines() {
-        let reply = match serde_json::from_str(&line.ok()?) {
-            Ok(Command::Exit) if may_exit => std::process::exit(1),
-            Ok(command) => apply(control, &command),
-            Err(error) => Reply { error: Some(error.to_string()), ..Reply::default() },
-        };
-        let mut text = serde_json::to_string(&reply).ok()?;
-        text.push('\n');
-        out.write_all(text.as_bytes()).ok()?;
+    /// Every page the device wrote since the record began, in order of addresses.
+    pub fn record(&self) -> Vec<Pages> {
+        self.shared.with(|device| device.host.memory.record())
     }
-    Some(())
-}
 
-fn apply(control: &Control, command: &Command) -> Reply {
-    let mut reply = Reply::default();
-    match *command {
-        Command::RecordStart => control.start_record(),
-        Command::RecordStop => reply.record = Some(control.stop_record()),
-        Command::Record => reply.record = Some(control.record()),
-        Command::Status => reply.status = Some(control.status()),
-        Command::Cable { plugged } => control.plug(plugged),
-        Command::Flap { times, down_ms, up_ms } => {
-            for _ in 0..times {
-                control.plug(false);
-                thread::sleep(Duration::from_millis(down_ms));
-                control.plug(true);
-                thread::sleep(Duration::from_millis(up_ms));
-            }
-        }
-        Command::Fault { fault, frames } => control.inject(fault, frames),
-        Command::Interrupt { vector, times } => {
-            for _ in 0..times {
-                control.interrupt(vector);
-            }
-        }
-        Command::Exit => {
-            reply.error = Some("this model is part of a process that does more".into());
-        }
+    /// State and counters.
+    pub fn status(&self) -> Status {
+        self.shared.with(|device| Status {
+            link: device.port.link.is_up(),
+            link_changes: device.port.link.changes,
+            resets: device.resets,
+            interrupts: device.host.interrupts.sent,
+            bad_addresses: device.host.bad_addresses,
+            malformed: device.transmit.malformed,
+            faults: device.receive.faults.left(),
+            dead: device.host.dead,
+        })
     }
-    reply
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// Plugs or pulls the cable.
+    pub fn plug(&self, plugged: bool) {
+        self.shared.with(|device| device.plug(plugged));
+    }
 
-    #[test]
-    fn commands_are_what_the_documentation_says() {
-        let flap = r#"{"command":"flap","times":100,"down_ms":5,"up_ms":20}"#;
-        assert_eq!(
-            serde_json::from_str::<Command>(flap).unwrap(),
-            Command::Flap { times: 100, down_ms: 5, up_ms: 20 }
-        );
-        let fault = r#"{"command":"fault","fault":"out-of-range","frames":3}"#;
-        assert_eq!(
-            serde_json::from_str::<Command>(fault).unwrap(),
-            Command::Fault { fault: Fault::OutOfRange, frames: 3 }
-        );
-        assert!(serde_json::from_str::<Command>(r#"{"command":"explode"}"#).is_err());
+    /// Mistreats the next `frames` received frames.
+    pub fn inject(&self, fault: Fault, frames: u64) {
+        self.shared.with(|device| device.receive.faults.add(fault, frames));
+    }
+
+    /// Sends an interrupt nobody asked for.
+    pub fn interrupt(&self, vector: usize) {
+        self.shared.with(|device| device.host.interrupts.spurious(vector));
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.shared.is_stopping()
     }
 }

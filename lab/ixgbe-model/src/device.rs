@@ -1,96 +1,18 @@
 //! The device: its registers, and what reading and writing them does (datasheet 8.2.3).
 
-use std::time::Instant;
+use std::{os::unix::net::UnixStream, time::Instant};
 
 use crate::{
-    eeprom,
-    fault::Faults,
-    i2c::Cage,
-    interrupts::Interrupts,
-    link::{self, Link},
-    memory::{BadAddress, Memory},
-    receive::Receive,
-    registers as reg, statistics,
-    transmit::Transmit,
-    wire::Wire,
+    eeprom, host::Host, i2c::Cage, link, plan::Plan, port::Port, receive::Receive,
+    registers as reg, statistics, transmit::Transmit,
 };
 
-/// The registers as memory. What a register does beyond that is the device's affair.
-pub(crate) struct Registers(Vec<u32>);
-
-impl Registers {
-    pub(crate) fn new() -> Self {
-        Self(vec![0; reg::BAR0_SIZE as usize / 4])
-    }
-
-    pub(crate) fn get(&self, offset: u32) -> u32 {
-        self.0[offset as usize / 4]
-    }
-
-    pub(crate) fn set(&mut self, offset: u32, value: u32) {
-        self.0[offset as usize / 4] = value;
-    }
-
-    /// A 64-bit address in two registers.
-    pub(crate) fn address(&self, low: u32) -> u64 {
-        u64::from(self.get(low + 4)) << 32 | u64::from(self.get(low))
-    }
-
-    /// Adds to a counter, which sticks at its end (8.2.3.23).
-    pub(crate) fn count(&mut self, offset: u32, add: u32) {
-        self.set(offset, self.get(offset).saturating_add(add));
-    }
-
-    /// Adds to a counter of two registers, the low one first.
-    pub(crate) fn count_wide(&mut self, offset: u32, add: u64) {
-        let sum = self.address(offset).wrapping_add(add);
-        self.set(offset, sum as u32);
-        self.set(offset + 4, (sum >> 32) as u32);
-    }
-}
-
-/// When the engine has to look at the device again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Plan {
-    /// An interrupt waits for its interval.
-    pub(crate) at: Option<Instant>,
-    /// Frames wait for the peer to take them.
-    pub(crate) writable: bool,
-    /// Frames of the peer are welcome.
-    pub(crate) readable: bool,
-}
-
-impl Plan {
-    /// Whether somebody who acts on `self` would be late for `other`.
-    pub(crate) fn misses(&self, other: &Self) -> bool {
-        let late = match (self.at, other.at) {
-            (_, None) => false,
-            (None, Some(_)) => true,
-            (Some(planned), Some(due)) => due < planned,
-        };
-        late || other.writable && !self.writable || other.readable && !self.readable
-    }
-}
-
-/// An 82599 with one port.
+/// An 82599 with one port: its units, and what is too small to be one.
 pub(crate) struct Device {
-    pub(crate) registers: Registers,
-    pub(crate) memory: Memory,
-    pub(crate) interrupts: Interrupts,
-    pub(crate) link: Link,
+    pub(crate) host: Host,
+    pub(crate) port: Port,
     pub(crate) receive: Receive,
     pub(crate) transmit: Transmit,
-    pub(crate) wire: Wire,
-    pub(crate) faults: Faults,
-    /// Bus Master Enable in the command register: without it there is no DMA and no message (PCI
-    /// 3.0, 6.2.2).
-    pub(crate) bus_master: bool,
-    /// Fell silent on command.
-    pub(crate) dead: bool,
-    /// Accesses to memory that it was not given.
-    pub(crate) bad_addresses: u64,
-    /// What the engine acts on.
-    pub(crate) planned: Plan,
     pub(crate) resets: u64,
     mac: [u8; 6],
     eeprom: Vec<u16>,
@@ -100,18 +22,10 @@ pub(crate) struct Device {
 impl Device {
     pub(crate) fn new(mac: [u8; 6]) -> Self {
         let mut device = Self {
-            registers: Registers::new(),
-            memory: Memory::default(),
-            interrupts: Interrupts::new(),
-            link: Link::default(),
+            host: Host::new(),
+            port: Port::default(),
             receive: Receive::default(),
             transmit: Transmit::new(),
-            wire: Wire::default(),
-            faults: Faults::default(),
-            bus_master: false,
-            dead: false,
-            bad_addresses: 0,
-            planned: Plan::default(),
             resets: 0,
             mac,
             eeprom: eeprom::contents(mac),
@@ -125,11 +39,10 @@ impl Device {
     /// link stays.
     pub(crate) fn reset(&mut self) {
         self.resets += 1;
-        self.registers = Registers::new();
-        self.interrupts.reset();
+        self.host.reset();
         self.receive.reset();
         self.transmit = Transmit::new();
-        let registers = &mut self.registers;
+        let registers = &mut self.host.registers;
         let size = eeprom::SIZE << reg::EEC_SIZE_SHIFT;
         let eec = reg::EEC_PRESENT | reg::EEC_AUTO_READ_DONE | reg::EEC_ADDRESS_16_BITS | size;
         let low = u32::from_le_bytes([self.mac[0], self.mac[1], self.mac[2], self.mac[3]]);
@@ -141,7 +54,7 @@ impl Device {
             (reg::AUTOC, link::AUTOC_DEFAULT),
             (reg::AUTOC2, link::AUTOC2_DEFAULT),
             (reg::RDRXCTL, reg::RDRXCTL_DMA_INIT_DONE),
-            // Firmware is there and manages nothing.
+            // There is firmware, but it manages nothing.
             (reg::FWSM, reg::FWSM_VALID),
             // 512 KiB and 160 KiB, one buffer each (8.2.3.8 and 8.2.3.9).
             (reg::RXPBSIZE0, 512 << 10),
@@ -165,28 +78,28 @@ impl Device {
 
     /// Reads a register.
     pub(crate) fn read(&mut self, offset: u32) -> u32 {
-        if self.dead {
+        if self.host.dead {
             return u32::MAX;
         }
         let offset = reg::canonical(offset);
-        if let Some(value) = self.interrupts.read(&self.registers, offset) {
+        if let Some(value) = self.host.interrupts.read(&self.host.registers, offset) {
             return value;
         }
-        let value = self.registers.get(offset);
+        let value = self.host.registers.get(offset);
         match offset {
             reg::STATUS => self.status(),
             reg::ESDP => value | reg::ESDP_SDP2,
             reg::I2CCTL => self.cage.read(),
-            reg::LINKS => self.link.links(),
-            reg::ANLP1 => self.link.negotiation(),
-            // The semaphore is taken by reading it free (8.2.3.4).
+            reg::LINKS => self.port.link.links(),
+            reg::ANLP1 => self.port.link.negotiation(),
+            // Whoever reads the semaphore as free has taken it (8.2.3.4).
             reg::SWSM => {
-                self.registers.set(offset, value | reg::SWSM_SMBI);
+                self.host.registers.set(offset, value | reg::SWSM_SMBI);
                 value
             }
             _ => {
                 if statistics::clears_on_read(offset) {
-                    self.registers.set(offset, 0);
+                    self.host.registers.set(offset, 0);
                 }
                 value
             }
@@ -194,28 +107,28 @@ impl Device {
     }
 
     fn status(&self) -> u32 {
-        let disabled = self.registers.get(reg::CTRL) & reg::CTRL_PCIE_MASTER_DISABLE != 0;
+        let disabled = self.host.is_master_disabled();
         let master = if disabled { 0 } else { reg::STATUS_PCIE_MASTER_ENABLED };
-        master | if self.link.is_up() { reg::STATUS_LINK_UP } else { 0 }
+        master | if self.port.link.is_up() { reg::STATUS_LINK_UP } else { 0 }
     }
 
     /// Writes a register.
     pub(crate) fn write(&mut self, offset: u32, value: u32) {
-        if self.dead {
+        if self.host.dead {
             return;
         }
         let offset = reg::canonical(offset);
-        if self.interrupts.write(offset, value) {
+        if self.host.interrupts.write(offset, value) {
             return;
         }
-        let before = self.registers.get(offset);
+        let before = self.host.registers.get(offset);
         let stored = match offset {
             reg::STATUS | reg::FWSM | reg::LINKS | reg::ANLP1 | reg::SECRXSTAT | reg::SECTXSTAT => {
                 before
             }
             reg::CTRL if value & (reg::CTRL_RST | reg::CTRL_LRST) != 0 => {
                 self.reset();
-                self.registers.get(offset)
+                self.host.registers.get(offset)
             }
             reg::EERD if value & reg::EERD_START != 0 => {
                 let address = (value >> 2 & 0x3FFF) as usize;
@@ -231,31 +144,31 @@ impl Device {
                 value
             }
             reg::AUTOC => {
-                self.link.configure(value);
+                self.port.link.configure(value);
                 value & !reg::AUTOC_RESTART
             }
             reg::RDRXCTL => value | reg::RDRXCTL_DMA_INIT_DONE,
-            // No PHY answers on the management wires: all ones, and done at once (8.2.3.22).
+            // No PHY answers on the management bus: it reads all ones, at once (8.2.3.22).
             reg::MSCA => {
-                self.registers.set(reg::MSRWD, 0xFFFF_0000);
+                self.host.registers.set(reg::MSRWD, 0xFFFF_0000);
                 value & !reg::MSCA_COMMAND
             }
-            // The flow director takes commands and has no filters: nothing ever matches.
+            // The flow director accepts commands but has no filters: nothing ever matches.
             reg::FDIRCTRL => value | reg::FDIRCTRL_INIT_DONE,
             reg::FDIRCMD => value & !reg::FDIRCMD_COMMAND,
             _ => value,
         };
-        self.registers.set(offset, stored);
+        self.host.registers.set(offset, stored);
         self.after_write(offset, before, stored);
     }
 
-    /// Doorbells, and queues that start and stop.
+    /// Acts on doorbells, and on queues that start and stop.
     fn after_write(&mut self, offset: u32, before: u32, value: u32) {
         if let Some(register) = reg::rx_queue(offset) {
             match register.register {
-                reg::TAIL => self.refilled(),
+                reg::TAIL => self.receive.refilled(&mut self.host),
                 reg::DCTL if !before & value & reg::DCTL_ENABLE != 0 => {
-                    self.receive.check(&self.registers, register.queue);
+                    self.receive.check(&self.host.registers, register.queue);
                 }
                 _ => {}
             }
@@ -267,40 +180,59 @@ impl Device {
                 _ => {}
             }
         } else if offset == reg::DMATXCTL {
-            self.send_all();
+            // Transmission as a whole may have been enabled: send what waits in the queues.
+            for queue in 0..reg::QUEUES {
+                self.send(queue);
+            }
         }
     }
 
-    /// Whether the device may access memory.
-    pub(crate) fn is_master(&self) -> bool {
-        let disabled = self.registers.get(reg::CTRL) & reg::CTRL_PCIE_MASTER_DISABLE != 0;
-        self.bus_master && !disabled && !self.dead
-    }
-
-    /// Notes an access that went nowhere: hardware gets an unsupported request for it.
-    pub(crate) fn bad_address(&mut self, BadAddress(address): BadAddress) {
-        if self.bad_addresses == 0 {
-            log::warn!("DMA to {address:#x}, which is no memory of the guest");
+    /// A frame came in from the wire.
+    pub(crate) fn received(&mut self, frame: &[u8]) {
+        if self.port.link.is_up() {
+            self.receive.take(&mut self.host, frame);
         }
-        self.bad_addresses += 1;
     }
 
-    /// A peer came or went, or the cable was pulled or plugged.
-    pub(crate) fn change_link(&mut self, change: impl FnOnce(&mut Link) -> bool) {
-        if change(&mut self.link) {
-            self.interrupts.other(reg::CAUSE_LSC);
+    /// Sends what the driver put into a transmit queue.
+    fn send(&mut self, queue: usize) {
+        self.transmit.send(queue, &mut self.host, &mut self.port, &mut self.receive);
+    }
+
+    /// Goes on with the transmit queues that stopped because the wire had no room.
+    pub(crate) fn resume(&mut self) {
+        for queue in std::mem::take(&mut self.transmit.held) {
+            self.send(queue);
+        }
+    }
+
+    /// A peer came, with a non-blocking socket, or went.
+    pub(crate) fn connect(&mut self, peer: Option<UnixStream>) {
+        let changed = self.port.connect(peer);
+        self.link_changed(changed);
+    }
+
+    /// The cable was plugged or pulled.
+    pub(crate) fn plug(&mut self, plugged: bool) {
+        let changed = self.port.link.pull(!plugged);
+        self.link_changed(changed);
+    }
+
+    fn link_changed(&mut self, changed: bool) {
+        if changed {
+            self.host.interrupts.other(reg::CAUSE_LSC);
         }
     }
 
     /// Does what is due, and says when to look again.
     pub(crate) fn settle(&mut self, now: Instant) -> Plan {
-        self.wire.flush();
-        let at = match self.is_master() {
-            true => self.interrupts.run(&self.registers, now),
+        self.port.wire.flush();
+        let at = match self.host.is_master() {
+            true => self.host.interrupts.run(&self.host.registers, now),
             false => None,
         };
-        let readable = !self.receive.is_paused(&self.registers);
-        Plan { at, writable: self.wire.is_waiting(), readable }
+        let readable = !self.receive.is_paused(&self.host.registers);
+        Plan { at, writable: self.port.wire.is_waiting(), readable }
     }
 }
 
@@ -337,7 +269,7 @@ mod tests {
     #[test]
     fn no_register_breaks_the_model() {
         let mut device = Device::new(MAC);
-        device.bus_master = true;
+        device.host.bus_master = true;
         for value in [0, u32::MAX, 0x8000_0001] {
             for offset in (0..reg::BAR0_SIZE).step_by(4) {
                 device.write(offset, value);
@@ -350,7 +282,7 @@ mod tests {
     #[test]
     fn a_dead_device_reads_all_ones() {
         let mut device = Device::new(MAC);
-        device.dead = true;
+        device.host.dead = true;
         device.write(reg::CTRL, reg::CTRL_RST);
         assert_eq!(device.read(reg::STATUS), u32::MAX);
     }
@@ -358,7 +290,7 @@ mod tests {
     #[test]
     fn the_link_is_told() {
         let mut device = Device::new(MAC);
-        device.change_link(|link| link.peer(true));
+        device.connect(Some(UnixStream::pair().unwrap().0));
         assert_eq!(device.read(reg::EICS), reg::CAUSE_LSC);
         assert_ne!(device.read(reg::LINKS) & reg::LINKS_UP, 0);
     }

@@ -1,50 +1,50 @@
-//! The thread that takes frames from the wire, and does what has to be done later.
+//! The thread that takes frames from the wire, and does what the device could not do at once.
 
 use std::{
     io::{ErrorKind, Read},
     os::unix::net::{UnixListener, UnixStream},
     path::PathBuf,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::{Shared, wire};
+use crate::{shared::Shared, wire};
 
-/// Bytes read at a time: others wait for the device meanwhile.
+/// Bytes read at a time. Not more, for nobody else can use the device while they are delivered.
 const READ: usize = 64 << 10;
-/// Room for what was read and a frame that was not whole.
+/// Room for one read and for a frame of which only a part had come before it.
 const BUFFER: usize = READ + (128 << 10);
-/// How long until another try to find the peer.
+/// Time between attempts to connect to the peer.
 const RETRY: Duration = Duration::from_millis(50);
 
 /// Where the frames come from and go to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// Connects to the socket at this path, again and again until there is one.
+    /// Connects to the socket at this path, and tries again until that succeeds.
     Connect(PathBuf),
-    /// Listens at this path; a new peer takes the place of the one before.
+    /// Listens at this path. A new peer replaces the one before.
     Listen(PathBuf),
 }
 
-/// The end of the wire in this process.
-pub(crate) enum Port {
+/// This process's end of the wire.
+pub(crate) enum WireEnd {
     Connect(PathBuf),
     Listen(UnixListener),
 }
 
 /// Runs until the model stops.
-pub(crate) fn run(shared: &Arc<Shared>, port: Port) {
+pub(crate) fn run(shared: &Arc<Shared>, end: WireEnd) {
     let mut engine =
-        Engine { port, peer: None, retry: Instant::now(), buffer: vec![0; BUFFER], filled: 0 };
-    while !shared.stopping.load(Ordering::Relaxed) {
+        Engine { end, peer: None, retry: Instant::now(), buffer: vec![0; BUFFER], filled: 0 };
+    while !shared.is_stopping() {
         engine.turn(shared);
     }
 }
 
 struct Engine {
-    port: Port,
+    end: WireEnd,
     peer: Option<UnixStream>,
     retry: Instant,
     buffer: Vec<u8>,
@@ -55,19 +55,12 @@ impl Engine {
     /// Waits for something to happen, and acts on it.
     fn turn(&mut self, shared: &Arc<Shared>) {
         self.connect(shared);
-        let now = Instant::now();
-        let plan = {
-            let mut device = shared.device.lock().expect("no thread panics with the device");
-            device.resume();
-            let plan = device.settle(now);
-            device.planned = plan;
-            plan
-        };
+        let plan = shared.plan();
         let mut wanted = PollFlags::empty();
         wanted.set(PollFlags::IN, plan.readable);
         wanted.set(PollFlags::OUT, plan.writable);
         let mut until = plan.at;
-        if self.peer.is_none() && matches!(self.port, Port::Connect(_)) {
+        if self.peer.is_none() && matches!(self.end, WireEnd::Connect(_)) {
             until = Some(until.map_or(self.retry, |until| until.min(self.retry)));
         }
         let timeout = until.map(|until| {
@@ -78,10 +71,10 @@ impl Engine {
         if let Some(peer) = &self.peer {
             events.push(PollFd::new(peer, wanted));
         }
-        if let Port::Listen(listener) = &self.port {
+        if let WireEnd::Listen(listener) = &self.end {
             events.push(PollFd::new(listener, PollFlags::IN));
         }
-        // A signal only makes the turn short.
+        // An error is a signal's doing: then this turn finds nothing, and the next one follows.
         let _ = poll(&mut events, timeout.as_ref());
         let happened: Vec<PollFlags> = events.iter().map(PollFd::revents).collect();
         drop(events);
@@ -94,15 +87,15 @@ impl Engine {
         }
     }
 
-    /// Finds a peer.
+    /// Connects to a peer, or accepts one, if there is one.
     fn connect(&mut self, shared: &Arc<Shared>) {
-        let found = match &self.port {
-            Port::Listen(listener) => listener.accept().ok().map(|(peer, _)| peer),
-            Port::Connect(path) if self.peer.is_none() && Instant::now() >= self.retry => {
+        let found = match &self.end {
+            WireEnd::Listen(listener) => listener.accept().ok().map(|(peer, _)| peer),
+            WireEnd::Connect(path) if self.peer.is_none() && Instant::now() >= self.retry => {
                 self.retry = Instant::now() + RETRY;
                 UnixStream::connect(path).ok()
             }
-            Port::Connect(_) => None,
+            WireEnd::Connect(_) => None,
         };
         let Some(peer) = found else { return };
         let ready = peer.set_nonblocking(true).and_then(|()| peer.try_clone());
@@ -110,10 +103,7 @@ impl Engine {
             Ok(other) => {
                 self.peer = Some(peer);
                 self.filled = 0;
-                shared.with(|device| {
-                    device.wire.connect(Some(other));
-                    device.change_link(|link| link.peer(true));
-                });
+                shared.with(|device| device.connect(Some(other)));
             }
             Err(error) => log::error!("the peer's socket: {error}"),
         }
@@ -150,9 +140,6 @@ impl Engine {
     fn disconnect(&mut self, shared: &Arc<Shared>) {
         self.peer = None;
         self.retry = Instant::now() + RETRY;
-        shared.with(|device| {
-            device.wire.connect(None);
-            device.change_link(|link| link.peer(false));
-        });
+        shared.with(|device| device.connect(None));
     }
 }

@@ -1,4 +1,4 @@
-//! Misbehaviour on command: what a broken or hostile device may do to a driver.
+//! Faults on command: what a broken or hostile device may do to a driver.
 
 use std::collections::VecDeque;
 
@@ -12,17 +12,17 @@ pub enum Fault {
     Truncated,
     /// The write-back says that more was received than the buffer holds.
     Oversized,
-    /// The write-back goes to the descriptor at the tail, which is not the device's.
+    /// The write-back goes to the descriptor at the tail, which does not belong to the device.
     OutOfRange,
-    /// No descriptor of the frame is its last.
+    /// No descriptor is marked as the frame's last.
     Endless,
-    /// The write-back comes before any data.
+    /// The write-back comes before the data.
     Early,
     /// Half of the data is written, and the device falls silent for good: reads are all ones.
     Death,
 }
 
-/// Faults to come, each with how many frames it is for.
+/// Faults to come, each with a number of frames.
 #[derive(Default)]
 pub(crate) struct Faults(VecDeque<(Fault, u64)>);
 

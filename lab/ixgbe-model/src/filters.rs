@@ -1,6 +1,6 @@
 //! Which frames the device takes (datasheet 7.1.1).
 
-use crate::{device::Registers, packet::Packet, registers as reg};
+use crate::{packet::Packet, register_file::Registers, registers as reg};
 
 /// Whether a frame's destination and VLAN pass the filters.
 pub(crate) fn accept(registers: &Registers, frame: &[u8], packet: &Packet) -> bool {
@@ -33,7 +33,7 @@ fn exact(registers: &Registers, destination: &[u8; 6]) -> bool {
     })
 }
 
-/// The multicast table (7.1.1): 12 bits of the address, which ones MCSTCTRL says, index 4,096 bits.
+/// The multicast table (7.1.1): 4,096 bits, indexed by 12 bits of the address. MCSTCTRL says which.
 fn multicast(registers: &Registers, destination: &[u8; 6]) -> bool {
     let control = registers.get(reg::MCSTCTRL);
     if control & reg::MCSTCTRL_FILTER == 0 {

@@ -1,5 +1,5 @@
-//! The SFP+ cage: an identification EEPROM on two wires that the driver moves by hand through
-//! I2CCTL (8.2.3.1).
+//! The SFP+ cage: an EEPROM with the module's identification, on an I2C bus whose two wires the
+//! driver sets through I2CCTL (8.2.3.1).
 
 /// Clock as it is on the wire.
 const CLOCK_IN: u32 = 1 << 0;
@@ -9,7 +9,7 @@ const CLOCK_OUT: u32 = 1 << 1;
 const DATA_IN: u32 = 1 << 2;
 /// Data as the driver drives it; open drain.
 const DATA_OUT: u32 = 1 << 3;
-/// Where a module's identification answers (SFF-8472, 4).
+/// The bus address of a module's identification (SFF-8472, 4).
 const ADDRESS: u8 = 0xA0;
 
 /// What the module is doing.
@@ -18,11 +18,11 @@ enum State {
     Idle,
     /// Takes in a byte: the device's address, the offset, or data that is ignored.
     Receiving(Byte),
-    /// A byte was taken; the acknowledgement is on the wire. True: the next byte is the module's.
+    /// A byte was taken, and is being acknowledged. True: the module sends next.
     Acknowledging(Byte, bool),
-    /// Puts out a byte.
+    /// Sends a byte.
     Sending,
-    /// The driver says whether it wants another.
+    /// A byte was sent; the driver says whether it wants another.
     Acknowledged,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Cage {
     state: State,
     clock: bool,
     data: bool,
-    /// What the module lets the data wire be: low only when false.
+    /// Whether the module releases the data wire; if not, it pulls it low.
     release: bool,
     bits: u8,
     shift: u8,
@@ -81,13 +81,13 @@ impl Cage {
             | bit(self.data && self.release, DATA_IN)
     }
 
-    /// The driver moves the wires.
+    /// The driver sets the wires.
     pub(crate) fn write(&mut self, value: u32) {
         let (clock, data) = (value & CLOCK_OUT != 0, value & DATA_OUT != 0);
         let was = (self.clock, self.data);
         (self.clock, self.data) = (clock, data);
         match (was, (clock, data)) {
-            // Start and stop: data moves while the clock is high.
+            // Start and stop: the data wire changes while the clock is high.
             ((true, true), (true, false)) => self.receive(Byte::Address),
             ((true, false), (true, true)) => self.idle(),
             ((false, _), (true, _)) => self.rise(),
@@ -114,7 +114,7 @@ impl Cage {
                 self.shift = self.shift << 1 | u8::from(self.data);
                 self.bits += 1;
             }
-            // High: the driver has enough.
+            // Not acknowledged: the driver wants no more.
             State::Acknowledged if self.data => self.idle(),
             _ => {}
         }
@@ -160,7 +160,7 @@ impl Cage {
     }
 }
 
-/// SFF-8472's check codes: the low byte of the sum.
+/// A check code of SFF-8472: the low byte of the sum.
 fn sum(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |sum, &byte| sum.wrapping_add(byte))
 }
@@ -169,7 +169,7 @@ fn sum(bytes: &[u8]) -> u8 {
 mod tests {
     use super::*;
 
-    /// A driver that moves the wires.
+    /// A driver that sets the wires.
     struct Driver(Cage);
 
     impl Driver {
@@ -200,7 +200,7 @@ mod tests {
             seen
         }
 
-        /// Puts out a byte, and tells whether it was acknowledged.
+        /// Sends a byte, and returns whether it was acknowledged.
         fn put(&mut self, byte: u8) -> bool {
             for bit in (0..8).rev() {
                 self.bit(byte >> bit & 1 != 0);

@@ -6,16 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{device::Registers, registers as reg};
+use crate::{register_file::Registers, registers as reg};
 
-/// Vectors of the MSI-X table (9.3), and bits of the extended registers.
+/// How many vectors the MSI-X table has (9.3), and how many bits the extended registers.
 pub(crate) const VECTORS: usize = 64;
-/// Causes in EICR that are no queue's: bits 16 to 30.
+/// The causes in EICR that are not a queue's: bits 16 to 30.
 const OTHER: u32 = 0x7FFF_0000;
-/// EITR.ITR_INTERVAL counts 2 microseconds at 10 Gbit/s (8.2.3.5).
+/// Unit of EITR.ITR_INTERVAL at 10 Gbit/s (8.2.3.5).
 const INTERVAL_UNIT: Duration = Duration::from_micros(2);
 
-/// A set of causes: a bit for each vector that queues use, and those of EICR's upper half.
+/// A set of causes: a bit for each vector that queues may use, and those of EICR's upper half.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Causes {
     queues: u64,
@@ -23,12 +23,12 @@ struct Causes {
 }
 
 impl Causes {
-    /// As EICR, EICS, EIMS and EIMC hold them: the first 16 vectors, and the others.
+    /// Decodes EICR, EICS, EIMS or EIMC: the first 16 vectors, and the other causes.
     fn from_register(value: u32) -> Self {
         Self { queues: u64::from(value & 0xFFFF), other: value & OTHER }
     }
 
-    /// As register `index` of the extended ones holds them.
+    /// Decodes number `index` of an extended register, which has 32 of the 64 vectors.
     fn from_extended(index: u32, value: u32) -> Self {
         Self { queues: u64::from(value) << (32 * index), other: 0 }
     }
@@ -56,7 +56,7 @@ impl Causes {
     }
 }
 
-/// How the guest is told: event files that the client gave (vfio-user,
+/// How interrupts reach the guest: by event files, which the client sent (vfio-user,
 /// `VFIO_USER_DEVICE_SET_IRQS`).
 #[derive(Default)]
 pub(crate) struct Lines {
@@ -70,9 +70,9 @@ pub(crate) struct Interrupts {
     pending: Causes,
     mask: Causes,
     auto_mask: Causes,
-    /// Causes a message was sent for, as long as they are pending and not masked.
+    /// The pending, unmasked causes that a message was already sent for.
     told: Causes,
-    /// When a vector's interval is over.
+    /// When each vector's interval is over.
     not_before: [Option<Instant>; VECTORS],
     pub(crate) lines: Lines,
     /// Messages sent.
@@ -92,13 +92,13 @@ impl Interrupts {
         }
     }
 
-    /// A device reset; the lines belong to PCI and stay.
+    /// A device reset. The lines belong to PCI, and stay.
     pub(crate) fn reset(&mut self) {
         let lines = std::mem::take(&mut self.lines);
         *self = Self { lines, sent: self.sent, ..Self::new() };
     }
 
-    /// A queue has something to say. `table` is where its entry is in IVAR (8.2.3.5).
+    /// Something happened on a queue: the cause that IVAR assigns to it is pending (8.2.3.5).
     pub(crate) fn queue(&mut self, registers: &Registers, queue: usize, transmit: bool) {
         let word = registers.get(reg::IVAR + 4 * (queue as u32 / 2));
         let entry = word >> (16 * (queue as u32 % 2) + if transmit { 8 } else { 0 });
@@ -107,7 +107,7 @@ impl Interrupts {
         }
     }
 
-    /// Causes of EICR's upper half.
+    /// Causes of EICR's upper half are pending.
     pub(crate) fn other(&mut self, causes: u32) {
         self.pending.other |= causes & OTHER;
     }
@@ -119,7 +119,7 @@ impl Interrupts {
         self.sent += u64::from(tell(file));
     }
 
-    /// Whether a register is this block's to read; its value.
+    /// Reads a register, if it belongs to this block.
     pub(crate) fn read(&mut self, registers: &Registers, offset: u32) -> Option<u32> {
         Some(match offset {
             reg::EICR => self.read_causes(registers),
@@ -135,7 +135,7 @@ impl Interrupts {
         })
     }
 
-    /// Takes a write if the register is this block's.
+    /// Writes a register, if it belongs to this block. Returns whether it does.
     pub(crate) fn write(&mut self, offset: u32, value: u32) -> bool {
         let causes = Causes::from_register(value);
         match offset {
@@ -164,7 +164,7 @@ impl Interrupts {
         true
     }
 
-    /// EICR clears by reading (7.3.1), but for queues' bits when GPIE says so.
+    /// Reading EICR clears it (7.3.1), except for the queues' bits if GPIE says so.
     fn read_causes(&mut self, registers: &Registers) -> u32 {
         let causes = self.pending;
         let keep = registers.get(reg::GPIE) & reg::GPIE_OTHER_CLEAR_DISABLE != 0;
@@ -176,20 +176,20 @@ impl Interrupts {
         causes.to_register()
     }
 
-    /// Causes are no longer pending: when they come again there is a message again.
+    /// Causes are no longer pending. When they come again, so does a message.
     fn settled(&mut self, causes: Causes) {
         self.pending.clear(causes);
         self.told.clear(causes);
     }
 
-    /// Causes are masked: if they are still pending when they are not, there is a message again.
+    /// Causes are masked. If they are pending when they are unmasked, there is a message again.
     fn masked(&mut self, causes: Causes) {
         self.mask.clear(causes);
         self.told.clear(causes);
     }
 
-    /// Sends the messages that are due. Returns when the next will be that has to wait for its
-    /// interval.
+    /// Sends the messages that are due. Those of vectors whose intervals are not over have to wait:
+    /// returns when the first of them is due.
     pub(crate) fn run(&mut self, registers: &Registers, now: Instant) -> Option<Instant> {
         let mut open = self.pending.and(self.mask);
         open.clear(self.told);
@@ -217,7 +217,7 @@ impl Interrupts {
         next
     }
 
-    /// One MSI-X message, unless its vector's interval is not over.
+    /// Sends an MSI-X message, or notes in `next` when its vector's interval is over.
     fn send(
         &mut self,
         registers: &Registers,
@@ -233,8 +233,8 @@ impl Interrupts {
         self.sent += u64::from(tell(self.lines.msix.get_mut(vector).and_then(Option::as_mut)));
         self.not_before[vector] = interval(registers, vector).map(|interval| now + interval);
         self.told.set(cause);
-        // EIAC has bits for the first 16; queues of higher vectors have none in EICR, so nobody
-        // else could clear them.
+        // EIAC has bits for the first 16 vectors. The others are always cleared: they have no bits
+        // in EICR by which a driver could do it.
         let clear = u64::from(registers.get(reg::EIAC) & 0xFFFF) | !0xFFFF;
         self.settled(Causes { queues: cause.queues & clear, other: 0 });
         if registers.get(reg::GPIE) & reg::GPIE_EIAME != 0 {
@@ -242,7 +242,7 @@ impl Interrupts {
         }
     }
 
-    /// One interrupt for everything (7.3.1): MSI, MSI-X vector 0, or the INTx line.
+    /// Sends one interrupt for everything (7.3.1): by MSI-X vector 0, MSI, or the INTx line.
     fn run_single(&mut self, registers: &Registers, open: Causes, now: Instant) -> Option<Instant> {
         if let Some(time) = self.wait(0, now) {
             return Some(time);
@@ -258,7 +258,7 @@ impl Interrupts {
         None
     }
 
-    /// The INTx line was unmasked: an interrupt that is still there is told again.
+    /// The INTx line was unmasked: an interrupt that is still pending is sent again.
     pub(crate) fn retell(&mut self) {
         self.told = Causes::default();
     }
@@ -279,7 +279,7 @@ fn extended(offset: u32) -> Option<(u32, u32)> {
     })
 }
 
-/// What EITR says for a vector.
+/// The interval between a vector's messages, if EITR sets one.
 fn interval(registers: &Registers, vector: usize) -> Option<Duration> {
     let vector = vector as u32;
     let offset =
@@ -288,7 +288,7 @@ fn interval(registers: &Registers, vector: usize) -> Option<Duration> {
     (units > 0).then(|| INTERVAL_UNIT * units)
 }
 
-/// Adds one to an event file. A client that is gone does not matter here.
+/// Signals an event file. That fails if the client is gone, which is noticed elsewhere.
 fn tell(file: Option<&mut File>) -> bool {
     file.is_some_and(|file| file.write_all(&1u64.to_ne_bytes()).is_ok())
 }
@@ -298,7 +298,7 @@ mod tests {
     use super::*;
     use std::io::Read;
 
-    /// The block with a vector whose messages are counted.
+    /// The block, and a vector whose messages are counted.
     struct Bench {
         registers: Registers,
         interrupts: Interrupts,
@@ -307,7 +307,7 @@ mod tests {
     }
 
     impl Bench {
-        /// Queue 3's reception on vector 5, multiple MSI-X, nothing masked.
+        /// Multiple MSI-X, with the reception of queue 3 on vector 5, and nothing masked.
         fn new() -> Self {
             let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK).unwrap();
             let event = File::from(event);

@@ -1,13 +1,11 @@
-//! The link (datasheet 3.7 and 8.2.3.22): up as long as there is a peer and nobody pulled the
-//! cable.
+//! The link (datasheet 3.7 and 8.2.3.22): up while there is a peer and the cable is plugged.
 
 use crate::registers as reg;
 
 /// 10G serial by SFI: what the EEPROM of a card with a cage sets (AUTOC and AUTOC2, 8.2.3.22).
 pub(crate) const AUTOC_DEFAULT: u32 = 0xC09C_6004;
 pub(crate) const AUTOC2_DEFAULT: u32 = 0x000A_0000;
-/// Arbitration state of auto-negotiation: anything but 0 says that it left the idle state (ANLP1,
-/// 8.2.3.22).
+/// Arbitration state of auto-negotiation (ANLP1, 8.2.3.22): any value but 0, which is idle.
 const NEGOTIATING: u32 = 1 << 16;
 
 /// State of the link.
@@ -16,7 +14,7 @@ pub(crate) struct Link {
     peer: bool,
     pulled: bool,
     restarted: bool,
-    /// Changes since the model began.
+    /// How often the link changed since the model was started.
     pub(crate) changes: u64,
 }
 

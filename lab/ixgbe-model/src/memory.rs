@@ -13,7 +13,7 @@ use vm_memory::{
     bitmap::AtomicBitmap,
 };
 
-/// The granularity of a hypervisor's dirty log on x86.
+/// Bytes of a page, in which a hypervisor's dirty log on x86 counts.
 pub const PAGE: u64 = 4096;
 
 /// Consecutive pages in the device's address space, which is the guest's physical one unless it has
@@ -26,7 +26,7 @@ pub struct Pages {
     pub pages: u64,
 }
 
-/// An access to memory the device was not given.
+/// An access to memory that the device was not given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadAddress(pub(crate) u64);
 
@@ -62,7 +62,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Forgets what lies within `size` bytes at `iova`.
+    /// Unmaps every range that lies within `size` bytes at `iova`.
     pub(crate) fn unmap(&mut self, iova: u64, size: u64) {
         let end = iova.saturating_add(size);
         let within: Vec<(GuestAddress, u64)> = self
@@ -79,7 +79,7 @@ impl Memory {
         }
     }
 
-    /// Forgets everything mapped.
+    /// Unmaps everything.
     pub(crate) fn unmap_all(&mut self) {
         self.unmap(0, u64::MAX);
     }
@@ -102,21 +102,21 @@ impl Memory {
         Ok([value as u64, (value >> 64) as u64])
     }
 
-    /// Writes a quadword at once, after everything written before is visible.
+    /// Writes a quadword in one access, after everything written before it is visible.
     pub(crate) fn publish(&self, iova: u64, value: u64) -> Result<(), BadAddress> {
         self.regions
             .store(value.to_le(), GuestAddress(iova), Ordering::Release)
             .map_err(|_| BadAddress(iova))
     }
 
-    /// As [`Memory::publish`], of a doubleword.
+    /// Like [`Memory::publish`], for a doubleword.
     pub(crate) fn publish_u32(&self, iova: u64, value: u32) -> Result<(), BadAddress> {
         self.regions
             .store(value.to_le(), GuestAddress(iova), Ordering::Release)
             .map_err(|_| BadAddress(iova))
     }
 
-    /// Begins the record anew.
+    /// Starts a new record.
     pub(crate) fn start_record(&mut self) {
         for region in self.regions.iter() {
             region.get_mmap().bitmap().reset();
@@ -125,7 +125,7 @@ impl Memory {
         self.stopped = None;
     }
 
-    /// Keeps the record as it is, whatever is written from now on.
+    /// Ends the record: what is written from now on is not in it.
     pub(crate) fn stop_record(&mut self) {
         let record = self.record();
         self.stopped = Some(record);

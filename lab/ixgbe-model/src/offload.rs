@@ -13,7 +13,7 @@ const CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 /// Shortest frame on the wire, without check sequence.
 pub(crate) const SHORTEST: usize = 60;
 
-/// The transport protocol a context names (TUCMD.L4T, 7.2.3).
+/// The transport protocol that a context names (TUCMD.L4T, 7.2.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Layer4 {
     #[default]
@@ -67,9 +67,9 @@ impl Context {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mismatch;
 
-/// Puts checksums into a packet: of the IPv4 header, and of the segment on top of the pseudo
-/// header's sum that the driver left in the field. `length`: to be added, when the driver could not
-/// know it.
+/// Writes checksums into a packet: of the IPv4 header (`ip`) and of the transport segment (`l4`).
+/// The driver left the sum of the pseudo header in the segment's field. `length` is added to it
+/// when the driver could not know it, which is so in segmentation.
 pub(crate) fn checksums(
     packet: &mut [u8],
     context: &Context,
@@ -100,14 +100,14 @@ pub(crate) fn checksums(
         Layer4::Reserved => return Err(Mismatch),
     };
     let sum = !checksum::fold(checksum::sum(segment) + length.unwrap_or(0) as u64);
-    // In UDP 0 would mean that there is none (RFC 768).
+    // In UDP a field of 0 means that there is no checksum (RFC 768).
     let sum = if context.l4 == Layer4::Udp && sum == 0 { 0xFFFF } else { sum };
     segment.get_mut(field..field + 2).ok_or(Mismatch)?.copy_from_slice(&sum.to_be_bytes());
     Ok(())
 }
 
-/// TCP flags kept in the first, the middle and the last segment (DTXTCPFLGL and DTXTCPFLGH,
-/// 8.2.3.9).
+/// Which TCP flags are kept in the first, in the last, and in the segments between them (DTXTCPFLGL
+/// and DTXTCPFLGH, 8.2.3.9).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FlagMasks {
     pub(crate) first: u16,
@@ -154,7 +154,7 @@ pub(crate) fn segment(
     Ok(())
 }
 
-/// Lengths and the identification of a segment's IP header.
+/// Sets the length and the identification in a segment's IP header.
 fn network_header(frame: &mut [u8], context: &Context, index: usize, payload: usize) {
     let at = context.mac_length;
     if context.v4 {
@@ -168,7 +168,7 @@ fn network_header(frame: &mut [u8], context: &Context, index: usize, payload: us
     }
 }
 
-/// Sequence number and flags of a TCP segment, or the length of a UDP one.
+/// Sets the sequence number and flags in a TCP header, or the length in a UDP header.
 fn transport_header(frame: &mut [u8], context: &Context, from: usize, payload: usize, mask: u16) {
     let at = context.l4_at();
     if context.l4 == Layer4::Udp {
@@ -179,12 +179,12 @@ fn transport_header(frame: &mut [u8], context: &Context, from: usize, payload: u
     let sequence: &mut [u8; 4] =
         (&mut frame[at + 4..at + 8]).try_into().expect("a slice of four bytes");
     *sequence = u32::from_be_bytes(*sequence).wrapping_add(from as u32).to_be_bytes();
-    // The data offset shares the field: its four bits stay.
+    // The data offset is in the same field: its four bits stay.
     let flags = be16(frame, at + 12) & (0xF000 | mask);
     frame[at + 12..at + 14].copy_from_slice(&flags.to_be_bytes());
 }
 
-/// Puts an 802.1Q tag before the type.
+/// Inserts an 802.1Q tag before the frame's type.
 pub(crate) fn insert_tag(packet: &mut Vec<u8>, ethertype: u16, tag: u16) {
     let mut bytes = [0; 4];
     bytes[..2].copy_from_slice(&ethertype.to_be_bytes());
@@ -207,8 +207,8 @@ mod tests {
         Context { mac_length: 14, ip_length, l4_length: 20, mss, vlan: 0, v4, l4: Layer4::Tcp }
     }
 
-    /// A packet as a driver hands it over: the sum of the pseudo header, without or with the
-    /// length, in the field.
+    /// A packet as a driver hands it over: its checksum field holds the sum of the pseudo header,
+    /// with or without the length.
     fn prepared(v4: bool, payload: &[u8], with_length: bool) -> Vec<u8> {
         let mut frame = if v4 { samples::tcp_v4(payload) } else { samples::tcp_v6(payload) };
         let packet = parse(&frame);
@@ -271,8 +271,7 @@ mod tests {
     #[test]
     fn datagrams_are_cut_up() {
         let mut packet = samples::tcp_v4(&[7; 2500]);
-        // TCP's header makes room for UDP's, before twelve bytes of payload: protocol, length, and
-        // a field for the sum.
+        // A UDP header, followed by twelve bytes of payload, in the place of the TCP header.
         packet[23] = 17;
         let sum = checksum::pseudo_header(
             &packet,

@@ -1,5 +1,5 @@
-//! What the device's parser finds in a frame (datasheet 7.1.10 and 7.1.11): where its headers are,
-//! and what they are.
+//! What the device's parser finds in a frame (datasheet 7.1.10 and 7.1.11): which headers it has,
+//! and where.
 
 /// The network layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(crate) fn be16(bytes: &[u8], at: usize) -> u16 {
     bytes.get(at..at + 2).map_or(0, |field| u16::from_be_bytes([field[0], field[1]]))
 }
 
-/// Parses a frame. Whatever does not fit is left out, so every offset found lies in the frame.
+/// Parses a frame. Headers that do not fit into it are left out: every offset lies in the frame.
 pub(crate) fn parse(frame: &[u8]) -> Packet {
     let mut packet = Packet { vlan: None, network: None, transport: None, end: frame.len() };
     let mut at = TAG_AT;
@@ -67,7 +67,7 @@ fn v4(frame: &[u8], at: usize, packet: &mut Packet) {
     }
     packet.network = Some((Network::V4 { options: length > 20 }, at));
     packet.end = at + total;
-    // More fragments, or not the first.
+    // More fragments follow, or this is not the first.
     let fragment = be16(header, 6) & 0x3FFF != 0;
     if !fragment {
         transport(frame, header[9], at + length, packet);

@@ -1,62 +1,59 @@
-//! Reception: filters, queues, advanced descriptors and their write-back (datasheet 7.1).
+//! Reception (datasheet 7.1): a frame's way from the wire into the buffers of a queue.
 
 use std::{borrow::Cow, collections::VecDeque};
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 
 use crate::{
-    checksum,
-    device::{Device, Registers},
-    fault::Fault,
+    fault::{Fault, Faults},
     filters,
+    host::Host,
     memory::BadAddress,
     offload::SHORTEST,
-    packet::{self, Network, Packet, TAG, TAG_AT, Transport},
-    registers as reg, rss,
+    packet::{self, Packet, TAG, TAG_AT},
+    register_file::Registers,
+    registers as reg,
+    ring::Ring,
+    rss,
     statistics::{self, Way},
+    write_back::Report,
 };
 
-/// Bytes of frames that wait for descriptors: the receive packet buffer (7.1.3).
+/// How many bytes of frames may wait for descriptors: the receive packet buffer (7.1.3).
 const BUFFER: usize = 512 << 10;
 /// Ethernet's check sequence.
 const FCS: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 const FCS_LENGTH: usize = 4;
-/// Bytes of a descriptor.
-const DESCRIPTOR: u64 = 16;
-
-// Status and errors in the write-back (7.1.6).
-const DONE: u64 = 1 << 0;
-const END_OF_PACKET: u64 = 1 << 1;
-const VLAN: u64 = 1 << 3;
-const UDP_CHECKED: u64 = 1 << 4;
-const L4_CHECKED: u64 = 1 << 5;
-const IP_CHECKED: u64 = 1 << 6;
-const L4_ERROR: u64 = 1 << 30;
-const IP_ERROR: u64 = 1 << 31;
 
 /// Why a frame cannot be delivered now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Full {
-    /// Later it may.
+    /// There are too few descriptors: it may be delivered later.
     Wait,
-    /// The queue says to drop (SRRCTL.DROP_EN), or does not run.
+    /// It never will be: the queue drops frames (SRRCTL.DROP_EN), or does not run.
     Drop,
 }
 
-/// Frames that wait for descriptors.
+/// The receive unit.
 #[derive(Default)]
 pub(crate) struct Receive {
+    /// Frames that wait for descriptors.
     waiting: VecDeque<Vec<u8>>,
+    /// How many bytes wait.
     bytes: usize,
+    /// What is to go wrong with the next frames.
+    pub(crate) faults: Faults,
 }
 
 impl Receive {
+    /// A device reset. Faults that were ordered still come.
     pub(crate) fn reset(&mut self) {
-        *self = Self::default();
+        self.waiting.clear();
+        self.bytes = 0;
     }
 
-    /// Whether the driver enabled link flow control and the buffer is above the threshold: then the
-    /// peer has to wait, as a switch does that was sent PAUSE (3.7.7).
+    /// Whether the driver enabled link flow control and the buffer is above the threshold. Then the
+    /// peer has to wait, like a switch that got a PAUSE frame (3.7.7).
     pub(crate) fn is_paused(&self, registers: &Registers) -> bool {
         let threshold = registers.get(reg::FCRTH0);
         registers.get(reg::FCCFG) & reg::FCCFG_TRANSMIT_LINK != 0
@@ -64,7 +61,7 @@ impl Receive {
             && self.bytes > (threshold & 0x7FFE0) as usize
     }
 
-    /// Says what a queue that was just enabled asks for and this model has not.
+    /// Logs what a queue that was just enabled asks for and the model does not have.
     pub(crate) fn check(&self, registers: &Registers, queue: usize) {
         let kind = registers.get(reg::rx(queue, reg::SRRCTL)) >> 25 & 7;
         if kind != 1 {
@@ -78,171 +75,113 @@ impl Receive {
             log::error!("MRQC {mrqc:#x} asks for more than RSS; all frames go to queue 0");
         }
     }
-}
 
-/// What the device knows about a frame when it writes it back.
-struct Report {
-    low: u64,
-    status: u64,
-    tag: u16,
-}
-
-impl Device {
-    /// A frame came in from the wire.
-    pub(crate) fn received(&mut self, frame: &[u8]) {
-        let runs = self.registers.get(reg::RXCTRL) & reg::RXCTRL_ENABLE != 0;
-        if !runs || !self.is_master() || !self.link.is_up() {
+    /// Takes a frame from the wire, or from transmission in loopback.
+    pub(crate) fn take(&mut self, host: &mut Host, frame: &[u8]) {
+        let runs = host.registers.get(reg::RXCTRL) & reg::RXCTRL_ENABLE != 0;
+        if !runs || !host.is_master() {
             return;
         }
-        if !self.receive.waiting.is_empty() {
-            self.park(frame);
+        if !self.waiting.is_empty() {
+            self.park(host, frame);
             return;
         }
-        if self.deliver(frame) == Err(Full::Wait) {
-            self.park(frame);
+        if self.deliver(host, frame) == Err(Full::Wait) {
+            self.park(host, frame);
         }
     }
 
     /// Keeps a frame until there are descriptors, or counts it as missed.
-    fn park(&mut self, frame: &[u8]) {
-        if self.receive.bytes + frame.len() > BUFFER {
-            statistics::missed(&mut self.registers, 0);
-            self.interrupts.other(reg::CAUSE_RX_MISS);
+    fn park(&mut self, host: &mut Host, frame: &[u8]) {
+        if self.bytes + frame.len() > BUFFER {
+            statistics::missed(&mut host.registers, 0);
+            host.interrupts.other(reg::CAUSE_RX_MISS);
             return;
         }
-        let was_paused = self.receive.is_paused(&self.registers);
-        self.receive.bytes += frame.len();
-        self.receive.waiting.push_back(frame.to_vec());
-        if !was_paused && self.receive.is_paused(&self.registers) {
-            self.registers.count(reg::LXOFFTXC, 1);
+        let was_paused = self.is_paused(&host.registers);
+        self.bytes += frame.len();
+        self.waiting.push_back(frame.to_vec());
+        if !was_paused && self.is_paused(&host.registers) {
+            host.registers.count(reg::LXOFFTXC, 1);
         }
     }
 
     /// The driver gave descriptors: frames that waited may go.
-    pub(crate) fn refilled(&mut self) {
-        let was_paused = self.receive.is_paused(&self.registers);
-        while let Some(frame) = self.receive.waiting.pop_front() {
-            if self.deliver(&frame) == Err(Full::Wait) {
-                self.receive.waiting.push_front(frame);
+    pub(crate) fn refilled(&mut self, host: &mut Host) {
+        let was_paused = self.is_paused(&host.registers);
+        while let Some(frame) = self.waiting.pop_front() {
+            if self.deliver(host, &frame) == Err(Full::Wait) {
+                self.waiting.push_front(frame);
                 break;
             }
-            self.receive.bytes -= frame.len();
+            self.bytes -= frame.len();
         }
-        if was_paused && !self.receive.is_paused(&self.registers) {
-            self.registers.count(reg::LXONTXC, 1);
+        if was_paused && !self.is_paused(&host.registers) {
+            host.registers.count(reg::LXONTXC, 1);
         }
     }
 
-    fn deliver(&mut self, frame: &[u8]) -> Result<(), Full> {
-        // Peers that are no wires send short frames, which on a wire would be padded.
+    /// Delivers a frame to the queue it belongs to, unless the filters reject it.
+    fn deliver(&mut self, host: &mut Host, frame: &[u8]) -> Result<(), Full> {
+        // A peer that is software may send short frames, which on a real wire would be padded.
         let mut frame = Cow::Borrowed(frame);
         if frame.len() < SHORTEST {
             frame.to_mut().resize(SHORTEST, 0);
         }
         let packet = packet::parse(&frame);
-        if frame.len() > self.longest(&packet) {
-            self.registers.count(reg::ROC, 1);
+        if frame.len() > longest(&host.registers, &packet) {
+            host.registers.count(reg::ROC, 1);
             return Ok(());
         }
-        if !filters::accept(&self.registers, &frame, &packet) {
+        if !filters::accept(&host.registers, &frame, &packet) {
             return Ok(());
         }
-        let hash = rss::hash(&self.registers, &frame, &packet);
+        let hash = rss::hash(&host.registers, &frame, &packet);
         let queue = hash.queue;
-        let control = self.registers.get(reg::rx(queue, reg::DCTL));
-        let split = self.registers.get(reg::rx(queue, reg::SRRCTL));
+        let control = host.registers.get(reg::rx(queue, reg::DCTL));
+        let split = host.registers.get(reg::rx(queue, reg::SRRCTL));
         if control & reg::DCTL_ENABLE == 0 || split >> 25 & 7 != 1 {
-            statistics::missed(&mut self.registers, queue);
+            statistics::missed(&mut host.registers, queue);
             return Err(Full::Drop);
         }
-        let report = self.report(&frame, &packet, hash, control);
+        let report = Report::new(&host.registers, &frame, &packet, hash, control);
         let mut data = Cow::Borrowed(&*frame);
-        if report.status & VLAN != 0 {
+        if report.strips_tag() {
             data.to_mut().drain(TAG_AT..TAG_AT + TAG);
         }
-        if self.registers.get(reg::RDRXCTL) & reg::RDRXCTL_CRC_STRIP == 0 {
+        if host.registers.get(reg::RDRXCTL) & reg::RDRXCTL_CRC_STRIP == 0 {
             let sequence = FCS.checksum(&frame).to_le_bytes();
             data.to_mut().extend(sequence);
         }
-        match self.place(queue, split, &data, &report) {
+        match self.place(host, queue, split, &data, &report) {
             Ok(true) => {
-                statistics::frame(&mut self.registers, Way::Received, queue, &frame);
-                self.interrupts.queue(&self.registers, queue, false);
+                statistics::frame(&mut host.registers, Way::Received, queue, &frame);
+                host.interrupts.queue(&host.registers, queue, false);
                 Ok(())
             }
             Ok(false) if split & reg::SRRCTL_DROP != 0 => {
-                statistics::missed(&mut self.registers, queue);
+                statistics::missed(&mut host.registers, queue);
                 Err(Full::Drop)
             }
             Ok(false) => Err(Full::Wait),
             Err(bad) => {
-                self.bad_address(bad);
+                host.bad_address(bad);
                 Err(Full::Drop)
             }
         }
     }
 
-    /// Longest frame taken, without check sequence (8.2.3.22); a tag is free.
-    fn longest(&self, packet: &Packet) -> usize {
-        let jumbo = self.registers.get(reg::HLREG0) & reg::HLREG0_JUMBO != 0;
-        let length = if jumbo { (self.registers.get(reg::MAXFRS) >> 16) as usize } else { 1518 };
-        length.saturating_sub(FCS_LENGTH) + if packet.vlan.is_some() { TAG } else { 0 }
-    }
-
-    fn report(&self, frame: &[u8], packet: &Packet, hash: rss::Hash, control: u32) -> Report {
-        let mut status = 0;
-        let mut kind = 0;
-        match packet.network {
-            Some((Network::V4 { options }, at)) => {
-                kind |= if options { 1 << 1 } else { 1 << 0 };
-                status |= IP_CHECKED;
-                let length = usize::from(frame[at] & 0xF) * 4;
-                if checksum::of(&frame[at..at + length]) != 0 {
-                    status |= IP_ERROR;
-                }
-            }
-            Some((Network::V6 { extensions }, _)) => {
-                kind |= if extensions { 1 << 3 } else { 1 << 2 };
-            }
-            None => {}
-        }
-        match packet.transport {
-            Some((Transport::Tcp, _)) => kind |= 1 << 4,
-            Some((Transport::Udp, _)) => kind |= 1 << 5,
-            Some((Transport::Sctp, _)) => kind |= 1 << 6,
-            None => {}
-        }
-        if let Some(right) = checksum::transport_is_right(frame, packet) {
-            status |= L4_CHECKED;
-            if matches!(packet.transport, Some((Transport::Udp, _))) {
-                status |= UDP_CHECKED;
-            }
-            if !right {
-                status |= L4_ERROR;
-            }
-        }
-        let mut tag = 0;
-        if let (Some(vlan), true) = (packet.vlan, control & reg::RXDCTL_VLAN_STRIP != 0) {
-            status |= VLAN;
-            tag = vlan;
-        }
-        // The field for the hash is the fragment checksum's unless RXCSUM.PCSD is set (8.2.3.7).
-        let hashed = self.registers.get(reg::RXCSUM) & reg::RXCSUM_PACKET_CHECKSUM_DISABLED != 0;
-        let hash = if hashed { hash } else { rss::Hash::default() };
-        let low = u64::from(hash.kind) | kind << 4 | u64::from(hash.value) << 32;
-        Report { low, status, tag }
-    }
-
-    /// Writes a frame to the buffers of a queue and its descriptors back. `false`: there are too
-    /// few.
+    /// Writes a frame into the buffers of a queue, and writes their descriptors back. `false`: the
+    /// queue has too few.
     fn place(
         &mut self,
+        host: &mut Host,
         queue: usize,
         split: u32,
         data: &[u8],
         report: &Report,
     ) -> Result<bool, BadAddress> {
-        let Some(ring) = Ring::receive(&self.registers, queue) else { return Ok(false) };
+        let Some(ring) = Ring::receive(&host.registers, queue) else { return Ok(false) };
         // Buffers are in KiB (8.2.3.8).
         let size = ((split & 0x1F) as usize) << 10;
         if size == 0 {
@@ -255,82 +194,42 @@ impl Device {
         let fault = self.faults.next();
         let mut head = ring.head;
         for (index, part) in data.chunks(size).enumerate() {
-            let at = ring.base + u64::from(head) * DESCRIPTOR;
-            let [buffer, _] = self.memory.descriptor(at)?;
-            let last = index + 1 == needed;
+            let at = ring.address(head);
+            let [buffer, _] = host.memory.descriptor(at)?;
             if fault == Some(Fault::Death) {
-                self.memory.write(buffer, &part[..part.len() / 2])?;
-                self.dead = true;
+                host.memory.write(buffer, &part[..part.len() / 2])?;
+                host.dead = true;
                 return Ok(true);
             }
             if fault != Some(Fault::Early) {
-                self.memory.write(buffer, part)?;
+                host.memory.write(buffer, part)?;
             }
-            let end = if last && fault != Some(Fault::Endless) {
-                END_OF_PACKET | report.status
-            } else {
-                0
-            };
             let length = match fault {
                 Some(Fault::Truncated) => 1,
                 Some(Fault::Oversized) => 0xFFFF,
                 _ => part.len() as u64,
             };
-            let high = DONE | end | length << 32 | u64::from(report.tag) << 48;
+            let last = index + 1 == needed && fault != Some(Fault::Endless);
+            let [low, high] = report.descriptor(length, last);
             let at = match fault {
-                Some(Fault::OutOfRange) => ring.base + u64::from(ring.tail) * DESCRIPTOR,
+                Some(Fault::OutOfRange) => ring.address(ring.tail),
                 _ => at,
             };
-            self.memory.publish(at, report.low)?;
-            self.memory.publish(at + 8, high)?;
+            host.memory.publish(at, low)?;
+            host.memory.publish(at + 8, high)?;
             if fault == Some(Fault::Early) {
-                self.memory.write(buffer, part)?;
+                host.memory.write(buffer, part)?;
             }
             head = ring.next(head);
         }
-        self.registers.set(reg::rx(queue, reg::HEAD), head);
+        host.registers.set(reg::rx(queue, reg::HEAD), head);
         Ok(true)
     }
 }
 
-/// A descriptor ring as its registers describe it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ring {
-    pub(crate) base: u64,
-    pub(crate) count: u32,
-    pub(crate) head: u32,
-    pub(crate) tail: u32,
-}
-
-impl Ring {
-    fn receive(registers: &Registers, queue: usize) -> Option<Self> {
-        Self::new(registers, |register| reg::rx(queue, register))
-    }
-
-    pub(crate) fn transmit(registers: &Registers, queue: usize) -> Option<Self> {
-        Self::new(registers, |register| reg::tx(queue, register))
-    }
-
-    /// `None` when head or tail lie outside: what hardware does then is not defined, here the queue
-    /// stands still.
-    fn new(registers: &Registers, offset: impl Fn(u32) -> u32) -> Option<Self> {
-        let get = |register| registers.get(offset(register));
-        let ring = Self {
-            // Aligned to 128 bytes (8.2.3.8).
-            base: registers.address(offset(reg::BAL)) & !0x7F,
-            count: (get(reg::LEN) & 0xF_FF80) / DESCRIPTOR as u32,
-            head: get(reg::HEAD) & 0xFFFF,
-            tail: get(reg::TAIL) & 0xFFFF,
-        };
-        (ring.head < ring.count && ring.tail < ring.count).then_some(ring)
-    }
-
-    /// Descriptors that are the device's: from head up to, and without, tail.
-    fn available(&self) -> usize {
-        ((self.tail + self.count - self.head) % self.count) as usize
-    }
-
-    pub(crate) fn next(&self, index: u32) -> u32 {
-        (index + 1) % self.count
-    }
+/// The longest frame that is accepted, without check sequence (8.2.3.22). A tag does not count.
+fn longest(registers: &Registers, packet: &Packet) -> usize {
+    let jumbo = registers.get(reg::HLREG0) & reg::HLREG0_JUMBO != 0;
+    let length = if jumbo { (registers.get(reg::MAXFRS) >> 16) as usize } else { 1518 };
+    length.saturating_sub(FCS_LENGTH) + if packet.vlan.is_some() { TAG } else { 0 }
 }

@@ -1,14 +1,14 @@
 //! Register offsets and bits of the 82599, after "Intel 82599 10 GbE Controller Datasheet"
 //! (331520), chapter 8.2.3.
 //!
-//! Sections are cited to the third level, under which the registers have their names.
+//! Sections are cited to the third level; within one, look for a register by its name.
 //!
-//! Only what the model gives a meaning to is named; everything else in BAR 0 is memory that keeps
-//! what was written.
+//! Only registers that mean something to the model are named. Everything else in BAR 0 is memory
+//! that keeps what was written.
 
 /// Bytes of BAR 0 without the flash (8.1).
 pub(crate) const BAR0_SIZE: u32 = 0x2_0000;
-/// Receive and transmit queues (7.1.1, 7.2.1).
+/// How many receive queues there are, and how many transmit queues (7.1.1, 7.2.1).
 pub(crate) const QUEUES: usize = 128;
 
 // General control (8.2.3.1).
@@ -87,7 +87,7 @@ pub(crate) const MTA: u32 = 0x0_5200;
 pub(crate) const VFTA: u32 = 0x0_A000;
 pub(crate) const RAL0: u32 = 0x0_A200;
 pub(crate) const RAH_VALID: u32 = 1 << 31;
-/// Receive address registers (8.2.3.7).
+/// How many receive address registers there are (8.2.3.7).
 pub(crate) const RECEIVE_ADDRESSES: u32 = 128;
 pub(crate) const MRQC: u32 = 0x0_EC80;
 pub(crate) const RETA: u32 = 0x0_EB00;
@@ -124,7 +124,7 @@ pub(crate) const TDWBAL: u32 = 0x38;
 pub(crate) const TDWBAH: u32 = 0x3C;
 pub(crate) const TDWBAL_ENABLE: u32 = 1 << 0;
 
-// Security blocks, which the model has only as "off and ready" (8.2.3.12, 8.2.3.13).
+// Security blocks, of which the model has only that they are off and ready (8.2.3.12, 8.2.3.13).
 pub(crate) const SECTXSTAT: u32 = 0x0_8804;
 pub(crate) const SECRXSTAT: u32 = 0x0_8D04;
 pub(crate) const SEC_READY: u32 = 1 << 0;
@@ -180,7 +180,7 @@ pub(crate) const QBRC_LOW: u32 = 0x0_1034;
 pub(crate) const QPRDC: u32 = 0x0_1430;
 pub(crate) const QPTC: u32 = 0x0_6030;
 pub(crate) const QBTC_LOW: u32 = 0x0_8700;
-/// Queue counters (8.2.3.23).
+/// How many counters of each kind the queues share (8.2.3.23).
 pub(crate) const QUEUE_COUNTERS: u32 = 16;
 
 /// A register of one queue.
@@ -191,7 +191,7 @@ pub(crate) struct QueueRegister {
     pub(crate) register: u32,
 }
 
-/// The one offset of a register that has two: the datasheet keeps those of the 82598 as aliases.
+/// Maps a register's old offset, kept from the 82598 as an alias, to its own one.
 pub(crate) fn canonical(offset: u32) -> u32 {
     match offset {
         0x0_2100..=0x0_213C => RX_QUEUES_LOW + (offset - 0x0_2100) / 4 * QUEUE_STRIDE + SRRCTL,

@@ -1,8 +1,8 @@
 //! Receive-side scaling (datasheet 7.1.2.8): a hash of addresses and ports chooses the queue.
 
 use crate::{
-    device::Registers,
     packet::{Network, Packet, Transport},
+    register_file::Registers,
     registers as reg,
 };
 
@@ -28,8 +28,7 @@ pub(crate) struct Hash {
     pub(crate) queue: usize,
 }
 
-/// Whether the mode in MRQC is one the model has: off, or RSS without virtualisation and traffic
-/// classes.
+/// Whether the model has the mode in MRQC: off, or RSS without virtualisation and traffic classes.
 pub(crate) fn mode_is_modelled(mrqc: u32) -> bool {
     mrqc & MODE <= RSS_ONLY
 }
@@ -41,7 +40,7 @@ pub(crate) fn hash(registers: &Registers, frame: &[u8], packet: &Packet) -> Hash
         return Hash::default();
     }
     let Some((network, at)) = packet.network else { return Hash::default() };
-    // Of each protocol: where ports are hashed too, and where addresses only.
+    // The RSS type, and whether ports are hashed as well as addresses.
     let transport = packet.transport.map(|(kind, _)| kind);
     let (kind, ports) = match (network, transport) {
         (Network::V4 { .. }, Some(Transport::Tcp)) if mrqc & TCP_V4 != 0 => (1, true),
@@ -76,7 +75,7 @@ pub(crate) fn hash(registers: &Registers, frame: &[u8], packet: &Packet) -> Hash
     Hash { kind, value, queue }
 }
 
-/// The Toeplitz hash: for each bit set in the input, the 32 bits of the key that begin there.
+/// The Toeplitz hash: for each bit set in the input, the 32 bits of the key from that position on.
 fn toeplitz(key: &[u8; KEY], input: &[u8]) -> u32 {
     let mut window = u64::from_be_bytes(key[..8].try_into().expect("8 of 40 bytes"));
     let mut hash = 0;

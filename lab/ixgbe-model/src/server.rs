@@ -1,11 +1,6 @@
-//! The vfio-user side: what QEMU asks of the device becomes reads and writes of it.
+//! The vfio-user server: turns QEMU's requests into reads and writes of the device.
 
-use std::{
-    fs::File,
-    io,
-    path::Path,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{fs::File, io, path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
 use vfio_bindings::bindings::vfio::{
@@ -18,23 +13,23 @@ use vfio_bindings::bindings::vfio::{
 use vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, Server, ServerBackend, ServerRegion};
 
 use crate::{
-    Shared,
     config::{self, Config},
     device::Device,
     interrupts::VECTORS,
     registers::BAR0_SIZE,
+    shared::Shared,
 };
 
-/// A listening socket for one client after the other.
+/// A listening socket, for one client after the other.
 pub(crate) fn listen(path: &Path) -> Result<Server> {
     Server::new(path, true, irqs(), regions()).with_context(|| {
         format!("cannot listen on {} (does the file exist already?)", path.display())
     })
 }
 
-/// Serves clients until the model stops. Each finds a device as after power-up.
+/// Serves clients until the model stops. Each finds the device as after power-up.
 pub(crate) fn serve(server: &Server, shared: &Arc<Shared>) {
-    while !shared.stopping.load(Ordering::Relaxed) {
+    while !shared.is_stopping() {
         let mut backend = Backend {
             shared: shared.clone(),
             config: Config::new(),
@@ -44,10 +39,10 @@ pub(crate) fn serve(server: &Server, shared: &Arc<Shared>) {
             log::error!("vfio-user: {error}");
         }
         shared.with(|device| {
-            device.memory.unmap_all();
-            device.bus_master = false;
+            device.host.memory.unmap_all();
+            device.host.bus_master = false;
             device.reset();
-            device.interrupts.lines = Default::default();
+            device.host.interrupts.lines = Default::default();
         });
     }
 }
@@ -87,12 +82,11 @@ fn irqs() -> Vec<IrqInfo> {
     (0..VFIO_PCI_NUM_IRQS).map(irq).collect()
 }
 
-/// One client's view.
+/// What one client is served with.
 struct Backend {
     shared: Arc<Shared>,
     config: Config,
-    /// The MSI-X table and pending bits: the client has its own and asks for neither but by
-    /// mistake.
+    /// The MSI-X table and pending bits. The client keeps its own: these are only memory.
     table: Vec<u8>,
 }
 
@@ -142,7 +136,7 @@ impl ServerBackend for Backend {
             VFIO_PCI_CONFIG_REGION_INDEX => {
                 let effect = self.config.write(offset, data);
                 self.shared.with(|device| {
-                    device.bus_master = effect.bus_master;
+                    device.host.bus_master = effect.bus_master;
                     if effect.reset {
                         device.reset();
                     }
@@ -178,14 +172,14 @@ impl ServerBackend for Backend {
             return Ok(());
         };
         self.shared
-            .with(|device| device.memory.map(address, size, file, offset))
+            .with(|device| device.host.memory.map(address, size, file, offset))
             .inspect_err(|error| log::error!("cannot map guest memory: {error}"))
     }
 
     fn dma_unmap(&mut self, flags: DmaUnmapFlags, address: u64, size: u64) -> io::Result<()> {
         self.shared.with(|device| match flags.contains(DmaUnmapFlags::UNMAP_ALL) {
-            true => device.memory.unmap_all(),
-            false => device.memory.unmap(address, size),
+            true => device.host.memory.unmap_all(),
+            false => device.host.memory.unmap(address, size),
         });
         Ok(())
     }
@@ -193,7 +187,7 @@ impl ServerBackend for Backend {
     fn reset(&mut self) -> io::Result<()> {
         self.config = Config::new();
         self.shared.with(|device| {
-            device.bus_master = false;
+            device.host.bus_master = false;
             device.reset();
         });
         Ok(())
@@ -221,12 +215,12 @@ fn set_irqs(
     fds: Vec<File>,
 ) -> io::Result<()> {
     if flags & VFIO_IRQ_SET_ACTION_UNMASK != 0 {
-        device.interrupts.retell();
+        device.host.interrupts.retell();
     }
     if flags & VFIO_IRQ_SET_ACTION_TRIGGER == 0 {
         return Ok(());
     }
-    let lines = &mut device.interrupts.lines;
+    let lines = &mut device.host.interrupts.lines;
     // No count: all of them are off.
     let clear = count == 0;
     let assign = flags & VFIO_IRQ_SET_DATA_EVENTFD != 0;

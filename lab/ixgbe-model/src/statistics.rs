@@ -1,8 +1,8 @@
-//! Counters (datasheet 8.2.3.23): registers that the device adds to and that reading clears.
+//! Counters (datasheet 8.2.3.23): the device adds to these registers, and reading clears them.
 
-use crate::{device::Registers, registers as reg};
+use crate::{register_file::Registers, registers as reg};
 
-/// Bytes of the check sequence, which the counters of bytes include.
+/// Bytes of the check sequence. The byte counters include it.
 const FCS: usize = 4;
 
 /// Whether reading a register clears it.
@@ -27,7 +27,7 @@ pub(crate) enum Way {
     Sent,
 }
 
-/// Counts a good frame on a queue. `length` is without the check sequence.
+/// Counts a good frame of a queue. `frame` is without its check sequence.
 pub(crate) fn frame(registers: &mut Registers, way: Way, queue: usize, frame: &[u8]) {
     let bytes = frame.len() + FCS;
     // By size: 64, 65 to 127, 128 to 255, 256 to 511, 512 to 1023, and more.

@@ -1,5 +1,5 @@
-//! The other side: Ethernet frames over a stream socket as QEMU's `-netdev stream` has them, a
-//! length in network byte order before each frame (QEMU `net/stream.c` and `net/net.c`,
+//! The wire: Ethernet frames over a stream socket in the format of QEMU's `-netdev stream`, which
+//! puts a length in network byte order before each frame (QEMU `net/stream.c` and `net/net.c`,
 //! `net_fill_rstate`).
 
 use std::{
@@ -9,10 +9,10 @@ use std::{
 
 /// Bytes of the length before each frame.
 const PREFIX: usize = 4;
-/// Longest frame a peer may send; QEMU's own limit (`NET_BUFSIZE`, `include/net/net.h`).
+/// Longest frame that a peer may send: QEMU's own limit (`NET_BUFSIZE`, `include/net/net.h`).
 const LONGEST: usize = 4096 + 65536;
-/// Bytes that may wait for the peer before transmission pauses. A TCP segment of 64 KiB, cut up,
-/// must fit.
+/// Bytes that may wait for the peer before transmission pauses: more than the frames of one
+/// segmented packet of 64 KiB.
 const WAITING: usize = 256 << 10;
 
 /// Frames on their way out.
@@ -20,19 +20,19 @@ const WAITING: usize = 256 << 10;
 pub(crate) struct Wire {
     peer: Option<UnixStream>,
     waiting: Vec<u8>,
-    /// How much of it is gone.
+    /// How many of the waiting bytes the peer has taken.
     gone: usize,
 }
 
 impl Wire {
-    /// Takes a connected peer, whose socket does not block, or none.
+    /// Connects a peer, by a non-blocking socket, or disconnects it.
     pub(crate) fn connect(&mut self, peer: Option<UnixStream>) {
         self.peer = peer;
         self.waiting.clear();
         self.gone = 0;
     }
 
-    /// Adds a frame; nobody gets it without a peer.
+    /// Adds a frame. Without a peer it is dropped.
     pub(crate) fn put(&mut self, frame: &[u8]) {
         if self.peer.is_some() {
             self.waiting.extend_from_slice(&(frame.len() as u32).to_be_bytes());
@@ -50,7 +50,7 @@ impl Wire {
         self.gone < self.waiting.len()
     }
 
-    /// Sends what the peer takes. A peer that is gone is noticed by its reader.
+    /// Sends as much as the peer takes. The engine, which reads, notices when a peer is gone.
     pub(crate) fn flush(&mut self) {
         let Some(peer) = &mut self.peer else { return };
         while self.gone < self.waiting.len() {
@@ -107,7 +107,7 @@ mod tests {
         let mut seen = Vec::new();
         assert_eq!(split(&stream, |frame| seen.push(frame.to_vec())).unwrap(), stream.len());
         assert_eq!(seen, frames);
-        // A frame that is not whole stays.
+        // A frame of which a part is missing stays.
         assert_eq!(split(&stream[..70], |_| {}).unwrap(), 64);
         assert!(split(&[0xff; 4], |_| {}).is_err());
     }

@@ -93,7 +93,7 @@ impl Application {
         Self::at(&paths::checkout().join(OURS))
     }
 
-    /// Whether it is `net-app`, which has a flight recorder and can be sent numbered datagrams.
+    /// Whether it is `net-app`, which counts numbered datagrams.
     #[must_use]
     pub fn is_ours(&self) -> bool {
         self.name == OURS && self.folder == paths::checkout().join(OURS)

@@ -230,6 +230,9 @@ mod tests {
     use super::*;
     use std::os::unix::net::UnixStream;
 
+    const DETACHED: Said = Said::NicDetached { interface: 0 };
+    const ATTACHED: Said = Said::NicAttached { interface: 0 };
+
     fn console() -> (UnixStream, Console, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -242,11 +245,11 @@ mod tests {
         let (mut guest, console, dir) = console();
         guest.write_all(b"nic: detached\nnic: att").unwrap();
         let patience = Duration::from_secs(5);
-        console.wait_for(0, "detach", patience, |said| *said == Said::NicDetached).unwrap();
+        console.wait_for(0, "detach", patience, |said| *said == DETACHED).unwrap();
         let mark = console.mark();
         guest.write_all(b"ached e1000e\n").unwrap();
-        console.wait_for(mark, "attach", patience, |said| *said == Said::NicAttached).unwrap();
-        assert!(console.find(mark, |said| *said == Said::NicDetached).is_none());
+        console.wait_for(mark, "attach", patience, |said| *said == ATTACHED).unwrap();
+        assert!(console.find(mark, |said| *said == DETACHED).is_none());
         assert_eq!(
             std::fs::read_to_string(dir.path().join("log")).unwrap(),
             "nic: detached\nnic: attached e1000e\n"

@@ -1,5 +1,7 @@
 //! Lines of the console that scripts may rely on.
 
+use crate::addresses::{INTERFACES, interface_name};
+
 /// The family of standbys, as the guest calls it.
 const STANDBY: &str = "virtio";
 
@@ -8,6 +10,8 @@ const STANDBY: &str = "virtio";
 pub enum Said {
     /// An address is up.
     Ready {
+        /// Of which interface.
+        interface: usize,
         /// The address.
         ip: String,
     },
@@ -26,11 +30,19 @@ pub enum Said {
     /// The guest found itself on the destination.
     Moved,
     /// The NIC is quiet, or was given back to the hypervisor.
-    NicDetached,
+    NicDetached {
+        /// Of which interface.
+        interface: usize,
+    },
     /// A NIC has been taken into use.
-    NicAttached,
+    NicAttached {
+        /// By which interface.
+        interface: usize,
+    },
     /// Traffic goes over this one of a pair's NICs from now on.
     NowUsing {
+        /// Of which interface.
+        interface: usize,
         /// Its standby, else its primary.
         standby: bool,
     },
@@ -59,18 +71,16 @@ pub enum Said {
 /// Reads a line; `None` for all that no script relies on.
 pub fn parse(line: &str) -> Option<Said> {
     let line = line.trim();
-    // The log puts a time and a level before some lines; what a script looks for starts with a name
-    // and a colon.
-    let start = ["godwit: ", "agent: ", "nic: ", "recorder: ", "dma: "]
-        .iter()
-        .filter_map(|name| line.find(name))
-        .min();
     let lower = line.to_ascii_lowercase();
     if lower.contains("panic") || lower.starts_with("exception") {
         return Some(Said::Panic);
     }
-    let line = &line[start?..];
-    let words: Vec<&str> = line.split_whitespace().collect();
+    // The log puts a time and a level before some lines; what a script looks for starts with a name
+    // and a colon.
+    let is_name = |word: &&str| {
+        ["godwit:", "agent:", "recorder:", "dma:"].contains(word) || speaker(word).is_some()
+    };
+    let words: Vec<&str> = line.split_whitespace().skip_while(|word| !is_name(word)).collect();
     let named =
         |name: &str| words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
     let after = |name: &str| {
@@ -78,7 +88,9 @@ pub fn parse(line: &str) -> Option<Said> {
         words.get(at + 1)?.parse().ok()
     };
     Some(match &words[..] {
-        ["godwit:", "ready", ..] => Said::Ready { ip: named("ip")?.into() },
+        ["godwit:", "ready", first, ..] => {
+            Said::Ready { interface: interface(first).unwrap_or(0), ip: named("ip")?.into() }
+        }
         ["agent:", "logging", "on", ..] => Said::LoggingOn {
             epoch: named("epoch")?.parse().ok()?,
             caught_up: named("caught-up")?.parse().ok()?,
@@ -87,9 +99,11 @@ pub fn parse(line: &str) -> Option<Said> {
             Said::LoggingOff { epoch: named("epoch")?.parse().ok()? }
         }
         ["agent:", "moved", ..] => Said::Moved,
-        ["nic:", "quiesced" | "detached", ..] => Said::NicDetached,
-        ["nic:", "attached", ..] => Said::NicAttached,
-        ["nic:", "now", "using", family, ..] => Said::NowUsing { standby: *family == STANDBY },
+        [nic, "quiesced" | "detached", ..] => Said::NicDetached { interface: speaker(nic)? },
+        [nic, "attached", ..] => Said::NicAttached { interface: speaker(nic)? },
+        [nic, "now", "using", family, ..] => {
+            Said::NowUsing { interface: speaker(nic)?, standby: *family == STANDBY }
+        }
         ["recorder:", "while-logging", count, ..] => Said::WhileLogging(count.parse().ok()?),
         ["recorder:", "checked", ..] => {
             Said::Checked { checked: after("checked")?, stale: after("stale")? }
@@ -103,6 +117,16 @@ pub fn parse(line: &str) -> Option<Said> {
     })
 }
 
+/// The interface that a line is about which begins with this word.
+fn speaker(word: &str) -> Option<usize> {
+    interface(word.strip_suffix(':')?)
+}
+
+/// The interface of that name.
+fn interface(name: &str) -> Option<usize> {
+    (0..INTERFACES).find(|&index| interface_name(index) == name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,7 +136,11 @@ mod tests {
         let cases = [
             (
                 "godwit: ready ip=10.0.2.15/24 nic=e1000e mac=52:54:00:67:6f:01",
-                Said::Ready { ip: "10.0.2.15/24".into() },
+                Said::Ready { interface: 0, ip: "10.0.2.15/24".into() },
+            ),
+            (
+                "godwit: ready nic1 ip=10.0.2.16/24 nic=e1000e mac=52:54:00:67:6f:02",
+                Said::Ready { interface: 1, ip: "10.0.2.16/24".into() },
             ),
             (
                 "agent: logging on epoch=3 caught-up=412",
@@ -120,11 +148,13 @@ mod tests {
             ),
             ("agent: logging off epoch=4", Said::LoggingOff { epoch: 4 }),
             ("agent: moved epoch=5", Said::Moved),
-            ("nic: detached", Said::NicDetached),
-            ("nic: quiesced", Said::NicDetached),
-            ("nic: attached e1000e", Said::NicAttached),
-            ("nic: now using virtio", Said::NowUsing { standby: true }),
-            ("nic: now using e1000e", Said::NowUsing { standby: false }),
+            ("nic: detached", Said::NicDetached { interface: 0 }),
+            ("nic: quiesced", Said::NicDetached { interface: 0 }),
+            ("nic1: detached", Said::NicDetached { interface: 1 }),
+            ("nic: attached e1000e", Said::NicAttached { interface: 0 }),
+            ("nic1: attached e1000e", Said::NicAttached { interface: 1 }),
+            ("nic: now using virtio", Said::NowUsing { interface: 0, standby: true }),
+            ("nic: now using e1000e", Said::NowUsing { interface: 0, standby: false }),
             ("recorder: while-logging 1200", Said::WhileLogging(1200)),
             (
                 "  [12.3 INFO] recorder: checked 5000 stale 2\r",

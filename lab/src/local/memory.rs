@@ -1,7 +1,8 @@
 //! The machines' memory, from outside.
 
-use crate::migration::Comparison;
+use crate::migration::{Comparison, Pages};
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -37,19 +38,25 @@ impl Memory {
     }
 }
 
-/// Compares the pages of these numbers.
+/// Compares the pages of these numbers, which each of the NICs wrote.
 pub(super) fn compare(
     source: &Memory,
     destination: &Memory,
-    pages: impl Iterator<Item = u64>,
+    nics: &[BTreeSet<u64>],
 ) -> Result<Comparison> {
-    let mut comparison = Comparison::default();
+    let mut comparison =
+        Comparison { by_nic: vec![Pages::default(); nics.len()], ..<_>::default() };
     let (mut before, mut after) = ([0; PAGE], [0; PAGE]);
-    for page in pages {
+    let all: BTreeSet<u64> = nics.iter().flatten().copied().collect();
+    for page in all {
         source.page(page, &mut before)?;
         destination.page(page, &mut after)?;
-        comparison.written += 1;
-        comparison.stale += u64::from(before != after);
+        let wrote = nics.iter().zip(&mut comparison.by_nic);
+        let counts = wrote.filter(|(pages, _)| pages.contains(&page)).map(|(_, counts)| counts);
+        for counts in counts.chain([&mut comparison.all]) {
+            counts.written += 1;
+            counts.stale += u64::from(before != after);
+        }
     }
     Ok(comparison)
 }
@@ -69,21 +76,31 @@ mod tests {
     #[test]
     fn pages_that_differ_are_counted_where_the_nic_wrote() {
         let (source, destination) = (memory(&[1, 2, 3, 4, 5]), memory(&[1, 0, 3, 0, 0]));
-        let comparison = compare(&source, &destination, [0, 1, 3].into_iter()).unwrap();
-        assert_eq!(comparison, Comparison { written: 3, stale: 2 });
+        let comparison = compare(&source, &destination, &[[0, 1, 3].into()]).unwrap();
+        assert_eq!(comparison.all, Pages { written: 3, stale: 2 });
+    }
+
+    #[test]
+    fn a_page_that_two_nics_wrote_counts_for_both() {
+        let (source, destination) = (memory(&[1, 2, 3]), memory(&[1, 0, 0]));
+        let nics = [[0, 1].into(), [1, 2].into()];
+        let comparison = compare(&source, &destination, &nics).unwrap();
+        assert_eq!(comparison.all, Pages { written: 3, stale: 2 });
+        let by_nic = [Pages { written: 2, stale: 1 }, Pages { written: 2, stale: 2 }];
+        assert_eq!(comparison.by_nic, by_nic);
     }
 
     #[test]
     fn one_byte_makes_a_page_stale() {
         let (source, destination) = (memory(&[7]), memory(&[7]));
         destination.0.write_all_at(&[8], PAGE as u64 - 1).unwrap();
-        assert_eq!(compare(&source, &destination, 0..1).unwrap().stale, 1);
+        assert_eq!(compare(&source, &destination, &[[0].into()]).unwrap().all.stale, 1);
     }
 
     #[test]
     fn a_page_beyond_memory_is_an_error() {
         let memory = memory(&[0]);
-        let error = compare(&memory, &memory, 1..2).unwrap_err().to_string();
+        let error = compare(&memory, &memory, &[[1].into()]).unwrap_err().to_string();
         assert!(error.contains("page 0x1"), "{error}");
     }
 }

@@ -1,8 +1,8 @@
 //! The lab on this machine: both QEMUs run here, in software, and need neither KVM nor an IOMMU nor
 //! a NIC.
 //!
-//! With `ixgbe` each machine has a model of an 82599 in a process of its own ([`Model`]), attached
-//! by vfio-user. It writes the machine's memory, which it maps, as a device behind VFIO does:
+//! With `ixgbe` each NIC is a model of an 82599 in a process of its own ([`Model`]), attached by
+//! vfio-user. It writes the machine's memory, which it maps, as a device behind VFIO does:
 //! unseen by QEMU's dirty log. And it knows every page it wrote, so that the memory of both
 //! machines can be compared at the switchover. QEMU's own `e1000e` is treated like a passthrough
 //! device, but its writes are seen.
@@ -12,6 +12,7 @@ mod model;
 
 pub use model::Model;
 
+use crate::addresses::{MACS, interface_name};
 use crate::init::Channel;
 use crate::migration::{Comparison, Device, Lab, MEMORY_MIB, Machine, Pair, Profile};
 use crate::parts::{NicModel, Qemu};
@@ -37,13 +38,11 @@ pub struct Setup<'a> {
     pub model: Option<&'a Path>,
     /// The guest's image.
     pub guest: &'a Path,
-    /// The model of both NICs.
+    /// The model of all NICs.
     pub nic: NicModel,
-    /// Their address.
-    pub mac: &'a str,
-    /// A listening segment port for each NIC.
-    pub segment: [&'a Path; 2],
-    /// What each NIC is paired with.
+    /// A listening segment port for each NIC of each machine.
+    pub segment: &'a [Vec<PathBuf>; 2],
+    /// What the first NIC of each is paired with.
     pub pair: Pair,
     /// A listening segment port for each standby, if there are any.
     pub standby: Option<[&'a Path; 2]>,
@@ -57,7 +56,6 @@ pub struct LocalLab {
     qemu: Qemu,
     profile: Profile,
     model: Option<PathBuf>,
-    mac: String,
     sides: [Side; 2],
     logs: PathBuf,
     _sockets: TempDir,
@@ -66,12 +64,18 @@ pub struct LocalLab {
 /// One of the machines, running or not.
 #[derive(Debug)]
 struct Side {
-    // Dropped in this order: first the machine, then its NIC.
+    // Dropped in this order: first the machine, then its NICs.
     qemu: Option<Guard>,
-    nic: Option<Model>,
+    models: Vec<Model>,
     /// Our end of monitor and console, and QEMU's. Both stay open, so the streams outlive a QEMU.
     monitor: [UnixStream; 2],
     console: [UnixStream; 2],
+    nics: Vec<Sockets>,
+}
+
+/// Where a NIC is connected to.
+#[derive(Debug)]
+struct Sockets {
     segment: PathBuf,
     vfio: PathBuf,
 }
@@ -86,13 +90,16 @@ impl LocalLab {
         let sockets = tempfile::Builder::new().prefix("godwit-local-").tempdir()?;
         fs::create_dir_all(setup.logs)?;
         let side = |machine: Machine| -> Result<Side> {
+            let nic = |(index, segment): (usize, &PathBuf)| Sockets {
+                segment: segment.clone(),
+                vfio: sockets.path().join(format!("{machine}-{}.vfio", interface_name(index))),
+            };
             Ok(Side {
                 qemu: None,
-                nic: None,
+                models: Vec::new(),
                 monitor: UnixStream::pair()?.into(),
                 console: UnixStream::pair()?.into(),
-                segment: setup.segment[machine as usize].into(),
-                vfio: sockets.path().join(format!("{machine}.vfio")),
+                nics: setup.segment[machine as usize].iter().enumerate().map(nic).collect(),
             })
         };
         let sides = [side(Machine::Source)?, side(Machine::Destination)?];
@@ -101,20 +108,22 @@ impl LocalLab {
         if is_process && model.is_none() {
             bail!("an 82599 is a program, and none was given");
         }
-        let nic = |side: &Side| match setup.nic {
+        let nic = |(index, sockets): (usize, &Sockets)| match setup.nic {
             NicModel::Ixgbe => {
-                let socket = json!({ "type": "unix", "path": side.vfio });
-                Device::new("vfio-user-pci", &[("socket", socket)])
+                let socket = json!({ "type": "unix", "path": sockets.vfio });
+                Device::new(index, "vfio-user-pci", &[("socket", socket)])
             }
-            _ => {
+            model => {
+                let netdev = format!("net{index}");
+                let backend = stream(&netdev, &sockets.segment, Listens::Peer);
                 let properties = [
-                    ("netdev", json!("net0")),
-                    ("mac", json!(setup.mac)),
+                    ("netdev", json!(netdev)),
+                    ("mac", json!(MACS[index])),
                 ];
-                let backend = stream("net0", &side.segment, Listens::Peer);
-                Device::new(setup.nic.device(), &properties).with_backend(&["-netdev", &backend])
+                Device::new(index, model.device(), &properties).with_backend(&["-netdev", &backend])
             }
         };
+        let nics = |side: &Side| side.nics.iter().enumerate().map(nic).collect();
         let standby = |machine: Machine| {
             let Some(paths) = setup.standby else { return json!({}) };
             let address = json!({ "type": "unix", "path": paths[machine as usize] });
@@ -130,8 +139,7 @@ impl LocalLab {
             ),
             kernel: setup.guest.display().to_string(),
             uri: format!("unix:{}", sockets.path().join("migration").display()),
-            source_nic: nic(&sides[0]),
-            destination_nic: nic(&sides[1]),
+            nics: [nics(&sides[0]), nics(&sides[1])],
             compares: is_process,
             pair: setup.pair,
             standby: [Machine::Source, Machine::Destination].map(standby),
@@ -140,7 +148,6 @@ impl LocalLab {
             qemu: setup.qemu.clone(),
             profile,
             model,
-            mac: setup.mac.into(),
             sides,
             logs: setup.logs.into(),
             _sockets: sockets,
@@ -163,9 +170,10 @@ impl Lab for LocalLab {
         let output = File::create(&log).with_context(|| log.display().to_string())?;
         let side = &mut self.sides[machine as usize];
         if let Some(program) = &self.model {
-            let log = self.logs.join(format!("{machine}-nic.log"));
-            let nic = Model::start(program, &side.vfio, &side.segment, &self.mac, &log)?;
-            side.nic = Some(nic);
+            for (index, Sockets { segment, vfio }) in side.nics.iter().enumerate() {
+                let log = self.logs.join(format!("{machine}-{}.log", interface_name(index)));
+                side.models.push(Model::start(program, vfio, segment, MACS[index], &log)?);
+            }
         }
         let line = self.qemu.command_line();
         let mut command = Guard::command(&line[0]);
@@ -191,7 +199,7 @@ impl Lab for LocalLab {
     fn stop(&mut self, machine: Machine) -> Result<()> {
         let side = &mut self.sides[machine as usize];
         side.qemu = None;
-        side.nic = None;
+        side.models.clear();
         Ok(())
     }
 
@@ -219,12 +227,15 @@ impl Lab for LocalLab {
     fn compare(&mut self, from: Machine) -> Result<Comparison> {
         let [a, b] = &self.sides;
         let (source, destination) = if from == Machine::Source { (a, b) } else { (b, a) };
-        let nic = source.nic.as_ref().context("only a NIC that is a process knows its writes")?;
-        let written = nic.pages_written()?;
+        if source.models.is_empty() {
+            bail!("only a NIC that is a process knows its writes");
+        }
+        let written = source.models.iter().map(|nic| Ok(nic.pages_written()?.collect()));
+        let written = written.collect::<Result<Vec<_>>>()?;
         let memory = |side: &Side| {
             let qemu = side.qemu.as_ref().context("both machines must be there")?;
             Memory::of(qemu.id())
         };
-        memory::compare(&memory(source)?, &memory(destination)?, written)
+        memory::compare(&memory(source)?, &memory(destination)?, &written)
     }
 }

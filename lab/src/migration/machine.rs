@@ -1,6 +1,6 @@
 //! The two machines of a migration, and what QEMU is told about them.
 
-use crate::addresses::MAC;
+use crate::addresses::{INTERFACES, MAC};
 use crate::choices::Bridge;
 use crate::init::{Channel, GUEST_IMAGE, TAP_FD};
 use anyhow::Result;
@@ -93,17 +93,26 @@ pub trait Lab {
         None
     }
 
-    /// Compares the memory of both machines, which are stopped, page by page of what the NIC of the
-    /// one that the guest comes from wrote. Asked for where [`Profile::compares`] says so.
+    /// Compares the memory of both machines, which are stopped, page by page of what the NICs of
+    /// the one that the guest comes from wrote. Asked for where [`Profile::compares`] says so.
     fn compare(&mut self, _from: Machine) -> Result<Comparison> {
         anyhow::bail!("this lab does not know what its NICs write")
     }
 }
 
-/// Memory just after the switchover, against what a NIC wrote on the source.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Memory just after the switchover, against what the NICs wrote on the source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
-    /// Pages the NIC wrote.
+    /// Of all NICs: a page that several wrote counts once.
+    pub all: Pages,
+    /// Of each.
+    pub by_nic: Vec<Pages>,
+}
+
+/// Pages of memory that were compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pages {
+    /// Those that were written.
     pub written: u64,
     /// Those of them that are not on the destination as they are on the source.
     pub stale: u64,
@@ -118,14 +127,12 @@ pub struct Profile {
     pub kernel: String,
     /// Where a machine listens for the migration.
     pub uri: String,
-    /// The source's NIC.
-    pub source_nic: Device,
-    /// The destination's NIC.
-    pub destination_nic: Device,
-    /// The lab can tell what the NIC wrote: the destination waits for [`Lab::compare`] before it
+    /// Each machine's NICs, in the order of the guest's interfaces.
+    pub nics: [Vec<Device>; 2],
+    /// The lab can tell what the NICs wrote: the destination waits for [`Lab::compare`] before it
     /// runs.
     pub compares: bool,
-    /// What the NIC is paired with.
+    /// What the first of the NICs is paired with.
     pub pair: Pair,
     /// What the standby of each machine is connected to, as `-netdev` takes it, without its id.
     pub standby: [Value; 2],
@@ -136,10 +143,10 @@ pub struct Profile {
 pub struct Pair {
     /// A virtio-net standby.
     pub standby: bool,
-    /// A bridge with the migration capability. Without one, QEMU has the NIC unplugged when migration
-    /// starts.
+    /// A bridge with the migration capability, as the other NICs have one. Without one, QEMU has the
+    /// NIC unplugged when migration starts.
     pub capability: bool,
-    /// The bridge that the NIC is below.
+    /// The bridge that each NIC is below.
     pub bridge: Bridge,
     /// Native PCIe hot-plug, which Godwit has a driver for, in place of the machine's default.
     pub native: bool,
@@ -147,21 +154,27 @@ pub struct Pair {
 
 impl Profile {
     /// The lab inside the virtual host: real KVM and real vfio-pci. `nics` are PCI addresses in
-    /// that host.
-    pub fn nested(nics: [&str; 2], pair: Pair) -> Self {
-        let nic = |address: &str| Device::new("vfio-pci", &[("host", address.into())]);
+    /// that host, of each machine's NICs.
+    pub fn nested(nics: [Vec<&str>; 2], pair: Pair) -> Self {
+        let nic = |(index, address): (usize, &str)| {
+            Device::new(index, "vfio-pci", &[("host", address.into())])
+        };
         Self {
             // The guest has no guests of its own, whose state would be restored as well: KVM in the
             // emulated host was seen to refuse that, once in some ten migrations.
             hardware: format!("-M q35 -accel kvm -cpu host,-svm -m {MEMORY_MIB}"),
             kernel: GUEST_IMAGE.into(),
             uri: "unix:/run/migration".into(),
-            source_nic: nic(nics[0]),
-            destination_nic: nic(nics[1]),
+            nics: nics.map(|addresses| addresses.into_iter().enumerate().map(nic).collect()),
             compares: false,
             pair,
             standby: [(); 2].map(|()| json!({ "type": "tap", "fd": TAP_FD.to_string() })),
         }
+    }
+
+    /// How many NICs each machine has.
+    pub fn interfaces(&self) -> usize {
+        self.nics[0].len()
     }
 
     /// QEMU's arguments for `machine` with the guest's command line `append`.
@@ -182,24 +195,24 @@ impl Profile {
             let native = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off";
             arguments.extend(["-global".into(), native.into()]);
         }
-        arguments.extend(["-device".into(), self.bridge().to_string()]);
-        let nic = match machine {
-            Machine::Source => &self.source_nic,
-            Machine::Destination => &self.destination_nic,
-        };
-        arguments.extend(nic.backend.iter().cloned());
-        let mut nic = nic.clone();
+        let mut nics = self.nics[machine as usize].clone();
+        for (index, nic) in nics.iter_mut().enumerate() {
+            arguments.extend(["-device".into(), self.bridge(index, nic).to_string()]);
+            arguments.extend(nic.backend.iter().cloned());
+            if self.pair.bridge != Bridge::PcieRootPort {
+                // A standard hot-plug controller has no slot 0.
+                nic.properties.insert("addr".into(), "0x1".into());
+            }
+        }
         if self.pair.standby {
             // Before the NIC, which QEMU hides for as long as the guest does not know what a
             // standby is.
             arguments.extend(self.standby(machine));
-            nic.properties.insert("failover_pair_id".into(), STANDBY.into());
+            nics[0].properties.insert("failover_pair_id".into(), STANDBY.into());
         }
-        if self.pair.bridge != Bridge::PcieRootPort {
-            // A standard hot-plug controller has no slot 0.
-            nic.properties.insert("addr".into(), "0x1".into());
+        for nic in nics {
+            arguments.extend(["-device".into(), nic.argument()]);
         }
-        arguments.extend(["-device".into(), nic.argument()]);
         if role == Role::Incoming {
             arguments.extend(["-incoming".into(), self.uri.clone()]);
             if self.compares {
@@ -210,24 +223,27 @@ impl Profile {
         arguments
     }
 
-    /// The bridge above the NIC. A pair's ports are functions of one device, as libvirt places them.
-    fn bridge(&self) -> Value {
+    /// The bridge above a NIC. A pair's ports are functions of one device, as libvirt places them.
+    fn bridge(&self, index: usize, nic: &Device) -> Value {
+        let slot = index + 1;
+        // The second chassis is the standby's.
+        let chassis = 2 * index + 1;
         let mut bridge = match self.pair.bridge {
-            Bridge::PcieRootPort => json!({ "port": 8, "chassis": 1 }),
-            Bridge::PciBridge => json!({ "chassis_nr": 1 }),
+            Bridge::PcieRootPort => json!({ "port": 8 * slot, "chassis": chassis }),
+            Bridge::PciBridge => json!({ "chassis_nr": chassis }),
             Bridge::PciePciBridge => json!({}),
         };
         bridge["driver"] = self.pair.bridge.to_string().into();
-        bridge["id"] = PORT.into();
+        bridge["id"] = PORTS[index].into();
         bridge["bus"] = "pcie.0".into();
-        bridge["addr"] = "0x1".into();
-        if self.pair.standby {
+        bridge["addr"] = format!("{slot:#x}").into();
+        if self.pair.standby && index == 0 {
             bridge["multifunction"] = true.into();
         }
         if self.pair.capability {
             bridge["x-dirty-log"] = true.into();
             // Emulated, a NIC's writes are in the log; there it stands for one whose are not.
-            if !self.source_nic.is_passthrough() {
+            if !nic.is_passthrough() {
                 bridge["x-dirty-log-all-unlogged"] = true.into();
             }
         }
@@ -252,18 +268,18 @@ impl Profile {
     }
 }
 
-/// Id of the bridge above the NIC. These are aliases as libvirt lets a user choose them.
-pub const PORT: &str = "ua-port0";
+/// Ids of the bridges above the NICs. These are aliases as libvirt lets a user choose them.
+pub const PORTS: [&str; INTERFACES] = ["ua-port0", "ua-port1"];
 /// Id of the root port above the standby.
 const STANDBY_PORT: &str = "pci.2";
 /// Id of the standby's network.
 const NETWORK: &str = "hostua-standby0";
 /// Id of the standby.
 pub const STANDBY: &str = "ua-standby0";
-/// Id of the NIC.
-pub const NIC: &str = "ua-nic0";
+/// Ids of the NICs.
+pub const NICS: [&str; INTERFACES] = ["ua-nic0", "ua-nic1"];
 
-/// A device that sits below the bridge.
+/// A device that sits below its bridge.
 #[derive(Clone, Debug)]
 pub struct Device {
     properties: Map<String, Value>,
@@ -272,11 +288,11 @@ pub struct Device {
 }
 
 impl Device {
-    /// A device of `driver` with these properties.
-    pub fn new(driver: &str, properties: &[(&str, Value)]) -> Self {
-        let all =
-            [("driver", driver), ("id", NIC), ("bus", PORT), ("addr", "0x0"), ("romfile", "")]
-                .map(|(name, value)| (name, value.into()));
+    /// NIC `index` of a machine, a device of `driver` with these properties.
+    pub fn new(index: usize, driver: &str, properties: &[(&str, Value)]) -> Self {
+        let (id, bus) = (NICS[index], PORTS[index]);
+        let all = [("driver", driver), ("id", id), ("bus", bus), ("addr", "0x0"), ("romfile", "")]
+            .map(|(name, value)| (name, value.into()));
         let properties = all.iter().chain(properties);
         let properties = properties.map(|(name, value)| ((*name).into(), value.clone())).collect();
         Self { properties, backend: Vec::new() }
@@ -302,15 +318,23 @@ impl Device {
 mod tests {
     use super::*;
 
-    const NICS: [&str; 2] = ["0000:01:00.0", "0000:02:00.0"];
+    fn profile(pair: Pair) -> Profile {
+        Profile::nested([vec!["0000:01:00.0"], vec!["0000:02:00.0"]], pair)
+    }
 
     fn pair(standby: bool, capability: bool) -> Pair {
         Pair { standby, capability, bridge: Bridge::PcieRootPort, native: !capability }
     }
 
+    /// What QEMU is given as JSON.
+    fn objects(arguments: &[String]) -> Vec<Value> {
+        let objects = arguments.iter().filter_map(|argument| serde_json::from_str(argument).ok());
+        objects.filter(Value::is_object).collect()
+    }
+
     #[test]
     fn each_machine_has_its_own_nic_and_only_one_listens() {
-        let profile = Profile::nested(NICS, pair(false, true));
+        let profile = profile(pair(false, true));
         let append = "ip=10.0.2.15/24 marking=auto";
         let source = profile.arguments(Machine::Source, Role::Boots, append);
         let destination = profile.arguments(Machine::Destination, Role::Incoming, append);
@@ -329,13 +353,9 @@ mod tests {
 
     #[test]
     fn a_pair_is_what_libvirt_makes_of_a_teaming_pair() {
-        let profile = Profile::nested(NICS, pair(true, true));
+        let profile = profile(pair(true, true));
         let source = profile.arguments(Machine::Source, Role::Boots, "");
-        let objects: Vec<Value> = source
-            .iter()
-            .filter_map(|argument| serde_json::from_str(argument).ok())
-            .filter(Value::is_object)
-            .collect();
+        let objects = objects(&source);
         // libvirt 9.0's `domxml-to-native qemu-argv` of what `xtask libvirt-xml` prints, but for
         // the tap. Order counts: QEMU must know the standby before the NIC.
         let expected = [
@@ -356,8 +376,25 @@ mod tests {
     }
 
     #[test]
+    fn each_of_two_nics_has_a_port_of_its_own() {
+        let nics = [vec!["0000:01:00.0", "0000:02:00.0"], vec!["0000:03:00.0", "0000:04:00.0"]];
+        let profile = Profile::nested(nics, pair(false, true));
+        assert_eq!(profile.interfaces(), 2);
+        let objects = objects(&profile.arguments(Machine::Destination, Role::Incoming, ""));
+        let [ports @ .., first, second] = &objects[..] else { panic!("{objects:?}") };
+        assert_eq!((&first["host"], &first["bus"]), (&"0000:03:00.0".into(), &PORTS[0].into()));
+        assert_eq!((&second["host"], &second["bus"]), (&"0000:04:00.0".into(), &PORTS[1].into()));
+        assert_ne!(first["id"], second["id"]);
+        assert_eq!(ports.len(), 2);
+        assert!(ports.iter().all(|port| port["x-dirty-log"] == true), "{ports:?}");
+        for number in ["id", "port", "chassis", "addr"] {
+            assert_ne!(ports[0][number], ports[1][number], "{number}");
+        }
+    }
+
+    #[test]
     fn failover_is_stock_qemus() {
-        let profile = Profile::nested(NICS, pair(true, false));
+        let profile = profile(pair(true, false));
         let source = profile.arguments(Machine::Source, Role::Boots, "");
         assert!(!source.iter().any(|a| a.contains("x-dirty-log")), "{source:?}");
     }

@@ -28,15 +28,13 @@ pub struct Plan {
     /// Traffic before the migration is measured for so long.
     pub before: Duration,
     /// QEMU is kept from switching over for so long, to have a warm-up worth measuring: a guest of
-    /// this size would be copied in a moment. Of no effect on the cold strategy, whose gap it would
-    /// lengthen.
+    /// this size would be copied in a moment. Of no effect on the cold strategy, whose gap it
+    /// would lengthen.
     pub warmup: Duration,
     /// Traffic afterwards is measured for so long.
     pub after: Duration,
     /// Bytes a second that migration may use in the warm-up.
     pub bandwidth: u64,
-    /// The guest has a flight recorder, which checks what it holds after a migration.
-    pub has_recorder: bool,
     /// Cancel instead of completing.
     pub cancel_at: Option<CancelAt>,
 }
@@ -86,11 +84,11 @@ pub struct Timeline {
     pub logging_on: Option<Instant>,
     /// The migration was cancelled.
     pub cancelled: Option<Instant>,
-    /// The guest had let go of the NIC.
+    /// The guest had let go of its NIC, the first one of several.
     pub detached: Option<Instant>,
     /// The guest ran on the destination.
     pub resumed: Option<Instant>,
-    /// The guest had taken a NIC into use again.
+    /// The guest had taken its NIC into use again, the last one of several.
     pub attached: Option<Instant>,
     /// The guest had turned marking off.
     pub logging_off: Option<Instant>,
@@ -113,8 +111,8 @@ pub struct Record {
     pub timeline: Timeline,
     /// QEMU's last word about it.
     pub info: MigrationInfo,
-    /// The root port's own figures, by property.
-    pub port: Map<String, Value>,
+    /// The own figures of each NIC's root port, by property.
+    pub ports: Vec<Map<String, Value>>,
     /// The check of what was received up to the migration.
     pub check: Option<Check>,
     /// The same from outside: the memory of both machines at the switchover, where the lab can

@@ -1,6 +1,6 @@
 //! One migration under way: from QEMU's `migrate` to where the machine runs afterwards.
 
-use super::machine::{Comparison, Lab, Machine, NIC, PORT};
+use super::machine::{Comparison, Lab, Machine, NICS, PORTS};
 use super::record::{Effort, Outcome, Plan, Timeline};
 use super::side::{POLL, REACTION, Side, ensure_running};
 use crate::choices::{CancelAt, Strategy};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// How long a migration may take once it may switch over.
 const SWITCHOVER: Duration = Duration::from_secs(120);
-/// How long a guest may take to say that it has quiesced its NIC.
+/// How long a guest may take to say that it has quiesced a NIC.
 const QUIET: Duration = Duration::from_secs(1);
 /// While a migration is being held in its warm-up, milliseconds of downtime it may cause: none can
 /// be as short.
@@ -61,7 +61,8 @@ impl Run<'_> {
         let mut held = self.plan.strategy != Strategy::Cold;
         self.limit(if held { HELD } else { RELEASED })?;
         if self.plan.strategy == Strategy::Cold {
-            (self.say)("Taking the NIC away");
+            let several = self.interfaces() > 1;
+            (self.say)(if several { "Taking the NICs away" } else { "Taking the NIC away" });
             self.unplug()?;
         }
         (self.say)("Migrating: warm-up");
@@ -146,6 +147,10 @@ impl Run<'_> {
         }
     }
 
+    fn interfaces(&self) -> usize {
+        self.lab.profile().interfaces()
+    }
+
     fn count(&mut self) -> Counts {
         Counts {
             at: Instant::now(),
@@ -187,9 +192,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Takes the NIC from the guest, as an operator would before migrating.
+    /// Takes the NICs from the guest, as an operator would before migrating.
     fn unplug(&mut self) -> Result<()> {
-        self.source.monitor.execute(&DeviceDel { id: NIC.into() })?;
+        let mut left: Vec<&str> = NICS[..self.interfaces()].to_vec();
+        for id in &left {
+            self.source.monitor.execute(&DeviceDel { id: (*id).into() })?;
+        }
         let deadline = Instant::now() + REACTION;
         // The event also comes, without an id, for devices inside the device.
         while let Some(event) = self
@@ -197,37 +205,47 @@ impl Run<'_> {
             .monitor
             .wait_event("DEVICE_DELETED", deadline.saturating_duration_since(Instant::now()))?
         {
-            if event.data["device"] == NIC {
-                self.timeline.detached = Some(Instant::now());
+            let before = left.len();
+            left.retain(|id| event.data["device"] != *id);
+            if left.len() < before {
+                self.timeline.detached.get_or_insert_with(Instant::now);
+            }
+            if left.is_empty() {
                 return Ok(());
             }
         }
-        bail!("the guest did not give the NIC back within {} s", REACTION.as_secs())
+        bail!("the guest did not give {} back within {} s", left.join(", "), REACTION.as_secs())
     }
 
-    /// Whether the guest has been asked to quiesce the NIC, or already has.
+    /// Whether the guest has been asked to quiesce all of its NICs, or already has.
     fn detaching(&mut self) -> Result<bool> {
-        let gone = self.source.console.find(self.source_mark, |said| *said == Said::NicDetached);
-        Ok(gone.is_some() || self.phase().starts_with("quiesc"))
+        let mut all = true;
+        for interface in 0..self.interfaces() {
+            let detached = Said::NicDetached { interface };
+            let gone = self.source.console.find(self.source_mark, |said| *said == detached);
+            all &= gone.is_some() || self.phase(interface).starts_with("quiesc");
+        }
+        Ok(all)
     }
 
-    /// The port's view of the migration; nothing where it has no capability.
-    fn phase(&mut self) -> String {
+    /// A port's view of the migration; nothing where it has no capability.
+    fn phase(&mut self, interface: usize) -> String {
         let property = qmp::QomGet {
-            path: format!("/machine/peripheral/{PORT}"),
+            path: format!("/machine/peripheral/{}", PORTS[interface]),
             property: "dirty-log-phase".into(),
         };
         let phase = self.source.monitor.execute(&property).unwrap_or_default();
         phase.as_str().unwrap_or_default().into()
     }
 
-    /// Looks whether the guest has quiesced its NIC, which it was asked for before the migration was
-    /// cancelled. It may have heard of that first, and has nothing to start again then.
-    fn look_for_quiet(&mut self) {
-        let wanted = |said: &Said| *said == Said::NicDetached;
-        let console = &self.source.console;
-        let line = console.wait_for(self.source_mark, "quiet", QUIET, wanted);
-        self.timeline.detached = line.ok().map(|line| line.at);
+    /// Gives the guest time to say that it has quiesced its NICs, which it was asked for before the
+    /// migration was cancelled. It may have heard of that first, and has nothing to start again then.
+    fn look_for_quiet(&self) {
+        for interface in 0..self.interfaces() {
+            let quiet = Said::NicDetached { interface };
+            let console = &self.source.console;
+            let _ = console.wait_for(self.source_mark, "quiet", QUIET, |said| *said == quiet);
+        }
     }
 
     /// Has the lab compare memory once the destination has all of it, and then lets the destination

@@ -1,9 +1,10 @@
 //! A guest in a lab, from boot through all its migrations.
 
-use super::machine::{Lab, Machine, PORT, Role};
+use super::machine::{Lab, Machine, PORTS, Role};
 use super::record::{Check, Outcome, Plan, Record, Timeline};
 use super::run::Run;
 use super::side::{POLL, REACTION, Side, ensure_running};
+use crate::addresses::interface_name;
 use crate::choices::{CancelAt, Strategy};
 use crate::console::{Console, Died, Line, Said};
 use crate::init::Channel;
@@ -65,9 +66,10 @@ impl<'a> Session<'a> {
         (self.say)(what);
     }
 
-    /// Migrates as planned. A migration that QEMU or the guest refuse or fail is a record; an error
+    /// Migrates as planned, under traffic for each of the guest's interfaces, or for the first ones
+    /// only. A migration that QEMU or the guest refuse or fail is a record; an error
     /// means that the lab does not work, or that the guest does not keep to its part afterwards.
-    pub fn migrate(&mut self, plan: &Plan, traffic: &dyn Traffic) -> Result<Record> {
+    pub fn migrate(&mut self, plan: &Plan, traffic: &[&dyn Traffic]) -> Result<Record> {
         self.migrations += 1;
         let from = self.home;
         self.carry_out(plan, traffic).map_err(|error| {
@@ -83,7 +85,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn carry_out(&mut self, plan: &Plan, traffic: &dyn Traffic) -> Result<Record> {
+    fn carry_out(&mut self, plan: &Plan, traffic: &[&dyn Traffic]) -> Result<Record> {
         (self.say)("Starting the destination");
         let target = self.home.other();
         ensure_running(self.lab, self.home)?;
@@ -105,7 +107,7 @@ impl<'a> Session<'a> {
         }
 
         (self.say)("Measuring before the migration");
-        traffic.start_over();
+        traffic.iter().for_each(|traffic| traffic.start_over());
         std::thread::sleep(SETTLE);
         let begin = Instant::now();
         std::thread::sleep(plan.before);
@@ -134,7 +136,9 @@ impl<'a> Session<'a> {
         };
         let (outcome, info, error) = run.carry_out()?;
         let (mut timeline, comparison, effort) = (run.timeline, run.comparison, run.effort);
-        let port = port_figures(&mut self.source.monitor);
+        let interfaces = self.lab.profile().interfaces();
+        let ports = PORTS[..interfaces].iter();
+        let ports = ports.map(|port| port_figures(&mut self.source.monitor, port)).collect();
 
         let (console, mark) = match outcome {
             Outcome::Completed => (&self.destination_console, destination_mark),
@@ -143,22 +147,32 @@ impl<'a> Session<'a> {
                 (&self.source.console, source_mark)
             }
         };
-        if outcome == Outcome::Completed {
-            // The last it said where it was; the rest of this looks at what has been heard.
-            self.source.console.has_said(source_mark, |said| *said == Said::NicDetached);
-        }
         let said = |said: Said| self.source.console.find(source_mark, |other| *other == said);
-        timeline.detached = timeline.detached.or(said(Said::NicDetached).map(|line| line.at));
-        let mut resumption = timeline.over.unwrap_or(timeline.start);
-        if outcome == Outcome::Completed || timeline.detached.is_some() {
-            (self.say)("Waiting for the guest to take its NIC into use");
-            let line =
-                console.wait_for(mark, "a NIC", REACTION, |said| *said == Said::NicAttached)?;
-            timeline.attached = Some(line.at);
-            resumption = line.at;
+        let mut away = Vec::new();
+        for interface in 0..interfaces {
+            let detached = Said::NicDetached { interface };
+            if outcome == Outcome::Completed {
+                // The last it said where it was; the rest of this looks at what has been heard.
+                self.source.console.has_said(source_mark, |said| *said == detached);
+            }
+            let at = said(detached).map(|line| line.at);
+            timeline.detached = [timeline.detached, at].into_iter().flatten().min();
+            if outcome == Outcome::Completed || at.is_some() {
+                away.push(interface);
+            }
         }
-        if said(Said::NowUsing { standby: true }).is_some() {
-            let back = Said::NowUsing { standby: false };
+        if !away.is_empty() {
+            (self.say)("Waiting for the guest to take its NIC into use");
+        }
+        for interface in away {
+            let what = format!("a NIC for {}", interface_name(interface));
+            let attached = Said::NicAttached { interface };
+            let line = console.wait_for(mark, &what, REACTION, |said| *said == attached)?;
+            timeline.attached = timeline.attached.max(Some(line.at));
+        }
+        let mut resumption = timeline.attached.or(timeline.over).unwrap_or(timeline.start);
+        if said(Said::NowUsing { interface: 0, standby: true }).is_some() {
+            let back = Said::NowUsing { interface: 0, standby: false };
             let what = "its NIC in the place of the standby";
             resumption = console.wait_for(mark, what, REACTION, |said| *said == back)?.at;
         }
@@ -171,8 +185,6 @@ impl<'a> Session<'a> {
             // Without the capability, nobody tells the guest that it was moved, and that it should
             // check.
             Strategy::Failover => (None, None),
-            // An application may check what it holds; only of a recorder it is known that it does.
-            _ if !plan.has_recorder => Self::checked(console, mark).unzip(),
             // Nobody logged, so there was nothing to check.
             _ if outcome != Outcome::Completed && !self.has_logged(source_mark) => (None, None),
             _ => Self::check(console, mark, &timeline)?.unzip(),
@@ -195,7 +207,7 @@ impl<'a> Session<'a> {
             error,
             timeline,
             info,
-            port,
+            ports,
             check,
             comparison,
             dma: dma.flatten(),
@@ -218,14 +230,9 @@ impl<'a> Session<'a> {
             return Ok(None);
         }
         let what = "the flight recorder's integrity check";
-        console.wait_for(mark, what, CHECKING, |said| matches!(said, Said::Checked { .. }))?;
-        Ok(Self::checked(console, mark))
-    }
-
-    /// The integrity check that the guest has finished, if it has.
-    fn checked(console: &Console, mark: usize) -> Option<(Check, Option<DmaCounts>)> {
-        let line = console.find(mark, |said| matches!(said, Said::Checked { .. }))?;
-        read_check(&console.since(mark), &line)
+        let line =
+            console.wait_for(mark, what, CHECKING, |said| matches!(said, Said::Checked { .. }))?;
+        Ok(read_check(&console.since(mark), &line))
     }
 }
 
@@ -234,10 +241,15 @@ impl<'a> Session<'a> {
 fn boot(lab: &dyn Lab, console: &Console) -> Result<Qmp> {
     let monitor = lab.channel(Machine::Source, Channel::Qmp)?;
     let monitor = Qmp::connect(Machine::Source.name(), monitor)?;
-    console.wait_for(0, "an address", BOOT, |said| matches!(said, Said::Ready { .. }))?;
+    for wanted in 0..lab.profile().interfaces() {
+        let what = format!("an address of {}", interface_name(wanted));
+        let is_ready =
+            |said: &Said| matches!(said, Said::Ready { interface, .. } if *interface == wanted);
+        console.wait_for(0, &what, BOOT, is_ready)?;
+    }
     if lab.profile().pair.standby {
         // QEMU plugs it in when the guest has said that it knows what a standby is.
-        let attached = |said: &Said| *said == Said::NicAttached;
+        let attached = |said: &Said| *said == Said::NicAttached { interface: 0 };
         console.wait_for(0, "the NIC beside its standby", REACTION, attached)?;
     }
     Ok(monitor)
@@ -278,13 +290,20 @@ fn read_check(lines: &[Line], end: &Line) -> Option<(Check, Option<DmaCounts>)> 
     Some((check, dma))
 }
 
-fn wait_for_traffic(traffic: &dyn Traffic, moment: Instant) -> Result<()> {
+/// Waits for what is sent to each of the guest's interfaces to arrive.
+fn wait_for_traffic(traffic: &[&dyn Traffic], moment: Instant) -> Result<()> {
     let deadline = Instant::now() + REACTION;
-    while !traffic.flows_since(moment) {
-        if Instant::now() > deadline {
-            bail!("the guest received no traffic for {} s after the migration", REACTION.as_secs());
+    for (interface, traffic) in traffic.iter().enumerate() {
+        while !traffic.flows_since(moment) {
+            if Instant::now() > deadline {
+                bail!(
+                    "the guest received no traffic by {} for {} s after the migration",
+                    interface_name(interface),
+                    REACTION.as_secs()
+                );
+            }
+            std::thread::sleep(POLL);
         }
-        std::thread::sleep(POLL);
     }
     Ok(())
 }
@@ -298,10 +317,10 @@ fn configure(monitor: &mut Qmp, capabilities: &[(&str, bool)]) -> Result<()> {
     Ok(())
 }
 
-/// All properties of the root port that tell about the migration. None, where the port has no
+/// All properties of a root port that tell about the migration. None, where the port has no
 /// capability.
-fn port_figures(monitor: &mut Qmp) -> Map<String, Value> {
-    let path = format!("/machine/peripheral/{PORT}");
+fn port_figures(monitor: &mut Qmp, port: &str) -> Map<String, Value> {
+    let path = format!("/machine/peripheral/{port}");
     let properties = monitor.execute(&qmp::QomList { path: path.clone() }).unwrap_or_default();
     properties
         .into_iter()

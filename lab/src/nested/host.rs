@@ -1,4 +1,4 @@
-//! The virtual host: a QEMU that emulates a KVM machine with an IOMMU and two Intel NICs.
+//! The virtual host: a QEMU that emulates a KVM machine with an IOMMU and Intel NICs.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,6 @@ use tempfile::TempDir;
 
 use super::state;
 use crate::{
-    addresses::MAC,
     parts::{Accelerator, NicModel, Qemu, escape},
     source::{Listens, stream},
     system::process::Guard,
@@ -44,16 +43,25 @@ pub struct Setup<'a> {
     pub initramfs: &'a Path,
     /// The accelerator.
     pub accelerator: Accelerator,
-    /// The model of both NICs.
+    /// The model of the NICs.
     pub nic: NicModel,
-    /// A listening segment port for each NIC: `-netdev stream` connects to it.
-    pub segment: [&'a Path; 2],
-    /// The same for the virtio NIC that goes with each, in a host that has them.
+    /// What each NIC is.
+    pub nics: &'a [HostNic<'a>],
+    /// A listening segment port for the virtio NIC that goes with each, in a host that has them.
     pub standby: Option<[&'a Path; 2]>,
     /// Memory of the host.
     pub memory_mib: u32,
     /// Where the host's console is written to.
     pub console_log: &'a Path,
+}
+
+/// A NIC of the host.
+#[derive(Debug, Clone, Copy)]
+pub struct HostNic<'a> {
+    /// Its address.
+    pub mac: &'a str,
+    /// A listening segment port: `-netdev stream` connects to it.
+    pub segment: &'a Path,
 }
 
 /// What a host has for its machines.
@@ -254,14 +262,14 @@ fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<Stri
     add("-chardev", format!("socket,id={MONITOR},path={monitor}"));
     add("-object", format!("monitor-qmp,id=qmp,chardev={MONITOR}"));
     add("-name", "lab,debug-threads=on".into());
-    for (index, segment) in setup.segment.iter().enumerate() {
+    for (index, HostNic { mac, segment }) in setup.nics.iter().enumerate() {
         // The speed of an 82574L. Above 5 GT/s Linux waits a second after a reset for a link that
         // QEMU never reports up.
         let port = format!("id=port{index},chassis={index},slot={index},x-speed=2_5");
         let model = setup.nic.device();
         add("-device", format!("pcie-root-port,{port}"));
         add("-netdev", stream(&format!("net{index}"), segment, Listens::Peer));
-        add("-device", format!("{model},netdev=net{index},bus=port{index},mac={MAC},romfile="));
+        add("-device", format!("{model},netdev=net{index},bus=port{index},mac={mac},romfile="));
     }
     for (index, segment) in setup.standby.iter().flatten().enumerate() {
         add("-netdev", stream(&format!("tap{index}"), segment, Listens::Peer));

@@ -32,16 +32,26 @@ pub struct NestedLab {
 }
 
 impl NestedLab {
-    /// Takes a host that is ready, and what it has. What the QEMUs say is written to `log`.
-    pub fn new(host: VirtualHost, ready: Ready, pair: Pair, log: &Path) -> Result<Self> {
-        let [source, destination] = &ready.nics[..] else {
+    /// Takes a host that is ready, and what it has: the source's NICs first, then as many for the
+    /// destination. What the QEMUs say is written to `log`.
+    pub fn new(
+        host: VirtualHost,
+        ready: Ready,
+        interfaces: usize,
+        pair: Pair,
+        log: &Path,
+    ) -> Result<Self> {
+        let nics: Vec<&str> = ready.nics.iter().map(|nic| nic.address.as_str()).collect();
+        if nics.len() != 2 * interfaces {
             bail!(
-                "the lab's host has {} NICs bound to vfio-pci; a migration takes 2",
-                ready.nics.len()
+                "the lab's host has {} NICs bound to vfio-pci; the migration takes {}",
+                nics.len(),
+                2 * interfaces
             );
-        };
+        }
+        let (source, destination) = nics.split_at(interfaces);
         let log = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-        let profile = Profile::nested([&source.address, &destination.address], pair);
+        let profile = Profile::nested([source.to_vec(), destination.to_vec()], pair);
         let taps = <[String; 2]>::try_from(ready.taps).ok();
         if pair.standby && taps.is_none() {
             bail!("the lab's host has no tap for each machine's standby");

@@ -1,68 +1,161 @@
 //! What drives traffic at the guest in the lab.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::{
+    addresses::{ECHO_PORT, GUEST, GUESTS, IPERF3_PORT, SOURCES},
+    choices::TrafficKind,
+    parts::Qemu,
     segment::Segment,
-    source::{self, EchoSource, Meter, Rate, Slirp, TcpSource, Transfer, UdpSource},
+    source::{
+        ClientRuns, ClientSource, Config, EchoSource, Meter, Rate, Slirp, TcpSource, Trace,
+        Traffic, Transfer, UdpSource,
+    },
 };
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
+use super::Script;
+
+/// Payload of 1,400 bytes, and the headers of IPv4 and UDP.
+pub(super) const IP_LENGTH: usize = 1400 + 28;
 /// A rate settles within this.
 pub(super) const SETTLE: Duration = Duration::from_secs(1);
 /// How long a saturated rate is measured.
 const SATURATION: Duration = Duration::from_secs(4);
+/// The guest's further interfaces get this part of what its first one gets, each.
+const PART_OF_OTHERS: u64 = 10;
 
 /// What drives traffic at the guest.
-pub(super) enum Load {
+pub(super) struct Load {
+    first: First,
+    /// Numbered datagrams for each further interface.
+    others: Vec<UdpSource>,
+}
+
+/// What is driven at the guest's first interface.
+enum First {
     Udp(UdpSource),
     Tcp { slirp: Slirp, segment: Arc<Segment>, logs: PathBuf },
     Echo { slirp: Slirp, least: u64 },
+    Client { slirp: Slirp, segment: Arc<Segment>, logs: PathBuf, command: String },
 }
 
 /// Something done under traffic.
 pub(super) struct Carried<T> {
     pub(super) done: T,
+    /// Of the first interface.
     pub(super) meter: Box<dyn Meter>,
     pub(super) transfer: Option<Transfer>,
+    pub(super) client: Option<ClientRuns>,
+}
+
+impl<T> Carried<T> {
+    fn new(done: T, meter: impl Meter + 'static) -> Self {
+        Self { done, meter: Box::new(meter), transfer: None, client: None }
+    }
 }
 
 impl Load {
-    /// Carries out `migrate` under traffic of `rate` bits a second, or all that the guest takes.
+    /// What the script asks for, on ports of the segment. `directory` is for sockets.
+    pub(super) fn start(
+        script: &Script,
+        qemu: &Qemu,
+        segment: &Arc<Segment>,
+        directory: &Path,
+    ) -> Result<Self> {
+        let slirp = |usual: u16| {
+            let port = script.port.unwrap_or(usual);
+            Slirp::start(qemu, segment, directory, GUEST.ip, port)
+        };
+        let first = match script.traffic {
+            TrafficKind::Udp => First::Udp(udp(segment, 0)?),
+            TrafficKind::Tcp => First::Tcp {
+                slirp: slirp(IPERF3_PORT)?,
+                segment: segment.clone(),
+                logs: script.logs.clone(),
+            },
+            TrafficKind::Echo => First::Echo { slirp: slirp(ECHO_PORT)?, least: script.transfer },
+            TrafficKind::Client => {
+                let (command, port) = script.client.clone().context("no client was named")?;
+                let (slirp, segment, logs) = (slirp(port)?, segment.clone(), script.logs.clone());
+                First::Client { slirp, segment, logs, command }
+            }
+        };
+        let others = (1..script.nics).map(|index| udp(segment, index)).collect::<Result<_>>()?;
+        Ok(Self { first, others })
+    }
+
+    /// Whether it goes at a rate that can be chosen.
+    pub(super) fn is_paced(&self) -> bool {
+        !matches!(self.first, First::Client { .. })
+    }
+
+    /// Whether it is numbered datagrams that the first interface gets.
+    pub(super) fn is_udp(&self) -> bool {
+        matches!(self.first, First::Udp(_))
+    }
+
+    /// Carries out `migrate` under traffic of `rate` bits a second, or all that the guest takes by
+    /// its first interface and nothing by others.
     pub(super) fn carry<T>(
         &self,
         rate: Option<u64>,
-        migrate: impl FnOnce(&dyn source::Traffic) -> Result<T>,
+        migrate: impl FnOnce(&[&dyn Traffic]) -> Result<T>,
     ) -> Result<Carried<T>> {
-        Ok(match self {
-            Self::Udp(source) => {
+        let mut others: Vec<&dyn Traffic> = Vec::new();
+        if let Some(rate) = rate {
+            for source in &self.others {
+                source.begin(Rate::Paced(rate / PART_OF_OTHERS));
+                others.push(source);
+            }
+        }
+        let all = |first| [&[first], &others[..]].concat();
+        let carried = match &self.first {
+            First::Udp(source) => {
                 source.begin(rate.map_or(Rate::Saturating, Rate::Paced));
                 std::thread::sleep(SETTLE);
-                let done = migrate(source)?;
+                let done = migrate(&all(source))?;
                 source.set_rate(Rate::Idle);
-                Carried { done, meter: Box::new(source.trace()), transfer: None }
+                Carried::new(done, source.trace())
             }
-            Self::Tcp { slirp, segment, logs } => {
+            First::Tcp { slirp, segment, logs } => {
                 let source = TcpSource::start(slirp.address(), rate, segment.clone(), logs)?;
                 std::thread::sleep(SETTLE);
-                let done = migrate(&source)?;
-                Carried { done, meter: Box::new(source.finish()?), transfer: None }
+                let done = migrate(&all(&source))?;
+                Carried::new(done, source.finish()?)
             }
-            Self::Echo { slirp, least } => {
+            First::Echo { slirp, least } => {
                 let source = EchoSource::start(slirp.address(), rate, *least)?;
                 std::thread::sleep(SETTLE);
-                let done = migrate(&source)?;
+                let done = migrate(&all(&source))?;
                 let (trace, transfer) = source.finish()?;
-                Carried { done, meter: Box::new(trace), transfer: Some(transfer) }
+                Carried { transfer: Some(transfer), ..Carried::new(done, trace) }
             }
-        })
+            First::Client { slirp, segment, logs, command } => {
+                let source = ClientSource::start(command, slirp.address(), segment.clone(), logs)?;
+                std::thread::sleep(SETTLE);
+                let done = migrate(&all(&source))?;
+                let (trace, runs) = source.finish()?;
+                Carried { client: Some(runs), ..Carried::new(done, trace) }
+            }
+        };
+        for source in &self.others {
+            source.set_rate(Rate::Idle);
+        }
+        Ok(carried)
     }
 
-    /// Bits a second the guest receives when it is flooded.
+    /// The records of the further interfaces' streams so far, of which each migration begins new
+    /// ones.
+    pub(super) fn others(&self) -> Vec<Trace> {
+        self.others.iter().map(UdpSource::trace).collect()
+    }
+
+    /// Bits a second the guest receives when it is flooded, by its first interface.
     pub(super) fn saturate(&self) -> Result<f64> {
         let pause = || {
             std::thread::sleep(SETTLE);
@@ -70,27 +163,36 @@ impl Load {
             std::thread::sleep(SATURATION);
             (from, Instant::now())
         };
-        let rate = match self {
-            Self::Udp(source) => {
+        let rate = match &self.first {
+            First::Udp(source) => {
                 source.begin(Rate::Saturating);
                 let (from, to) = pause();
                 source.set_rate(Rate::Idle);
                 source.trace().received(from, to).bits_per_s
             }
-            Self::Tcp { slirp, segment, logs } => {
+            First::Tcp { slirp, segment, logs } => {
                 let source = TcpSource::start(slirp.address(), None, segment.clone(), logs)?;
                 let (from, to) = pause();
                 source.finish()?.received(from, to).bits_per_s
             }
-            Self::Echo { slirp, .. } => {
+            First::Echo { slirp, .. } => {
                 let source = EchoSource::start(slirp.address(), None, 0)?;
                 let (from, to) = pause();
                 source.finish()?.0.received(from, to).bits_per_s
             }
+            First::Client { .. } => bail!("a client is as fast as it is: nothing floods the guest"),
         };
         if rate <= 0.0 {
             bail!("the guest is up, but nothing the traffic source sends arrives");
         }
         Ok(rate)
     }
+}
+
+/// A source of numbered datagrams for one of the guest's interfaces.
+fn udp(segment: &Segment, interface: usize) -> Result<UdpSource> {
+    let name = if interface == 0 { "traffic".into() } else { format!("traffic{interface}") };
+    let (sender, receiver) = segment.local(&name);
+    let (from, to) = (SOURCES[interface], GUESTS[interface]);
+    UdpSource::start(sender, receiver, Config { from, to, ip_length: IP_LENGTH })
 }

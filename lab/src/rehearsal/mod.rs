@@ -3,6 +3,7 @@
 
 mod load;
 pub mod parts;
+mod stage;
 
 use std::{
     fs,
@@ -13,32 +14,22 @@ use std::{
 };
 
 use crate::{
-    addresses::{ECHO_PORT, GATEWAY, GUEST, IPERF3_PORT, MAC, SOURCE},
+    addresses::{GATEWAY, GUEST, GUESTS, interface_name},
     build::application::Application,
     choices::{Bridge, CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind},
-    local::{self, LocalLab},
     migration::{Effort, Lab, Outcome, Pair, Plan, Session},
-    nested::{
-        NestedLab,
-        host::{Setup, VirtualHost},
-    },
-    parts::{Accelerator, NicModel},
+    parts::NicModel,
     result::{self, Facts, Migration, ProcessorTime, Saturated, Setting, Traffic},
-    segment::{Segment, UnknownUnicast},
-    source::{self, Slirp, UdpSource},
+    segment::Segment,
+    source::Meter,
     system::progress::Step,
 };
 use anyhow::{Context, Result, bail};
-use load::{Carried, Load, SETTLE};
+use load::{Carried, IP_LENGTH, Load, SETTLE};
 pub use parts::LabParts;
 use parts::Place;
+use stage::start_lab;
 
-/// Payload of 1,400 bytes, and the headers of IPv4 and UDP.
-const IP_LENGTH: usize = 1400 + 28;
-/// Memory of the virtual host: two guests, their QEMUs, page tables for all of it, the initramfs.
-const HOST_MEMORY_MIB: u32 = 4096;
-/// The emulated host boots in about ten seconds on a quiet machine.
-const HOST_BOOT: Duration = Duration::from_secs(120);
 /// How long a saturated rate is measured in a migration's warm-up, which begins with more work than
 /// it goes on with.
 const SATURATED_WARMUP: Duration = Duration::from_secs(10);
@@ -80,18 +71,22 @@ const RESTARTS: u32 = 2;
 pub struct Script {
     /// What the guest is.
     pub application: Application,
-    /// The model of both NICs.
+    /// The model of all NICs.
     pub nic: NicModel,
+    /// How many each machine has, each an interface of the guest.
+    pub nics: usize,
     /// When the NIC leaves.
     pub strategy: Strategy,
     /// Pair the NIC with a standby; the failover strategy does, in any case.
     pub standby: bool,
-    /// The bridge that the NIC is below.
+    /// The bridge that each NIC is below.
     pub bridge: Bridge,
     /// How often to migrate, to and fro.
     pub times: u32,
     /// What is driven at the guest.
     pub traffic: TrafficKind,
+    /// The client that is run over and over, and the port it asks ([`TrafficKind::Client`]).
+    pub client: Option<(String, u16)>,
     /// The guest's TCP port that traffic goes to, where it is not the one of `net-app`.
     pub port: Option<u16>,
     /// Bytes that a transfer takes at least ([`TrafficKind::Echo`]), and more as long as
@@ -202,39 +197,8 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
     // Not in the logs' directory: a socket's path has at most 107 characters.
     let sockets = tempfile::Builder::new().prefix("godwit-segment-").tempdir()?;
     let segment = Arc::new(Segment::start(script.pcap.as_deref())?);
-    let nics = ["nic-source", "nic-destination"].map(|name| sockets.path().join(name));
-    for (name, path) in ["nic-source", "nic-destination"].iter().zip(&nics) {
-        segment.listen(name, path, UnknownUnicast::Flood)?;
-    }
-    let pair = script.pair();
-    let standbys = ["standby-source", "standby-destination"].map(|name| sockets.path().join(name));
-    if pair.standby {
-        for (name, path) in ["nic-standby-source", "nic-standby-destination"].iter().zip(&standbys)
-        {
-            segment.listen(name, path, UnknownUnicast::Flood)?;
-        }
-    }
-    let standby = pair.standby.then(|| [&*standbys[0], &*standbys[1]]);
-    let mut lab = start_lab(script, parts, [&nics[0], &nics[1]], standby)?;
-    let port = |usual: u16| script.port.unwrap_or(usual);
-    let load = match script.traffic {
-        TrafficKind::Udp => {
-            let (sender, receiver) = segment.local("traffic");
-            let config = source::Config { from: SOURCE, to: GUEST, ip_length: IP_LENGTH };
-            Load::Udp(UdpSource::start(sender, receiver, config)?)
-        }
-        TrafficKind::Tcp => {
-            let slirp =
-                Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, port(IPERF3_PORT))?;
-            Load::Tcp { slirp, segment: segment.clone(), logs: script.logs.clone() }
-        }
-        TrafficKind::Echo => {
-            let slirp =
-                Slirp::start(&parts.qemu, &segment, sockets.path(), GUEST.ip, port(ECHO_PORT))?;
-            Load::Echo { slirp, least: script.transfer }
-        }
-    };
-
+    let mut lab = start_lab(script, parts, &segment, sockets.path())?;
+    let load = Load::start(script, &parts.qemu, &segment, sockets.path())?;
     perform(script, parts, &mut *lab, &load).map_err(|error| {
         if lab.answers() { error } else { error.context(lost(&mut *lab, &script.logs)) }
     })
@@ -243,9 +207,10 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
 /// What is done once everything is there.
 fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) -> Result<Migration> {
     let plan = |script: &Script| plan(script, parts.pace());
-    let mut append = format!("ip={}/24 gw={GATEWAY} marking={}", GUEST.ip, script.marking);
-    if script.application.is_ours() {
-        append += &format!(" recorder={RECORDER}");
+    let mut append =
+        format!("ip={}/24 gw={GATEWAY} marking={} recorder={RECORDER}", GUEST.ip, script.marking);
+    for (index, station) in GUESTS[..script.nics].iter().enumerate().skip(1) {
+        append += &format!(" {}.ip={}/24", interface_name(index), station.ip);
     }
     append += &format!(" {}", script.append);
     let mut narrator = Narrator::default();
@@ -253,7 +218,7 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
     let mut session = Session::boot(lab, &append, &script.logs, &mut say)?;
 
     let mut saturated = None;
-    if script.rate.is_none() || script.saturated_warmup {
+    if load.is_paced() && (script.rate.is_none() || script.saturated_warmup) {
         session.say("Measuring what the guest takes when flooded");
         saturated = Some(Saturated { before: load.saturate()?, ..Saturated::default() });
     }
@@ -262,6 +227,7 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
     }
     let measured = saturated.map_or(0.0, |saturated| saturated.before);
     let rate = script.rate.unwrap_or((measured * SHARE) as u64);
+    let paced = load.is_paced().then_some(rate as f64);
 
     let setting = Setting {
         marking: script.marking,
@@ -272,8 +238,8 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
         application: script.application.name.clone(),
         traffic: Traffic {
             kind: script.traffic,
-            paced_bits_per_s: Some(rate as f64),
-            ip_length: matches!(load, Load::Udp(_)).then_some(IP_LENGTH),
+            paced_bits_per_s: paced,
+            ip_length: load.is_udp().then_some(IP_LENGTH),
         },
         saturated,
         facts: facts(parts),
@@ -284,17 +250,21 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
     let mut plans: Vec<Plan> = cancelled;
     plans.extend(vec![plan; script.times as usize]);
     let mut results = Vec::new();
-    let mut transfer = None;
+    let (mut transfer, mut client) = (None, None);
     // One TCP connection lasts through all migrations; each stream of datagrams has its own
     // numbers, and gap.
     let carried = if script.traffic == TrafficKind::Udp { 1 } else { plans.len() };
     for plans in plans.chunks(carried) {
         let carried = load.carry(Some(rate), |traffic| {
-            plans.iter().map(|plan| session.migrate(plan, traffic)).collect::<Result<Vec<_>>>()
+            let migrate = |plan| Ok((session.migrate(plan, traffic)?, load.others()));
+            plans.iter().map(migrate).collect::<Result<Vec<_>>>()
         })?;
-        let meter = &*carried.meter;
-        results.extend(carried.done.iter().map(|r| result::build(r, meter, setting.clone())));
-        transfer = carried.transfer;
+        for (record, others) in &carried.done {
+            let mut meters = vec![&*carried.meter];
+            meters.extend(others.iter().map(|trace| trace as &dyn Meter));
+            results.push(result::build(record, &meters, setting.clone()));
+        }
+        (transfer, client) = (carried.transfer, carried.client);
         if results.last().is_some_and(|result| result.outcome == Outcome::Failed) {
             break;
         }
@@ -304,7 +274,7 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
         result.second = results.pop().map(Box::new);
     }
     result.series = results;
-    result.transfer = transfer;
+    (result.transfer, result.client) = (transfer, client);
     drop(session);
     narrator.finish();
     Ok(result)
@@ -349,50 +319,8 @@ fn plan(script: &Script, pace: Pace) -> Plan {
         warmup: if several { SERIES_WARMUP } else { pace.warmup },
         after: script.measure,
         bandwidth: pace.bandwidth,
-        has_recorder: script.application.is_ours(),
         cancel_at: None,
     }
-}
-
-fn start_lab(
-    script: &Script,
-    parts: &LabParts,
-    segment: [&Path; 2],
-    standby: Option<[&Path; 2]>,
-) -> Result<Box<dyn Lab>> {
-    let (kernel, initramfs) = match &parts.place {
-        Place::Nested { kernel, initramfs, .. } => (kernel, initramfs),
-        Place::Local { guest, model } => {
-            return Ok(Box::new(LocalLab::new(&local::Setup {
-                qemu: &parts.qemu,
-                model: model.as_deref(),
-                guest,
-                nic: script.nic,
-                mac: MAC,
-                segment,
-                pair: script.pair(),
-                standby,
-                logs: &script.logs,
-            })?));
-        }
-    };
-    let step = Step::new("Booting the lab's host");
-    let mut host = VirtualHost::start(&Setup {
-        qemu: &parts.qemu,
-        kernel: &kernel.image,
-        initramfs,
-        accelerator: Accelerator::Tcg,
-        nic: script.nic,
-        segment,
-        standby,
-        memory_mib: HOST_MEMORY_MIB,
-        console_log: &script.logs.join(HOST_LOG),
-    })?;
-    let ready = host.wait_ready(HOST_BOOT)?;
-    let has = format!("{} NICs bound to vfio-pci", ready.nics.len());
-    let lab = NestedLab::new(host, ready, script.pair(), &script.logs.join("qemu.log"))?;
-    step.finish(has);
-    Ok(Box::new(lab))
 }
 
 fn facts(parts: &LabParts) -> Facts {

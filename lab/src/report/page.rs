@@ -10,6 +10,7 @@ use anyhow::Result;
 use minijinja::Environment;
 use minijinja::value::Serde;
 use serde::Serialize;
+use std::borrow::Cow;
 
 #[derive(Serialize)]
 struct Page<'a> {
@@ -31,7 +32,7 @@ struct Run {
     rows: Vec<Row>,
     /// What the rows count.
     packets: &'static str,
-    headlines: Vec<(&'static str, String)>,
+    headlines: Vec<(Cow<'static, str>, String)>,
 }
 
 #[derive(Serialize)]

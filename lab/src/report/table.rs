@@ -5,7 +5,8 @@ use super::format::{duration, megabits, percent, service_gap, thousands};
 use super::series::Series;
 use super::words::Words;
 use crate::migration::Outcome;
-use crate::result::{Migration, PhaseName};
+use crate::result::{Interface, Migration, PhaseName};
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// The result as a table by phase, and the figures beside it.
@@ -53,7 +54,7 @@ fn write_table(out: &mut String, result: &Migration) -> std::fmt::Result {
 }
 
 /// The figures that matter, each with its name.
-pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
+pub(super) fn headlines(result: &Migration) -> Vec<(Cow<'static, str>, String)> {
     let figures = &result.migration;
     let ms = |value: Option<f64>| value.map_or("-".into(), duration);
     let mut lines = Vec::new();
@@ -67,7 +68,7 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
             )
         }
     };
-    lines.push(("outcome", outcome));
+    lines.push(("outcome".into(), outcome));
     if let Some(saturated) = result.saturated {
         let warmup = match saturated.warmup {
             Some(rate) => format!(
@@ -78,7 +79,7 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
             None => String::new(),
         };
         lines.push((
-            "saturated",
+            "saturated".into(),
             format!("{} Mbit/s without a migration{warmup}", megabits(saturated.before)),
         ));
     }
@@ -87,7 +88,7 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
             .saturated
             .map(|s| format!(", {:.0}% of saturated", 100.0 * paced / s.before.max(1.0)));
         lines.push((
-            "traffic",
+            "traffic".into(),
             format!(
                 "{} paced at {} Mbit/s{}",
                 result.traffic.kind.to_string().to_uppercase(),
@@ -106,12 +107,12 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
         format!(", {} datagrams lost in it{all}", thousands(losses.in_gap))
     });
     lines.push((
-        "service gap",
+        "service gap".into(),
         format!("{} (downtime {downtime}){}", service_gap(result), lost.unwrap_or_default()),
     ));
     if let Some(transfer) = &result.transfer {
         lines.push((
-            "transfer",
+            "transfer".into(),
             format!(
                 "{} bytes to the guest and back over one connection, all right; SHA-256 {}",
                 thousands(transfer.bytes),
@@ -119,9 +120,13 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
             ),
         ));
     }
+    if let Some(client) = result.client {
+        lines
+            .push(("client".into(), format!("run {} times, and succeeded each time", client.runs)));
+    }
     if let Some(baseline) = result.baseline {
         lines.push((
-            "cold baseline",
+            "cold baseline".into(),
             format!(
                 "{} Mbit/s ({} of before) in its warm-up, service gap {}",
                 megabits(baseline.warmup_bits_per_s),
@@ -130,9 +135,12 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
             ),
         ));
     }
-    lines.push(("integrity", integrity(result)));
+    for interface in &result.interfaces {
+        lines.push((interface.name.clone().into(), of_interface(interface)));
+    }
+    lines.push(("integrity".into(), integrity(result)));
     lines.push((
-        "marking",
+        "marking".into(),
         format!(
             "{} pages on reception, {} caught up, of {} buffers; {} before the migration",
             thousands(result.dma.pages_marked),
@@ -144,16 +152,16 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
     if result.facts.lab_restarts > 0 {
         let times =
             format!("{} times, for its host crashed under emulation", result.facts.lab_restarts);
-        lines.push(("lab started over", times));
+        lines.push(("lab started over".into(), times));
     }
     if let Some(others) = result.facts.taken_by_others {
         lines.push((
-            "this machine",
+            "this machine".into(),
             format!("{} of its processors' time went to others", percent(others)),
         ));
     }
     lines.push((
-        "migration",
+        "migration".into(),
         format!(
             "{}, {:.1} MiB in {} passes, at most {:.0} MiB/s in warm-up; logging {}, acknowledged \
             after {}, detach {}, attach {}",
@@ -170,13 +178,29 @@ pub(super) fn headlines(result: &Migration) -> Vec<(&'static str, String)> {
     lines
 }
 
+fn of_interface(interface: &Interface) -> String {
+    let datagrams = interface.sent.zip(interface.lost).map_or_else(String::new, |(sent, lost)| {
+        format!("{} datagrams sent, {} lost; ", thousands(sent), thousands(lost))
+    });
+    let pages = interface.pages_stale.zip(interface.pages_written).map(|(stale, written)| {
+        format!("; {} stale of {} pages its NIC wrote", thousands(stale), thousands(written))
+    });
+    format!(
+        "{datagrams}longest gap {}; {} received afterwards{}",
+        duration(interface.service_gap_ms),
+        thousands(interface.received_after),
+        pages.unwrap_or_default()
+    )
+}
+
 fn integrity(result: &Migration) -> String {
     let integrity = &result.integrity;
     let logged = integrity
         .while_logging
         .map(|count| format!(", {} of them received while logging was on", thousands(count)));
     let pages = integrity.pages_stale.zip(integrity.pages_written).map(|(stale, written)| {
-        format!("; {} stale of {} pages the NIC wrote", thousands(stale), thousands(written))
+        let writer = if result.interfaces.is_empty() { "the NIC" } else { "the NICs" };
+        format!("; {} stale of {} pages {writer} wrote", thousands(stale), thousands(written))
     });
     let frames = match integrity.check() {
         Some((stale, checked)) => {

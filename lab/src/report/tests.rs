@@ -3,7 +3,8 @@ use super::*;
 use crate::choices::{GuestKind, LabKind, Marking, Strategy, TrafficKind};
 use crate::migration::Outcome;
 use crate::result::{
-    Baseline, Dma, Event, Facts, Figures, Integrity, Phase, PhaseName, Saturated, Traffic,
+    Baseline, Dma, Event, Facts, Figures, Integrity, Interface, Phase, PhaseName, Saturated,
+    Traffic,
 };
 use crate::source::{Losses, Transfer};
 
@@ -65,7 +66,9 @@ fn result() -> Migration {
         },
         service_gap_ms: 741.0,
         losses: Some(Losses { lost: 4700, in_gap: 4632 }),
+        interfaces: Vec::new(),
         transfer: None,
+        client: None,
         saturated: Some(Saturated { before: 131e6, warmup: Some(118e6), ..Saturated::default() }),
         events: vec![
             event("migration starts", 10_000.0),
@@ -286,4 +289,25 @@ fn a_series_has_a_line_for_each_migration_and_a_median_of_those_that_completed()
     let tcp = Migration { losses: None, ..run(Outcome::Completed, 0.0, 140) };
     assert_eq!(tcp.median_beyond_downtime(), None);
     assert_eq!(service_gap(&tcp), "none seen");
+}
+
+#[test]
+fn each_of_several_interfaces_has_a_line() {
+    let interface = |name: &str, lost| Interface {
+        name: name.into(),
+        sent: Some(12_000),
+        received: Some(12_000 - lost),
+        lost: Some(lost),
+        service_gap_ms: 512.0,
+        received_after: 2048,
+        pages_written: Some(1500),
+        pages_stale: Some(0),
+        port: serde_json::Map::new(),
+    };
+    let interfaces = vec![interface("nic", 40), interface("nic1", 1234)];
+    let table = table(&Migration { interfaces, ..result() });
+    let expected = "nic1:               12,000 datagrams sent, 1,234 lost; longest gap 512 ms; 2,048 \
+                    received afterwards; 0 stale of 1,500 pages its NIC wrote\n";
+    assert!(table.contains(expected) && table.contains("\nnic: "), "{table}");
+    assert!(!super::table(&result()).contains("nic"));
 }

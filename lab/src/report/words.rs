@@ -36,12 +36,21 @@ const ECHO: Words = Words {
         1,460 bytes each. The service gap is the longest time in which none came back.",
 };
 
+const CLIENT: Words = Words {
+    packets: "segments",
+    rate: "sent by the guest",
+    explanation: "Rates are of what the guest sent, Ethernet headers included, while the client \
+        was run over and over. Segments are reckoned at 1,460 bytes each. The service gap is the \
+        longest time in which the guest sent nothing.",
+};
+
 impl Words {
     pub(super) fn of(result: &Migration) -> &'static Self {
         match result.traffic.kind {
             TrafficKind::Udp => &UDP,
             TrafficKind::Tcp => &TCP,
             TrafficKind::Echo => &ECHO,
+            TrafficKind::Client => &CLIENT,
         }
     }
 }

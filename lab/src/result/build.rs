@@ -1,6 +1,7 @@
 //! From a record and a measurement to a result.
 
 use super::*;
+use crate::addresses::interface_name;
 use crate::migration::{Record, Timeline};
 use crate::source::Meter;
 use std::time::{Duration, Instant};
@@ -31,9 +32,10 @@ pub struct Setting {
     pub facts: Facts,
 }
 
-/// Puts a result together.
-pub fn build(record: &Record, meter: &dyn Meter, setting: Setting) -> Migration {
+/// Puts a result together, from the measurements at each of the guest's interfaces.
+pub fn build(record: &Record, meters: &[&dyn Meter], setting: Setting) -> Migration {
     let timeline = &record.timeline;
+    let meter = meters[0];
     let ms = |at: Instant| milliseconds(at.saturating_duration_since(timeline.begin));
     let phases = cut(record, meter)
         .into_iter()
@@ -77,17 +79,20 @@ pub fn build(record: &Record, meter: &dyn Meter, setting: Setting) -> Migration 
             buffers_checked: check.map(|check| check.checked),
             stale: check.map(|check| check.stale),
             while_logging: check.and_then(|check| check.while_logging),
-            pages_written: record.comparison.map(|comparison| comparison.written),
-            pages_stale: record.comparison.map(|comparison| comparison.stale),
+            pages_written: record.comparison.as_ref().map(|compared| compared.all.written),
+            pages_stale: record.comparison.as_ref().map(|compared| compared.all.stale),
         },
-        service_gap_ms: meter
-            .longest_gap(timeline.begin, timeline.end)
-            .map_or(0.0, |gap| milliseconds(gap.length())),
+        service_gap_ms: service_gap(timeline, meter),
         losses: meter.losses(),
+        interfaces: match meters {
+            [_] => Vec::new(),
+            _ => (0..).zip(meters).map(|(index, meter)| interface(index, record, *meter)).collect(),
+        },
         transfer: None,
+        client: None,
         saturated: setting.saturated,
         events: events(timeline, ms),
-        port: record.port.clone(),
+        port: record.ports[0].clone(),
         facts: setting.facts,
         samples: meter
             .samples(timeline.begin, timeline.end, SAMPLE)
@@ -99,6 +104,29 @@ pub fn build(record: &Record, meter: &dyn Meter, setting: Setting) -> Migration 
         second: None,
         series: Vec::new(),
     }
+}
+
+fn interface(index: usize, record: &Record, meter: &dyn Meter) -> Interface {
+    let timeline = &record.timeline;
+    let (sent, lost) = (meter.sent(), meter.losses().map(|losses| losses.lost));
+    let pages = record.comparison.as_ref().and_then(|compared| compared.by_nic.get(index));
+    let over = timeline.attached.or(timeline.over).unwrap_or(timeline.start);
+    Interface {
+        name: interface_name(index).into(),
+        sent,
+        received: sent.zip(lost).map(|(sent, lost)| sent.saturating_sub(lost)),
+        lost,
+        service_gap_ms: service_gap(timeline, meter),
+        received_after: meter.received(over, timeline.end).packets.round() as u64,
+        pages_written: pages.map(|pages| pages.written),
+        pages_stale: pages.map(|pages| pages.stale),
+        port: record.ports.get(index).cloned().unwrap_or_default(),
+    }
+}
+
+fn service_gap(timeline: &Timeline, meter: &dyn Meter) -> f64 {
+    let gap = meter.longest_gap(timeline.begin, timeline.end);
+    gap.map_or(0.0, |gap| milliseconds(gap.length()))
 }
 
 /// The phases, one after the other.
@@ -139,7 +167,8 @@ fn figures(record: &Record) -> Figures {
     let timeline = &record.timeline;
     let ram = record.info.ram.clone().unwrap_or_default();
     // The port's own figures are the exact ones: they do not pass through a console.
-    let port = |name: &str| record.port.get(name).and_then(Value::as_f64).filter(|ms| *ms >= 0.0);
+    let port =
+        |name: &str| record.ports[0].get(name).and_then(Value::as_f64).filter(|ms| *ms >= 0.0);
     let between = |from: Option<Instant>, to: Option<Instant>| {
         Some(milliseconds(to?.saturating_duration_since(from?)))
     };
@@ -184,7 +213,7 @@ fn milliseconds(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::migration::{Check, Plan};
+    use crate::migration::{Check, Comparison, Pages, Plan};
     use crate::qmp::{MigrationInfo, RamStatistics};
     use crate::source::{DmaCounts, Gap, Received};
 
@@ -214,6 +243,14 @@ mod tests {
 
         fn longest_gap(&self, _: Instant, _: Instant) -> Option<Gap> {
             self.gap
+        }
+
+        fn sent(&self) -> Option<u64> {
+            Some(5000)
+        }
+
+        fn losses(&self) -> Option<Losses> {
+            Some(Losses { lost: 7, in_gap: 7 })
         }
 
         fn dma(&self, from: Instant, to: Instant) -> Option<DmaCounts> {
@@ -251,7 +288,6 @@ mod tests {
             warmup: Duration::from_secs(2),
             after: Duration::from_secs(1),
             bandwidth: 1 << 24,
-            has_recorder: true,
             cancel_at: None,
         };
         let check = Some(Check { checked: 5000, stale: 0, while_logging: Some(1500) });
@@ -265,7 +301,7 @@ mod tests {
             error: None,
             timeline,
             info,
-            port,
+            ports: vec![port],
             check,
             comparison: None,
             dma: None,
@@ -297,7 +333,7 @@ mod tests {
     #[test]
     fn a_warm_migration_has_four_phases() {
         let (record, meter) = record(Strategy::Warm);
-        let result = build(&record, &meter, setting());
+        let result = build(&record, &[&meter], setting());
         assert_eq!(
             times(&result),
             [
@@ -316,13 +352,31 @@ mod tests {
         assert_eq!(result.samples.len(), 50);
     }
 
+    /// What is said of the traffic in all is the first interface's.
+    #[test]
+    fn several_interfaces_are_listed() {
+        let (mut record, meter) = record(Strategy::Warm);
+        let [all, first, second] = [90, 60, 40].map(|written| Pages { written, stale: 1 });
+        record.comparison = Some(Comparison { all, by_nic: vec![first, second] });
+        assert!(build(&record, &[&meter], setting()).interfaces.is_empty());
+        let other = Even { gap: None };
+        let result = build(&record, &[&meter, &other], setting());
+        let [nic, nic1] = &result.interfaces[..] else { panic!("{:?}", result.interfaces) };
+        assert_eq!((&*nic.name, &*nic1.name), ("nic", "nic1"));
+        assert_eq!((nic.service_gap_ms, nic1.service_gap_ms), (610.0, 0.0));
+        assert_eq!((nic.received_after, nic1.received_after), (1400, 1500));
+        assert_eq!((nic.pages_written, nic1.pages_written), (Some(60), Some(40)));
+        assert_eq!((result.service_gap_ms, result.integrity.pages_written), (610.0, Some(90)));
+        assert_eq!((nic1.sent, nic1.received), (Some(5000), Some(4993)));
+    }
+
     #[test]
     fn a_gap_that_is_not_the_switchovers_ends_no_phase() {
         let (record, mut meter) = record(Strategy::Warm);
         for (start, end) in [(100, 900), (4000, 4900)] {
             let at = |ms| record.timeline.begin + Duration::from_millis(ms);
             meter.gap = Some(Gap { start: at(start), end: at(end), lost: 1 });
-            let result = build(&record, &meter, setting());
+            let result = build(&record, &[&meter], setting());
             assert_eq!(times(&result)[2], ("gap", 3000.0, 3500.0), "{start} to {end}");
         }
     }
@@ -331,7 +385,7 @@ mod tests {
     fn a_cold_migrations_warm_up_ends_at_the_switchover() {
         let (mut record, meter) = record(Strategy::Cold);
         record.timeline.detached = Some(record.timeline.start + Duration::from_millis(50));
-        let result = build(&record, &meter, setting());
+        let result = build(&record, &[&meter], setting());
         assert_eq!(times(&result)[1..3], [("warm-up", 1000.0, 3050.0), ("gap", 3050.0, 3600.0)]);
         assert_eq!(result.migration.detach_ms, Some(50.0));
     }
@@ -342,11 +396,11 @@ mod tests {
         record.outcome = Outcome::Cancelled;
         record.timeline.resumed = None;
         record.timeline.cancelled = Some(record.timeline.begin + Duration::from_millis(2500));
-        let with_gap = build(&record, &meter, setting());
+        let with_gap = build(&record, &[&meter], setting());
         assert_eq!(with_gap.phases.len(), 4);
         record.timeline.detached = None;
         meter.gap = None;
-        let result = build(&record, &meter, setting());
+        let result = build(&record, &[&meter], setting());
         assert_eq!(
             times(&result),
             [("before", 0.0, 1000.0), ("warm-up", 1000.0, 2500.0), ("after", 2500.0, 5000.0)]
@@ -359,7 +413,7 @@ mod tests {
     fn what_nobody_checked_is_null() {
         let (mut record, meter) = record(Strategy::Warm);
         record.check = None;
-        let result = build(&record, &meter, setting());
+        let result = build(&record, &[&meter], setting());
         let json = serde_json::to_value(&result).unwrap();
         assert_eq!(json["integrity"]["stale"], Value::Null);
         assert_eq!(json["integrity"]["buffers_checked"], Value::Null);
@@ -370,7 +424,7 @@ mod tests {
     #[test]
     fn the_json_is_the_contract() {
         let (record, meter) = record(Strategy::Warm);
-        let result = build(&record, &meter, setting());
+        let result = build(&record, &[&meter], setting());
         let json = serde_json::to_value(&result).unwrap();
         for name in ["strategy", "marking", "nic", "lab", "guest", "outcome", "service_gap_ms"] {
             assert!(json.get(name).is_some(), "{name}");

@@ -9,7 +9,7 @@ pub use facts::{Facts, ProcessorTime};
 
 use crate::choices::{CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind};
 use crate::migration::Outcome;
-use crate::source::{Losses, Transfer};
+use crate::source::{ClientRuns, Losses, Transfer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -52,22 +52,29 @@ pub struct Migration {
     /// The flight recorder's check.
     pub integrity: Integrity,
     /// The longest time without new datagrams for the guest, on the source's clock. Over TCP, the
-    /// longest time in which the source could send nothing, in steps of 100 ms: what buffers bridge
-    /// is none.
+    /// longest time in which the source could send nothing, in steps of 100 ms: what buffers
+    /// bridge is none.
     pub service_gap_ms: f64,
     /// Datagrams that did not arrive, in all and in that gap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub losses: Option<Losses>,
-    /// What went to the guest and back over one connection, from the first migration of a series to
-    /// the last.
+    /// Each of the guest's interfaces, where it has several. What is said elsewhere of traffic is
+    /// the first one's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<Interface>,
+    /// What went to the guest and back over one connection, from the first migration of a series
+    /// to the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<Transfer>,
+    /// How often the service's own client was run meanwhile, and succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientRuns>,
     /// What the guest takes when it is flooded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub saturated: Option<Saturated>,
     /// Moments for a plot, in their order.
     pub events: Vec<Event>,
-    /// The root port's figures, by property.
+    /// The figures of the first NIC's root port, by property.
     #[serde(skip_serializing_if = "Map::is_empty", default)]
     pub port: Map<String, Value>,
     /// The machine all this was measured on.
@@ -185,8 +192,7 @@ pub struct Dma {
 /// The flight recorder's check of what was received up to the switchover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Integrity {
-    /// Frames checked; `null` where nothing checked them, for want of a recorder or of a word that
-    /// the guest was moved.
+    /// Frames checked; `null` where nothing told the guest that it was moved, and to check.
     #[serde(default)]
     pub buffers_checked: Option<u64>,
     /// Those whose content is not what was received.
@@ -194,7 +200,7 @@ pub struct Integrity {
     pub stale: Option<u64>,
     /// Those received while the hypervisor was logging.
     pub while_logging: Option<u64>,
-    /// Seen from outside: pages the source's NIC wrote in all. Only where the lab can tell.
+    /// Seen from outside: pages the source's NICs wrote in all. Only where the lab can tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pages_written: Option<u64>,
     /// Those of them that were not on the destination, when it began to run, as they were on the
@@ -215,6 +221,32 @@ impl Integrity {
     }
 }
 
+/// One of several interfaces of the guest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interface {
+    /// What the guest calls it.
+    pub name: String,
+    /// Datagrams sent to it since just before measuring began, where they are numbered.
+    pub sent: Option<u64>,
+    /// Those of them that it received.
+    pub received: Option<u64>,
+    /// Those that it did not.
+    pub lost: Option<u64>,
+    /// The longest time without new datagrams for it.
+    pub service_gap_ms: f64,
+    /// Datagrams it received when the migration was over and all NICs in use again.
+    pub received_after: u64,
+    /// Pages the source's NIC wrote. Only where the lab can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages_written: Option<u64>,
+    /// Those of them that were not on the destination as they were on the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages_stale: Option<u64>,
+    /// The figures of the root port above its NIC, by property.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub port: Map<String, Value>,
+}
+
 /// Bits a second the guest receives, at the IP layer, when it is given as much as it takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Saturated {
@@ -223,8 +255,8 @@ pub struct Saturated {
     /// While a migration is warming up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<f64>,
-    /// How often a second the guest was left for the hypervisor in that warm-up. None where KVM did
-    /// not run it.
+    /// How often a second the guest was left for the hypervisor in that warm-up. None where KVM
+    /// did not run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup_exits_per_s: Option<f64>,
     /// Which part of that warm-up each of the lab host's processors was busy. None where they are

@@ -21,6 +21,8 @@ pub struct PortStatistics {
     pub connected: bool,
     /// Frames that came in.
     pub received: u64,
+    /// Bytes of these frames.
+    pub received_bytes: u64,
     /// Frames that went out.
     pub sent: u64,
     /// Frames that should have gone out, but waited too long or were too many.
@@ -33,6 +35,7 @@ pub(super) struct Port {
     pub(super) name: String,
     pub(super) connected: AtomicBool,
     pub(super) received: AtomicU64,
+    pub(super) received_bytes: AtomicU64,
     pub(super) sent: AtomicU64,
     pub(super) dropped: AtomicU64,
 }
@@ -43,6 +46,7 @@ impl Port {
             name: name.into(),
             connected: AtomicBool::new(false),
             received: AtomicU64::new(0),
+            received_bytes: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         }
@@ -53,6 +57,7 @@ impl Port {
             name: self.name.clone(),
             connected: self.connected.load(Relaxed),
             received: self.received.load(Relaxed),
+            received_bytes: self.received_bytes.load(Relaxed),
             sent: self.sent.load(Relaxed),
             dropped: self.dropped.load(Relaxed),
         }

@@ -221,7 +221,9 @@ impl Worker {
 
     fn forward(&mut self, from: usize, frame: Frame, now: Instant) {
         let Some((destination, source)) = frame.addresses() else { return };
-        self.members[from].port.received.fetch_add(1, Relaxed);
+        let port = &self.members[from].port;
+        port.received.fetch_add(1, Relaxed);
+        port.received_bytes.fetch_add(frame.ethernet().len() as u64, Relaxed);
         if let Some(tap) = &mut self.tap {
             tap.frame(from, &frame);
         }

@@ -56,6 +56,12 @@ pub trait Meter {
     /// The longest time without anything new of which some lies between two moments.
     fn longest_gap(&self, from: Instant, to: Instant) -> Option<Gap>;
 
+    /// Datagrams sent since the stream began, up to the last that the guest says it received, where
+    /// they are numbered.
+    fn sent(&self) -> Option<u64> {
+        None
+    }
+
     /// What was lost since the stream began, where it is numbered.
     fn losses(&self) -> Option<Losses> {
         None
@@ -81,6 +87,11 @@ impl Meter for Trace {
     fn longest_gap(&self, from: Instant, to: Instant) -> Option<Gap> {
         // The guest reports one, the longest of all.
         self.longest_gap().filter(|gap| gap.overlaps(from, to))
+    }
+
+    fn sent(&self) -> Option<u64> {
+        let (_, report) = self.reports.last()?;
+        Some(report.highest_seq.get() + 1)
     }
 
     fn losses(&self) -> Option<Losses> {

@@ -2,6 +2,7 @@
 //! [`godwit_probe`] protocol, and for TCP stock iperf3, or a transfer of which every byte is
 //! checked.
 
+mod client;
 mod echo;
 mod frames;
 mod meter;
@@ -10,6 +11,7 @@ mod slirp;
 mod tcp;
 mod trace;
 
+pub use client::{ClientRuns, ClientSource, HOST, PORT};
 pub use echo::EchoSource;
 pub use frames::Station;
 pub use meter::{DmaCounts, Losses, Meter, Traffic, Transfer};

@@ -1,11 +1,13 @@
 //! The probe protocol: what the paced UDP source sends, and what the guest reports back.
 //!
-//! The source sends numbered datagrams to UDP port [`PORT`] of the guest. Each begins with a [`Header`]; what follows is
-//! padding up to whatever size the source wants. While it knows a source, the guest sends a [`Report`] to it every
-//! [`REPORT_INTERVAL_MS`]. Reports are cumulative, so a lost one costs nothing.
+//! The source sends numbered datagrams to UDP port [`PORT`] of the guest. Each begins with a
+//! [`Header`]; what follows is padding up to whatever size the source wants. While it knows a
+//! source, the guest sends a [`Report`] to it every [`REPORT_INTERVAL_MS`]. Reports are cumulative,
+//! so a lost one costs nothing.
 //!
-//! All integers are little endian. Both structs are [`zerocopy`] views: parse with [`Header::parse`] and
-//! [`Report::parse`], which look at length and magic; serialise with [`zerocopy::IntoBytes`].
+//! All integers are little endian. Both structs are [`zerocopy`] views: parse with
+//! [`Header::parse`] and [`Report::parse`], which look at length and magic; serialise with
+//! [`zerocopy::IntoBytes`].
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -20,7 +22,8 @@ pub use sequence::{Gap, Sequence};
 pub const PORT: u16 = 5202;
 /// How often the guest reports, in milliseconds of its own clock.
 pub const REPORT_INTERVAL_MS: u64 = 100;
-/// Bytes of IPv4 header (no options) and UDP header, which [`Report::bytes`] counts on top of the UDP payload.
+/// Bytes of IPv4 header (no options) and UDP header, which [`Report::bytes`] counts on top of the
+/// UDP payload.
 pub const HEADERS: usize = 20 + 8;
 
 /// First bytes of a datagram: `GDWp`.
@@ -64,7 +67,8 @@ impl Header {
 
 /// What the guest has seen so far.
 ///
-/// The fields from `packets` to `gap_length` count the current stream; those about DMA and the recorder count from boot.
+/// The fields from `packets` to `gap_length` count the current stream; those about DMA and the
+/// recorder count from boot.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Report {
@@ -114,7 +118,8 @@ impl Report {
     /// Flag: the DMA layer is marking.
     pub const MARKING: u32 = 1 << 1;
 
-    /// Reads a report from a UDP payload. `None` when it is too short, not a report, or of another version.
+    /// Reads a report from a UDP payload. `None` when it is too short, not a report, or of another
+    /// version.
     pub fn parse(payload: &[u8]) -> Option<Self> {
         let (report, _) = Self::read_from_prefix(payload).ok()?;
         (report.magic == REPORT_MAGIC && report.version == VERSION).then_some(report)

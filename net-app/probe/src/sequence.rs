@@ -9,8 +9,8 @@ pub struct Sequence {
     gap: Gap,
 }
 
-/// A run of numbers that were skipped. The source knows when it sent each, which makes a gap a time on one clock,
-/// whatever the receiver's own clock went through.
+/// A run of numbers that were skipped. The source knows when it sent each, which makes a gap a time
+/// on one clock, whatever the receiver's own clock went through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gap {
     /// First number skipped.
@@ -27,8 +27,8 @@ impl Sequence {
 
     /// Takes note of number `seq`.
     ///
-    /// A number from below the highest is taken to be one that was missing until now, as iperf3 does: telling it from a
-    /// duplicate would need a window of all numbers.
+    /// A number from below the highest is taken to be one that was missing until now, as iperf3
+    /// does: telling it from a duplicate would need a window of all numbers.
     pub fn receive(&mut self, seq: u64) {
         if seq >= self.next {
             let skipped = seq - self.next;
@@ -54,7 +54,8 @@ impl Sequence {
         self.missing
     }
 
-    /// The longest run of numbers skipped so far, the earliest of equals. Numbers that arrive late do not shorten it.
+    /// The longest run of numbers skipped so far, the earliest of equals. Numbers that arrive late
+    /// do not shorten it.
     pub fn longest_gap(&self) -> Gap {
         self.gap
     }

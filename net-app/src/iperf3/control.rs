@@ -91,7 +91,8 @@ impl Control {
         Ok(self.stream.write_all(&[state]).await?)
     }
 
-    /// Waits for the client's next state, however long the test takes. May be dropped and called again.
+    /// Waits for the client's next state, however long the test takes. May be dropped and called
+    /// again.
     pub(super) async fn state(&self) -> Result<u8, Failure> {
         self.stream.read_with(|data| (1, data[0])).await?.ok_or(Failure::ClientGone)
     }
@@ -123,7 +124,8 @@ impl Control {
         let mut message = [0; 9];
         message[0] = state::SERVER_ERROR;
         message[1..5].copy_from_slice(&(why as u32).to_be_bytes());
-        // The errno that follows is 0: no system call failed. If the client is gone, it need not know.
+        // The errno that follows is 0: no system call failed. If the client is gone, it need not
+        // know.
         let _ = self.stream.write_all(&message).await;
     }
 }
@@ -140,7 +142,8 @@ pub(super) async fn read_cookie(
 
 /// Sends a connection away: the server is busy.
 pub(super) async fn deny(mut stream: TcpStream) {
-    // Its cookie is read first, so that closing the connection is no reset that overtakes the answer.
+    // Its cookie is read first, so that closing the connection is no reset that overtakes the
+    // answer.
     let _ = read_cookie(&mut stream, DENIAL).await;
     let _ = stream.write_all(&[state::ACCESS_DENIED]).await;
 }

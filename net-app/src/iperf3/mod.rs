@@ -1,5 +1,5 @@
-//! An iperf3 server that the stock client accepts, versions 3.12 to 3.18: TCP and UDP, either direction or both,
-//! parallel streams, one test at a time.
+//! An iperf3 server that the stock client accepts, versions 3.12 to 3.18: TCP and UDP, either
+//! direction or both, parallel streams, one test at a time.
 
 mod control;
 mod datagram;
@@ -12,7 +12,8 @@ use godwit::net::{Buffers, TcpOptions};
 
 pub use protocol::PORT;
 
-/// Connections that may arrive between two turns of the server: streams follow one another without a pause.
+/// Connections that may arrive between two turns of the server: streams follow one another without
+/// a pause.
 const OPTIONS: TcpOptions = TcpOptions { backlog: 6, buffers: Buffers::BULK };
 
 /// Serves tests on [`PORT`], for ever.

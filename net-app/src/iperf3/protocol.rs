@@ -1,4 +1,5 @@
-//! The control connection's messages, as iperf 3.12 to 3.18 speak them (`src/iperf_api.c`, `src/iperf_api.h`).
+//! The control connection's messages, as iperf 3.12 to 3.18 speak them (`src/iperf_api.c`,
+//! `src/iperf_api.h`).
 //!
 //! ```text
 //!   client                                   server
@@ -176,7 +177,8 @@ fn whole(value: f64, max: u64) -> Option<u64> {
     (value >= 0.0 && value <= max as f64).then_some(value as u64)
 }
 
-/// Identifier of the `index`th stream. iperf3 skips 2, and has to go on doing so (`iperf_add_stream`).
+/// Identifier of the `index`th stream. iperf3 skips 2, and has to go on doing so
+/// (`iperf_add_stream`).
 pub(super) fn stream_id(index: usize) -> usize {
     if index == 0 { 1 } else { index + 2 }
 }

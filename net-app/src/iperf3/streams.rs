@@ -21,7 +21,8 @@ use super::protocol::{
 const OPENING: Duration = Duration::from_secs(30);
 /// How long a connection may take to say which test it is for.
 const COOKIE: Duration = Duration::from_secs(2);
-/// How often a paced sender wakes up. iperf3's own `--pacing-timer` is the same unless told otherwise.
+/// How often a paced sender wakes up. iperf3's own `--pacing-timer` is the same unless told
+/// otherwise.
 const PACING: Duration = Duration::from_millis(1);
 /// UDP socket buffers: a few milliseconds of a 10 Gbit/s burst.
 const OPTIONS: UdpOptions = UdpOptions { datagrams: 1024, bytes: 1024 * 1024 };
@@ -33,7 +34,8 @@ pub(super) enum Streams {
 }
 
 impl Streams {
-    /// Has the client open all streams. Until it has, it may say no more than that it gives up, or just go.
+    /// Has the client open all streams. Until it has, it may say no more than that it gives up, or
+    /// just go.
     pub(super) async fn open(
         interface: &Interface,
         listener: &TcpListener,
@@ -168,7 +170,8 @@ impl TcpData {
         }
     }
 
-    /// Sends as fast as the window allows. The payload means nothing, so it is left as it is in the socket buffer.
+    /// Sends as fast as the window allows. The payload means nothing, so it is left as it is in the
+    /// socket buffer.
     async fn send(&self) {
         while let Ok(written) = self.stream.write_with(|room| (room.len(), room.len())).await {
             self.count(written);

@@ -9,7 +9,8 @@ use super::control::{Control, Failure, busy};
 use super::protocol::{Parameters, Results, state};
 use super::streams::{Streams, until};
 
-/// How long a test may go on after the client's time is up, as iperf3's own server has it (`create_server_timers`).
+/// How long a test may go on after the client's time is up, as iperf3's own server has it
+/// (`create_server_timers`).
 const GRACE: Duration = Duration::from_secs(40);
 /// How long the client may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);

@@ -18,6 +18,7 @@ use alloc::vec::Vec;
 
 use godwit::net::{Buffers, TcpListener, TcpOptions};
 use godwit::picoserve::{Clock, Socket};
+use godwit::recorder::Recorder;
 use picoserve::io::Write;
 use picoserve::response::Content;
 use picoserve::response::chunked::{ChunkWriter, ChunkedResponse, Chunks, ChunksWritten};
@@ -25,8 +26,7 @@ use picoserve::routing::{PathRouter, get, post};
 use picoserve::{Router, Server, Timeouts};
 
 use crate::app::App;
-use crate::integrity;
-use crate::recorder::{Recorder, pcapng};
+use crate::pcapng;
 
 /// TCP port.
 pub const PORT: u16 = 80;
@@ -81,7 +81,7 @@ fn router(app: &App) -> Router<impl PathRouter + use<>> {
 }
 
 async fn check(app: &App) -> String {
-    let report = integrity::check(app.system(), app.recorder()).await;
+    let report = app.recorder().check().await;
     format!(
         "checked {} stale {} while-logging {}\n",
         report.checked, report.stale, report.while_logging

@@ -9,17 +9,8 @@ use lab::{build::crates, system::paths};
 use crate::program;
 use crate::suite::{LONG, MINUTES, Suite};
 
-/// What runs in the guest.
-const GUEST: [&str; 8] = [
-    "--package",
-    "unikernel",
-    "--package",
-    "drivers",
-    "--package",
-    "migrate-agent",
-    "--package",
-    "net-app",
-];
+/// What runs in the guest, besides the examples.
+const GUEST: [&str; 5] = ["unikernel", "drivers", "migrate-agent", "godwit", "net-app"];
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.test("rustfmt", MINUTES, |log| cargo(log, &["fmt", "--all", "--check"], &[]));
@@ -27,8 +18,14 @@ pub(crate) fn add(suite: &mut Suite) {
         cargo(log, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])
     });
     suite.test("clippy on what runs in the guest", LONG, |log| {
-        let target = ["clippy", "--target", crates::GUEST];
-        cargo(log, &[&target[..], &GUEST, &["--", "-D", "warnings"]].concat(), &[])
+        let examples: Vec<String> = fs::read_dir(paths::checkout().join("examples"))?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<Result<_>>()?;
+        let packages = GUEST.into_iter().chain(examples.iter().map(String::as_str));
+        let mut arguments = vec!["clippy", "--target", crates::GUEST];
+        arguments.extend(packages.flat_map(|package| ["--package", package]));
+        arguments.extend(["--", "-D", "warnings"]);
+        cargo(log, &arguments, &[])
     });
     suite.test("documentation", LONG, |log| {
         let strict = [("RUSTDOCFLAGS", "-D warnings")];

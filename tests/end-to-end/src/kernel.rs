@@ -62,7 +62,8 @@ const CASES: &[Case] = &[
             "check: timer after",
         ],
     },
-    // Wakers that allocate and free run outside of interrupt handlers, where the heap may be in use.
+    // Wakers that allocate and free run outside of interrupt handlers, where the heap may be in
+    // use.
     Case {
         name: "keeps its heap whole under a storm of timers",
         append: "check=storm",

@@ -5,6 +5,7 @@
 //! failure, as is one that panics, and the suite goes on. Logs are in `target/test-logs`.
 #![forbid(unsafe_code)]
 
+mod application;
 mod errors;
 mod guest;
 mod host;
@@ -44,6 +45,7 @@ fn main() -> Result<ExitCode> {
     linux::add(&mut suite, kernel);
     wire::add(&mut suite, kernel);
     soak::add(&mut suite);
+    application::add(&mut suite, kernel);
     local::add(&mut suite, kernel);
     refusal::add_local(&mut suite, kernel);
     if !options.quick {

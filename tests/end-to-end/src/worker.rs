@@ -86,11 +86,17 @@ mod tests {
 
     use super::*;
 
+    /// For a test that is to end by itself, on a machine however busy.
+    const LATE: Duration = Duration::from_secs(60);
     const SOON: Duration = Duration::from_millis(200);
 
-    fn run(worker: &mut Option<Worker>, body: impl FnOnce() -> String + Send + 'static) -> String {
+    fn run(
+        worker: &mut Option<Worker>,
+        deadline: Duration,
+        body: impl FnOnce() -> String + Send + 'static,
+    ) -> String {
         let body = Box::new(move |_: &Path| Ok(body()));
-        match Worker::run(worker, body, Path::new("log"), SOON) {
+        match Worker::run(worker, body, Path::new("log"), deadline) {
             Ok(said) => said,
             Err(error) => format!("error: {error}"),
         }
@@ -100,18 +106,18 @@ mod tests {
     fn a_panic_is_a_failure_and_the_worker_goes_on() {
         let mut worker = None;
         assert_eq!(
-            run(&mut worker, || panic!("on purpose, {}", 1)),
+            run(&mut worker, LATE, || panic!("on purpose, {}", 1)),
             "error: panicked: on purpose, 1"
         );
         assert!(worker.is_some());
-        assert_eq!(run(&mut worker, || "fine".into()), "fine");
+        assert_eq!(run(&mut worker, LATE, || "fine".into()), "fine");
     }
 
     #[test]
     fn a_test_that_hangs_loses_its_processes_and_then_its_worker() {
         let mut worker = None;
         let started = Instant::now();
-        let said = run(&mut worker, || {
+        let said = run(&mut worker, SOON, || {
             let _ = Command::new("sleep").arg("600").status();
             "woken".into()
         });
@@ -119,7 +125,7 @@ mod tests {
         assert!(worker.is_some() && started.elapsed() < MOMENT, "its process was not killed");
 
         static STOP: AtomicBool = AtomicBool::new(false);
-        run(&mut worker, || {
+        run(&mut worker, SOON, || {
             while !STOP.load(Relaxed) {
                 thread::sleep(Duration::from_millis(10));
             }
@@ -127,6 +133,6 @@ mod tests {
         });
         assert!(worker.is_none());
         STOP.store(true, Relaxed);
-        assert_eq!(run(&mut worker, || "another".into()), "another");
+        assert_eq!(run(&mut worker, LATE, || "another".into()), "another");
     }
 }

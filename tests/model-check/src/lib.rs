@@ -11,6 +11,7 @@
 
 mod guest;
 mod hypervisor;
+mod protocol;
 mod state;
 
 pub use state::{Action, Migration, Mistake, State};

@@ -33,13 +33,13 @@ fn a_slot_has_one_owner() {
     loom::model(|| {
         let slots = Arc::new(Slots::new(3, 0));
         let all: Vec<_> = (0..3).map(|_| slots.take(0, Use::Cpu).unwrap()).collect();
-        all.into_iter().for_each(|slot| slots.give_back(slot, 0));
+        all.into_iter().for_each(|slot| slots.give_back(slot, 0, Use::Cpu));
         let other = thread::spawn({
             let slots = slots.clone();
             move || {
                 let first = slots.take(0, Use::Cpu).unwrap();
                 let second = slots.take(0, Use::Cpu).unwrap();
-                slots.give_back(first, 0);
+                slots.give_back(first, 0, Use::Cpu);
                 second
             }
         });
@@ -62,7 +62,7 @@ fn a_slot_comes_with_what_was_done_to_it() {
             if let Some(slot) = slots.take(0, Use::Cpu) {
                 // SAFETY: loom reports two accesses that nothing orders.
                 content.with_mut(|content| unsafe { *content += 1 });
-                slots.give_back(slot, 0);
+                slots.give_back(slot, 0, Use::Cpu);
             }
         };
         let other = thread::spawn({
@@ -92,13 +92,13 @@ fn runs_are_carved_apart() {
     });
 }
 
-/// A ring that wants two slots merged, against a buffer that wants one of them.
+/// A ring that wants two slots together, against a buffer that wants one of them.
 #[test]
-fn merged_runs_have_one_owner() {
+fn gathered_runs_have_one_owner() {
     loom::model(|| {
         let slots = Arc::new(Slots::new(2, 0));
         let singles = [(); 2].map(|()| slots.take(0, Use::Cpu).unwrap());
-        singles.into_iter().for_each(|slot| slots.give_back(slot, 0));
+        singles.into_iter().for_each(|slot| slots.give_back(slot, 0, Use::Cpu));
         let other = thread::spawn({
             let slots = slots.clone();
             move || slots.take(1, Use::Coherent)
@@ -108,6 +108,27 @@ fn merged_runs_have_one_owner() {
         assert!(mine.is_none() || theirs.is_none(), "two owners of a slot");
         let held = mine.map_or(0, |_| 1) + theirs.map_or(0, |_| 2);
         assert_eq!(slots.free(), 2 - held, "a slot was lost");
+    });
+}
+
+/// Catch-up finds a run that was split off while another thread still has the rest of it in hand.
+#[test]
+fn a_walk_finds_what_was_split_off() {
+    loom::model(|| {
+        let slots = Arc::new(Slots::new(2, 0));
+        let whole = slots.take(1, Use::Coherent).unwrap();
+        slots.give_back(whole, 1, Use::Coherent);
+        let other = thread::spawn({
+            let slots = slots.clone();
+            move || {
+                let mine = slots.take(0, Use::Coherent)?;
+                let found = (mine, 0, Use::Coherent);
+                assert!(slots.runs_from(0).any(|run| run == found), "it is stepped over");
+                Some(())
+            }
+        });
+        slots.take(0, Use::Coherent);
+        other.join().unwrap();
     });
 }
 

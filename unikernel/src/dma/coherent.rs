@@ -48,13 +48,13 @@ impl Pool {
 #[derive(Debug)]
 #[must_use = "dropping it gives the memory back while a device may still have its address"]
 pub struct Coherent<T> {
-    run: Run,
+    run: Run<true>,
     len: usize,
     element: PhantomData<T>,
 }
 
 impl<T: FromBytes + IntoBytes> Coherent<T> {
-    fn new(run: Run, len: usize) -> Self {
+    fn new(run: Run<true>, len: usize) -> Self {
         const { assert!(size_of::<T>() != 0 && align_of::<T>() <= super::SLOT_SIZE) };
         let range = run.offset()..run.offset() + run.capacity();
         // SAFETY: the run was just taken, and no device has been told of it.

@@ -45,7 +45,8 @@ impl fmt::Display for Error {
             Self::Alignment { align } => {
                 write!(
                     f,
-                    "DMA memory aligned to {align} asked for: a power of two up to 64 KiB is possible"
+                    "DMA memory aligned to {align} asked for: a power of two up to 64 KiB is \
+                     possible"
                 )
             }
             Self::BadMemory => {

@@ -144,14 +144,6 @@ impl Pool {
         self.marking.mode().logging()
     }
 
-    /// Whether an application may keep one more received buffer. False while no more than a quarter
-    /// of the pool is free: that reserve is for the rings of all NICs, and for what is sent.
-    /// Whoever hands received buffers to an application asks first, for each; it costs a few loads.
-    #[inline]
-    pub fn may_keep(&self) -> bool {
-        self.slots.may_keep()
-    }
-
     /// What was counted so far.
     pub fn statistics(&self) -> Statistics {
         Statistics {
@@ -214,11 +206,19 @@ impl Pool {
         let _ = range;
     }
 
-    pub(super) fn run(&'static self, order: u8, purpose: Use) -> Option<Run> {
+    pub(super) fn run<const RING: bool>(
+        &'static self,
+        order: u8,
+        purpose: Use,
+    ) -> Option<Run<RING>> {
         Some(Run { slot: self.slots.take(order, purpose)?, order, pool: self })
     }
 
-    pub(super) fn run_of(&'static self, bytes: usize, purpose: Use) -> Result<Run, Error> {
+    pub(super) fn run_of<const RING: bool>(
+        &'static self,
+        bytes: usize,
+        purpose: Use,
+    ) -> Result<Run<RING>, Error> {
         let order = bytes.div_ceil(SLOT_SIZE).max(1).checked_next_power_of_two();
         let order = order.map_or(u32::MAX, usize::trailing_zeros);
         if order > u32::from(MAX_ORDER) {
@@ -236,15 +236,16 @@ fn pages_of(range: Range<usize>) -> impl DoubleEndedIterator<Item = Range<usize>
 }
 
 /// A run of slots somebody has; it goes back to the pool when dropped. The only handle there is,
-/// which is what makes its holder the range's exclusive owner.
+/// which is what makes its holder the range's exclusive owner. Whether it is a ring's is in its
+/// type: a look into the books when it is given back would be one for each packet.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct Run<const RING: bool = false> {
     pub(super) pool: &'static Pool,
     slot: u32,
-    order: u8,
+    pub(super) order: u8,
 }
 
-impl Run {
+impl<const RING: bool> Run<RING> {
     /// Length in bytes.
     #[inline]
     pub(super) fn capacity(&self) -> usize {
@@ -280,9 +281,10 @@ impl Run {
     }
 }
 
-impl Drop for Run {
+impl<const RING: bool> Drop for Run<RING> {
     #[inline]
     fn drop(&mut self) {
-        self.pool.slots.give_back(self.slot, self.order);
+        let purpose = if RING { Use::Coherent } else { Use::Cpu };
+        self.pool.slots.give_back(self.slot, self.order, purpose);
     }
 }

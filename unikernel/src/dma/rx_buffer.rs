@@ -1,6 +1,6 @@
 use core::ops::Deref;
 
-use super::pool::Run;
+use super::pool::{Pool, Run};
 
 /// What a device wrote, in the memory it wrote it to. Read-only: see the module's documentation.
 ///
@@ -36,6 +36,17 @@ impl RxBuffer {
         let count = count.min(self.len as usize) as u32;
         self.start += count;
         self.len -= count;
+    }
+}
+
+impl Pool {
+    /// Whether an application may keep `buffer`. False while no more than a quarter of the pool is
+    /// free for buffers of its size: that reserve is for the rings of all NICs, and for what is
+    /// sent. Whoever hands received buffers to an application asks first, for each; it costs a
+    /// few loads.
+    #[inline]
+    pub fn may_keep(&self, buffer: &RxBuffer) -> bool {
+        self.slots.may_keep(buffer.run.order)
     }
 }
 

@@ -1,12 +1,12 @@
 //! Which run of slots is free, and what the others are used for.
 //!
 //! A run is 2^order contiguous slots, aligned to its own size. Free runs wait in lists, one for
-//! each order; what no list has is carved off the pool's untouched rest, and where nothing is left
-//! of that, a larger run is split.
+//! each order; what no list has is carved off the pool's untouched rest.
 //!
-//! Rings and buffers have lists of their own, so that buffers never eat the memory of a ring that
-//! was given back: a driver that left can always come back. A ring may take from the buffers'
-//! lists, and if none of the runs there is large enough, free neighbours are merged first.
+//! A buffer gets no other memory than that: were runs split for buffers, the first shortage of
+//! short ones would use up the long ones for good. Rings have lists of their own, so that a driver
+//! that left can always come back. A ring may also take a longer run, of which it leaves the rest,
+//! and as a last resort free neighbours that together are long enough.
 //!
 //! Lock-free. Links and states are kept here, in ordinary memory, never in the slots. No `unsafe`;
 //! `tests/model-check` compiles this file against loom's atomics.
@@ -115,10 +115,9 @@ impl Slots {
         Some(slot)
     }
 
-    /// Gives a run back.
+    /// Gives back a run that was last used for `purpose`.
     #[inline]
-    pub(crate) fn give_back(&self, slot: u32, order: u8) {
-        let (_, purpose) = self.get(slot);
+    pub(crate) fn give_back(&self, slot: u32, order: u8, purpose: Use) {
         self.free_run(self.lists(purpose), slot, order);
     }
 
@@ -155,11 +154,12 @@ impl Slots {
         self.untouched() + in_lists(&self.buffers) + in_lists(&self.rings)
     }
 
-    /// Whether an application may keep one more received buffer: more than the reserve is free
-    /// for buffers. A few loads, for every packet.
+    /// Whether an application may keep one more received buffer of that order: more than the
+    /// reserve is free for such buffers. A few loads, for every packet.
     #[inline]
-    pub(crate) fn may_keep(&self) -> bool {
-        self.untouched() + in_lists(&self.buffers) > self.count() / RESERVE
+    pub(crate) fn may_keep(&self, order: u8) -> bool {
+        let like_it = self.buffers[usize::from(order)].len() << order;
+        self.untouched() + like_it > self.count() / RESERVE
     }
 
     #[inline]
@@ -181,16 +181,13 @@ impl Slots {
     /// A run where the list of that order has none.
     #[cold]
     fn find(&self, order: u8, purpose: Use) -> Option<u32> {
-        let run = self.carve(order).or_else(|| self.split(self.lists(purpose), order));
+        let run = self.carve(order);
         if run.is_some() || purpose != Use::Coherent {
             return run;
         }
-        self.split(&self.buffers, order).or_else(|| {
-            [&self.rings, &self.buffers].into_iter().find_map(|lists| {
-                self.merge(lists);
-                self.split(lists, order)
-            })
-        })
+        let [rings, buffers] = [&self.rings, &self.buffers];
+        (self.split(rings, order).or_else(|| self.split(buffers, order)))
+            .or_else(|| self.gather(rings, order).or_else(|| self.gather(buffers, order)))
     }
 
     /// Takes a run off the untouched rest. The slots skipped for its alignment become free ones.
@@ -223,35 +220,35 @@ impl Slots {
         let (slot, found) = (order..=MAX_ORDER).find_map(|order| {
             lists[usize::from(order)].pop(&self.next).map(|slot| (slot, order))
         })?;
-        (order..found).rev().for_each(|half| self.free_run(lists, slot + (1 << half), half));
+        for half in (order..found).rev() {
+            // Shorter first: whoever walks the runs must not step over the half that is free next.
+            self.set(slot, half, Use::Free);
+            self.free_run(lists, slot + (1 << half), half);
+        }
         Some(slot)
     }
 
-    /// Makes larger runs of free neighbours. Meanwhile the lists have less than is free.
+    /// Free neighbours that make up a run. Meanwhile the lists have less than is free.
     ///
-    /// Whoever walks the runs from a slot that is none any more finds the old, smaller runs, free,
-    /// and is in step again where the merged one ends.
-    fn merge(&self, lists: &Lists) {
+    /// Whoever walks the runs from a slot inside of it finds the shorter ones, free, and is in step
+    /// again where it ends.
+    fn gather(&self, lists: &Lists, order: u8) -> Option<u32> {
         let mut runs: Vec<(u32, u8)> = Vec::new();
         for (list, order) in lists.iter().zip(0..) {
             runs.extend(core::iter::from_fn(|| list.pop(&self.next)).map(|slot| (slot, order)));
         }
         runs.sort_unstable();
-        let mut merged: Vec<(u32, u8)> = Vec::new();
-        for (mut slot, mut order) in runs {
-            while let Some((lower, _)) = merged
-                .pop_if(|run| *run == (slot.wrapping_sub(1 << order), order) && self.is_lower(*run))
-            {
-                (slot, order) = (lower, order + 1);
+        // Which possible run of that order a slot is in.
+        let place = |slot: u32| (self.origin + u64::from(slot)) >> order;
+        let size = |runs: &[(u32, u8)]| runs.iter().map(|run| 1 << run.1).sum::<u32>();
+        let mut places = runs.chunk_by(|a, b| place(a.0) == place(b.0));
+        let found = places.find(|runs| size(runs) == 1 << order).map(|runs| runs[0].0);
+        for (slot, order) in runs {
+            if found.map(place) != Some(place(slot)) {
+                lists[usize::from(order)].push(slot, &self.next);
             }
-            merged.push((slot, order));
         }
-        merged.into_iter().for_each(|(slot, order)| self.free_run(lists, slot, order));
-    }
-
-    /// Whether a run and the one behind it are the halves of a possible run.
-    fn is_lower(&self, (slot, order): (u32, u8)) -> bool {
-        order < MAX_ORDER && (self.origin + u64::from(slot)).is_multiple_of(2 << order)
+        found
     }
 }
 

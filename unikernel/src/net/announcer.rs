@@ -6,7 +6,8 @@ use smoltcp::wire::{EthernetAddress, IpCidr};
 use super::device::Device;
 use super::emit;
 
-/// When announcements follow the first. A switch that has just brought the port up may drop that one.
+/// When announcements follow the first. A switch that has just brought the port up may drop that
+/// one.
 const FOLLOWING: [Duration; 3] =
     [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(1000)];
 

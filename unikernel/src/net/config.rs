@@ -1,5 +1,6 @@
 //! How an interface is set up.
 
+use alloc::borrow::Cow;
 use core::fmt;
 use core::net::IpAddr;
 use core::str::FromStr;
@@ -10,8 +11,10 @@ use super::ipv4::Addressing;
 use super::ipv6::Addressing6;
 
 /// How a [`Stack`](super::Stack) is set up.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
+    /// What its lines on the console begin with.
+    pub name: Cow<'static, str>,
     /// Where the address comes from.
     pub addressing: Addressing,
     /// Default gateway of a static address. DHCP brings its own.
@@ -22,6 +25,19 @@ pub struct Config {
     pub name_servers: NameServers,
     /// For TCP initial sequence numbers and DHCP transaction ids; another one at each boot.
     pub seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: "nic".into(),
+            addressing: Addressing::default(),
+            gateway: None,
+            addressing6: Addressing6::default(),
+            name_servers: NameServers::default(),
+            seed: 0,
+        }
+    }
 }
 
 /// `dns=` of the command line: addresses of DNS servers, separated by commas.

@@ -1,4 +1,5 @@
-//! The NIC in use as smoltcp sees it: received buffers and transmit buffers as tokens, used in place.
+//! The NIC in use as smoltcp sees it: received buffers and transmit buffers as tokens, used in
+//! place.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -51,7 +52,8 @@ pub(super) struct Device {
     nic: Option<Box<dyn Nic>>,
     pub(super) intake: Intake,
     traffic: Traffic,
-    /// Whether what is sent arrives anywhere. What is held back until it does need not be repeated.
+    /// Whether what is sent arrives anywhere. What is held back until it does need not be
+    /// repeated.
     pub(super) link_up: bool,
     /// The NIC's, so as not to ask it for each frame.
     mac: [u8; 6],
@@ -326,7 +328,8 @@ impl phy::Device for Device {
             capabilities.checksum.ipv4 = software(receive.ipv4, transmit.ipv4);
             capabilities.checksum.tcp = software(receive.tcp, transmit.tcp);
             capabilities.checksum.udp = software(receive.udp, transmit.udp);
-            // smoltcp 0.14 drops what is longer than the MTU over IPv6, also if it is to be segmented.
+            // smoltcp 0.14 drops what is longer than the MTU over IPv6, also if it is to be
+            // segmented.
             capabilities.segmentation.tcpv4 = nic
                 .segmentation
                 .and_then(|segmentation| NonZeroUsize::new(segmentation.max_frame))

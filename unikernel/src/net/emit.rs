@@ -1,4 +1,5 @@
-//! Frames that the interface sends unasked: where its addresses are, and that it looks for a router.
+//! Frames that the interface sends unasked: where its addresses are, and that it looks for a
+//! router.
 //!
 //! Each is sent at once, and `false` means that there was no room for it.
 

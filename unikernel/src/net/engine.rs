@@ -65,7 +65,7 @@ pub(super) struct Engine {
 
 impl Engine {
     pub(super) fn new(pool: &'static Pool, config: &Config) -> Self {
-        let mut pair = Pair::new(pool);
+        let mut pair = Pair::new(pool, config.name.clone());
         let mut sockets = Sockets::new(config.seed);
         let addresses = Addresses::new(config, sockets.set());
         let interface = new_interface(&mut pair.device, config.seed);

@@ -15,8 +15,8 @@ use crate::dma::{Pool, RxBuffer};
 /// Sees each received frame once the stack is done with it, and may keep it.
 ///
 /// It runs between two packets: it may not block nor call the stack, and what it costs is paid for
-/// each packet. Frames that a raw-frame socket or UDP in place has taken do not come by here, nor do
-/// those that come while so much of the DMA memory is kept that the NIC would go short.
+/// each packet. Frames that a raw-frame socket or UDP in place has taken do not come by here, nor
+/// do those that come while so much of the DMA memory is kept that the NIC would go short.
 pub trait Observer {
     /// Keeps the frame, or hands it on to the next observer.
     fn received(&mut self, frame: RxBuffer) -> Option<RxBuffer>;
@@ -121,7 +121,7 @@ impl Intake {
             return Some(frame);
         }
         if let Some((_, _, queue)) = self.frames.iter().find(|(_, accepts, _)| accepts(&frame)) {
-            if self.pool.may_keep() {
+            if self.pool.may_keep(&frame) {
                 queue.push(frame);
             } else {
                 self.refused += 1;
@@ -149,7 +149,7 @@ impl Intake {
             // smoltcp finds the same, and drops it.
             return Some(frame);
         }
-        if self.pool.may_keep() {
+        if self.pool.may_keep(&frame) {
             let (source, payload) = (udp.source.into(), udp.payload);
             queue.push(WholeDatagram { source, frame, payload });
         } else {
@@ -164,7 +164,7 @@ impl Intake {
         if self.observers.is_empty() {
             return;
         }
-        if !self.pool.may_keep() {
+        if !self.pool.may_keep(&frame) {
             self.refused += 1;
             return;
         }

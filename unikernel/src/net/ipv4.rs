@@ -11,7 +11,8 @@ use smoltcp::wire::{Ipv4Address, Ipv4Cidr};
 
 /// How long an address stays while DHCP is asked again after the link came back.
 ///
-/// Dropping it at once would reset every connection, although the answer nearly always is the same address.
+/// Dropping it at once would reset every connection, although the answer nearly always is the same
+/// address.
 const RECONFIRM: Duration = Duration::from_secs(60);
 
 /// `ip=` of the command line.
@@ -87,7 +88,8 @@ impl Ipv4 {
             Addressing::Dhcp => {
                 let mut socket = dhcpv4::Socket::new();
                 let mut retry = dhcpv4::RetryConfig::default();
-                // The defaults suit radios. A lost first packet should not cost ten seconds of boot.
+                // The defaults suit radios. A lost first packet should not cost ten seconds of
+                // boot.
                 retry.discover_timeout = Duration::from_secs(1);
                 retry.initial_request_timeout = Duration::from_secs(1);
                 socket.set_retry_config(retry);

@@ -199,7 +199,8 @@ pub(super) struct Advertisement {
 }
 
 impl Advertisement {
-    /// Whether a frame may be one. For every received frame: three loads at most, one for all but IPv6.
+    /// Whether a frame may be one. For every received frame: three loads at most, one for all but
+    /// IPv6.
     #[inline]
     pub(super) fn is_likely(frame: &[u8]) -> bool {
         frame.get(12..14) == Some(&[0x86, 0xdd])

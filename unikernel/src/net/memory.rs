@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 
 use super::error::Error;
 
-/// Memory that must be left, in one piece, where a socket is made, in bytes: what cannot be refused,
-/// such as the table of sockets when it grows, is allocated without asking.
+/// Memory that must be left, in one piece, where a socket is made, in bytes: what cannot be
+/// refused, such as the table of sockets when it grows, is allocated without asking.
 const HEADROOM: usize = 512 * 1024;
 
 /// So many elements, if there is memory for them.

@@ -1,9 +1,9 @@
 //! The network stack: smoltcp over a [`Nic`](crate::nic::Nic) that may come and go.
 //!
-//! One [`Stack`] is one network interface, with a NIC or a pair of them. Tasks of one executor share
-//! it by cloning the handle; [`Stack::run`] is the task that moves the packets. Sockets, addresses
-//! and the DHCP lease belong to the stack and not to the NIC, so they outlive a [`Stack::detach`]
-//! and go on with the next [`Stack::attach`].
+//! One [`Stack`] is one network interface, with a NIC or a pair of them. Tasks of one executor
+//! share it by cloning the handle; [`Stack::run`] is the task that moves the packets. Sockets,
+//! addresses and the DHCP lease belong to the stack and not to the NIC, so they outlive a
+//! [`Stack::detach`] and go on with the next [`Stack::attach`].
 //!
 //! ```text
 //!   NIC ── RxBuffer ──▶ smoltcp parses in place ──▶ socket buffers ──▶ tasks

@@ -13,6 +13,7 @@
 //!
 //! The active NIC is the [`Device`]'s, so that a packet's way is the same with and without a pair.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 
@@ -65,6 +66,8 @@ pub(super) enum LinkEvent {
 
 /// A NIC, or two.
 pub(super) struct Pair {
+    /// What lines on the console begin with.
+    name: Cow<'static, str>,
     /// The active NIC's, if there is any.
     pub(super) device: Device,
     inactive: Inactive,
@@ -99,14 +102,20 @@ impl Inactive {
 }
 
 impl Pair {
-    pub(super) fn new(pool: &'static Pool) -> Self {
+    pub(super) fn new(pool: &'static Pool, name: Cow<'static, str>) -> Self {
         Self {
+            name,
             device: Device::new(pool),
             inactive: Inactive::default(),
             interrupt: None,
             link: Link::default(),
             link_lost: false,
         }
+    }
+
+    /// What lines on the console begin with.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The active NIC's link as it was last seen; down when there is none.
@@ -235,9 +244,9 @@ impl Pair {
             (true, true) => LinkEvent::Changed,
         };
         if link.up {
-            crate::println!("nic: link up {} Mbit/s", link.speed);
+            crate::println!("{}: link up {} Mbit/s", self.name, link.speed);
         } else {
-            crate::println!("nic: link down");
+            crate::println!("{}: link down", self.name);
         }
         self.link = link;
         self.device.link_up = link.up;
@@ -310,7 +319,7 @@ impl Pair {
             }
         }
         nic.flush();
-        crate::println!("nic: now using {}", nic.family());
+        crate::println!("{}: now using {}", self.name, nic.family());
         self.link = nic.link();
         self.insert(nic);
         self.device.link_up = self.link.up;

@@ -23,7 +23,8 @@ pub(super) struct Sockets {
     none: SocketSet<'static>,
     /// Connections whose owner has dropped them and that still have to say goodbye.
     closing: Vec<SocketHandle>,
-    /// Connections that ended with a reset by the peer, which smoltcp does not tell from a timeout.
+    /// Connections that ended with a reset by the peer, which smoltcp does not tell from a
+    /// timeout.
     reset: Vec<SocketHandle>,
     /// Asks for names.
     dns: SocketHandle,
@@ -143,7 +144,8 @@ impl Sockets {
                 // otherwise keep it alive.
                 socket.abort();
             }
-            // An aborted connection is closed at once but keeps its endpoints until the reset is sent.
+            // An aborted connection is closed at once but keeps its endpoints until the reset is
+            // sent.
             let done = socket.state() == tcp::State::Closed && socket.remote_endpoint().is_none();
             if done {
                 set.remove(handle);

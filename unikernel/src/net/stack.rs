@@ -30,7 +30,8 @@ use crate::watch::{Watch, Watcher};
 /// What [`Stack::drain`] takes at most. A NIC that never runs dry is to be left all the same.
 const DRAIN: embassy_time::Duration = embassy_time::Duration::from_millis(50);
 
-/// One network interface: addresses, sockets and, most of the time, a NIC. A handle, cheap to clone.
+/// One network interface: addresses, sockets and, most of the time, a NIC. A handle, cheap to
+/// clone.
 #[derive(Clone)]
 pub struct Stack {
     shared: Rc<Shared>,
@@ -137,11 +138,11 @@ impl Stack {
     /// `None` if there is no NIC.
     pub fn reset_nic(&self) -> Option<Result<(), ResetError>> {
         let result = self.with_nic(|nic| nic.reset());
-        match &result {
-            Some(Ok(())) => log::info!("nic: reset"),
-            Some(Err(error)) => log::error!("nic: {error}"),
-            None => {}
-        }
+        self.with(|engine| match (&result, engine.pair.name()) {
+            (Some(Ok(())), name) => log::info!("{name}: reset"),
+            (Some(Err(error)), name) => log::error!("{name}: {error}"),
+            (None, _) => {}
+        });
         // The NIC's interrupt is off, and its link may have changed.
         self.wake();
         result
@@ -186,7 +187,8 @@ impl Stack {
     }
 
     /// Waits until address, link or NIC may have changed, from this call on. Whoever does something
-    /// else between two waits, and is to miss nothing meanwhile, keeps a [`watcher`](Self::watcher).
+    /// else between two waits, and is to miss nothing meanwhile, keeps a
+    /// [`watcher`](Self::watcher).
     pub fn changed(&self) -> impl Future<Output = ()> + use<> {
         let mut watcher = self.watcher();
         async move { watcher.changed().await }

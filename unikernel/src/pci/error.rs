@@ -33,8 +33,9 @@ impl fmt::Display for Error {
             }
             Error::NoRoom { function, bar, size } => write!(
                 f,
-                "{function}: BAR {bar} of {size:#x} bytes does not fit into the windows of the bridge \
-                 above it: reserve more there (pcie-root-port: mem-reserve=, pref64-reserve=)"
+                "{function}: BAR {bar} of {size:#x} bytes does not fit into the windows of the \
+                 bridge above it: reserve more there (pcie-root-port: mem-reserve=, \
+                 pref64-reserve=)"
             ),
             Error::NoBar(function, bar) => {
                 write!(f, "{function}: BAR {bar} is missing or unassigned")

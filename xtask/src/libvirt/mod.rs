@@ -10,7 +10,7 @@ use std::{fs, path::Path, process::ExitCode};
 use anyhow::{Context, Result};
 use lab::{
     build::{application, qemu},
-    migration::{NIC, PORT, STANDBY},
+    migration::{NICS, PORTS, STANDBY},
     parts::Qemu,
 };
 use minijinja::Environment;
@@ -72,8 +72,8 @@ fn domain(options: &LibvirtXml, mac: &str, kernel: &Path, qemu: &Qemu) -> Result
         mac,
         // DDDD:BB:DD.F, as the command line has checked.
         host: Host { domain: &bdf[..4], bus: &bdf[5..7], slot: &bdf[8..10], function: &bdf[11..] },
-        port: PORT,
-        nic: NIC,
+        port: PORTS[0],
+        nic: NICS[0],
         standby: STANDBY,
     }))?;
     // minijinja escapes slashes too, which XML has no need of and a person reads paths by.
@@ -127,7 +127,7 @@ mod tests {
             assert!(xml.contains(part), "{part}: {xml}");
         }
         // libvirt lets a user name only what starts like this.
-        assert!([PORT, NIC, STANDBY].iter().all(|id| id.starts_with("ua-")));
+        assert!([PORTS[0], NICS[0], STANDBY].iter().all(|id| id.starts_with("ua-")));
     }
 
     #[test]

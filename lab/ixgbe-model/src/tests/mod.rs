@@ -31,13 +31,12 @@ impl Bench {
         let mut device = Device::new(MAC);
         let file = tempfile::tempfile().unwrap();
         file.set_len(MEMORY).unwrap();
-        device.memory.map(0, MEMORY, file, 0).unwrap();
-        device.bus_master = true;
+        device.host.memory.map(0, MEMORY, file, 0).unwrap();
+        device.host.bus_master = true;
         let (here, there) = UnixStream::pair().unwrap();
         there.set_nonblocking(true).unwrap();
         here.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        device.wire.connect(Some(there));
-        device.link.peer(true);
+        device.port.connect(Some(there));
         Self { device, peer: here }
     }
 
@@ -55,13 +54,13 @@ impl Bench {
 
     fn put(&self, at: u64, values: [u64; 2]) {
         for (index, value) in values.into_iter().enumerate() {
-            self.device.memory.write(at + 8 * index as u64, &value.to_le_bytes()).unwrap();
+            self.device.host.memory.write(at + 8 * index as u64, &value.to_le_bytes()).unwrap();
         }
     }
 
     fn bytes(&self, at: u64, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
-        self.device.memory.read(at, &mut bytes).unwrap();
+        self.device.host.memory.read(at, &mut bytes).unwrap();
         bytes
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Pages, fault::Fault};
+use crate::{fault::Fault, memory::Pages};
 
 const DONE: u64 = 1;
 const END: u64 = 2;
@@ -8,21 +8,25 @@ impl Bench {
     /// Queue 0 has `count` descriptors and takes everything.
     fn receiver(count: u32) -> Self {
         let mut bench = Self::new();
-        bench.device.write(reg::FCTRL, reg::FCTRL_BROADCAST | reg::FCTRL_UNICAST_PROMISCUOUS);
-        bench.set(reg::RDRXCTL, reg::RDRXCTL_CRC_STRIP);
-        // Advanced descriptors with one buffer of 2 KiB.
-        bench.device.write(reg::rx(0, reg::SRRCTL), 1 << 25 | 2);
-        bench.device.write(reg::RXCTRL, reg::RXCTRL_ENABLE);
-        bench.ring(|register| reg::rx(0, register), 0);
-        for index in 0..DESCRIPTORS.into() {
-            bench.put(RING + 16 * index, [BUFFERS + BUFFER * index, 0]);
-        }
-        bench.device.write(reg::rx(0, reg::TAIL), count);
+        bench.start_receiving(count);
         bench
     }
 
+    fn start_receiving(&mut self, count: u32) {
+        self.device.write(reg::FCTRL, reg::FCTRL_BROADCAST | reg::FCTRL_UNICAST_PROMISCUOUS);
+        self.set(reg::RDRXCTL, reg::RDRXCTL_CRC_STRIP);
+        // Advanced descriptors with one buffer of 2 KiB.
+        self.device.write(reg::rx(0, reg::SRRCTL), 1 << 25 | 2);
+        self.device.write(reg::RXCTRL, reg::RXCTRL_ENABLE);
+        self.ring(|register| reg::rx(0, register), 0);
+        for index in 0..DESCRIPTORS.into() {
+            self.put(RING + 16 * index, [BUFFERS + BUFFER * index, 0]);
+        }
+        self.device.write(reg::rx(0, reg::TAIL), count);
+    }
+
     fn written_back(&self, index: u64) -> [u64; 2] {
-        self.device.memory.descriptor(RING + 16 * index).unwrap()
+        self.device.host.memory.descriptor(RING + 16 * index).unwrap()
     }
 
     fn length(&self, index: u64) -> u64 {
@@ -60,12 +64,12 @@ fn wrong_checksums_are_reported() {
 #[test]
 fn every_page_written_is_recorded_and_no_other() {
     let mut bench = Bench::receiver(3);
-    bench.device.memory.start_record();
+    bench.device.host.memory.start_record();
     for _ in 0..3 {
         bench.device.received(&samples::tcp_v4(&[7; 1000]));
     }
     let expected = [Pages { iova: RING, pages: 1 }, Pages { iova: BUFFERS, pages: 2 }];
-    assert_eq!(bench.device.memory.record(), expected);
+    assert_eq!(bench.device.host.memory.record(), expected);
 }
 
 #[test]
@@ -137,13 +141,13 @@ fn tags_are_stripped() {
 #[test]
 fn nothing_is_written_without_bus_mastering_or_after_a_reset() {
     let mut bench = Bench::receiver(4);
-    bench.device.memory.start_record();
-    bench.device.bus_master = false;
+    bench.device.host.memory.start_record();
+    bench.device.host.bus_master = false;
     bench.device.received(&[0xFF; 60]);
-    bench.device.bus_master = true;
+    bench.device.host.bus_master = true;
     bench.device.write(reg::CTRL, reg::CTRL_RST);
     bench.device.received(&[0xFF; 60]);
-    assert_eq!(bench.device.memory.record(), []);
+    assert_eq!(bench.device.host.memory.record(), []);
 }
 
 #[test]
@@ -151,7 +155,7 @@ fn descriptors_that_point_nowhere_are_counted() {
     let mut bench = Bench::receiver(4);
     bench.put(RING, [MEMORY + 0x1000, 0]);
     bench.device.received(&[0xFF; 60]);
-    assert_eq!(bench.device.bad_addresses, 1);
+    assert_eq!(bench.device.host.bad_addresses, 1);
     assert_eq!(bench.written_back(0)[1], 0);
 }
 
@@ -160,7 +164,7 @@ fn misbehaviour_is_what_was_ordered() {
     let frame = [0xFF; 100];
     let with = |fault| {
         let mut bench = Bench::receiver(4);
-        bench.device.faults.add(fault, 1);
+        bench.device.receive.faults.add(fault, 1);
         bench.device.received(&frame);
         bench
     };
@@ -176,4 +180,16 @@ fn misbehaviour_is_what_was_ordered() {
     let mut bench = with(Fault::Truncated);
     bench.device.received(&frame);
     assert_eq!(bench.length(1), 100);
+}
+
+#[test]
+fn a_reset_drops_frames_that_wait_and_keeps_what_was_ordered() {
+    let mut bench = Bench::receiver(0);
+    bench.device.receive.faults.add(Fault::Truncated, 1);
+    bench.device.received(&[0xFF; 60]);
+    bench.device.write(reg::CTRL, reg::CTRL_RST);
+    bench.start_receiving(4);
+    assert_eq!(bench.device.read(reg::rx(0, reg::HEAD)), 0, "the frame is gone");
+    bench.device.received(&[0xFF; 100]);
+    assert_eq!(bench.length(0), 1, "truncated");
 }

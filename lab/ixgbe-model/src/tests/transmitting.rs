@@ -24,12 +24,12 @@ impl Bench {
     }
 
     fn done(&self, index: u64) -> bool {
-        self.device.memory.descriptor(RING + 16 * index).unwrap()[1] >> 32 & 1 != 0
+        self.device.host.memory.descriptor(RING + 16 * index).unwrap()[1] >> 32 & 1 != 0
     }
 
     /// Puts bytes into memory.
     fn load(&self, bytes: &[u8]) -> u64 {
-        self.device.memory.write(BUFFERS, bytes).unwrap();
+        self.device.host.memory.write(BUFFERS, bytes).unwrap();
         BUFFERS
     }
 }
@@ -188,4 +188,11 @@ fn in_loopback_frames_come_back_and_the_wire_sees_none() {
     bench.send(&[[at, DATA | 100 | END]]);
     assert_eq!(bench.bytes(BUFFERS + BUFFER, 100), [0xFF; 100]);
     assert_eq!(bench.frames().len(), 0);
+    // Without a link nothing comes back.
+    bench.device.plug(false);
+    bench.device.write(reg::rx(0, reg::TAIL), 2);
+    bench.put(RING + 16, [at, DATA | 100 | END]);
+    bench.device.write(reg::tx(5, reg::TAIL), 2);
+    assert_eq!(bench.device.read(reg::tx(5, reg::HEAD)), 2);
+    assert_eq!(bench.device.read(reg::rx(0, reg::HEAD)), 1);
 }

@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::choices::Bridge;
-use crate::migration::machine::{Pair, Profile};
+use crate::migration::machine::{NICS, Pair, Profile};
 use serde_json::json;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 /// What the pair of machines is to do.
@@ -19,14 +20,13 @@ enum Mishap {
     Fails,
     /// The guest dies when it hears of the migration, and its machine ends.
     Dies,
-    /// The guest has no flight recorder.
-    NoRecorder,
 }
 
 struct World {
     /// Where the guest is.
     home: Machine,
     capability: bool,
+    interfaces: usize,
     /// As `query-migrate` has it.
     status: Option<&'static str>,
     downtime_limit: u64,
@@ -45,6 +45,13 @@ impl World {
     fn guest_says(&mut self, machine: Machine, text: &str) {
         let console = self.consoles[machine as usize].as_mut().unwrap();
         console.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// What becomes of the NICs, one after the other.
+    fn nics_are(&mut self, machine: Machine, what: &str) {
+        for interface in 0..self.interfaces {
+            self.guest_says(machine, &format!("{}: {what}\n", interface_name(interface)));
+        }
     }
 
     fn answer(
@@ -68,29 +75,29 @@ impl World {
                     self.guest_says(self.home, "agent: logging on epoch=2 caught-up=9\n");
                 } else {
                     self.phase = "quiesced";
-                    self.guest_says(self.home, "nic: detached\n");
+                    self.nics_are(self.home, "detached");
                 }
             }
             "migrate-set-parameters" => {
                 self.downtime_limit = arguments["downtime-limit"].as_u64().unwrap();
             }
             "device_del" => {
-                self.guest_says(self.home, "nic: detached\n");
+                let id = &arguments["id"];
+                let index = NICS.iter().position(|nic| id == nic).unwrap();
+                let name = interface_name(index);
+                self.guest_says(self.home, &format!("{name}: detached\n"));
                 self.event(self.home, "DEVICE_DELETED", json!({ "path": "/x" }));
-                self.event(
-                    self.home,
-                    "DEVICE_DELETED",
-                    json!({ "device": crate::migration::NIC, "path": "/nic0" }),
-                );
+                self.event(self.home, "DEVICE_DELETED", json!({ "device": id, "path": "/nic" }));
             }
             "migrate_cancel" => {
                 self.status = Some("cancelled");
                 self.guest_says(self.home, "agent: logging off epoch=3\n");
                 match self.phase {
-                    "quiesced" => self.guest_says(self.home, "nic: attached e1000e\n"),
+                    "quiesced" => self.nics_are(self.home, "attached e1000e"),
                     // It had stopped it already, and starts it again.
                     "quiescing" => {
-                        self.guest_says(self.home, "nic: quiesced\nnic: attached e1000e\n");
+                        self.nics_are(self.home, "detached");
+                        self.nics_are(self.home, "attached e1000e");
                     }
                     _ => {}
                 }
@@ -134,14 +141,15 @@ impl World {
             "acknowledged" => self.phase = "quiescing",
             "quiescing" => {
                 self.phase = "quiesced";
-                self.guest_says(self.home, "nic: quiesced\n");
+                self.nics_are(self.home, "detached");
             }
             "quiesced" if self.pauses => self.status = Some("pre-switchover"),
             "quiesced" => {
                 self.status = Some("completed");
                 let there = self.home.other();
                 self.event(there, "RESUME", json!({}));
-                self.guest_says(there, "agent: moved epoch=3\nnic: attached e1000e\n");
+                self.guest_says(there, "agent: moved epoch=3\n");
+                self.nics_are(there, "attached e1000e");
                 self.check(there);
             }
             _ => {}
@@ -149,9 +157,6 @@ impl World {
     }
 
     fn check(&mut self, machine: Machine) {
-        if self.mishap == Mishap::NoRecorder {
-            return;
-        }
         self.guest_says(
             machine,
             "dma: marked 7 caught-up 8 received 9\n\
@@ -190,10 +195,11 @@ struct FakeLab {
 }
 
 impl FakeLab {
-    fn new(pair: Pair, mishap: Mishap) -> Self {
+    fn new(pair: Pair, interfaces: usize, mishap: Mishap) -> Self {
         let mut world = World {
             home: Machine::Source,
             capability: pair.capability,
+            interfaces,
             status: None,
             downtime_limit: 0,
             pauses: false,
@@ -219,7 +225,8 @@ impl FakeLab {
             let world = world.clone();
             std::thread::spawn(move || monitor(world, machine, stream));
         }
-        Self { world, profile: Profile::nested(["0000:01:00.0", "0000:02:00.0"], pair), ends }
+        let nics = [(); 2].map(|()| vec!["0000:01:00.0"; interfaces]);
+        Self { world, profile: Profile::nested(nics, pair), ends }
     }
 }
 
@@ -238,6 +245,10 @@ impl Lab for FakeLab {
             world.home = machine;
             let ready = "godwit: ready ip=10.0.2.15/24 nic=e1000e mac=52:54:00:67:6f:01\n";
             world.guest_says(machine, ready);
+            for interface in 1..world.interfaces {
+                let name = interface_name(interface);
+                world.guest_says(machine, &format!("godwit: ready {name} ip=10.0.2.16/24\n"));
+            }
             if self.profile.pair.standby {
                 world.guest_says(machine, "nic: attached e1000e\n");
             }
@@ -265,10 +276,13 @@ impl Lab for FakeLab {
     }
 }
 
-struct Flows;
+/// Traffic that arrives, and how often it was looked at.
+#[derive(Default)]
+struct Flows(AtomicU32);
 
 impl Traffic for Flows {
     fn flows_since(&self, _: Instant) -> bool {
+        self.0.fetch_add(1, Relaxed);
         true
     }
 }
@@ -281,7 +295,6 @@ fn plan(strategy: Strategy, cancel_at: Option<CancelAt>) -> Plan {
         warmup,
         after: Duration::ZERO,
         bandwidth: 1 << 20,
-        has_recorder: true,
         cancel_at,
     }
 }
@@ -292,12 +305,12 @@ fn migrate(mishap: Mishap, plans: &[Plan]) -> (Vec<Record>, Arc<Mutex<World>>) {
 
 fn migrate_pair(pair: Pair, mishap: Mishap, plans: &[Plan]) -> (Vec<Record>, Arc<Mutex<World>>) {
     let logs = tempfile::tempdir().unwrap();
-    let mut lab = FakeLab::new(pair, mishap);
+    let mut lab = FakeLab::new(pair, 1, mishap);
     let world = lab.world.clone();
     let mut say = |_: &str| {};
     let mut session = Session::boot(&mut lab, "", logs.path(), &mut say).unwrap();
-    let records = plans.iter().map(|plan| session.migrate(plan, &Flows).unwrap()).collect();
-    (records, world)
+    let records = plans.iter().map(|plan| session.migrate(plan, &[&Flows::default()]).unwrap());
+    (records.collect(), world)
 }
 
 fn pair(standby: bool, capability: bool) -> Pair {
@@ -317,18 +330,8 @@ fn warm_is_held_then_let_go() {
     let check = record.check.unwrap();
     assert_eq!((check.checked, check.stale, check.while_logging), (4000, 0, Some(1200)));
     assert_eq!(record.dma.unwrap().pages_caught_up, 8);
-    assert_eq!(record.port["phase"], "quiesced");
+    assert_eq!(record.ports[0]["phase"], "quiesced");
     assert_eq!(world.lock().unwrap().stopped, [Machine::Source]);
-}
-
-/// Whether it checks at all is not known, so nobody waits for it; if it has, that counts.
-#[test]
-fn an_application_without_a_recorder_is_not_waited_for() {
-    let plan = Plan { has_recorder: false, ..plan(Strategy::Warm, None) };
-    let (records, _) = migrate(Mishap::NoRecorder, std::slice::from_ref(&plan));
-    assert_eq!((records[0].outcome, records[0].check), (Outcome::Completed, None));
-    let (records, _) = migrate(Mishap::None, &[plan]);
-    assert_eq!(records[0].check.unwrap().checked, 4000);
 }
 
 #[test]
@@ -378,13 +381,13 @@ fn what_qemu_refuses_or_fails_is_a_result() {
 #[test]
 fn a_guest_that_dies_is_the_reason_for_what_comes_of_it() {
     let logs = tempfile::tempdir().unwrap();
-    let mut lab = FakeLab::new(pair(false, true), Mishap::Dies);
+    let mut lab = FakeLab::new(pair(false, true), 1, Mishap::Dies);
     let mut say = |_: &str| {};
     let mut session = Session::boot(&mut lab, "", logs.path(), &mut say).unwrap();
     let plan = plan(Strategy::Warm, None);
     let died = "the source's guest died: panicked at src/irq.rs:70:5: boom (its console is in ";
     for start in ["", "migration 2 of the guest, from the machine `source` to `destination`: "] {
-        let error = format!("{:#}", session.migrate(&plan, &Flows).unwrap_err());
+        let error = format!("{:#}", session.migrate(&plan, &[]).unwrap_err());
         assert!(error.starts_with(&format!("{start}{died}")), "{error}");
         assert!(error.contains("the source's QEMU has ended (exit status: 0)"), "{error}");
     }
@@ -400,7 +403,7 @@ fn failover_has_its_warm_up_without_the_nic() {
     assert!(timeline.detached.unwrap() - timeline.start < plan.warmup);
     assert!(timeline.resumed.unwrap() - timeline.start >= plan.warmup);
     assert_eq!(records[0].check, None);
-    assert!(records[0].port.is_empty());
+    assert!(records[0].ports[0].is_empty());
 }
 
 #[test]
@@ -410,4 +413,30 @@ fn a_guest_goes_to_and_fro() {
     assert!(records.iter().all(|record| record.outcome == Outcome::Completed));
     let stopped = [Machine::Source, Machine::Destination, Machine::Source];
     assert_eq!(world.lock().unwrap().stopped, stopped);
+}
+
+/// All of them are waited for: none but the last to leave or to come back would do.
+#[test]
+fn two_nics_leave_and_come_back_together() {
+    for strategy in [Strategy::Warm, Strategy::Cold] {
+        let logs = tempfile::tempdir().unwrap();
+        let pair = pair(false, true);
+        let mut lab = FakeLab::new(pair, 2, Mishap::None);
+        let world = lab.world.clone();
+        let mut say = |_: &str| {};
+        let mut session = Session::boot(&mut lab, "", logs.path(), &mut say).unwrap();
+        let flows = [Flows::default(), Flows::default()];
+        let traffic = [&flows[0] as &dyn Traffic, &flows[1]];
+        let record = session.migrate(&plan(strategy, None), &traffic).unwrap();
+        assert_eq!((record.outcome, record.ports.len()), (Outcome::Completed, 2));
+        assert!(flows.iter().all(|flows| flows.0.load(Relaxed) > 0));
+        let said = session.source.console.since(0);
+        let attached = |interface| {
+            let wanted = Some(Said::NicAttached { interface });
+            said.iter().find(|line| line.said == wanted).unwrap().at
+        };
+        assert_eq!(record.timeline.attached, Some(attached(0).max(attached(1))));
+        let asked = world.lock().unwrap().commands.iter().filter(|c| *c == "device_del").count();
+        assert_eq!(asked, if strategy == Strategy::Cold { 2 } else { 0 });
+    }
 }

@@ -119,9 +119,18 @@ fn a_ring_of_another_size_is_cut_from_a_larger_one() {
     let mut addresses: Vec<_> = rings.iter().map(Coherent::device_address).collect();
     addresses.sort_unstable();
     assert!(addresses.windows(2).all(|two| two[1] - two[0] == 4096), "{addresses:x?}");
-    // And back: what was split is whole again for a ring that needs it whole.
+    // And back: what was split is put together for a ring that needs it whole.
     drop(rings);
     assert_eq!(pool.coherent::<u64>(8192, 8).unwrap().device_address(), addresses[0]);
+}
+
+#[test]
+fn short_buffers_never_use_up_long_ones() {
+    let pool = pool(32 * PAGE_SIZE, Policy::Auto);
+    drop(pool.receive_stream_of(16384).unwrap());
+    let short: Vec<_> = std::iter::from_fn(|| pool.receive_stream()).collect();
+    assert_eq!(short.len(), 64 - 8);
+    assert!(pool.receive_stream_of(16384).is_ok());
 }
 
 #[test]
@@ -146,18 +155,19 @@ fn a_ring_is_had_from_buffers_that_were_given_back() {
 fn an_application_leaves_a_reserve() {
     let pool = pool(32 * PAGE_SIZE, Policy::Auto);
     let ring: Coherent<u64> = pool.coherent(2048, 8).unwrap();
+    let long = pool.receive_stream_of(16384).unwrap();
     let receive = || pool.receive_stream().unwrap().receive(&completed(), 60).unwrap();
-    let mut kept = Vec::new();
-    while pool.may_keep() {
+    let mut kept = std::vec![receive()];
+    while pool.may_keep(&kept[0]) {
         kept.push(receive());
     }
     assert_eq!(pool.statistics().slots_free, 64 / 4);
-    assert_eq!(kept.len(), 64 - 8 - 64 / 4);
-    // A ring's memory is no buffer's: it makes no room for one more.
-    drop(ring);
-    assert!(!pool.may_keep());
+    assert_eq!(kept.len(), 64 - 8 - 8 - 64 / 4);
+    // Memory that no buffer of this size can have makes no room for one more.
+    drop((ring, long));
+    assert!(!pool.may_keep(&kept[0]));
     kept.pop();
-    assert!(pool.may_keep());
+    assert!(pool.may_keep(&kept[0]));
 }
 
 #[test]

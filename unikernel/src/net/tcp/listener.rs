@@ -24,7 +24,8 @@ pub struct TcpListener {
     stack: Stack,
     port: u16,
     pub(in crate::net) buffers: Buffers,
-    /// One socket a pending connection: smoltcp listens with the socket that will be the connection.
+    /// One socket a pending connection: smoltcp listens with the socket that will be the
+    /// connection.
     backlog: RefCell<Vec<SocketHandle>>,
     /// A task is waiting for a connection; smoltcp wakes one.
     busy: Watch<bool>,
@@ -74,7 +75,8 @@ impl TcpListener {
                     // The handshake failed.
                     listen(socket, self.port);
                 }
-                // Closed again by the peer is no reason not to be accepted: there may be data to read.
+                // Closed again by the peer is no reason not to be accepted: there may be data to
+                // read.
                 if matches!(socket.state(), State::Listen | State::SynReceived) {
                     socket.register_recv_waker(context.waker());
                     return None;

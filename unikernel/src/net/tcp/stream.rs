@@ -71,8 +71,8 @@ impl TcpStream {
         Ok(Self::new(connection))
     }
 
-    /// Waits for data and calls `f`, which may not call the stack, with a contiguous part of it. `f`
-    /// returns how many bytes it consumed, and a result.
+    /// Waits for data and calls `f`, which may not call the stack, with a contiguous part of it.
+    /// `f` returns how many bytes it consumed, and a result.
     ///
     /// `None` when the peer has closed its side and everything was read.
     ///
@@ -86,9 +86,9 @@ impl TcpStream {
         self.0.read_with(f).await
     }
 
-    /// Waits for room and calls `f`, which may not call the stack, with a contiguous part of it. `f`
-    /// returns how many bytes of it are to be sent, and a result. Bytes it leaves alone are sent as
-    /// they are: what this connection sent before, or zeros.
+    /// Waits for room and calls `f`, which may not call the stack, with a contiguous part of it.
+    /// `f` returns how many bytes of it are to be sent, and a result. Bytes it leaves alone are
+    /// sent as they are: what this connection sent before, or zeros.
     ///
     /// # Errors
     /// [`Error::Reset`] or [`Error::TimedOut`] if the connection broke, [`Error::Closed`] if this

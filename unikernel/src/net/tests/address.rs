@@ -181,7 +181,8 @@ fn a_lease_outlives_the_nic_and_is_asked_for_again_when_the_link_was_down() {
     world.idle(Duration::from_secs(1));
     link.set(true);
     world.idle(Duration::from_millis(10));
-    // Still the old one, for the connections' sake, until there is an answer: another one this time.
+    // Still the old one, for the connections' sake, until there is an answer: another one this
+    // time.
     assert_eq!(host.stack.lease(), Some(lease(15)));
     for _ in 0..4 {
         serve(&up, &down, Ipv4Address::new(10, 0, 2, 16));

@@ -1,4 +1,5 @@
-//! A wire on which somebody changes, repeats, cuts and lengthens frames. Whatever arrives, a stack goes on.
+//! A wire on which somebody changes, repeats, cuts and lengthens frames. Whatever arrives, a stack
+//! goes on.
 //!
 //! The NICs claim to have verified checksums, so that changed packets get as far as they can.
 
@@ -8,7 +9,7 @@ use core::pin::pin;
 use core::task::Poll;
 use std::vec::Vec;
 
-use embassy_futures::join::{join, join3};
+use embassy_futures::join::{join, join4};
 use embassy_futures::select::{Either, select};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::time::Duration;
@@ -22,7 +23,7 @@ use super::address;
 use super::ipv6::advertisement;
 use super::network::{Host, Wire, World, host, host6};
 use super::traffic::{BUFFERS, LIMIT, PORT, endpoint, pattern};
-use crate::net::{Addressing6, Role, TcpListener, TcpStream, UdpSocket};
+use crate::net::{Addressing6, Role, TcpListener, TcpStream, UdpFrames, UdpSocket};
 
 /// Sessions of [`STEPS`] turns each.
 const SESSIONS: u16 = 30;
@@ -115,7 +116,8 @@ fn carry(from: &Wire, to: &Wire, dice: &mut Dice) {
     }
 }
 
-/// What no stack here sends: echo requests, queries for members of groups, advertisements of routers.
+/// What no stack here sends: echo requests, queries for members of groups, advertisements of
+/// routers.
 fn asked_by_others(dice: &mut Dice) -> Vec<u8> {
     if dice.roll(7) == 0 {
         return advertisement(Duration::from_secs(60), Duration::from_secs(30), 255);
@@ -181,10 +183,16 @@ async fn session(client: &Host, to: IpAddr, server: &Host) {
             }
         }
     };
+    let in_place = UdpFrames::bind(&server.stack, 8, 16).unwrap();
+    let take = async {
+        loop {
+            in_place.recv_each(|datagram| assert!(datagram.len() <= 0xffff)).await;
+        }
+    };
     let here = UdpSocket::bind(&client.stack, 0, 16, 16 * 1024).unwrap();
     let ask = async {
-        // The second goes in fragments, the third where nobody listens.
-        for (len, port) in [(100, 7), (4000, 7), (10, 9)] {
+        // Two go in fragments, the last where nobody listens.
+        for (len, port) in [(100, 7), (4000, 7), (100, 8), (4000, 8), (10, 9)] {
             let _ = here.send_with((to, port).into(), len, |room| room.fill(2)).await;
         }
         let to = (to, PORT).into();
@@ -193,7 +201,7 @@ async fn session(client: &Host, to: IpAddr, server: &Host) {
         }
         core::future::pending::<()>().await;
     };
-    join3(serve, echo, ask).await;
+    join4(serve, echo, take, ask).await;
 }
 
 #[test]

@@ -146,9 +146,11 @@ fn a_router_is_asked_for_and_believed_until_its_word_expires() {
     let told = sent(&tx).into_iter().filter(|(from, to, body)| {
         let packet = Icmpv6Packet::new_checked(&body[..]).unwrap();
         let parsed = Icmpv6Repr::parse(from, to, &packet, &ChecksumCapabilities::default());
-        *to == ALL_NODES
-            && matches!(parsed, Ok(Icmpv6Repr::Ndisc(NdiscRepr::NeighborAdvert { flags, target_addr, .. }))
-                if target_addr == made && flags == NdiscNeighborFlags::OVERRIDE)
+        let Ok(Icmpv6Repr::Ndisc(NdiscRepr::NeighborAdvert { flags, target_addr, .. })) = parsed
+        else {
+            return false;
+        };
+        *to == ALL_NODES && target_addr == made && flags == NdiscNeighborFlags::OVERRIDE
     });
     assert!(told.count() >= 3);
     // Another NIC finds the addresses as they were.
@@ -171,8 +173,8 @@ fn what_cannot_be_sent_without_a_link_keeps_nobody_awake() {
         Next::Sleep(until) => until.is_none_or(|until| until > world.now),
         Next::Again => false,
     };
-    // A prefix that expires while there is no link changes the addresses, which is to be announced; the router is
-    // asked for again at the link's return, and that falls due as well.
+    // A prefix that expires while there is no link changes the addresses, which is to be announced;
+    // the router is asked for again at the link's return, and that falls due as well.
     rx.send(advertisement(Duration::from_secs(60), Duration::from_secs(3), 255));
     world.idle(Duration::from_secs(1));
     cable.set(false);

@@ -74,7 +74,8 @@ pub(super) struct FakeNic {
     pub(super) segments: Option<Rc<Cell<usize>>>,
 }
 
-/// One of the ports of a switch that have a wire in common: what comes along it leaves by the port that last sent.
+/// One of the ports of a switch that have a wire in common: what comes along it leaves by the port
+/// that last sent.
 #[derive(Clone)]
 pub(super) struct Port {
     pub(super) number: usize,
@@ -280,7 +281,8 @@ pub(super) fn pair() -> (Host, Host) {
     (a, b)
 }
 
-/// What a device makes of a TCP packet over IPv4, checksums left out: the other end does not look at them.
+/// What a device makes of a TCP packet over IPv4, checksums left out: the other end does not look
+/// at them.
 fn cut(frame: &[u8], size: usize) -> Vec<Vec<u8>> {
     let header = EthernetFrame::<&[u8]>::header_len();
     let ip = Ipv4Packet::new_unchecked(&frame[header..]);

@@ -1,4 +1,5 @@
-//! A primary and a standby behind one interface: which of them is used when, and what a move between them costs.
+//! A primary and a standby behind one interface: which of them is used when, and what a move
+//! between them costs.
 
 use core::cell::Cell;
 use std::boxed::Box;
@@ -18,7 +19,8 @@ use super::network::{FakeNic, Host, Keeper, Port, Wire, World, host, pair};
 use super::traffic::{LIMIT, PORT, connect, endpoint, pattern, receive, send};
 use crate::net::{Role, UdpSocket};
 
-/// Two hosts, the second with a primary and a standby on two ports of a switch. Returns the links of both.
+/// Two hosts, the second with a primary and a standby on two ports of a switch. Returns the links
+/// of both.
 fn hosts() -> (Host, Host, [Rc<Cell<bool>>; 2]) {
     let (a, b) = pair();
     drop(b.stack.detach(Role::Primary));

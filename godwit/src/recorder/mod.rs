@@ -1,40 +1,43 @@
 //! The flight recorder: the last received frames, in the DMA pages they arrived in.
 //!
-//! Each frame is kept as the [`RxBuffer`] the driver received, together with a CRC-32C taken at that moment and kept in
-//! ordinary memory. Nothing ever writes to the frame again, so a frame that no longer matches its checksum was changed
-//! behind the guest's back: after a live migration that means a page the hypervisor did not know to be dirty.
+//! Each frame is kept as the [`RxBuffer`] the driver received, together with a CRC-32C taken at
+//! that moment and kept in ordinary memory. Nothing ever writes to the frame again, so a frame that
+//! no longer matches its checksum was changed behind the guest's back: after a live migration that
+//! means a page the hypervisor did not know to be dirty.
 //!
-//! [`Recorder::check`] looks at every frame held when it starts, or when it was announced ([`Recorder::hold_for_check`]). It works
-//! in slices so that the stack keeps moving, and frames that have to make room for new ones meanwhile are looked at as they go.
+//! So it is the proof that a migration lost nothing, and any application can have it: `recorder=4M`
+//! on the command line. Its frames are checked whenever a migration has ended.
+//!
+//! [`Recorder::check`] looks at every frame held when it starts, or when it was announced
+//! ([`Recorder::hold_for_check`]). It works in slices so that the stack keeps moving, and frames
+//! that have to make room for new ones meanwhile are looked at as they go.
 
 mod crc;
-pub mod pcapng;
+mod service;
 
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use core::cell::RefCell;
 
-use godwit::System;
-use godwit::cmdline::Size;
-use godwit::dma::{RxBuffer, SLOT_SIZE};
-use godwit::futures::yield_now;
-use godwit::net::Observer;
-use godwit::time::Instant;
+use embassy_futures::yield_now;
+use embassy_time::Instant;
+use unikernel::dma::{Pool, RxBuffer, SLOT_SIZE};
+use unikernel::net::Observer;
 
 use crc::Crc32c;
+pub(crate) use service::start;
 
-/// How much is kept unless `recorder=` says otherwise.
-const DEFAULT: Size = Size(8 << 20);
 /// Frames looked at before other tasks get their turn.
 const SLICE: usize = 32;
 /// Slots of the pool left to the driver's rings and to frames on their way.
 const RESERVE: usize = 2048;
 
-/// How many slots a recorder of `bytes` keeps in a pool of `slots`. A frame takes one, or several with jumbo frames.
+/// How many slots a recorder of `bytes` keeps in a pool of `slots`. A frame takes one, or several
+/// with jumbo frames.
 ///
 /// # Errors
 /// If the pool has no room for so many: how many it has room for.
-pub fn capacity(bytes: u64, slots: u32) -> Result<usize, usize> {
+fn capacity(bytes: u64, slots: u32) -> Result<usize, usize> {
     let wanted = usize::try_from(bytes / SLOT_SIZE as u64).unwrap_or(usize::MAX);
     let room = (slots as usize).saturating_sub(RESERVE);
     if wanted <= room { Ok(wanted) } else { Err(room) }
@@ -42,12 +45,16 @@ pub fn capacity(bytes: u64, slots: u32) -> Result<usize, usize> {
 
 /// A rolling capture. A handle, cheap to clone.
 #[derive(Clone)]
-pub struct Recorder(Rc<RefCell<Ring>>);
+pub struct Recorder {
+    ring: Rc<RefCell<Ring>>,
+    pool: &'static Pool,
+}
 
 struct Ring {
     crc: Crc32c,
     frames: VecDeque<Frame>,
-    /// Most slots that may be held, and so most frames. The queue never grows beyond what it was made with.
+    /// Most slots that may be held, and so most frames. The queue never grows beyond what it was
+    /// made with.
     capacity: usize,
     /// Slots that are held.
     slots: usize,
@@ -87,23 +94,9 @@ pub struct Report {
 }
 
 impl Recorder {
-    /// The recorder that `recorder=` on the command line asks for, or as much of it as the DMA pool
-    /// has room for.
-    pub fn of_command_line(system: &System) -> Self {
-        let size = system.command_line().value("recorder", DEFAULT);
-        let frames = capacity(size.0, system.pool().statistics().slots);
-        Self::new(frames.unwrap_or_else(|frames| {
-            godwit::log::warn!(
-                "recorder={size} does not fit the DMA pool beside the NIC's rings: keeping \
-                 {frames} frames; a larger swiotlb= makes room"
-            );
-            frames
-        }))
-    }
-
     /// A recorder that keeps up to `capacity` frames of one slot.
-    pub fn new(capacity: usize) -> Self {
-        Self(Rc::new(RefCell::new(Ring {
+    pub(crate) fn new(capacity: usize, pool: &'static Pool) -> Self {
+        let ring = Rc::new(RefCell::new(Ring {
             crc: Crc32c::fastest(),
             frames: VecDeque::with_capacity(capacity),
             capacity,
@@ -111,62 +104,80 @@ impl Recorder {
             first: 0,
             logged: 0,
             check: None,
-        })))
+        }));
+        Self { ring, pool }
     }
 
     /// Which implementation of CRC-32C is in use.
     pub fn crc_name(&self) -> &'static str {
-        self.0.borrow().crc.name()
+        self.ring.borrow().crc.name()
     }
 
     /// Frames held, and those among them that arrived while the hypervisor was logging.
     pub fn held(&self) -> (usize, usize) {
-        let ring = self.0.borrow();
+        let ring = self.ring.borrow();
         (ring.frames.len(), ring.logged)
     }
 
     /// Most slots that are held, and so most frames.
     pub fn capacity(&self) -> usize {
-        self.0.borrow().capacity
+        self.ring.borrow().capacity
     }
 
-    /// Has the next check be one of the frames that are held now, though there is no time for it yet.
+    /// Has the next check be one of the frames that are held now, though there is no time for it
+    /// yet.
     pub fn hold_for_check(&self) {
-        self.0.borrow_mut().next_check();
+        self.ring.borrow_mut().next_check();
     }
 
-    /// Looks at every frame that is held now, or was when [`hold_for_check`](Self::hold_for_check) was called.
+    /// Checks every frame that is held now, or was when [`hold_for_check`](Self::hold_for_check)
+    /// was called, and says on the console what it found. Scripts read these lines.
     ///
     /// If another check is under way, waits for its end and then does its own.
     pub async fn check(&self) -> Report {
-        while self.0.borrow().check.as_ref().is_some_and(|check| check.begun) {
+        let report = self.look().await;
+        let dma = self.pool.statistics();
+        unikernel::println!(
+            "dma: marked {} caught-up {} received {}",
+            dma.pages_marked,
+            dma.pages_caught_up,
+            dma.buffers_received
+        );
+        unikernel::println!("recorder: while-logging {}", report.while_logging);
+        unikernel::println!("recorder: checked {} stale {}", report.checked, report.stale);
+        report
+    }
+
+    /// The check itself.
+    async fn look(&self) -> Report {
+        while self.ring.borrow().check.as_ref().is_some_and(|check| check.begun) {
             yield_now().await;
         }
-        self.0.borrow_mut().next_check().begun = true;
+        self.ring.borrow_mut().next_check().begun = true;
         // Dropped in the middle, it must not keep others from checking.
         let guard = EndCheck(self);
-        while self.0.borrow_mut().check_slice() {
+        while self.ring.borrow_mut().check_slice() {
             yield_now().await;
         }
-        let report = self.0.borrow().check.as_ref().map(|check| check.report);
+        let report = self.ring.borrow().check.as_ref().map(|check| check.report);
         drop(guard);
         report.unwrap_or_default()
     }
 
     /// The number that the next frame to arrive will have.
     pub fn next_number(&self) -> u64 {
-        let ring = self.0.borrow();
+        let ring = self.ring.borrow();
         ring.first + ring.frames.len() as u64
     }
 
-    /// Calls `f` with the oldest frame whose number is at least `number`: with its own number, when it arrived, and its
-    /// bytes. `None` if there is no such frame.
+    /// Calls `f` with the oldest frame whose number is at least `number`: with its own number, when
+    /// it arrived, and its bytes. `None` if there is no such frame.
     pub fn frame_from<R>(
         &self,
         number: u64,
         f: impl FnOnce(u64, Instant, &[u8]) -> R,
     ) -> Option<R> {
-        let ring = self.0.borrow();
+        let ring = self.ring.borrow();
         let number = number.max(ring.first);
         let frame = ring.frames.get(usize::try_from(number - ring.first).ok()?)?;
         Some(f(number, frame.at, &frame.buffer))
@@ -177,13 +188,13 @@ struct EndCheck<'a>(&'a Recorder);
 
 impl Drop for EndCheck<'_> {
     fn drop(&mut self) {
-        self.0.0.borrow_mut().check = None;
+        self.0.ring.borrow_mut().check = None;
     }
 }
 
 impl Observer for Recorder {
     fn received(&mut self, frame: RxBuffer) -> Option<RxBuffer> {
-        self.0.borrow_mut().push(frame);
+        self.ring.borrow_mut().push(frame);
         None
     }
 }

@@ -13,7 +13,8 @@ const LINKTYPE_ETHERNET: u16 = 1;
 /// Length of the section: not known.
 const UNKNOWN: u64 = u64::MAX;
 
-/// Appends what a file begins with: a section header and one Ethernet interface. Times count microseconds, the default.
+/// Appends what a file begins with: a section header and one Ethernet interface. Times count
+/// microseconds, the default.
 pub fn header(out: &mut Vec<u8>) {
     block(out, SECTION_HEADER, |out| {
         out.extend_from_slice(&BYTE_ORDER_MAGIC.to_le_bytes());
@@ -42,7 +43,8 @@ pub fn frame(out: &mut Vec<u8>, at_us: u64, frame: &[u8]) {
     });
 }
 
-/// A block: type, total length, body, total length again. Blocks are multiples of four bytes, so `out` is too.
+/// A block: type, total length, body, total length again. Blocks are multiples of four bytes, so
+/// `out` is too.
 fn block(out: &mut Vec<u8>, kind: u32, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&kind.to_le_bytes());

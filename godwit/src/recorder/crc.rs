@@ -1,10 +1,10 @@
 //! CRC-32C, by whichever implementation is faster on this machine.
 //!
-//! The instruction wins by far on silicon. Under software emulation it is a helper call that works bit by bit, and
-//! tables win.
+//! The instruction wins by far on silicon. Under software emulation it is a helper call that works
+//! bit by bit, and tables win.
 
-use godwit::crc32c;
-use godwit::time::{Duration, Instant};
+use embassy_time::{Duration, Instant};
+use unikernel::crc32c;
 
 /// CRC-32C's polynomial with its bits reversed (RFC 3720, section 12.1).
 const POLYNOMIAL: u32 = 0x82f6_3b78;
@@ -41,8 +41,9 @@ const fn tables() -> [[u32; 256]; SLICE] {
     tables
 }
 
-/// Slicing by eight, a word at a time: under emulation a load costs as much as ten other instructions. The `crc` crate
-/// loads single bytes and checks indices, and takes more than twice as long there.
+/// Slicing by eight, a word at a time: under emulation a load costs as much as ten other
+/// instructions. The `crc` crate loads single bytes and checks indices, and takes more than twice
+/// as long there.
 fn by_tables(data: &[u8]) -> u32 {
     let (words, rest) = data.as_chunks::<SLICE>();
     let mut crc = u32::MAX;

@@ -3,8 +3,8 @@
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 
-use godwit::dma::{Policy, Pool, fake};
-use godwit::net::Observer;
+use unikernel::dma::{Policy, Pool, fake};
+use unikernel::net::Observer;
 
 use super::*;
 
@@ -37,7 +37,7 @@ fn ready<T>(future: impl Future<Output = T>) -> T {
 
 /// Changes a held frame as a migration that lost its page would.
 fn corrupt(recorder: &Recorder, number: u64) {
-    let mut ring = recorder.0.borrow_mut();
+    let mut ring = recorder.ring.borrow_mut();
     let index = (number - ring.first) as usize;
     ring.frames[index].crc ^= 1;
 }
@@ -46,7 +46,7 @@ fn corrupt(recorder: &Recorder, number: u64) {
 fn keeps_the_last_frames_and_gives_the_rest_back() {
     let pool = pool();
     let free = pool.statistics().slots_free;
-    let mut recorder = Recorder::new(100);
+    let mut recorder = Recorder::new(100, pool);
     fill(&mut recorder, pool, 250);
     assert_eq!(recorder.held(), (100, 0));
     assert_eq!(pool.statistics().slots_free, free - 100);
@@ -60,7 +60,7 @@ fn keeps_the_last_frames_and_gives_the_rest_back() {
 #[test]
 fn what_is_held_for_a_check_is_not_missed_when_it_goes() {
     let pool = pool();
-    let mut recorder = Recorder::new(100);
+    let mut recorder = Recorder::new(100, pool);
     fill(&mut recorder, pool, 100);
     recorder.hold_for_check();
     [3, 7, 80].iter().for_each(|&number| corrupt(&recorder, number));
@@ -75,7 +75,7 @@ fn what_is_held_for_a_check_is_not_missed_when_it_goes() {
 #[test]
 fn a_check_looks_at_everything_and_finds_what_changed() {
     let pool = pool();
-    let mut recorder = Recorder::new(100);
+    let mut recorder = Recorder::new(100, pool);
     fill(&mut recorder, pool, 40);
     pool.start_marking();
     fill(&mut recorder, pool, 60);
@@ -90,7 +90,7 @@ fn a_check_looks_at_everything_and_finds_what_changed() {
 #[test]
 fn frames_that_roll_over_during_a_check_are_checked() {
     let pool = pool();
-    let mut recorder = Recorder::new(100);
+    let mut recorder = Recorder::new(100, pool);
     fill(&mut recorder, pool, 100);
     for number in [0, 10, 40, 99] {
         corrupt(&recorder, number);
@@ -107,7 +107,7 @@ fn frames_that_roll_over_during_a_check_are_checked() {
 #[test]
 fn checks_wait_for_each_other_and_an_abandoned_one_is_no_obstacle() {
     let pool = pool();
-    let mut recorder = Recorder::new(100);
+    let mut recorder = Recorder::new(100, pool);
     fill(&mut recorder, pool, 100);
     let mut context = Context::from_waker(Waker::noop());
     {
@@ -129,7 +129,7 @@ fn checks_wait_for_each_other_and_an_abandoned_one_is_no_obstacle() {
 fn without_room_nothing_is_kept() {
     let pool = pool();
     let free = pool.statistics().slots_free;
-    let mut recorder = Recorder::new(0);
+    let mut recorder = Recorder::new(0, pool);
     fill(&mut recorder, pool, 10);
     assert_eq!(recorder.held(), (0, 0));
     assert_eq!(pool.statistics().slots_free, free);

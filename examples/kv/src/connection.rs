@@ -1,0 +1,153 @@
+//! A client: what it asks for, and what it is answered.
+
+use alloc::vec::Vec;
+use core::cell::RefCell;
+
+use godwit::io::{Read, Write};
+use godwit::time::Instant;
+
+use crate::commands::{self, Next};
+use crate::database::Database;
+use crate::failure::Failure;
+use crate::reply::Replies;
+use crate::request::{self, Broken};
+use crate::store::MAX_VALUE;
+
+/// Clients at the same time: each may take as much as a request and a reply do.
+const MAX_CLIENTS: usize = 64;
+/// What a client's buffer begins with, and how far it grows.
+const MIN_BUFFER: usize = 4 * 1024;
+const MAX_BUFFER: usize = MAX_VALUE + MIN_BUFFER;
+/// Replies are sent when there are so many bytes of them, even if there are requests left.
+const BATCH: usize = 32 * 1024;
+
+/// Answers the requests of one client until it goes, or says what nobody understands.
+///
+/// All requests that have arrived are carried out before their replies are written, in one go.
+///
+/// # Errors
+/// The stream's.
+pub(crate) async fn serve<S: Read + Write>(
+    mut stream: S,
+    database: &RefCell<Database>,
+    takes_writes: impl Fn() -> bool,
+) -> Result<(), S::Error> {
+    let mut replies = Replies::default();
+    let Some(_seat) = Seat::take(database) else {
+        replies.fail(Failure::Clients);
+        return stream.write_all(replies.bytes()).await;
+    };
+    let mut input = Input::default();
+    loop {
+        let state = answer(&mut input, &mut database.borrow_mut(), takes_writes(), &mut replies);
+        stream.write_all(replies.bytes()).await?;
+        replies.clear();
+        match state {
+            State::Batch => {}
+            State::Waiting => {
+                if !input.read(&mut stream).await? {
+                    return Ok(());
+                }
+            }
+            State::Ended => return Ok(()),
+        }
+    }
+}
+
+/// Why there are no more replies for now.
+enum State {
+    /// There are many already.
+    Batch,
+    /// The next request is not there, or not all of it.
+    Waiting,
+    /// There will be none.
+    Ended,
+}
+
+/// Carries out what has arrived.
+fn answer(
+    input: &mut Input,
+    database: &mut Database,
+    takes_writes: bool,
+    replies: &mut Replies,
+) -> State {
+    database.store.advance(Instant::now());
+    while replies.bytes().len() < BATCH {
+        let (request, len) = match request::parse(input.data()) {
+            Ok(Some(request)) => request,
+            Ok(None) if !input.is_full() => return State::Waiting,
+            Ok(None) => {
+                replies.fail(Broken::TooLong);
+                return State::Ended;
+            }
+            Err(broken) => {
+                replies.fail(broken);
+                return State::Ended;
+            }
+        };
+        match commands::execute(database, &request.words, takes_writes, replies) {
+            Next::Quit => return State::Ended,
+            // A browser that was made to send a form here: what follows is no request of a user's.
+            Next::Unknown if request.is_inline => return State::Ended,
+            Next::Request | Next::Unknown => input.consume(len),
+        }
+    }
+    State::Batch
+}
+
+/// A client's place among those there may be.
+struct Seat<'a>(&'a RefCell<Database>);
+
+impl<'a> Seat<'a> {
+    fn take(database: &'a RefCell<Database>) -> Option<Self> {
+        let clients = &mut database.borrow_mut().clients;
+        if *clients == MAX_CLIENTS {
+            return None;
+        }
+        *clients += 1;
+        Some(Self(database))
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.borrow_mut().clients -= 1;
+    }
+}
+
+/// What has arrived and is not answered yet.
+#[derive(Default)]
+struct Input {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Input {
+    fn data(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    fn is_full(&self) -> bool {
+        self.end - self.start == MAX_BUFFER
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.start += len;
+    }
+
+    /// Waits for more; there is room for it. Says whether any came.
+    async fn read<S: Read>(&mut self, stream: &mut S) -> Result<bool, S::Error> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        let len = if self.end < MIN_BUFFER { MIN_BUFFER } else { (self.end * 2).min(MAX_BUFFER) };
+        self.buffer.resize(len, 0);
+        self.buffer.shrink_to(len);
+        let read = stream.read(&mut self.buffer[self.end..]).await?;
+        self.end += read;
+        Ok(read > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,42 @@
+//! The protocol as a whole: which steps there are in a state, and what must hold in all of them.
+
+use stateright::{Model, Property};
+
+use crate::state::{Action, Migration, State};
+use crate::{guest, hypervisor};
+
+impl Model for Migration {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State { epoch: 1, ack: 1, agent_epoch: 1, ..State::default() }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if !state.lost {
+            hypervisor::actions(self, state, actions);
+            guest::receiver_actions(self, state, actions);
+            guest::agent_actions(self, state, actions);
+        }
+    }
+
+    fn next_state(&self, state: &State, action: Action) -> Option<State> {
+        let mut next = state.clone();
+        hypervisor::apply(self, &mut next, action);
+        guest::apply_receiver(self, &mut next, action);
+        guest::apply_agent(self, &mut next, action);
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("nothing is lost", |_, state: &State| !state.lost),
+            Property::sometimes("moved twice", |_, state: &State| state.moved == 2),
+            Property::sometimes("moved after a cancelled try", |_, state: &State| {
+                state.cancelled && state.moved == 1
+            }),
+            Property::sometimes("catch-up was needed", |_, state: &State| state.caught_up),
+        ]
+    }
+}
