@@ -205,7 +205,8 @@ impl<R: Registers> Agent<R> {
             None => Event::LoggingStopped { epoch },
         };
         if !status.contains(Status::QUIESCE) {
-            self.release |= core::mem::take(&mut self.quiet) || matches!(event, Event::Moved { .. });
+            self.release |=
+                core::mem::take(&mut self.quiet) || matches!(event, Event::Moved { .. });
         }
         self.epoch = Some(epoch);
         self.was_logging = self.logging;

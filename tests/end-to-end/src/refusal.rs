@@ -42,7 +42,10 @@ pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
             let (_, migration) = attempt(log, kernel, &options)?;
             ensure!(migration.outcome == Outcome::Failed, "the outcome is {:?}", migration.outcome);
             let error = migration.error.as_deref().unwrap_or_default();
-            ensure!(error.contains("did not quiesce the devices below"), "it failed with {error:?}");
+            ensure!(
+                error.contains("did not quiesce the devices below"),
+                "it failed with {error:?}"
+            );
             let waited = waited(&migration)?;
             ensure!(
                 (TIMEOUT_MS..TIMEOUT_MS + SLACK_MS).contains(&waited),

@@ -44,9 +44,7 @@ fn acknowledged(model: &Migration, state: &State) -> bool {
 }
 
 fn may_ask(model: &Migration, state: &State) -> bool {
-    acknowledged(model, state)
-        && !state.given_up
-        && state.pages.iter().all(|page| !page.to_send)
+    acknowledged(model, state) && !state.given_up && state.pages.iter().all(|page| !page.to_send)
 }
 
 fn may_switch_over(model: &Migration, state: &State) -> bool {

@@ -257,7 +257,8 @@ mod tests {
 
     #[test]
     fn firmware_is_named_by_mesons_list() {
-        let list = "fds = [\n  'edk2-arm-code.fd',\n  'edk2-x86_64-code.fd',\n]\n'edk2-licenses.txt',";
+        let list =
+            "fds = [\n  'edk2-arm-code.fd',\n  'edk2-x86_64-code.fd',\n]\n'edk2-licenses.txt',";
         let images: Vec<_> = firmware_images(list).collect();
         assert_eq!(images, ["edk2-arm-code.fd", "edk2-x86_64-code.fd"]);
     }
