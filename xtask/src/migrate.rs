@@ -112,8 +112,8 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
     let is_late = options.cancel_at.iter().any(|at| at.is_late());
     if options.strategy != Strategy::Warm && is_late {
         bail!(
-            "`--cancel-at quiesce` and `quiesced` go with `--strategy warm`: with the others the NIC \
-             leaves at the start"
+            "`--cancel-at quiesce` and `quiesced` go with `--strategy warm`: with the others the \
+             NIC leaves at the start"
         );
     }
     let has_standby = options.standby || options.strategy == Strategy::Failover;

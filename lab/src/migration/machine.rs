@@ -143,8 +143,8 @@ pub struct Profile {
 pub struct Pair {
     /// A virtio-net standby.
     pub standby: bool,
-    /// A bridge with the migration capability, as the other NICs have one. Without one, QEMU has the
-    /// NIC unplugged when migration starts.
+    /// A bridge with the migration capability, as the other NICs have one. Without one, QEMU has
+    /// the NIC unplugged when migration starts.
     pub capability: bool,
     /// The bridge that each NIC is below.
     pub bridge: Bridge,

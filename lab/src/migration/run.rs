@@ -239,7 +239,8 @@ impl Run<'_> {
     }
 
     /// Gives the guest time to say that it has quiesced its NICs, which it was asked for before the
-    /// migration was cancelled. It may have heard of that first, and has nothing to start again then.
+    /// migration was cancelled. It may have heard of that first, and has nothing to start again
+    /// then.
     fn look_for_quiet(&self) {
         for interface in 0..self.interfaces() {
             let quiet = Said::NicDetached { interface };
