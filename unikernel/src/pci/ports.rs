@@ -4,7 +4,9 @@
 use super::{Error, HostBridge, PciAddress};
 use crate::mmio::{Mmio, Width};
 use x86_64::instructions::port::Port;
+use x86_64::structures::port::{PortRead, PortWrite};
 
+/// Selects what [`DATA`] stands for. Always in the same critical section as what follows.
 const ADDRESS: u16 = 0xcf8;
 const DATA: u16 = 0xcfc;
 const ENABLE: u32 = 1 << 31;
@@ -17,15 +19,11 @@ pub(super) struct Ports(());
 impl Ports {
     /// `None` where nothing answers.
     pub(super) fn find() -> Option<Self> {
-        let mut address = Port::<u32>::new(ADDRESS);
-        critical_section::with(|_| {
-            // SAFETY: as 32 bits this port is the host bridge's and nobody else's; it selects what
-            // the data port stands for, which is of consequence in this critical section only.
-            unsafe {
-                address.write(ENABLE);
-                (address.read() == ENABLE).then_some(Self(()))
-            }
-        })
+        let answer: u32 = critical_section::with(|_| {
+            write(ADDRESS, ENABLE);
+            read(ADDRESS)
+        });
+        (answer == ENABLE).then_some(Self(()))
     }
 
     /// What selects a register, rounded down to 32 bits.
@@ -41,14 +39,12 @@ impl HostBridge for Ports {
     fn read(&self, function: PciAddress, offset: u16, width: Width) -> u32 {
         let Some(selected) = Self::select(function, offset) else { return width.ones() };
         let port = DATA + (offset & 0b11);
-        // SAFETY: address and data port are used together, with nothing in between: reading a
-        // register has the effects that reading configuration space has by any other way.
-        critical_section::with(|_| unsafe {
-            Port::<u32>::new(ADDRESS).write(selected);
+        critical_section::with(|_| {
+            write(ADDRESS, selected);
             match width {
-                Width::Byte => Port::<u8>::new(port).read().into(),
-                Width::Word => Port::<u16>::new(port).read().into(),
-                Width::Dword => Port::<u32>::new(port).read(),
+                Width::Byte => read::<u8>(port).into(),
+                Width::Word => read::<u16>(port).into(),
+                Width::Dword => read(port),
             }
         })
     }
@@ -56,14 +52,12 @@ impl HostBridge for Ports {
     fn write(&self, function: PciAddress, offset: u16, width: Width, value: u32) {
         let Some(selected) = Self::select(function, offset) else { return };
         let port = DATA + (offset & 0b11);
-        // SAFETY: as in `read`. What a write to configuration space may do is the business of
-        // whoever has a `Function`, and is the same by any other way.
-        critical_section::with(|_| unsafe {
-            Port::<u32>::new(ADDRESS).write(selected);
+        critical_section::with(|_| {
+            write(ADDRESS, selected);
             match width {
-                Width::Byte => Port::<u8>::new(port).write(value as u8),
-                Width::Word => Port::<u16>::new(port).write(value as u16),
-                Width::Dword => Port::<u32>::new(port).write(value),
+                Width::Byte => write(port, value as u8),
+                Width::Word => write(port, value as u16),
+                Width::Dword => write(port, value),
             }
         });
     }
@@ -71,4 +65,16 @@ impl HostBridge for Ports {
     fn map(&self, address: u64, len: u64) -> Result<Mmio, Error> {
         Mmio::map(address, len).ok_or(Error::NotMappable(address, len))
     }
+}
+
+fn read<T: PortRead>(port: u16) -> T {
+    // SAFETY: `port` is one of the two above, which nobody else uses. This reads configuration
+    // space, with no other effect than by any other way.
+    unsafe { Port::new(port).read() }
+}
+
+fn write<T: PortWrite>(port: u16, value: T) {
+    // SAFETY: as in `read`. What a write to configuration space may do is the business of whoever
+    // has a `Function`, and is the same by any other way.
+    unsafe { Port::new(port).write(value) }
 }
