@@ -18,7 +18,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 
-use super::Script;
+use super::script::Script;
 
 /// Payload of 1,400 bytes, and the headers of IPv4 and UDP.
 pub(super) const IP_LENGTH: usize = 1400 + 28;

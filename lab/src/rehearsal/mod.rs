@@ -3,22 +3,15 @@
 
 mod load;
 pub mod parts;
+mod script;
 mod stage;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, path::Path, process::Command, sync::Arc, time::Duration};
 
 use crate::{
     addresses::{GATEWAY, GUEST, GUESTS, interface_name},
-    build::application::Application,
-    choices::{Bridge, CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind},
-    migration::{Effort, Lab, Outcome, Pair, Plan, Session},
-    parts::NicModel,
+    choices::{CancelAt, GuestKind, LabKind, TrafficKind},
+    migration::{Effort, Lab, Outcome, Plan, Session},
     result::{self, Facts, Migration, ProcessorTime, Saturated, Setting, Traffic},
     segment::Segment,
     source::Meter,
@@ -28,7 +21,8 @@ use anyhow::{Context, Result, bail};
 use load::{Carried, IP_LENGTH, Load, SETTLE};
 pub use parts::LabParts;
 use parts::Place;
-use stage::start_lab;
+pub use script::Script;
+use stage::{HOST_LOG, start_lab};
 
 /// How long a saturated rate is measured in a migration's warm-up, which begins with more work than
 /// it goes on with.
@@ -60,67 +54,10 @@ const SERIES_WARMUP: Duration = Duration::from_secs(4);
 /// as soon as the hypervisor logs. Half of its default, for each costs a trap.
 const RECORDER: &str = "4M";
 
-/// The console of the lab's host, in the logs.
-const HOST_LOG: &str = "host.log";
 /// What its processors were doing, if it stopped to answer.
 const HOST_STATE: &str = "host.state";
 /// How often the lab is started over when its host crashes.
 const RESTARTS: u32 = 2;
-/// What to rehearse.
-#[derive(Debug, Clone)]
-pub struct Script {
-    /// What the guest is.
-    pub application: Application,
-    /// The model of all NICs.
-    pub nic: NicModel,
-    /// How many each machine has, each an interface of the guest.
-    pub nics: usize,
-    /// When the NIC leaves.
-    pub strategy: Strategy,
-    /// Pair the NIC with a standby; the failover strategy does, in any case.
-    pub standby: bool,
-    /// The bridge that each NIC is below.
-    pub bridge: Bridge,
-    /// How often to migrate, to and fro.
-    pub times: u32,
-    /// What is driven at the guest.
-    pub traffic: TrafficKind,
-    /// The client that is run over and over, and the port it asks ([`TrafficKind::Client`]).
-    pub client: Option<(String, u16)>,
-    /// The guest's TCP port that traffic goes to, where it is not the one of `net-app`.
-    pub port: Option<u16>,
-    /// Bytes that a transfer takes at least ([`TrafficKind::Echo`]), and more as long as
-    /// migrations go on.
-    pub transfer: u64,
-    /// The guest's policy.
-    pub marking: Marking,
-    /// In bits a second; measured when not given.
-    pub rate: Option<u64>,
-    /// Before the migration, and after it.
-    pub measure: Duration,
-    /// Cancel there, one after the other, before the migration that is not.
-    pub cancel_at: Vec<CancelAt>,
-    /// Also measure a saturated warm-up, in a migration that is cancelled.
-    pub saturated_warmup: bool,
-    /// More for the guest's command line.
-    pub append: String,
-    /// Where every frame on the segment is recorded.
-    pub pcap: Option<PathBuf>,
-    /// Where logs go.
-    pub logs: PathBuf,
-}
-
-impl Script {
-    fn pair(&self) -> Pair {
-        Pair {
-            standby: self.standby || self.strategy == Strategy::Failover,
-            // Failover is what QEMU does without it.
-            capability: self.strategy != Strategy::Failover,
-            bridge: self.bridge,
-            native: self.strategy != Strategy::Warm,
-        }
-    }
-}
 
 /// Boots the guest and migrates it as the script says. A migration that failed is a result.
 ///

@@ -8,8 +8,8 @@ use std::{
 use anyhow::Result;
 
 use super::{
-    HOST_LOG, Script,
     parts::{LabParts, Place},
+    script::Script,
 };
 use crate::{
     addresses::{MACS, interface_name},
@@ -24,6 +24,8 @@ use crate::{
     system::progress::Step,
 };
 
+/// The console of the lab's host, in the logs.
+pub(super) const HOST_LOG: &str = "host.log";
 /// Memory of the virtual host: two guests, their QEMUs, page tables for all of it, the initramfs.
 const HOST_MEMORY_MIB: u32 = 4096;
 /// The emulated host boots in about ten seconds on a quiet machine.

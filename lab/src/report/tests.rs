@@ -306,8 +306,8 @@ fn each_of_several_interfaces_has_a_line() {
     };
     let interfaces = vec![interface("nic", 40), interface("nic1", 1234)];
     let table = table(&Migration { interfaces, ..result() });
-    let expected = "nic1:               12,000 datagrams sent, 1,234 lost; longest gap 512 ms; 2,048 \
-                    received afterwards; 0 stale of 1,500 pages its NIC wrote\n";
+    let expected = "nic1:               12,000 datagrams sent, 1,234 lost; longest gap 512 ms; \
+                    2,048 received afterwards; 0 stale of 1,500 pages its NIC wrote\n";
     assert!(table.contains(expected) && table.contains("\nnic: "), "{table}");
     assert!(!super::table(&result()).contains("nic"));
 }

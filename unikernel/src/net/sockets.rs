@@ -12,9 +12,9 @@ use super::ports::Ports;
 
 /// How long a closing connection may be silent before it is given up.
 const FAREWELL: Duration = Duration::from_secs(10);
-/// Connections that are closing at the same time; the oldest is forgotten beyond that, for its
-/// memory. What its peer still sends is answered by a reset.
-const CLOSING: usize = 16;
+/// Connections that are closing at the same time, which all clients of a server may do at once.
+/// Beyond that, one of them is ended early, for its memory.
+const CLOSING: usize = 128;
 
 /// All sockets.
 pub(super) struct Sockets {
@@ -129,8 +129,24 @@ impl Sockets {
         socket.set_timeout(Some(FAREWELL));
         self.closing.push(handle);
         if self.closing.len() > CLOSING {
-            let oldest = self.closing.remove(0);
-            self.remove(oldest);
+            self.end_one();
+        }
+    }
+
+    /// Ends a closing connection early. Its peer has to know: one that is forgotten before it has
+    /// said goodbye would be waited for by the peer, for ever perhaps.
+    fn end_one(&mut self) {
+        let set = &mut self.set;
+        let state = |handle| set.get::<tcp::Socket<'_>>(handle).state();
+        let is_over = |&handle: &SocketHandle| state(handle) == tcp::State::TimeWait;
+        if let Some(index) = self.closing.iter().position(is_over) {
+            let handle = self.closing.remove(index);
+            self.remove(handle);
+            return;
+        }
+        let mut open = self.closing.iter().filter(|&&handle| state(handle) != tcp::State::Closed);
+        if let Some(&oldest) = open.next() {
+            set.get_mut::<tcp::Socket<'_>>(oldest).abort();
         }
     }
 

@@ -10,6 +10,7 @@ use std::vec::Vec;
 use embassy_futures::join::join;
 use embassy_futures::select::select;
 use embassy_futures::yield_now;
+use embedded_io_async::Read;
 use smoltcp::time::Duration;
 use smoltcp::wire::{ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol, Ipv4Address};
 
@@ -318,6 +319,30 @@ fn dropped_connections_leave_nothing_behind() {
         world.idle(Duration::from_secs(30));
     }
     assert_eq!((sockets(&a), sockets(&b)), before);
+}
+
+#[test]
+fn every_client_is_told_when_all_connections_are_dropped_at_once() {
+    for (count, all_in_order) in [(60, true), (200, false)] {
+        let (a, b) = pair();
+        let mut world = World::new(&[&a, &b]);
+        let sockets = |host: &Host| host.stack.with_sockets(|sockets| sockets.count());
+        let before = (sockets(&a), sockets(&b));
+        let listener = TcpListener::bind(&b.stack, PORT, 4, BUFFERS).unwrap();
+        let mut connect = || {
+            let client = TcpStream::connect(&a.stack, endpoint(2, PORT), BUFFERS);
+            let (client, server) = world.run(LIMIT, join(client, listener.accept()));
+            (client.unwrap(), server)
+        };
+        let (clients, servers): (Vec<_>, Vec<_>) = (0..count).map(|_| connect()).unzip();
+        drop((servers, listener));
+        for mut client in clients {
+            let end = world.run(LIMIT, client.read(&mut [0; 1]));
+            assert!(end == Ok(0) || !all_in_order && end == Err(Error::Reset), "{end:?}");
+        }
+        world.idle(Duration::from_secs(30));
+        assert_eq!((sockets(&a), sockets(&b)), before);
+    }
 }
 
 #[test]

@@ -1,0 +1,66 @@
+//! What is to be rehearsed.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::{
+    build::application::Application,
+    choices::{Bridge, CancelAt, Marking, Strategy, TrafficKind},
+    migration::Pair,
+    parts::NicModel,
+};
+
+/// What to rehearse.
+#[derive(Debug, Clone)]
+pub struct Script {
+    /// What the guest is.
+    pub application: Application,
+    /// The model of all NICs.
+    pub nic: NicModel,
+    /// How many each machine has, each an interface of the guest.
+    pub nics: usize,
+    /// When the NIC leaves.
+    pub strategy: Strategy,
+    /// Pair the NIC with a standby; the failover strategy does, in any case.
+    pub standby: bool,
+    /// The bridge that each NIC is below.
+    pub bridge: Bridge,
+    /// How often to migrate, to and fro.
+    pub times: u32,
+    /// What is driven at the guest.
+    pub traffic: TrafficKind,
+    /// The client that is run over and over, and the port it asks ([`TrafficKind::Client`]).
+    pub client: Option<(String, u16)>,
+    /// The guest's TCP port that traffic goes to, where it is not the one of `net-app`.
+    pub port: Option<u16>,
+    /// Bytes that a transfer takes at least ([`TrafficKind::Echo`]), and more as long as
+    /// migrations go on.
+    pub transfer: u64,
+    /// The guest's policy.
+    pub marking: Marking,
+    /// In bits a second; measured when not given.
+    pub rate: Option<u64>,
+    /// Before the migration, and after it.
+    pub measure: Duration,
+    /// Cancel there, one after the other, before the migration that is not.
+    pub cancel_at: Vec<CancelAt>,
+    /// Also measure a saturated warm-up, in a migration that is cancelled.
+    pub saturated_warmup: bool,
+    /// More for the guest's command line.
+    pub append: String,
+    /// Where every frame on the segment is recorded.
+    pub pcap: Option<PathBuf>,
+    /// Where logs go.
+    pub logs: PathBuf,
+}
+
+impl Script {
+    pub(super) fn pair(&self) -> Pair {
+        Pair {
+            standby: self.standby || self.strategy == Strategy::Failover,
+            // Failover is what QEMU does without it.
+            capability: self.strategy != Strategy::Failover,
+            bridge: self.bridge,
+            native: self.strategy != Strategy::Warm,
+        }
+    }
+}
