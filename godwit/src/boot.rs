@@ -15,9 +15,6 @@ pub fn start<F>(kernel: Kernel, spawner: Spawner, program: impl FnOnce(System) -
 where
     F: Future<Output: Outcome> + 'static,
 {
-    if kernel.ecam.is_empty() {
-        log::error!("pci: ACPI names no ECAM (MCFG table): no devices; QEMU's q35 machine has it");
-    }
     let system = System::new(kernel.dma, kernel.command_line, drivers::probe);
     let (devices, ranges) = (system.clone(), kernel.ecam);
     system.spawn(async move {
@@ -26,8 +23,19 @@ where
         });
         devices.take_over(roots).await;
     });
+    if let Some(button) = kernel.power_button {
+        let system = system.clone();
+        system.clone().spawn(async move {
+            button.pressed().await;
+            unikernel::println!("godwit: the power button was pressed");
+            system.power_off();
+        });
+    }
     let program = program(system.clone());
     let task = alloc::boxed::Box::leak(alloc::boxed::Box::new(TaskStorage::new()));
-    let token = task.spawn(|| async move { system.run(program).await });
+    let token = task.spawn(|| async move {
+        system.run(program).await;
+        unikernel::power::exit(0)
+    });
     spawner.spawn(token.expect("a task that was never spawned before"));
 }

@@ -22,7 +22,8 @@ pub struct Hardware {
 }
 
 /// Runs a program on this hardware, as if `line` were its command line. Poll it until what is to be
-/// seen has been seen: like the machine it never ends.
+/// seen has been seen: like the machine it ends only when it is switched off
+/// ([`System::power_off`]).
 ///
 /// ```
 /// use godwit::cmdline::Switch;

@@ -6,7 +6,9 @@ use core::cell::OnceCell;
 use core::fmt::Display;
 use core::future::Future;
 
-use embassy_time::{Duration, Timer};
+use embassy_futures::select::select;
+use embassy_futures::yield_now;
+use embassy_time::{Duration, Instant, Timer};
 use migrate_agent::{Detach, Migration, Service};
 use unikernel::cmdline::{CommandLine, Size};
 use unikernel::dma::Pool;
@@ -14,11 +16,16 @@ use unikernel::pci::Root;
 
 use crate::Interface;
 use crate::interfaces::{Interfaces, Probe};
+use crate::inventory::Inventory;
+use crate::power::{Power, StayOn};
 use crate::recorder::{self, Recorder};
 use crate::tasks::Tasks;
 
 /// How long the program has to ask for its keys before the others are called unknown.
 const KEYS: Duration = Duration::from_secs(1);
+/// How long peers have to acknowledge that their connections are closed, when the machine is
+/// switched off.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The machine: its interfaces, tasks, command line and memory, and the state of migration. A
 /// handle, cheap to clone.
@@ -48,6 +55,7 @@ struct Shared {
     interfaces: Interfaces,
     migration: Migration,
     recorder: OnceCell<Recorder>,
+    power: Power,
 }
 
 impl System {
@@ -55,7 +63,8 @@ impl System {
         let (line, tasks) = (Rc::new(line), Tasks::default());
         let interfaces = Interfaces::new(pool, line.clone(), tasks.clone(), probe);
         let (migration, recorder) = (Migration::new(), OnceCell::new());
-        Self(Rc::new(Shared { pool, line, tasks, interfaces, migration, recorder }))
+        let power = Power::new();
+        Self(Rc::new(Shared { pool, line, tasks, interfaces, migration, recorder, power }))
     }
 
     /// Interface `index`: waits until there is one, which is as soon as its first NIC has started.
@@ -130,7 +139,7 @@ impl System {
     /// The flight recorder, which keeps as much as `recorder=` on the command line says, or else
     /// `default`. It records from the first call on; from boot on if it is on the command line.
     pub fn recorder(&self, default: Size) -> Recorder {
-        let Shared { pool, line, tasks, interfaces, migration, recorder } = &*self.0;
+        let Shared { pool, line, tasks, interfaces, migration, recorder, .. } = &*self.0;
         let start = || {
             let size = line.value("recorder", default);
             recorder::start(size, pool, interfaces, migration, tasks)
@@ -138,25 +147,54 @@ impl System {
         recorder.get_or_init(start).clone()
     }
 
+    /// Waits until the machine is to be switched off: its power button was pressed (`virsh shutdown`
+    /// does that), or [`power_off`](Self::power_off) was called.
+    ///
+    /// The machine stays on while somebody has what this returns, for ten seconds at most, so that
+    /// there is time for last words. Whoever has called this counts: the machine waits until each of
+    /// these was told and is done, and then closes all connections.
+    ///
+    /// ```
+    /// use godwit::System;
+    ///
+    /// async fn say_goodbye(system: System) {
+    ///     let _on = system.power_off_requested().await;
+    ///     // Clients are told here.
+    ///     godwit::println!("goodbye");
+    /// }
+    /// ```
+    pub fn power_off_requested(&self) -> impl Future<Output = StayOn> + use<> {
+        self.0.power.requested()
+    }
+
+    /// Switches the machine off, as its power button does: soon, after those who
+    /// [wait for that](Self::power_off_requested) were told and connections were closed.
+    pub fn power_off(&self) {
+        self.0.power.off();
+    }
+
     /// Takes over the devices and bridges of these PCI segments.
     pub(crate) async fn take_over(&self, roots: impl IntoIterator<Item = Root>) {
         let detach = self.0.line.value("detach", Detach::default());
         let (nics, migration) = (self.0.interfaces.clone(), self.0.migration.clone());
         let service = Service::new(nics, self.0.pool, migration, detach);
+        let mut inventory = Inventory::default();
         for root in roots {
-            for bridge in service.take_over(&root.enumerate()).await {
-                self.spawn(bridge.run());
+            inventory.add_segment();
+            for found in root.walk() {
+                for bridge in service.take_over(&found).await {
+                    self.spawn(bridge.run());
+                }
+                inventory.add(&found);
+                yield_now().await;
             }
         }
         if self.interfaces().is_empty() {
-            unikernel::println!(
-                "godwit: no NIC: give the machine one that docs/drivers.md lists, below a PCI \
-                 Express root port to be migrated with it"
-            );
+            unikernel::println!("godwit: no NIC: {inventory}");
         }
     }
 
-    /// Runs the machine with its program, for ever.
+    /// Runs the machine with its program, until it is to be switched off.
     pub(crate) async fn run<F: Future<Output: Outcome> + 'static>(&self, program: F) {
         if let Ok(Some(size)) = self.0.line.parse("recorder") {
             self.recorder(size);
@@ -167,7 +205,18 @@ impl System {
             Timer::after(KEYS).await;
             line.finish();
         });
-        self.0.tasks.run().await;
+        select(self.0.tasks.run(), self.leave()).await;
+    }
+
+    /// Waits until the machine is to be switched off, and takes leave of everybody.
+    async fn leave(&self) {
+        self.0.power.is_due().await;
+        let deadline = Instant::now() + FAREWELL;
+        for interface in self.interfaces() {
+            interface.stack().close_connections(deadline).await;
+        }
+        unikernel::println!("godwit: switched off");
+        unikernel::console::written().await;
     }
 
     #[cfg(not(target_os = "none"))]

@@ -52,8 +52,8 @@ struct SingleProcessor;
 
 critical_section::set_impl!(SingleProcessor);
 
-// SAFETY: one processor runs this kernel, so with interrupts off nothing else does. NMIs and
-// machine checks end the machine and enter no critical section they could find half-done.
+// SAFETY: one processor runs this kernel, so with interrupts off nothing else does but an NMI
+// or a machine check, which enters no critical section that it could find half-done.
 unsafe impl critical_section::Impl for SingleProcessor {
     unsafe fn acquire() -> bool {
         let were_enabled = interrupts::are_enabled();

@@ -18,6 +18,7 @@ pub mod mmio;
 pub mod net;
 pub mod nic;
 pub mod pci;
+pub mod power;
 pub mod random;
 pub mod time;
 pub mod watch;
@@ -32,8 +33,6 @@ mod crash;
 mod executor;
 #[cfg(target_os = "none")]
 mod logger;
-#[cfg(target_os = "none")]
-pub mod power;
 
 #[cfg(target_os = "none")]
 pub use boot::Kernel;

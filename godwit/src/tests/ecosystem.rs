@@ -2,13 +2,9 @@
 //! client on embedded-nal-async, and one on embedded-io-async alone.
 
 use std::boxed::Box;
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::fmt::{Debug, Display};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU16;
 use std::rc::Rc;
-use std::vec::Vec;
 
 use edge_http::io::server::{Connection, Handler, Server};
 use edge_nal::{TcpBind, TcpSplit};
@@ -23,77 +19,14 @@ use rust_mqtt::buffer::AllocBuffer;
 use rust_mqtt::client::Client;
 use rust_mqtt::client::options::ConnectOptions;
 use rust_mqtt::types::MqttString;
-use unikernel::dma::{Policy, Pool, RxBuffer, TxBuffer, fake};
-use unikernel::irq::{self, Interrupt};
-use unikernel::nic::{Capabilities, Link, Nic, ResetError, Statistics};
 
-use crate::host::{Hardware, run};
+use super::wire::wired_machines;
+use crate::host::run;
 use crate::net::Error;
 use crate::{Interface, System};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 const MQTT: u16 = 1883;
-
-/// One end of a wire.
-struct End {
-    pool: &'static Pool,
-    number: u8,
-    wire: Wire,
-    interrupts: [Interrupt; 2],
-}
-
-/// What is on its way to each end.
-type Wire = Rc<[RefCell<VecDeque<Vec<u8>>>; 2]>;
-
-impl End {
-    fn inbox(&self) -> &RefCell<VecDeque<Vec<u8>>> {
-        &self.wire[usize::from(self.number)]
-    }
-}
-
-impl Nic for End {
-    fn family(&self) -> &'static str {
-        "wire"
-    }
-    fn mac(&self) -> [u8; 6] {
-        [2, 0, 0, 0, 0, self.number]
-    }
-    fn link(&self) -> Link {
-        Link { up: true, speed: 1000, full_duplex: true }
-    }
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { max_frame: 1514, ..Capabilities::default() }
-    }
-    fn receive(&mut self) -> Option<RxBuffer> {
-        let stream = self.pool.receive_stream()?;
-        let frame = self.inbox().borrow_mut().pop_front()?;
-        self.pool.device().write(stream.device_address(), &frame);
-        stream.receive(&fake::completed(), frame.len()).ok()
-    }
-    fn transmit_ready(&mut self) -> bool {
-        true
-    }
-    fn transmit(&mut self, frame: TxBuffer, len: usize, _: Option<NonZeroU16>) {
-        let other = usize::from(1 - self.number);
-        self.wire[other].borrow_mut().push_back(frame[..len].to_vec());
-        self.interrupts[other].trigger();
-    }
-    fn flush(&mut self) {}
-    fn arm(&mut self) -> bool {
-        self.inbox().borrow().is_empty()
-    }
-    fn interrupt(&self) -> Interrupt {
-        self.interrupts[usize::from(self.number)].clone()
-    }
-    fn accept_multicast(&mut self, _: &[[u8; 6]]) {}
-    fn reset(&mut self) -> Result<(), ResetError> {
-        Ok(())
-    }
-    fn stop(&mut self) {}
-    fn statistics(&mut self) -> Statistics {
-        Statistics::default()
-    }
-}
 
 async fn interface(system: &System) -> Interface {
     let interface = system.interface(0).await;
@@ -164,15 +97,7 @@ async fn visit(system: System, done: Rc<Signal<NoopRawMutex, ()>>) -> Result<(),
 
 #[test]
 fn crates_written_on_the_traits_run_unchanged() {
-    let interrupts = [0; 2].map(|_| irq::allocate().expect("an interrupt"));
-    let wire = Wire::default();
-    let machine = |number| {
-        let pool = fake::pool(1 << 20, Policy::Auto);
-        let (wire, interrupts) = (wire.clone(), interrupts.clone());
-        let nic = Box::new(End { pool, number, wire, interrupts });
-        (pool, Hardware { nics: std::vec![nic], roots: Vec::new() })
-    };
-    let ((pool_a, a), (pool_b, b)) = (machine(0), machine(1));
+    let [(pool_a, a), (pool_b, b)] = wired_machines();
     let done = Rc::new(Signal::new());
     let tell = done.clone();
     let all = select3(

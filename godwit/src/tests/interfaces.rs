@@ -41,7 +41,7 @@ impl Fixture {
         };
         let both = select(self.system.run(core::future::pending::<()>()), devices);
         match futures_executor::block_on(both) {
-            Either::First(()) => unreachable!("a machine runs for ever"),
+            Either::First(()) => unreachable!("nobody switches the machine off"),
             Either::Second(result) => result,
         }
     }

@@ -1,5 +1,7 @@
-//! Interfaces of a fake machine, whose NICs come and go.
+//! Interfaces of a fake machine, whose NICs come and go, and two machines on a wire.
 
 mod ecosystem;
 mod interfaces;
 mod nic;
+mod power;
+mod wire;

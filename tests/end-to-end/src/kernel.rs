@@ -1,13 +1,7 @@
 //! Boots the kernel with an image that does one thing to it, named by `check=`
 //! (`unikernel/examples/boot-check.rs`), in software emulation, and reads its console.
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    os::unix::net::UnixStream,
-    path::Path,
-    thread,
-    time::Duration,
-};
+use std::{path::Path, thread, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::{
@@ -15,7 +9,10 @@ use lab::{
     guest::{Guest, machine},
 };
 
-use crate::suite::{MINUTES, Suite};
+use crate::{
+    monitor::Monitor,
+    suite::{MINUTES, Suite},
+};
 
 /// What QEMU's exit code is to be: `isa-debug-exit` makes `code << 1 | 1` of the kernel's.
 #[derive(Clone, Copy)]
@@ -162,6 +159,8 @@ pub(crate) fn add(suite: &mut Suite) {
         suite.test(&format!("the kernel {}", case.name), MINUTES, |log| check(case, log));
     }
     suite.test("the kernel sleeps when it is idle", MINUTES, sleeps);
+    let name = "the kernel says where it is at a non-maskable interrupt, and goes on";
+    suite.test(name, MINUTES, goes_on_after_nmi);
 }
 
 /// The image on q35, with the console for a serial port.
@@ -193,26 +192,33 @@ fn check(case: &Case, log: &Path) -> Result<String> {
 
 /// Idle means asleep, in `hlt`: QEMU's monitor shows whether the processor is.
 fn sleeps(log: &Path) -> Result<String> {
-    let directory = tempfile::Builder::new().prefix("godwit-idle-").tempdir()?;
-    let socket = directory.path().join("monitor");
-    let monitor = format!("unix:{},server=on,wait=off", socket.display());
-    let mut guest = boot(log, "check=idle", &["-monitor", &monitor])?;
+    let monitor = Monitor::new()?;
+    let mut guest = boot(log, "check=idle", &monitor.options().each_ref().map(String::as_str))?;
     guest.wait_for("check: idle")?;
     // It may be on its way to sleep at the first looks.
     for _ in 0..50 {
         thread::sleep(Duration::from_millis(20));
-        if registers(&socket)?.contains("HLT=1") {
+        if monitor.ask("info registers", "GDT=")?.contains("HLT=1") {
             return Ok(String::new());
         }
     }
     bail!("the processor never halts")
 }
 
-/// What QEMU's monitor says about the processor.
-fn registers(monitor: &Path) -> Result<String> {
-    let stream = UnixStream::connect(monitor).context("QEMU's monitor")?;
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    (&stream).write_all(b"info registers\n")?;
-    let lines = BufReader::new(stream).lines().map_while(Result::ok);
-    Ok(lines.take_while(|line| !line.starts_with("GDT=")).collect())
+/// Twice, since a processor takes another such interrupt only once the first is over.
+fn goes_on_after_nmi(log: &Path) -> Result<String> {
+    let monitor = Monitor::new()?;
+    let mut guest = boot(log, "check=clock", &monitor.options().each_ref().map(String::as_str))?;
+    for last in [2, 12] {
+        guest.wait_for(&format!("check: tick {last} "))?;
+        let _conversation = monitor.execute("nmi")?;
+        guest.wait_for(&format!("check: tick {} ", last + 5))?;
+    }
+    let console = guest.console();
+    let said = console.matches("nmi: at 0x").count();
+    ensure!(said == 2, "it says {said} times where it was");
+    let (_, after) = console.split_once("nmi: at 0x").context("it has just been counted")?;
+    let first = after.lines().nth(1).unwrap_or_default();
+    ensure!(first.starts_with("  from 0x"), "no way there is told, but {first:?}");
+    Ok(String::new())
 }

@@ -14,8 +14,10 @@ mod kernel;
 mod linux;
 mod local;
 mod migrations;
+mod monitor;
 mod moves;
 mod nested;
+mod odd;
 mod options;
 mod pair;
 mod peer;
@@ -43,6 +45,7 @@ fn main() -> Result<ExitCode> {
     host::add(&mut suite);
     errors::add(&mut suite);
     guest::add(&mut suite);
+    odd::add(&mut suite);
     pair::add(&mut suite);
     linux::add(&mut suite, kernel);
     wire::add(&mut suite, kernel);

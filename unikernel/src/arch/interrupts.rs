@@ -3,7 +3,8 @@
 //! A handler does next to nothing: it ends the interrupt and notes what was raised. The executor
 //! asks for that with [`take_raised`] between two rounds of its tasks, and wakes whoever waits. So
 //! no code above this module ever runs in a handler, where it could find the heap or any other
-//! structure half-changed. An exception is the end of the machine, and is passed on at once.
+//! structure half-changed. An exception is passed on at once: all but a non-maskable interrupt are the
+//! end of the machine.
 
 use core::arch::global_asm;
 use core::cell::Cell;
@@ -146,14 +147,14 @@ const _: () = assert!(MESSAGES <= 64, "a bit for each message");
 /// The processor runs a handler. Handlers do not nest: interrupts are off in them.
 static IN_HANDLER: AtomicBool = AtomicBool::new(false);
 
-static ON_EXCEPTION: Mutex<Cell<fn(&Frame) -> !>> = Mutex::new(Cell::new(|_| {
+static ON_EXCEPTION: Mutex<Cell<fn(&Frame)>> = Mutex::new(Cell::new(|_| {
     loop {
         hlt();
     }
 }));
 
 /// Has exceptions passed on to `handler`.
-pub(super) fn set_exception_handler(handler: fn(&Frame) -> !) {
+pub(super) fn set_exception_handler(handler: fn(&Frame)) {
     critical_section::with(|section| ON_EXCEPTION.borrow(section).set(handler));
 }
 
@@ -190,7 +191,7 @@ fn bits(mut word: u64) -> impl Iterator<Item = u32> {
 extern "C" fn dispatch(frame: &Frame) {
     let vector = frame.vector as u8;
     if vector < EXCEPTIONS {
-        critical_section::with(|section| ON_EXCEPTION.borrow(section).get())(frame);
+        return critical_section::with(|section| ON_EXCEPTION.borrow(section).get())(frame);
     }
     IN_HANDLER.store(true, Ordering::Relaxed);
     interrupt(vector);

@@ -16,7 +16,7 @@ pub(crate) mod vectors;
 ///
 /// # Safety
 /// Called once, with interrupts off.
-pub(crate) unsafe fn init_tables(on_exception: fn(&interrupts::Frame) -> !) {
+pub(crate) unsafe fn init_tables(on_exception: fn(&interrupts::Frame)) {
     interrupts::set_exception_handler(on_exception);
     // SAFETY: the caller's promise covers both.
     unsafe { segments::init() };

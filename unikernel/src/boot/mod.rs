@@ -11,6 +11,7 @@ use crate::acpi::{self, EcamRange};
 use crate::arch::{self, cpu, serial};
 use crate::cmdline::{CommandLine, LogLevel, Size};
 use crate::dma::{Policy, Pool};
+use crate::power::{Button, MachinePorts};
 use crate::{console, crash, executor, logger, memory, power, time};
 
 /// The DMA pool's size unless `swiotlb=` says otherwise.
@@ -33,6 +34,8 @@ pub struct Kernel {
     pub dma: &'static Pool,
     /// PCI configuration spaces; empty if ACPI names none.
     pub ecam: heapless::Vec<EcamRange, 8>,
+    /// The power button, if the machine has one among its fixed hardware.
+    pub power_button: Option<Button<MachinePorts>>,
 }
 
 unsafe extern "Rust" {
@@ -65,14 +68,18 @@ extern "C" fn start(start_info: u32) -> ! {
         log::warn!("ACPI: no tables: the root is unusable: {error}");
         acpi::Tables::default()
     });
-    if let Some(port) = tables.pm1a_control {
+    if let Some(port) = tables.fadt.pm1a_control {
         power::set_pm1a_control(port);
     }
     arch::init_interrupts(tables.has_8259);
-    time::init(started, tables.pm_timer);
+    time::init(started, tables.fadt.pm_timer);
 
     log::debug!("booted in {} us", time::now_ns() / 1000);
-    let kernel = Kernel { command_line, dma, ecam: tables.ecam };
+    let power_button = tables.fadt.power_button.map(|registers| {
+        // SAFETY: a button reads and writes the registers it was made for, which the FADT names.
+        Button::new(registers, unsafe { MachinePorts::new() })
+    });
+    let kernel = Kernel { command_line, dma, ecam: tables.ecam, power_button };
     executor::run(|spawner| {
         spawner.spawn(write_console().expect("it is spawned once"));
         godwit_main(kernel, spawner)

@@ -27,6 +27,24 @@ pub fn print_line(arguments: fmt::Arguments<'_>) {
     line.flush();
 }
 
+/// Prints one line before all that waits, and waits for nobody: for a handler that may have
+/// interrupted whoever prints.
+#[cfg(target_os = "none")]
+pub(crate) fn print_at_once(arguments: fmt::Arguments<'_>) {
+    struct Serial;
+
+    impl Write for Serial {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            crate::arch::serial::write(text.as_bytes());
+            Ok(())
+        }
+    }
+
+    // As in `print_line`.
+    let _ = Serial.write_fmt(arguments);
+    let _ = Serial.write_str("\n");
+}
+
 /// Waits until everything printed so far is written: before something after which the machine may
 /// go on elsewhere.
 pub async fn written() {

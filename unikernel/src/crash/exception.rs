@@ -1,9 +1,10 @@
-//! Processor exceptions: all of them are bugs here, so each ends in a dump and the machine's end.
+//! Processor exceptions: all but one are bugs here, and end in a dump and the machine's end.
 
 use core::fmt;
 
 use x86_64::registers::control::{Cr2, Cr3};
 
+use super::nmi::on_nmi;
 use crate::arch::backtrace;
 use crate::arch::interrupts::Frame;
 use crate::{console, power};
@@ -33,6 +34,7 @@ const NAMES: [&str; 22] = [
     "virtualization exception",
     "control protection",
 ];
+const NMI: u64 = 2;
 const DOUBLE_FAULT: u64 = 8;
 const PAGE_FAULT: u64 = 14;
 
@@ -42,8 +44,11 @@ unsafe extern "C" {
     static stack_bottom: u8;
 }
 
-/// Prints the context on the console and ends the machine.
-pub(crate) fn on_exception(frame: &Frame) -> ! {
+/// Prints the context on the console and ends the machine. Returns from what is no fault.
+pub(crate) fn on_exception(frame: &Frame) {
+    if frame.vector == NMI {
+        return on_nmi(frame);
+    }
     console::finish();
     let name = NAMES.get(frame.vector as usize).unwrap_or(&"reserved");
     let cr2 = Cr2::read_raw();

@@ -36,6 +36,7 @@ mod dns;
 mod emit;
 mod engine;
 mod error;
+mod farewell;
 mod frame;
 mod frames;
 mod groups;

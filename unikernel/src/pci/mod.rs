@@ -41,5 +41,5 @@ pub use dma::Dma;
 pub use error::Error;
 pub use interrupt::{Signalling, Vector};
 pub use pci_types::PciAddress;
-pub use root::{Root, Topology};
+pub use root::{Root, Topology, Walk};
 pub use slot::{Slot, SlotEvent};

@@ -52,31 +52,54 @@ impl Root {
     ///
     /// Functions that cannot be used, and bridges without bus numbers, are left out and logged.
     pub fn enumerate(&self) -> Topology {
+        self.walk().fold(Topology::default(), |mut all, found| {
+            all.bridges.extend(found.bridges);
+            all.devices.extend(found.devices);
+            all
+        })
+    }
+
+    /// The same a root bus at a time: what is on each, and below.
+    ///
+    /// A segment may have several root buses, as every machine with several processors does. Which
+    /// ones, only firmware's AML says, so that each bus below no bridge is looked at. Most are
+    /// empty, and looking at all of them takes a while: other tasks can have a turn after each.
+    pub fn walk(&self) -> Walk<'_> {
+        Walk { root: self, next: Some(*self.buses.start()), taken: Vec::new() }
+    }
+
+    /// What is on bus `first` and below. Buses that are `taken` are below the bridges of others.
+    fn enumerate_from(&self, first: u8, taken: &[RangeInclusive<u8>]) -> Topology {
         let mut topology = Topology::default();
-        let first = *self.buses.start();
         let address = PciAddress::new(self.segment, first, 0, 0);
         let any = Function::new(self.host.clone(), address);
         let on_root = on_bus(&any, self.segment, first, 32).collect();
-        self.visit(on_root, None, &mut topology);
+        self.visit(on_root, None, taken, &mut topology);
         topology
     }
 
     /// Bus numbers grow on the way down (`Bridge::open` sees to that), so this ends.
-    fn visit(&self, functions: Vec<Function>, above: Option<&Bridge>, topology: &mut Topology) {
+    fn visit(
+        &self,
+        functions: Vec<Function>,
+        above: Option<&Bridge>,
+        others: &[RangeInclusive<u8>],
+        topology: &mut Topology,
+    ) {
         let windows = above.map(Bridge::windows).unwrap_or_default();
-        let mut taken = Vec::new();
+        let mut addresses = Vec::new();
         for function in functions {
             let address = function.address();
             match function.read8(HEADER_TYPE) & HEADER_LAYOUT {
-                0 => match Device::open(function, &windows, &mut taken) {
+                0 => match Device::open(function, &windows, &mut addresses) {
                     Ok(device) => topology.devices.push(device),
                     Err(error) => log::warn!("pci: {error}"),
                 },
                 1 => match Bridge::open(function) {
-                    Some(bridge) if self.fresh(&bridge, topology) => {
+                    Some(bridge) if self.is_fresh(&bridge, others, topology) => {
                         let below = bridge.functions().collect();
                         topology.bridges.push(bridge.clone());
-                        self.visit(below, Some(&bridge), topology);
+                        self.visit(below, Some(&bridge), others, topology);
                     }
                     _ => log::warn!("pci: {address}: bridge without usable bus numbers, skipped"),
                 },
@@ -87,9 +110,41 @@ impl Root {
 
     /// Whether a bridge's buses are in the segment and not another's secondary bus already: a bus
     /// that two bridges claim would be visited twice.
-    fn fresh(&self, bridge: &Bridge, topology: &Topology) -> bool {
+    fn is_fresh(
+        &self,
+        bridge: &Bridge,
+        others: &[RangeInclusive<u8>],
+        topology: &Topology,
+    ) -> bool {
         let buses = bridge.buses();
+        let is_same = |other: &Bridge| other.buses().start() == buses.start();
         self.buses.contains(buses.end())
-            && topology.bridges.iter().all(|other| other.buses().start() != buses.start())
+            && !others.iter().any(|other| other.contains(buses.start()))
+            && !topology.bridges.iter().any(is_same)
+    }
+}
+
+/// Goes from root bus to root bus. See [`Root::walk`].
+pub struct Walk<'a> {
+    root: &'a Root,
+    next: Option<u8>,
+    /// The buses below each bridge so far.
+    taken: Vec<RangeInclusive<u8>>,
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Topology;
+
+    fn next(&mut self) -> Option<Topology> {
+        let bus = self.next?;
+        let found = self.root.enumerate_from(bus, &self.taken);
+        if !found.bridges.is_empty() || !found.devices.is_empty() {
+            log::debug!("pci: segment {}: bus {bus} is a root", self.root.segment);
+        }
+        self.taken.push(bus..=bus);
+        self.taken.extend(found.bridges.iter().map(Bridge::buses));
+        let is_free = |bus: &u8| !self.taken.iter().any(|taken| taken.contains(bus));
+        self.next = (bus..=*self.root.buses.end()).find(is_free);
+        Some(found)
     }
 }

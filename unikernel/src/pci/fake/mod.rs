@@ -34,6 +34,8 @@ pub const PORT_LINE: u8 = 10;
 
 struct Function {
     parent: Option<usize>,
+    /// The root bus of one without a parent.
+    root: u8,
     devfn: u8,
     card: Card,
     /// Where the PCI Express capability of a port with a slot is.
@@ -72,6 +74,12 @@ impl Machine {
     /// Puts a function on the root bus.
     pub fn add(&self, device: u8, number: u8, card: Card) {
         self.put(None, device << 3 | number, card, None);
+    }
+
+    /// Moves what was put on the root bus so far to another one, `bus`.
+    pub fn move_to_root(&self, bus: u8) {
+        let mut state = self.0.lock().unwrap();
+        state.functions.iter_mut().flatten().for_each(|function| function.root = bus);
     }
 
     /// Adds a root port with an empty slot, as firmware leaves it: bus number `bus` below it,
@@ -183,6 +191,7 @@ impl Machine {
         let mut state = self.0.lock().unwrap();
         state.functions.push(Some(Function {
             parent,
+            root: 0,
             devfn,
             card,
             slot,
@@ -234,7 +243,7 @@ impl State {
         self.functions.iter().position(|function| {
             function.as_ref().is_some_and(|f| {
                 let on_bus = match f.parent {
-                    None => address.bus() == 0,
+                    None => address.bus() == f.root,
                     Some(parent) => self.is_reachable(parent, address.bus()),
                 };
                 f.devfn == devfn && on_bus

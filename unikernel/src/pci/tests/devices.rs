@@ -36,6 +36,40 @@ fn enumeration_finds_functions_across_bridges() {
 }
 
 #[test]
+fn every_root_bus_is_found_and_each_function_once() {
+    let machine = Machine::new();
+    let far = machine.root_port(0, 0x81, 0xfec0_0000..0xfee0_0000, 0..0);
+    machine.cold_plug(far, nic(), 0xfec0_0000);
+    machine.move_to_root(0x80);
+    machine.add(0, 0, Card::new(0x8086, 0x29c0, 0x0600));
+    let near = machine.root_port(4, 1, MEMORY, PREFETCHABLE);
+    machine.cold_plug(near, nic(), MEMORY.start);
+
+    let found = machine.root().enumerate();
+    let buses: Vec<_> = found.bridges.iter().map(|bridge| bridge.buses()).collect();
+    assert_eq!(buses, [1..=1, 0x81..=0x81]);
+    let addresses: Vec<_> = found.devices.iter().map(Device::address).collect();
+    let on_bus = |bus| PciAddress::new(0, bus, 0, 0);
+    assert_eq!(addresses, [on_bus(0), on_bus(1), on_bus(0x81)]);
+    let above: Vec<_> = found.bridges_above(on_bus(0x81)).map(Bridge::address).collect();
+    assert_eq!(above, [on_bus(0x80)]);
+    // Every bus but the two below bridges may be a root.
+    assert_eq!(machine.root().walk().count(), 254);
+}
+
+#[test]
+fn a_bridge_that_claims_a_bus_of_another_root_is_skipped() {
+    let machine = Machine::new();
+    machine.root_port(0, 1, 0xfec0_0000..0xfee0_0000, 0..0);
+    machine.move_to_root(0x80);
+    machine.root_port(4, 0x80, MEMORY, 0..0);
+    // The one on bus 0 comes first, and what it claims is below it.
+    let found = machine.root().enumerate();
+    let buses: Vec<_> = found.bridges.iter().map(|bridge| bridge.buses()).collect();
+    assert_eq!(buses, [0x80..=0x80]);
+}
+
+#[test]
 fn a_bridge_that_claims_its_own_bus_is_skipped() {
     for (secondary, subordinate) in [(0, 0), (0, 5), (3, 2)] {
         let machine = Machine::new();

@@ -4,7 +4,11 @@
 //! that is wrong is named and left out. Layouts: ACPI 6.5, chapter 5.2; MCFG: PCI Firmware 3.3,
 //! section 4.1.2.
 
+mod fadt;
+
 use core::fmt;
+
+pub use fadt::{Fadt, PmTimer, PowerButton, Rtc};
 
 /// Length of the header every table starts with.
 const HEADER: usize = 36;
@@ -29,31 +33,13 @@ pub struct EcamRange {
     pub last_bus: u8,
 }
 
-/// The ACPI power management timer: 24 bits at 3.579545 MHz.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PmTimer {
-    /// Its I/O port.
-    pub port: u16,
-}
-
-#[cfg(target_os = "none")]
-impl PmTimer {
-    /// The count; only the low 24 bits count on every machine.
-    pub(crate) fn read(self) -> u32 {
-        // SAFETY: the FADT names this port as the timer's, and reading it has no side effect.
-        unsafe { x86_64::instructions::port::Port::<u32>::new(self.port).read() }
-    }
-}
-
 /// What the tables say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tables {
     /// Configuration spaces, from the MCFG.
     pub ecam: heapless::Vec<EcamRange, 8>,
-    /// The timer to calibrate others by, from the FADT.
-    pub pm_timer: Option<PmTimer>,
-    /// I/O port of the PM1a control register, from the FADT.
-    pub pm1a_control: Option<u16>,
+    /// Fixed hardware, from the FADT.
+    pub fadt: Fadt,
     /// Whether the MADT says that the machine has 8259 interrupt controllers.
     pub has_8259: bool,
 }
@@ -172,16 +158,7 @@ fn read_mcfg(table: &[u8], tables: &mut Tables) -> Result<(), Error> {
 }
 
 fn read_fadt(table: &[u8], tables: &mut Tables) -> Result<(), Error> {
-    const PM1A_CONTROL: usize = 64;
-    const PM_TIMER: usize = 76;
-    const PM_TIMER_LEN: usize = 91;
-    let port = |offset| {
-        let port = u32_at(table, offset).ok_or(Error::Length)?;
-        Ok(u16::try_from(port).ok().filter(|&port| port != 0))
-    };
-    tables.pm1a_control = port(PM1A_CONTROL)?;
-    let timer_len = *table.get(PM_TIMER_LEN).ok_or(Error::Length)?;
-    tables.pm_timer = port(PM_TIMER)?.filter(|_| timer_len == 4).map(|port| PmTimer { port });
+    tables.fadt = Fadt::parse(table)?;
     Ok(())
 }
 
@@ -234,6 +211,36 @@ mod tests {
         table
     }
 
+    /// What q35's has behind the header.
+    fn fadt() -> [u8; 208] {
+        let mut fadt = [0; 208];
+        let mut put = |at: usize, bytes: &[u8]| {
+            fadt[at - HEADER..][..bytes.len()].copy_from_slice(bytes);
+        };
+        put(46, &9u16.to_le_bytes());
+        put(48, &0xb2u32.to_le_bytes());
+        put(52, &[2]);
+        put(56, &0x600u32.to_le_bytes());
+        put(64, &0x604u32.to_le_bytes());
+        put(76, &0x608u32.to_le_bytes());
+        put(88, &[4]);
+        put(91, &[4]);
+        put(108, &[0x32]);
+        fadt
+    }
+
+    /// What a machine's FADT says that differs from q35's in these bytes, at offsets in the table.
+    fn fadt_with(changes: &[(usize, &[u8])]) -> Fadt {
+        let mut fadt = fadt();
+        for (at, bytes) in changes {
+            fadt[at - HEADER..][..bytes.len()].copy_from_slice(bytes);
+        }
+        let mut memory = machine(true);
+        let table = table_of(b"FACP", &fadt);
+        memory[FADT as usize..][..table.len()].copy_from_slice(&table);
+        read_from(&memory).unwrap().fadt
+    }
+
     /// Physical memory with q35's tables in it.
     fn machine(xsdt: bool) -> Vec<u8> {
         let mut memory = std::vec![0; 0x1000];
@@ -266,11 +273,7 @@ mod tests {
         mcfg[19] = 255;
         put(MCFG, &table_of(b"MCFG", &mcfg));
 
-        let mut fadt = [0; 208];
-        fadt[64 - HEADER..][..4].copy_from_slice(&0x604u32.to_le_bytes());
-        fadt[76 - HEADER..][..4].copy_from_slice(&0x608u32.to_le_bytes());
-        fadt[91 - HEADER] = 4;
-        put(FADT, &table_of(b"FACP", &fadt));
+        put(FADT, &table_of(b"FACP", &fadt()));
         put(MADT, &table_of(b"APIC", &[0, 0, 0xe0, 0xfe, 1, 0, 0, 0]));
         memory
     }
@@ -286,8 +289,18 @@ mod tests {
         let range = EcamRange { base: 0xb000_0000, segment: 0, first_bus: 0, last_bus: 255 };
         Tables {
             ecam: [range].into_iter().collect(),
-            pm_timer: Some(PmTimer { port: 0x608 }),
-            pm1a_control: Some(0x604),
+            fadt: Fadt {
+                pm_timer: Some(PmTimer { port: 0x608 }),
+                pm1a_control: Some(0x604),
+                power_button: Some(PowerButton {
+                    line: 9,
+                    status: [0x600].into_iter().collect(),
+                    enable: 2,
+                    control: 0x604,
+                    acpi_mode: Some((0xb2, 2)),
+                }),
+                rtc: Some(Rtc { century: Some(0x32) }),
+            },
             has_8259: true,
         }
     }
@@ -311,7 +324,38 @@ mod tests {
         let short = table_of(b"FACP", &[0; 20]);
         memory[FADT as usize..][..short.len()].copy_from_slice(&short);
         let tables = read_from(&memory).unwrap();
-        assert_eq!(tables, Tables { pm_timer: None, pm1a_control: None, ..expected() });
+        assert_eq!(tables, Tables { fadt: Fadt::default(), ..expected() });
+    }
+
+    #[test]
+    fn fixed_hardware_that_is_not_there_is_not_used() {
+        let reduced = fadt_with(&[(112, &(1u32 << 20).to_le_bytes())]);
+        assert_eq!(reduced, Fadt::default());
+        let button_elsewhere = fadt_with(&[(112, &(1u32 << 4).to_le_bytes())]);
+        assert_eq!(button_elsewhere, Fadt { power_button: None, ..expected().fadt });
+        assert_eq!(fadt_with(&[(109, &[1 << 5])]).rtc, None);
+        assert_eq!(fadt_with(&[(108, &[0])]).rtc, Some(Rtc { century: None }));
+        assert_eq!(fadt_with(&[(91, &[3])]).pm_timer, None);
+    }
+
+    #[test]
+    fn newer_fields_say_where_registers_are_unless_they_are_empty_or_no_ports() {
+        let field = |space: u8, address: u64| {
+            let mut field = [space, 32, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0];
+            field[4..].copy_from_slice(&address.to_le_bytes());
+            field
+        };
+        let timer = |space, address| fadt_with(&[(208, &field(space, address))]).pm_timer;
+        assert_eq!(timer(1, 0x808), Some(PmTimer { port: 0x808 }));
+        assert_eq!(timer(1, 0), Some(PmTimer { port: 0x608 }));
+        assert_eq!(timer(0, 0xfed0_0000), Some(PmTimer { port: 0x608 }));
+        assert_eq!(timer(1, 0x1_0000), None);
+        let only_newer = fadt_with(&[(76, &[0; 4]), (208, &field(1, 0x808))]);
+        assert_eq!(only_newer.pm_timer, Some(PmTimer { port: 0x808 }));
+        let two = fadt_with(&[(148, &field(1, 0x400)), (60, &0x500u32.to_le_bytes())]);
+        let two = two.power_button.unwrap();
+        assert_eq!(two.status.as_slice(), [0x400, 0x500]);
+        assert_eq!(fadt_with(&[(172, &field(1, 0x404))]).pm1a_control, Some(0x404));
     }
 
     #[test]

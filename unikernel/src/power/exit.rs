@@ -1,4 +1,4 @@
-//! The end of the machine.
+//! The end of the machine itself.
 
 use core::sync::atomic::{AtomicU16, Ordering};
 
