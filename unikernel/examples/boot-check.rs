@@ -24,6 +24,7 @@ mod bare {
     use embassy_executor::Spawner;
     use embassy_futures::yield_now;
     use embassy_time::{Duration, Instant, Timer};
+    use unikernel::checksum::Sum;
     use unikernel::{Kernel, irq, power, println};
 
     unikernel::entry!(main);
@@ -57,6 +58,7 @@ mod bare {
             "line" => line().await,
             "clock" => clock().await,
             "storm" => storm().await,
+            "checksum" => checksum(),
             "idle" => println!("check: idle"),
             "exit" => power::exit(5),
             "panic" => panic!("on purpose"),
@@ -88,6 +90,19 @@ mod bare {
             assert!(passed.as_millis() >= ms, "{ms} ms took {passed}");
         }
         println!("check: timer after {} ms", start.elapsed().as_millis());
+    }
+
+    /// On a machine whose clock counts instructions, one each nanosecond.
+    fn checksum() {
+        const SUMS: u64 = 1000;
+        let segment = [0x5a; 1460];
+        let start = Instant::now();
+        for _ in 0..SUMS {
+            black_box(Sum::of(black_box(&segment)).folded());
+        }
+        let each = start.elapsed().as_micros() * 1000 / SUMS;
+        println!("check: checksum of {} bytes in {each} ns", segment.len());
+        assert!(each < 700, "that is one byte after the other, or nearly so");
     }
 
     /// Timers whose wakers are counted, and whose last owner the timer's queue is, while memory is

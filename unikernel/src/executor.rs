@@ -43,6 +43,7 @@ pub(crate) fn run(init: impl FnOnce(Spawner)) -> ! {
         if RUNNABLE.swap(false, Ordering::Acquire) | is_raised() {
             interrupts::enable();
         } else {
+            time::before_sleep();
             interrupts::enable_and_hlt();
         }
     }

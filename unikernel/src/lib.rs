@@ -8,6 +8,7 @@
 extern crate alloc;
 
 pub mod acpi;
+pub mod checksum;
 pub mod cmdline;
 pub mod console;
 pub mod crc32c;

@@ -2,6 +2,7 @@
 
 use core::num::NonZeroU16;
 use core::ops::Range;
+use unikernel::checksum::Sum;
 use unikernel::nic::VlanId;
 
 const IPV4: u16 = 0x0800;
@@ -117,7 +118,7 @@ impl Offload {
         let checksum = packet.map(|packet| {
             // The length differs from segment to segment: the device adds it.
             let len = if segments.is_some() { 0 } else { packet.range.len() };
-            let sum = fold(pseudo_header(frame, &packet, len));
+            let sum = pseudo_header(frame, &packet, len).folded();
             frame[packet.field..packet.field + 2].copy_from_slice(&sum.to_be_bytes());
             packet.checksum()
         });
@@ -150,6 +151,17 @@ impl Transport {
     }
 }
 
+/// Fills in the TCP or UDP checksum of `frame`, for a device that does not.
+pub(crate) fn fill(frame: &mut [u8]) {
+    let Some(packet) = transport(frame) else { return };
+    let field = packet.field..packet.field + 2;
+    frame[field.clone()].fill(0);
+    let sum = !whole(frame, &packet).folded();
+    // 0 would mean that there is none (RFC 768); it is the same number as 0xffff.
+    let sum = if sum == 0 && packet.protocol == UDP { u16::MAX } else { sum };
+    frame[field].copy_from_slice(&sum.to_be_bytes());
+}
+
 /// Whether the checksums of a received frame are right, of which the device `checked` some.
 /// Frames that have none are good.
 pub(crate) fn is_good(frame: &[u8], checked: Checked) -> bool {
@@ -161,15 +173,14 @@ pub(crate) fn is_good(frame: &[u8], checked: Checked) -> bool {
     }
     let ip_is_good = checked.ip
         || be16(frame, 12) != Some(IPV4)
-        || ipv4_header(frame).is_some_and(|header| fold(sum(&frame[header])) == 0xffff);
+        || ipv4_header(frame).is_some_and(|header| Sum::of(&frame[header]).folded() == 0xffff);
     ip_is_good && (checked.transport || transport_is_good(frame))
 }
 
 fn transport_is_good(frame: &[u8]) -> bool {
     let Some(packet) = transport(frame) else { return true };
     let unused = packet.is_ipv4 && packet.protocol == UDP && be16(frame, packet.field) == Some(0);
-    let pseudo = pseudo_header(frame, &packet, packet.range.len());
-    unused || fold(pseudo + sum(&frame[packet.range.clone()])) == 0xffff
+    unused || whole(frame, &packet).folded() == 0xffff
 }
 
 fn ipv4_header(frame: &[u8]) -> Option<Range<usize>> {
@@ -178,21 +189,16 @@ fn ipv4_header(frame: &[u8]) -> Option<Range<usize>> {
     (len >= IPV4_HEADER && header.end <= frame.len()).then_some(header)
 }
 
+/// The sum over all that a transport checksum covers.
+fn whole(frame: &[u8], packet: &Transport) -> Sum {
+    let pseudo = pseudo_header(frame, packet, packet.range.len());
+    pseudo.and(Sum::of(&frame[packet.range.clone()]))
+}
+
 /// RFC 9293, 3.1; RFC 8200, 8.1.
-fn pseudo_header(frame: &[u8], packet: &Transport, len: usize) -> u32 {
-    sum(&frame[packet.addresses.clone()]) + u32::from(packet.protocol) + len as u32
-}
-
-/// Sum of big-endian 16-bit words (RFC 1071), not folded. Cannot overflow for what fits a buffer.
-fn sum(bytes: &[u8]) -> u32 {
-    let (words, rest) = bytes.as_chunks::<2>();
-    let last = rest.first().map_or(0, |&byte| u32::from(byte) << 8);
-    words.iter().map(|&word| u32::from(u16::from_be_bytes(word))).sum::<u32>() + last
-}
-
-fn fold(sum: u32) -> u16 {
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
+fn pseudo_header(frame: &[u8], packet: &Transport, len: usize) -> Sum {
+    let addresses = Sum::of(&frame[packet.addresses.clone()]);
+    addresses.and_word(packet.protocol.into()).and_word(len as u16)
 }
 
 fn be16(frame: &[u8], at: usize) -> Option<u16> {
@@ -215,7 +221,7 @@ mod tests {
         frame[22] = 64;
         frame[23] = UDP;
         frame[26..34].copy_from_slice(&[10, 0, 2, 2, 10, 0, 2, 15]);
-        let header = !fold(sum(&frame[14..34]));
+        let header = !Sum::of(&frame[14..34]).folded();
         frame[24..26].copy_from_slice(&header.to_be_bytes());
         frame[34..38].copy_from_slice(&[0x12, 0x34, 0x56, 0x78]);
         frame[38..40].copy_from_slice(&(8 + payload.len() as u16).to_be_bytes());
@@ -228,7 +234,7 @@ mod tests {
     fn finish(frame: &mut [u8]) {
         let place = Offload::prepare(frame, None, None).unwrap().checksum.unwrap();
         let end = transport(frame).unwrap().range.end;
-        let sum = !fold(sum(&frame[place.start.into()..end]));
+        let sum = !Sum::of(&frame[place.start.into()..end]).folded();
         let field = usize::from(place.field);
         frame[field..field + 2].copy_from_slice(&sum.to_be_bytes());
     }
@@ -267,6 +273,24 @@ mod tests {
     }
 
     #[test]
+    fn software_fills_in_what_a_device_would() {
+        for payload in [&b""[..], b"a", b"godwit", &[0xff; 1400]] {
+            let expected = udp(payload);
+            let mut frame = expected.clone();
+            frame[40..42].copy_from_slice(&[0xde, 0xad]);
+            fill(&mut frame);
+            assert_eq!(frame, expected);
+        }
+        // What adds up to nothing is sent as ones.
+        let mut frame = udp(&[0; 2]);
+        let checksum: [u8; 2] = frame[40..42].try_into().unwrap();
+        frame[42..44].copy_from_slice(&checksum);
+        fill(&mut frame);
+        assert_eq!(frame[40..42], [0xff; 2]);
+        assert!(is_good(&frame, NONE));
+    }
+
+    #[test]
     fn udp_over_ipv6_must_have_a_checksum() {
         let mut frame = alloc::vec![0; 14 + 40 + 8];
         frame[12..14].copy_from_slice(&IPV6.to_be_bytes());
@@ -284,7 +308,7 @@ mod tests {
             let mut frame = udp(b"godwit");
             frame[20..22].copy_from_slice(&flags.to_be_bytes());
             frame[24..26].fill(0);
-            let header = !fold(sum(&frame[14..34]));
+            let header = !Sum::of(&frame[14..34]).folded();
             frame[24..26].copy_from_slice(&header.to_be_bytes());
             frame[40] ^= 1;
             assert_eq!(is_good(&frame, NONE), is_fragment, "{flags:#x}");

@@ -20,7 +20,7 @@ mod transmit;
 mod transport;
 
 use crate::Error;
-use crate::common::{ETHERNET_HEADER, is_station_address};
+use crate::common::{ETHERNET_HEADER, fill, is_station_address};
 use ::virtio::net::{F, Hdr};
 use core::num::NonZeroU16;
 use receive::{ReceiveQueue, buffer_size};
@@ -219,11 +219,11 @@ fn queue_size(most: u16, buffer: usize) -> u16 {
 
 fn capabilities(running: &Running) -> Capabilities {
     let has = |features| running.features.contains(features);
-    let transmit = has(F::CSUM);
     Capabilities {
         max_frame: running.max_frame,
         receive_checksums: Checksums { ipv4: true, tcp: true, udp: true },
-        transmit_checksums: Checksums { ipv4: false, tcp: transmit, udp: transmit },
+        // By the device or by the driver, which does it faster than smoltcp.
+        transmit_checksums: Checksums { ipv4: false, tcp: true, udp: true },
         segmentation: has(F::CSUM | F::HOST_TSO4 | F::HOST_TSO6)
             .then_some(Segmentation { max_frame: MAX_RUN }),
     }
@@ -270,11 +270,17 @@ impl Nic for Virtio {
             _ => capabilities.max_frame,
         };
         let fits = self.transmit_ready() && len <= max.min(frame.len());
-        let header = fits.then(|| match capabilities.transmit_checksums.tcp {
-            true => header::of(&mut frame[..len], segment),
-            false => segment.is_none().then(Hdr::default),
-        });
-        let (Some(header), Some(running)) = (header.flatten(), &mut self.running) else {
+        let (true, Some(running)) = (fits, &mut self.running) else {
+            self.statistics.transmit_dropped += 1;
+            return;
+        };
+        let header = if running.features.contains(F::CSUM) {
+            header::of(&mut frame[..len], segment)
+        } else {
+            fill(&mut frame[..len]);
+            segment.is_none().then(Hdr::default)
+        };
+        let Some(header) = header else {
             self.statistics.transmit_dropped += 1;
             return;
         };

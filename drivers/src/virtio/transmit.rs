@@ -59,9 +59,11 @@ impl TransmitQueue {
         self.ring.push(2 * chain);
     }
 
-    /// Gives back the frames that the device is done with.
+    /// Gives back the frames that the device is done with: no more than it can have, however fast it
+    /// says so.
     pub(super) fn reap(&mut self) {
-        while let Some(used) = self.ring.pop() {
+        for _ in 0..self.frames.len() {
+            let Some(used) = self.ring.pop() else { break };
             // The number is the device's word: only a chain that it had comes back.
             let frame = self.frames.get_mut(used.id / 2).filter(|_| used.id.is_multiple_of(2));
             if frame.and_then(Option::take).is_some() {

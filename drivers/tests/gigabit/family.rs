@@ -211,10 +211,13 @@ impl Transmitter {
     /// What is sent of a whole packet, whose last descriptor has this second quadword.
     fn send(&mut self, command: u64) -> Vec<Vec<u8>> {
         let mut packet = std::mem::take(&mut self.packet);
-        let [places, context] = self.context;
+        // A context for segmentation is used up by a packet, since it says how long that is.
+        let is_cut = command & 1 << 26 != 0;
+        let [places, context] =
+            if is_cut { std::mem::take(&mut self.context) } else { self.context };
         let [header_start, header_field, _, _, start, field, ..] =
             places.to_le_bytes().map(usize::from);
-        if command & 1 << 26 == 0 {
+        if !is_cut {
             if command & 1 << 41 != 0 {
                 segments::insert_checksum(&mut packet, start, field);
             }

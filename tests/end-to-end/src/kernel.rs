@@ -69,6 +69,13 @@ const CASES: &[Case] = &[
         says: &["check: storm of"],
     },
     Case {
+        name: "sums up a segment in few instructions",
+        append: "check=checksum",
+        options: &["-icount", "shift=0", DEBUG_EXIT[0], DEBUG_EXIT[1]],
+        ends: Ends::Well,
+        says: &["check: checksum of 1460 bytes in"],
+    },
+    Case {
         name: "gets legacy interrupts",
         append: "check=line",
         options: &[],
@@ -161,6 +168,7 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.test("the kernel sleeps when it is idle", MINUTES, sleeps);
     let name = "the kernel says where it is at a non-maskable interrupt, and goes on";
     suite.test(name, MINUTES, goes_on_after_nmi);
+    suite.test("the kernel counts the time that it was stopped", MINUTES, counts_pauses);
 }
 
 /// The image on q35, with the console for a serial port.
@@ -221,4 +229,27 @@ fn goes_on_after_nmi(log: &Path) -> Result<String> {
     let first = after.lines().nth(1).unwrap_or_default();
     ensure!(first.starts_with("  from 0x"), "no way there is told, but {first:?}");
     Ok(String::new())
+}
+
+/// Ten seconds, of which the clocks that stop with the machine know nothing.
+fn counts_pauses(log: &Path) -> Result<String> {
+    const PAUSE: u64 = 10;
+    let monitor = Monitor::new()?;
+    let mut guest = boot(log, "check=clock", &monitor.options().each_ref().map(String::as_str))?;
+    // The clocks have been compared by then.
+    let before = millis(&guest.wait_for("check: tick 20 ")?)?;
+    drop(monitor.execute("stop")?);
+    thread::sleep(Duration::from_secs(PAUSE));
+    drop(monitor.execute("cont")?);
+    guest.wait_for("the machine was stopped for about")?;
+    let after = millis(&guest.wait_for("check: tick 60 ")?)?;
+    let unseen = (after - before).saturating_sub(40 * 100);
+    ensure!(unseen >= (PAUSE - 2) * 1000, "of {PAUSE} s it counts {unseen} ms");
+    Ok(format!("{unseen} ms of {PAUSE} s"))
+}
+
+/// The time that a line of `check=clock` says.
+fn millis(line: &str) -> Result<u64> {
+    let number = line.split_whitespace().rev().nth(1);
+    number.and_then(|number| number.parse().ok()).with_context(|| format!("no time in {line:?}"))
 }

@@ -36,9 +36,27 @@ pub(crate) fn has_pv_eoi() -> bool {
     kvm_features() & 1 << 6 != 0
 }
 
+/// What the hypervisor says of the TSC's frequency, in kHz; 0 if it says nothing, or there is none.
+pub(crate) fn hypervisor_tsc_khz() -> u32 {
+    const TIMING: u32 = HYPERVISOR_LEAVES[0] + 0x10;
+    let has_leaf = has_hypervisor() && __cpuid(HYPERVISOR_LEAVES[0]).eax >= TIMING;
+    if has_leaf { __cpuid(TIMING).eax } else { 0 }
+}
+
+/// The TSC's ratio to the crystal (denominator, numerator) and that one's frequency, as far as
+/// known.
+pub(crate) fn crystal() -> [u32; 3] {
+    let CpuidResult { eax, ebx, ecx, .. } = leaf(0x15);
+    [eax, ebx, ecx]
+}
+
+fn has_hypervisor() -> bool {
+    leaf(1).ecx & 1 << 31 != 0
+}
+
 /// What KVM offers; 0 on another hypervisor or none.
 fn kvm_features() -> u32 {
-    if leaf(1).ecx & 1 << 31 == 0 {
+    if !has_hypervisor() {
         return 0;
     }
     let base = HYPERVISOR_LEAVES.into_iter().find(|&base| {

@@ -7,7 +7,7 @@ use core::arch::global_asm;
 
 use embassy_executor::Spawner;
 
-use crate::acpi::{self, EcamRange};
+use crate::acpi::{self, EcamRange, Rtc};
 use crate::arch::{self, cpu, serial};
 use crate::cmdline::{CommandLine, LogLevel, Size};
 use crate::dma::{Policy, Pool};
@@ -75,6 +75,7 @@ extern "C" fn start(start_info: u32) -> ! {
     time::init(started, tables.fadt.pm_timer);
 
     log::debug!("booted in {} us", time::now_ns() / 1000);
+    let rtc = tables.fadt.rtc;
     let power_button = tables.fadt.power_button.map(|registers| {
         // SAFETY: a button reads and writes the registers it was made for, which the FADT names.
         Button::new(registers, unsafe { MachinePorts::new() })
@@ -82,6 +83,9 @@ extern "C" fn start(start_info: u32) -> ! {
     let kernel = Kernel { command_line, dma, ecam: tables.ecam, power_button };
     executor::run(|spawner| {
         spawner.spawn(write_console().expect("it is spawned once"));
+        if let Some(clock) = rtc {
+            spawner.spawn(follow_pauses(clock).expect("it is spawned once"));
+        }
         godwit_main(kernel, spawner)
     })
 }
@@ -89,4 +93,9 @@ extern "C" fn start(start_info: u32) -> ! {
 #[embassy_executor::task]
 async fn write_console() {
     console::write_deferred().await;
+}
+
+#[embassy_executor::task]
+async fn follow_pauses(clock: Rtc) {
+    time::follow_pauses(clock).await;
 }

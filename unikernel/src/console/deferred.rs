@@ -6,6 +6,7 @@ use embassy_futures::yield_now;
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
+use embassy_time::{Duration, Instant, Timer};
 use heapless::{Deque, Vec};
 
 use crate::arch::serial;
@@ -14,6 +15,10 @@ use crate::arch::serial;
 const MOST: usize = 4096;
 /// Bytes written between two turns of the other tasks.
 const PIECE: usize = 8;
+/// How often a serial port that takes no bytes is asked again.
+const BUSY: Duration = Duration::from_millis(1);
+/// How long what waits is waited for, should nobody take it from the port.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 struct Waiting {
     bytes: Deque<u8, MOST>,
@@ -59,25 +64,38 @@ pub(crate) async fn write_deferred() -> ! {
     with(|waiting| waiting.deferred = true);
     loop {
         MORE.wait().await;
-        while let Some(piece) = take() {
-            serial::write(&piece);
-            yield_now().await;
+        while is_waiting() {
+            if serial::is_ready() {
+                write_piece();
+                yield_now().await;
+            } else {
+                Timer::after(BUSY).await;
+            }
         }
     }
 }
 
-/// Waits until what waits now is written. What others print meanwhile may go on waiting.
+/// Waits until what waits now is written, but not for long. What others print meanwhile may go on
+/// waiting.
 pub(super) async fn written() {
     let end = with(|waiting| waiting.taken + waiting.bytes.len() as u64);
-    while with(|waiting| waiting.taken) < end {
+    let deadline = Instant::now() + PATIENCE;
+    while with(|waiting| waiting.taken) < end && Instant::now() < deadline {
         yield_now().await;
     }
 }
 
 fn write_waiting() {
-    while let Some(piece) = take() {
-        serial::write(&piece);
-    }
+    while write_piece() {}
+}
+
+/// Writes a few of the bytes that wait. `false` if there are none.
+fn write_piece() -> bool {
+    take().inspect(|piece| serial::write(piece)).is_some()
+}
+
+fn is_waiting() -> bool {
+    with(|waiting| !waiting.bytes.is_empty()) == Some(true)
 }
 
 fn take() -> Option<Vec<u8, PIECE>> {

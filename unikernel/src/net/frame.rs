@@ -3,9 +3,11 @@
 use core::ops::Range;
 
 use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, IpAddress, IpEndpoint, IpProtocol, Ipv4Packet, Ipv6Packet,
-    TcpPacket, UDP_HEADER_LEN, UdpPacket,
+    EthernetFrame, EthernetProtocol, IpAddress, IpEndpoint, IpProtocol, IpVersion, Ipv4Packet,
+    Ipv6Packet, TcpPacket, UDP_HEADER_LEN, UdpPacket,
 };
+
+use crate::checksum::Sum;
 
 /// Where the Ethernet type is.
 const ETHERTYPE: usize = 12;
@@ -109,12 +111,25 @@ pub(super) fn has_valid_checksums(frame: &[u8]) -> bool {
 fn carries_valid(protocol: IpProtocol, from: IpAddress, to: IpAddress, payload: &[u8]) -> bool {
     match protocol {
         IpProtocol::Tcp => {
-            TcpPacket::new_checked(payload).is_ok_and(|packet| packet.verify_checksum(&from, &to))
+            TcpPacket::new_checked(payload).is_ok() && adds_up(protocol, from, to, payload)
         }
-        IpProtocol::Udp => {
-            UdpPacket::new_checked(payload).is_ok_and(|packet| packet.verify_checksum(&from, &to))
-        }
+        IpProtocol::Udp => UdpPacket::new_checked(payload).is_ok_and(|packet| {
+            let has_none = packet.checksum() == 0 && from.version() == IpVersion::Ipv4;
+            let datagram = &payload[..packet.len().into()];
+            has_none || adds_up(protocol, from, to, datagram)
+        }),
         // The stack checks all others itself.
         _ => true,
     }
+}
+
+/// Whether the checksum over pseudo header and packet is right (RFC 9293, 3.1; RFC 8200, 8.1).
+fn adds_up(protocol: IpProtocol, from: IpAddress, to: IpAddress, packet: &[u8]) -> bool {
+    let address = |address| match address {
+        IpAddress::Ipv4(address) => Sum::of(&address.octets()),
+        IpAddress::Ipv6(address) => Sum::of(&address.octets()),
+    };
+    let Ok(len) = u16::try_from(packet.len()) else { return false };
+    let pseudo = address(from).and(address(to)).and_word(u8::from(protocol).into()).and_word(len);
+    pseudo.and(Sum::of(packet)).folded() == 0xffff
 }

@@ -14,6 +14,9 @@ const PREFETCHABLE: u32 = 1 << 3;
 const IO_ADDRESS: u32 = !0b11;
 const MEMORY_ADDRESS: u32 = !0xf;
 
+/// What a driver can have of a BAR at most: many times what the registers of any NIC take.
+const LARGEST_MAPPING: u64 = 16 << 20;
+
 /// What a BAR decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Space {
@@ -45,6 +48,12 @@ impl Bar {
     /// The range it decodes.
     pub fn range(&self) -> Range<u64> {
         self.address..self.address.saturating_add(self.size)
+    }
+
+    /// How much of it is mapped. Registers are at its start; mapping all of what a device claims
+    /// would cost page tables that nobody gives back.
+    pub(crate) fn mapped(&self) -> u64 {
+        self.size.min(LARGEST_MAPPING)
     }
 
     pub(crate) fn is_memory(&self) -> bool {

@@ -67,7 +67,7 @@ impl Bridge {
         if !bar.is_memory() || bar.address == 0 {
             return Err(missing);
         }
-        self.function.host().map(bar.address, bar.size)
+        self.function.host().map(bar.address, bar.mapped())
     }
 
     /// The memory it forwards downwards (7.5.1.3.8 to 7.5.1.3.10).

@@ -88,7 +88,7 @@ impl Device {
         &self.bars
     }
 
-    /// Memory BAR `index`, with decoding turned on.
+    /// Memory BAR `index`, with decoding turned on: its first 16 MiB if it is longer.
     ///
     /// # Errors
     /// [`Error::NoBar`], [`Error::NotMappable`].
@@ -99,7 +99,7 @@ impl Device {
             return Err(missing);
         }
         self.function.update16(COMMAND, 0, CommandRegister::MEMORY_ENABLE.bits());
-        self.function.host().map(bar.address, bar.size)
+        self.function.host().map(bar.address, bar.mapped())
     }
 
     /// Lets the function read and write memory.

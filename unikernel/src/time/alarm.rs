@@ -6,9 +6,9 @@ use core::task::Waker;
 
 use critical_section::Mutex;
 use embassy_time_driver::{Driver, time_driver_impl};
-use embassy_time_queue_utils::Queue;
 
 use super::clock;
+use super::queue::Queue;
 use super::scale::Scale;
 use crate::arch::{cpu, lapic};
 
@@ -16,6 +16,9 @@ use crate::arch::{cpu, lapic};
 const TICK_NS: u64 = 1_000_000_000 / embassy_time_driver::TICK_HZ;
 /// How long the timer's clock is measured where it is needed.
 const CALIBRATION_NS: u64 = 2_000_000;
+/// How far off the timer is armed at most. It counts the ticks of the machine that it was armed on:
+/// on one with slower ticks, to which a migration may lead, it is late by a part of this.
+const FARTHEST: u64 = 1_000_000_000 / TICK_NS;
 const DISARMED: u64 = u64::MAX;
 
 /// Frequency of the one-shot timer; 0 if deadlines are given as TSC values.
@@ -23,8 +26,10 @@ static ONE_SHOT_HZ: AtomicU64 = AtomicU64::new(0);
 
 struct Alarm {
     queue: Queue,
-    /// When the timer will interrupt, in ticks.
+    /// When the timer will interrupt, in `embassy-time`'s ticks.
     armed: u64,
+    /// How long a tick of the TSC was when it was armed.
+    scale: Scale,
 }
 
 struct TimeDriver(Mutex<RefCell<Alarm>>);
@@ -32,6 +37,7 @@ struct TimeDriver(Mutex<RefCell<Alarm>>);
 time_driver_impl!(static DRIVER: TimeDriver = TimeDriver(Mutex::new(RefCell::new(Alarm {
     queue: Queue::new(),
     armed: DISARMED,
+    scale: Scale { multiplier: 0, shift: 0 },
 }))));
 
 impl Driver for TimeDriver {
@@ -40,35 +46,60 @@ impl Driver for TimeDriver {
     }
 
     fn schedule_wake(&self, at: u64, waker: &Waker) {
-        critical_section::with(|section| {
-            let mut alarm = self.0.borrow_ref_mut(section);
-            if alarm.queue.schedule_wake(at, waker) {
-                alarm.rearm();
-            }
+        if at <= self.now() {
+            waker.wake_by_ref();
+            return;
+        }
+        with(|alarm| {
+            alarm.queue.schedule(at, waker);
+            alarm.arm(at);
         });
     }
 }
 
+fn with<R>(f: impl FnOnce(&mut Alarm) -> R) -> R {
+    critical_section::with(|section| f(&mut DRIVER.0.borrow_ref_mut(section)))
+}
+
 impl Alarm {
-    /// Wakes what is due and arms the timer for what comes next.
+    /// Has the timer interrupt at a time, or some time before it.
     ///
     /// A timer armed too early is left alone: programming it costs an exit to the hypervisor, and
     /// most deadlines are moved on before they pass.
+    fn arm(&mut self, at: u64) {
+        let at = at.min(DRIVER.now() + FARTHEST);
+        if at < self.armed {
+            self.armed = at;
+            self.scale = clock::scale();
+            arm(at.saturating_mul(TICK_NS));
+        }
+    }
+
+    /// Arms the timer, whatever it was armed for, for what comes next.
     fn rearm(&mut self) {
-        let next = self.queue.next_expiration(clock::now_ns() / TICK_NS);
-        if next < self.armed {
-            self.armed = next;
-            arm(next.saturating_mul(TICK_NS));
+        self.armed = DISARMED;
+        if let Some(next) = self.queue.next() {
+            self.arm(next);
         }
     }
 }
 
-/// The timer has interrupted. Called by the executor, since wakers are run and dropped here.
+/// The timer has interrupted, or time has leapt. Not for handlers, since wakers are run and dropped
+/// here.
 pub(crate) fn on_timer() {
-    critical_section::with(|section| {
-        let mut alarm = DRIVER.0.borrow_ref_mut(section);
-        alarm.armed = DISARMED;
-        alarm.rearm();
+    let now = DRIVER.now();
+    while let Some(waker) = with(|alarm| alarm.queue.take_due(now)) {
+        waker.wake();
+    }
+    with(Alarm::rearm);
+}
+
+/// Arms the timer anew if ticks have another length than when it was armed, as after a migration.
+pub(super) fn before_sleep() {
+    with(|alarm| {
+        if alarm.armed != DISARMED && alarm.scale != clock::scale() {
+            alarm.rearm();
+        }
     });
 }
 

@@ -2,20 +2,16 @@
 
 use core::sync::atomic::{AtomicBool, AtomicI8, AtomicU32, AtomicU64, Ordering};
 
-use super::kvmclock;
 use super::scale::Scale;
+use super::{frequency, kvmclock};
 use crate::acpi::PmTimer;
 use crate::arch::cpu;
-
-/// How long the TSC is compared with the ACPI timer. That timer's step is 280 ns, so the
-/// frequency is right to about 60 parts in a million.
-const CALIBRATION_NS: u64 = 5_000_000;
-/// Frequency of the ACPI power management timer (ACPI 6.5, section 4.8.2.1).
-const PM_TIMER_HZ: u64 = 3_579_545;
 
 static KVMCLOCK: AtomicBool = AtomicBool::new(false);
 /// The clock's own reading (KVM) or the TSC (otherwise) at which time is zero.
 static ZERO: AtomicU64 = AtomicU64::new(0);
+/// How long the machine was stopped, which neither counts.
+static SKIPPED: AtomicU64 = AtomicU64::new(0);
 /// The latest time handed out.
 static LATEST: AtomicU64 = AtomicU64::new(0);
 // The scale of a calibrated TSC; a multiplier of 0 makes time stand still until it is known.
@@ -25,7 +21,7 @@ static SHIFT: AtomicI8 = AtomicI8::new(0);
 /// Chooses the clock.
 ///
 /// # Panics
-/// On a machine with neither KVM's clock nor an ACPI timer.
+/// On a machine that does not tell how fast its TSC runs, by any of the ways there are.
 pub(super) fn init(started: u64, pm_timer: Option<PmTimer>) {
     if cpu::has_kvmclock() {
         kvmclock::enable();
@@ -34,18 +30,38 @@ pub(super) fn init(started: u64, pm_timer: Option<PmTimer>) {
         log::debug!("clock: kvmclock");
         return;
     }
-    let Some(pm_timer) = pm_timer else {
-        panic!(
-            "nothing to tell the TSC's frequency by: this machine has neither kvmclock nor an \
-             ACPI power management timer"
-        );
-    };
-    let hz = calibrate(pm_timer);
+    let (hz, by) = frequency(pm_timer);
     let scale = Scale::from_hz(hz);
     ZERO.store(started, Ordering::Relaxed);
     MULTIPLIER.store(scale.multiplier, Ordering::Relaxed);
     SHIFT.store(scale.shift, Ordering::Relaxed);
-    log::debug!("clock: TSC at {} MHz, by the ACPI timer", hz / 1_000_000);
+    log::debug!("clock: TSC at {} MHz, by {by}", hz / 1_000_000);
+}
+
+/// The TSC's frequency in Hz, and what it is known by. The hypervisor before the processor: what
+/// CPUID says of a crystal may be that of another machine.
+fn frequency(pm_timer: Option<PmTimer>) -> (u64, &'static str) {
+    if let Some(hz) = frequency::by_hypervisor(cpu::hypervisor_tsc_khz()) {
+        return (hz, "the hypervisor's word");
+    }
+    let [eax, ebx, ecx] = cpu::crystal();
+    if let Some(hz) = frequency::by_crystal(eax, ebx, ecx) {
+        return (hz, "the processor's crystal");
+    }
+    let Some(timer) = pm_timer else {
+        panic!(
+            "nothing to tell the TSC's frequency by: this machine has neither kvmclock nor an \
+             ACPI power management timer, and CPUID says nothing of it"
+        );
+    };
+    match frequency::by_timer(|| read_both(timer)) {
+        Ok(hz) => (hz, "the ACPI timer"),
+        Err(error) => panic!(
+            "the ACPI power management timer at port {:#x} tells no time: {error}; this machine \
+             has no other to tell the TSC's frequency by",
+            timer.port
+        ),
+    }
 }
 
 /// Nanoseconds since boot. Never goes backwards.
@@ -58,12 +74,23 @@ pub fn now_ns() -> u64 {
     } else {
         scale().ns(cpu::tsc().saturating_sub(zero))
     };
+    let now = now.saturating_add(SKIPPED.load(Ordering::Relaxed));
     // KVM's clock may step back by a hair when its page is rewritten, as at a migration.
     // A maximum without a locked instruction: there is one processor, and an interrupt between
     // the two lines can only let a slightly older time win.
     let now = now.max(LATEST.load(Ordering::Relaxed));
     LATEST.store(now, Ordering::Relaxed);
     now
+}
+
+/// Adds nanoseconds that have passed unseen.
+pub(super) fn skip(ns: u64) {
+    SKIPPED.fetch_add(ns, Ordering::Relaxed);
+}
+
+/// Whether the clock is KVM's.
+pub(super) fn is_kvmclock() -> bool {
+    KVMCLOCK.load(Ordering::Relaxed)
 }
 
 /// How TSC ticks relate to nanoseconds right now.
@@ -74,21 +101,6 @@ pub(super) fn scale() -> Scale {
         Scale {
             multiplier: MULTIPLIER.load(Ordering::Relaxed),
             shift: SHIFT.load(Ordering::Relaxed),
-        }
-    }
-}
-
-/// The TSC's frequency in Hz, measured against the ACPI timer.
-fn calibrate(timer: PmTimer) -> u64 {
-    let (tsc_from, from) = read_both(timer);
-    let wanted = (CALIBRATION_NS * PM_TIMER_HZ / 1_000_000_000) as u32;
-    loop {
-        let (tsc, now) = read_both(timer);
-        // 24 bits are what every machine has; they wrap after 4.7 s.
-        let passed = now.wrapping_sub(from) & 0x00ff_ffff;
-        if passed >= wanted {
-            let hz = u128::from(tsc - tsc_from) * u128::from(PM_TIMER_HZ) / u128::from(passed);
-            return hz as u64;
         }
     }
 }

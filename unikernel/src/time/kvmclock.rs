@@ -14,6 +14,9 @@ use crate::arch::cpu;
 
 const MSR_KVM_SYSTEM_TIME_NEW: Msr = Msr::new(0x4b56_4d01);
 const ENABLE: u64 = 1;
+/// Of the flags: the machine was stopped (PVCLOCK_GUEST_STOPPED in Linux' `pvclock-abi.h`). The
+/// hypervisor sets it, the guest clears it.
+const STOPPED: u8 = 1 << 1;
 
 /// `struct pvclock_vcpu_time_info`.
 #[derive(Clone, Copy)]
@@ -25,7 +28,7 @@ struct TimeInfo {
     system_time: u64,
     multiplier: u32,
     shift: i8,
-    _flags: u8,
+    flags: u8,
     _pad_2: [u8; 2],
 }
 
@@ -41,7 +44,7 @@ static PAGE: Page = Page(UnsafeCell::new(TimeInfo {
     system_time: 0,
     multiplier: 0,
     shift: 0,
-    _flags: 0,
+    flags: 0,
     _pad_2: [0; 2],
 }));
 
@@ -80,23 +83,45 @@ pub(super) fn now_ns() -> u64 {
     })
 }
 
+/// Whether the machine was stopped since this was last asked, as far as the hypervisor tells.
+pub(super) fn take_stopped() -> bool {
+    // SAFETY: the page is static, so that this is a place inside of it.
+    let place = unsafe { &raw mut (*PAGE.0.get()).flags };
+    // SAFETY: the page is always readable.
+    let flags = unsafe { place.read_volatile() };
+    if flags & STOPPED == 0 {
+        return false;
+    }
+    // SAFETY: the flag is the guest's to clear. The hypervisor writes the page only while this
+    // processor is out of the guest, and keeps nothing of the flags but this one.
+    unsafe { place.write_volatile(flags & !STOPPED) };
+    true
+}
+
 /// Applies `f` to a consistent copy of the page: the version is even and the same on both sides.
 ///
-/// The compiler's order is enough. KVM writes the page of a processor while that one is out of the
-/// guest, and whatever it had begun ahead of its turn, reading the TSC included, begins anew when
-/// it comes back.
+/// The compiler's order is enough, and the version is read first and last. KVM writes the page of a
+/// processor while that one is out of the guest, and whatever it had begun ahead of its turn,
+/// reading the TSC included, begins anew when it comes back.
 fn snapshot<T>(f: impl Fn(&TimeInfo) -> T) -> T {
     loop {
+        let before = version();
+        compiler_fence(Ordering::SeqCst);
         // SAFETY: the page is always readable; a torn copy is detected below.
         let info = unsafe { PAGE.0.get().read_volatile() };
-        compiler_fence(Ordering::SeqCst);
         let value = f(&info);
         compiler_fence(Ordering::SeqCst);
-        // SAFETY: as above.
-        let after = unsafe { PAGE.0.get().read_volatile() }.version;
-        if info.version & 1 == 0 && info.version == after {
+        if before & 1 == 0 && before == version() {
             return value;
         }
         core::hint::spin_loop();
     }
+}
+
+/// Odd while the page is being rewritten.
+fn version() -> u32 {
+    // SAFETY: the page is static, so that this is a place inside of it.
+    let version = unsafe { &raw const (*PAGE.0.get()).version };
+    // SAFETY: the page is always readable.
+    unsafe { version.read_volatile() }
 }

@@ -5,6 +5,14 @@
 //! standard library's clock.
 
 #[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only tested on a host"))]
+mod frequency;
+#[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only tested on a host"))]
+mod pause;
+#[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only tested on a host"))]
+mod queue;
+#[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only tested on a host"))]
+mod rtc;
+#[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only tested on a host"))]
 mod scale;
 
 #[cfg(target_os = "none")]
@@ -18,6 +26,8 @@ mod kvmclock;
 pub(crate) use alarm::on_timer;
 #[cfg(target_os = "none")]
 pub use clock::now_ns;
+#[cfg(target_os = "none")]
+pub(crate) use pause::follow as follow_pauses;
 
 /// Finds out how time passes on this machine; timers work from here on.
 ///
@@ -26,6 +36,13 @@ pub use clock::now_ns;
 pub(crate) fn init(started: u64, pm_timer: Option<crate::acpi::PmTimer>) {
     clock::init(started, pm_timer);
     alarm::init();
+}
+
+/// To be called when nothing is to be done until an interrupt comes.
+#[cfg(target_os = "none")]
+pub(crate) fn before_sleep() {
+    pause::notice();
+    alarm::before_sleep();
 }
 
 /// Nanoseconds since boot (on a host: since the first call). Never goes backwards.

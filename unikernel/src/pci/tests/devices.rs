@@ -111,6 +111,16 @@ fn firmware_assignments_stay_and_command_is_restored() {
 }
 
 #[test]
+fn of_a_huge_bar_only_a_part_is_mapped() {
+    let (machine, port) = machine_with_port();
+    let card = Card::new(0x8086, 0x10d3, 0x0200).bar(0, 1 << 30, 0, Memory::new(0x1000));
+    machine.cold_plug(port, card, 0x4000_0000);
+    let device = machine.root().enumerate().devices.remove(0);
+    assert_eq!(device.bars()[0].size, 1 << 30);
+    assert_eq!(device.bar(0).unwrap().len(), 16 << 20);
+}
+
+#[test]
 fn a_plugged_card_gets_bars_inside_the_window_without_overlap() {
     let (machine, port) = machine_with_port();
     let device = attach_one(&machine, port, nic()).remove(0);
