@@ -59,6 +59,7 @@ mod bare {
             "clock" => clock().await,
             "storm" => storm().await,
             "checksum" => checksum(),
+            "flood" => flood(),
             "idle" => println!("check: idle"),
             "exit" => power::exit(5),
             "panic" => panic!("on purpose"),
@@ -103,6 +104,15 @@ mod bare {
         let each = start.elapsed().as_micros() * 1000 / SUMS;
         println!("check: checksum of {} bytes in {each} ns", segment.len());
         assert!(each < 700, "that is one byte after the other, or nearly so");
+    }
+
+    /// Prints more than anything between the machine and somebody who does not read takes.
+    fn flood() {
+        let start = Instant::now();
+        for line in 0..20_000 {
+            println!("check: line {line:05} of a flood that nobody reads, ever, at all");
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "that was waited for");
     }
 
     /// Timers whose wakers are counted, and whose last owner the timer's queue is, while memory is

@@ -1,7 +1,12 @@
 //! Boots the kernel with an image that does one thing to it, named by `check=`
 //! (`unikernel/examples/boot-check.rs`), in software emulation, and reads its console.
 
-use std::{path::Path, thread, time::Duration};
+use std::{
+    os::unix::net::UnixStream,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::{
@@ -169,6 +174,7 @@ pub(crate) fn add(suite: &mut Suite) {
     let name = "the kernel says where it is at a non-maskable interrupt, and goes on";
     suite.test(name, MINUTES, goes_on_after_nmi);
     suite.test("the kernel counts the time that it was stopped", MINUTES, counts_pauses);
+    suite.test("the kernel does not wait for a console that nobody reads", MINUTES, unread);
 }
 
 /// The image on q35, with the console for a serial port.
@@ -252,4 +258,24 @@ fn counts_pauses(log: &Path) -> Result<String> {
 fn millis(line: &str) -> Result<u64> {
     let number = line.split_whitespace().rev().nth(1);
     number.and_then(|number| number.parse().ok()).with_context(|| format!("no time in {line:?}"))
+}
+
+/// Its first serial port has a reader who never reads; the second, which it does not use, is what
+/// is listened to.
+fn unread(log: &Path) -> Result<String> {
+    let directory = tempfile::Builder::new().prefix("godwit-unread-").tempdir()?;
+    let socket = directory.path().join("socket");
+    let serial = format!("unix:{},server=on,wait=on", socket.display());
+    let mut guest = boot(log, "check=flood", &["-serial", &serial, DEBUG_EXIT[0], DEBUG_EXIT[1]])?;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let _reader = loop {
+        match UnixStream::connect(&socket) {
+            Ok(reader) => break reader,
+            Err(error) if Instant::now() > deadline => return Err(error.into()),
+            Err(_) => thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    let (status, _) = guest.wait_for_end()?;
+    ensure!(status.success(), "QEMU ended with {status}");
+    Ok(String::new())
 }
