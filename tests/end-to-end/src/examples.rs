@@ -53,6 +53,7 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
     suite.test("examples/echo answers nc", MINUTES, echo);
     suite.test("examples/http answers curl, many at once", MINUTES, http);
     suite.test("examples/kv answers redis-cli and redis-benchmark", MINUTES, kv);
+    suite.test("examples/kv refuses writes when it is full", MINUTES, full);
     suite.test("examples/reflect sends frames back", MINUTES, reflect);
     suite.test("migrate --app examples/http, asked by curl all the while", LONG, move |log| {
         tools::require("this test", &[CURL])?;
@@ -71,11 +72,11 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
 }
 
 /// Boots an example whose port is forwarded.
-fn boot(log: &Path, example: &str, port: u16) -> Result<(Guest, u16)> {
+fn boot(log: &Path, example: &str, port: u16, append: &str) -> Result<(Guest, u16)> {
     let forward = Forward { host: free_port()?, guest: port };
     let wire = Wire::Netdev(nic::backend(&Net::User, &[forward])?);
     let folder = paths::checkout().join(example);
-    let mut guest = Guest::boot_application(&folder, &wire, NicModel::E1000e, log, "")?;
+    let mut guest = Guest::boot_application(&folder, &wire, NicModel::E1000e, log, append)?;
     guest.wait_for(READY)?;
     Ok((guest, forward.host))
 }
@@ -87,7 +88,7 @@ fn shell(line: &str) -> Result<String> {
 
 fn echo(log: &Path) -> Result<String> {
     tools::require("this test", &[NC])?;
-    let (_guest, port) = boot(log, "examples/echo", ECHO_PORT)?;
+    let (_guest, port) = boot(log, "examples/echo", ECHO_PORT, "")?;
     let said = shell(&format!("echo there and back | timeout 60 nc -N 127.0.0.1 {port}"))?;
     ensure!(said == "there and back\n", "{said:?} came back");
     Ok(String::new())
@@ -95,7 +96,7 @@ fn echo(log: &Path) -> Result<String> {
 
 fn http(log: &Path) -> Result<String> {
     tools::require("this test", &[CURL])?;
-    let (_guest, port) = boot(log, "examples/http", HTTP_PORT)?;
+    let (_guest, port) = boot(log, "examples/http", HTTP_PORT, "")?;
     let page = request(port, "GET", "/")?;
     ensure!(page.starts_with("HTTP/1.1 200") && page.contains("<html"), "the page is {page:?}");
     let status = shell(&format!("curl -sSf --max-time 60 http://127.0.0.1:{port}/api/status"))?;
@@ -113,7 +114,7 @@ fn http(log: &Path) -> Result<String> {
 
 fn kv(log: &Path) -> Result<String> {
     tools::require("this test", &REDIS)?;
-    let (_guest, port) = boot(log, "examples/kv", KV_PORT)?;
+    let (_guest, port) = boot(log, "examples/kv", KV_PORT, "")?;
     let cli = |what: &str| shell(&format!("timeout 60 redis-cli -p {port} {what}"));
     ensure!(cli("set name godwit")? == "OK\n" && cli("get name")? == "godwit\n", "set and get");
     let wrong = cli("incr name")?;
@@ -125,6 +126,20 @@ fn kv(log: &Path) -> Result<String> {
     ensure!(lines.len() > 4 && !said.contains("rror"), "redis-benchmark said {said:?}");
     ensure!(cli("get name")? == "godwit\n", "the key is gone");
     Ok(lines[1..].iter().map(|line| line.replace('"', "")).collect::<Vec<_>>().join("; "))
+}
+
+/// A store that was given more than there is refuses writes before the machine is out of memory.
+fn full(log: &Path) -> Result<String> {
+    tools::require("this test", &REDIS)?;
+    let (guest, port) = boot(log, "examples/kv", KV_PORT, "kv.memory=900G")?;
+    ensure!(guest.console().contains("kv.memory=900G is more"), "nobody is warned");
+    let cli = |what: &str| shell(&format!("timeout 60 redis-cli -p {port} {what}"));
+    let fill = "-c 1 -t set -d 100000 -r 1000000 -n 20000 -q";
+    let said = shell(&format!("timeout 300 redis-benchmark -p {port} {fill} 2>&1 || true"))?;
+    ensure!(said.contains("OOM"), "two gigabytes were taken: {said:?}");
+    ensure!(cli("ping")? == "PONG\n", "it does not answer any more");
+    ensure!(cli("flushall")? == "OK\n" && cli("set name godwit")? == "OK\n", "it is still full");
+    Ok(String::new())
 }
 
 /// The far end is a port of the lab's switch: what is sent to it is compared with what was sent.
