@@ -69,6 +69,7 @@ pub use log;
 pub use migrate_agent::{Migration, State};
 pub use power::StayOn;
 pub use system::{Outcome, System};
+pub use unikernel::memory::HeapUse;
 pub use unikernel::watch;
 pub use unikernel::{cmdline, crc32c, dma, println, random};
 
