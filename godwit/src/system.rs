@@ -153,12 +153,12 @@ impl System {
         recorder.get_or_init(start).clone()
     }
 
-    /// Waits until the machine is to be switched off: its power button was pressed (`virsh shutdown`
-    /// does that), or [`power_off`](Self::power_off) was called.
+    /// Waits until the machine is to be switched off: its power button was pressed (`virsh
+    /// shutdown` does that), or [`power_off`](Self::power_off) was called.
     ///
     /// The machine stays on while somebody has what this returns, for ten seconds at most, so that
-    /// there is time for last words. Whoever has called this counts: the machine waits until each of
-    /// these was told and is done, and then closes all connections.
+    /// there is time for last words. Whoever has called this counts: the machine waits until each
+    /// of these was told and is done, and then closes all connections.
     ///
     /// ```
     /// use godwit::System;

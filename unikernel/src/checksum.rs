@@ -78,7 +78,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_the_sum_of_the_words(bytes in any::<Vec<u8>>(), word in any::<u16>(), at in 0..64usize) {
+        fn it_is_the_sum_of_the_words(
+            bytes in any::<Vec<u8>>(),
+            word in any::<u16>(),
+            at in 0..64usize,
+        ) {
             prop_assert_eq!(Sum::of(&bytes).folded(), by_words(&bytes));
             // In parts, the first of an even length.
             let (first, second) = bytes.split_at((2 * at).min(bytes.len() / 2 * 2));

@@ -119,8 +119,8 @@ impl<F: TransmitFormat> TransmitRing<F> {
 
     /// Queues a frame of `len` bytes, at most a run. There must be room.
     pub(crate) fn send(&mut self, frame: Stream<ToDevice>, len: usize, offload: &Offload) {
-        // Packets that are cut have one each: to some devices it says how much payload the packet has,
-        // which they count down, and no driver of their makers relies on one that was used up.
+        // Packets that are cut have one each: to some devices it says how much payload the packet
+        // has, which they count down, and no driver of their makers uses one twice.
         if let Some(context) = F::context(offload)
             && (offload.segments.is_some() || self.context != Some(context))
         {

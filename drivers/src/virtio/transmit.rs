@@ -59,8 +59,8 @@ impl TransmitQueue {
         self.ring.push(2 * chain);
     }
 
-    /// Gives back the frames that the device is done with: no more than it can have, however fast it
-    /// says so.
+    /// Gives back the frames that the device is done with: no more than it can have, however fast
+    /// it says so.
     pub(super) fn reap(&mut self) {
         for _ in 0..self.frames.len() {
             let Some(used) = self.ring.pop() else { break };

@@ -1,7 +1,7 @@
 //! The fixed ACPI description table (ACPI 6.5, 5.2.9): which of ACPI's fixed hardware there is, and
 //! where.
 
-use super::{Error, u16_at, u32_at, u64_at};
+use super::field::{Error, u16_at, u32_at, u64_at};
 
 // Offsets from the table's start (table 5.9).
 const SCI_INT: usize = 46;

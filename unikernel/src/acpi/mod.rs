@@ -5,10 +5,11 @@
 //! section 4.1.2.
 
 mod fadt;
-
-use core::fmt;
+mod field;
 
 pub use fadt::{Fadt, PmTimer, PowerButton, Rtc};
+pub use field::Error;
+use field::{u16_at, u32_at, u64_at};
 
 /// Length of the header every table starts with.
 const HEADER: usize = 36;
@@ -42,30 +43,6 @@ pub struct Tables {
     pub fadt: Fadt,
     /// Whether the MADT says that the machine has 8259 interrupt controllers.
     pub has_8259: bool,
-}
-
-/// Why a table was not used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Error {
-    /// Not where it is said to be.
-    OutOfReach,
-    /// Another signature than the one that belongs there.
-    Signature,
-    /// Its length cannot be right.
-    Length,
-    /// Its bytes do not add up to zero.
-    Checksum,
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::OutOfReach => "its address is out of reach",
-            Self::Signature => "it has the wrong signature",
-            Self::Length => "its length cannot be right",
-            Self::Checksum => "its checksum is wrong",
-        })
-    }
 }
 
 /// Reads the tables that the root pointer at `rsdp` leads to.
@@ -171,18 +148,6 @@ fn read_madt(table: &[u8], tables: &mut Tables) -> Result<(), Error> {
 
 fn adds_up(bytes: &[u8]) -> bool {
     bytes.iter().fold(0u8, |sum, &byte| sum.wrapping_add(byte)) == 0
-}
-
-fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
-    bytes.get(offset..)?.first_chunk().map(|&bytes| u16::from_le_bytes(bytes))
-}
-
-fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
-    bytes.get(offset..)?.first_chunk().map(|&bytes| u32::from_le_bytes(bytes))
-}
-
-fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
-    bytes.get(offset..)?.first_chunk().map(|&bytes| u64::from_le_bytes(bytes))
 }
 
 #[cfg(test)]

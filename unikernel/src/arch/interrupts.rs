@@ -3,8 +3,8 @@
 //! A handler does next to nothing: it ends the interrupt and notes what was raised. The executor
 //! asks for that with [`take_raised`] between two rounds of its tasks, and wakes whoever waits. So
 //! no code above this module ever runs in a handler, where it could find the heap or any other
-//! structure half-changed. An exception is passed on at once: all but a non-maskable interrupt are the
-//! end of the machine.
+//! structure half-changed. An exception is passed on at once: all but a non-maskable interrupt are
+//! the end of the machine.
 
 use core::arch::global_asm;
 use core::cell::Cell;

@@ -1,5 +1,5 @@
-//! A non-maskable interrupt, such as a hypervisor's "inject NMI": somebody asks where the machine is.
-//! It says so, and goes on.
+//! A non-maskable interrupt, such as a hypervisor's "inject NMI": somebody asks where the machine
+//! is. It says so, and goes on.
 
 use crate::arch::backtrace;
 use crate::arch::interrupts::Frame;

@@ -97,8 +97,8 @@ mod machine {
     }
 
     fn read(register: u8) -> u8 {
-        // SAFETY: the ports of the real-time clock, which the FADT says is there; only this function
-        // uses them. Bit 7 stays clear, which lets non-maskable interrupts through.
+        // SAFETY: the ports of the real-time clock, which the FADT says is there; only this
+        // function uses them. Bit 7 stays clear, which lets non-maskable interrupts through.
         unsafe { Port::new(REGISTER).write(register & 0x7f) };
         // SAFETY: as above. Reading has no side effect on the registers that are read here.
         unsafe { Port::new(VALUE).read() }
