@@ -3,11 +3,9 @@
 use core::ops::Range;
 
 use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, IpAddress, IpEndpoint, IpProtocol, IpVersion, Ipv4Packet,
-    Ipv6Packet, TcpPacket, UDP_HEADER_LEN, UdpPacket,
+    EthernetFrame, EthernetProtocol, IpAddress, IpEndpoint, IpProtocol, Ipv4Packet, Ipv6Packet,
+    TcpPacket, UDP_HEADER_LEN, UdpPacket,
 };
-
-use crate::checksum::Sum;
 
 /// Where the Ethernet type is.
 const ETHERTYPE: usize = 12;
@@ -114,7 +112,7 @@ fn carries_valid(protocol: IpProtocol, from: IpAddress, to: IpAddress, payload: 
             TcpPacket::new_checked(payload).is_ok() && adds_up(protocol, from, to, payload)
         }
         IpProtocol::Udp => UdpPacket::new_checked(payload).is_ok_and(|packet| {
-            let has_none = packet.checksum() == 0 && from.version() == IpVersion::Ipv4;
+            let has_none = packet.checksum() == 0 && matches!(from, IpAddress::Ipv4(_));
             let datagram = &payload[..packet.len().into()];
             has_none || adds_up(protocol, from, to, datagram)
         }),
@@ -125,6 +123,8 @@ fn carries_valid(protocol: IpProtocol, from: IpAddress, to: IpAddress, payload: 
 
 /// Whether the checksum over pseudo header and packet is right (RFC 9293, 3.1; RFC 8200, 8.1).
 fn adds_up(protocol: IpProtocol, from: IpAddress, to: IpAddress, packet: &[u8]) -> bool {
+    use crate::checksum::Sum;
+
     let address = |address| match address {
         IpAddress::Ipv4(address) => Sum::of(&address.octets()),
         IpAddress::Ipv6(address) => Sum::of(&address.octets()),
