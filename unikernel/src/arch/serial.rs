@@ -41,17 +41,22 @@ pub(crate) fn is_ready() -> bool {
 
 /// Writes bytes as they are, as far as somebody takes them.
 pub(crate) fn write(bytes: &[u8]) {
-    let mut data = Port::<u8>::new(COM1);
     for chunk in bytes.chunks(FIFO) {
         let patience = if STUCK.load(Ordering::Relaxed) { 1 } else { PATIENCE };
         if !(0..patience).any(|_| is_ready()) {
             STUCK.store(true, Ordering::Relaxed);
             return;
         }
-        // Not `rep outsb`: KVM runs that through its instruction emulator, byte by byte.
-        for &byte in chunk {
-            // SAFETY: the port is COM1's transmit FIFO, which has room.
-            unsafe { data.write(byte) };
-        }
+        put(chunk);
+    }
+}
+
+/// Writes a few bytes, when it [is ready](is_ready): 16 are what it takes.
+pub(crate) fn put(bytes: &[u8]) {
+    let mut data = Port::<u8>::new(COM1);
+    // Not `rep outsb`: KVM runs that through its instruction emulator, byte by byte.
+    for &byte in bytes {
+        // SAFETY: the port is COM1's transmit FIFO, and takes a byte whether it has room or not.
+        unsafe { data.write(byte) };
     }
 }

@@ -65,12 +65,14 @@ pub(crate) async fn write_deferred() -> ! {
     loop {
         MORE.wait().await;
         while is_waiting() {
-            if serial::is_ready() {
-                write_piece();
-                yield_now().await;
-            } else {
+            if !serial::is_ready() {
                 Timer::after(BUSY).await;
+                continue;
             }
+            if let Some(piece) = take() {
+                serial::put(&piece);
+            }
+            yield_now().await;
         }
     }
 }
@@ -86,12 +88,9 @@ pub(super) async fn written() {
 }
 
 fn write_waiting() {
-    while write_piece() {}
-}
-
-/// Writes a few of the bytes that wait. `false` if there are none.
-fn write_piece() -> bool {
-    take().inspect(|piece| serial::write(piece)).is_some()
+    while let Some(piece) = take() {
+        serial::write(&piece);
+    }
 }
 
 fn is_waiting() -> bool {
