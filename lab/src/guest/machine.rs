@@ -46,7 +46,11 @@ fn distribution_qemu() -> Option<Qemu> {
     Some(Qemu { binary, data: Vec::new() })
 }
 
-fn has_device(qemu: &Qemu, device: &str) -> Result<bool> {
+/// Whether a QEMU has a device.
+///
+/// # Errors
+/// It does not say which it has.
+pub fn has_device(qemu: &Qemu, device: &str) -> Result<bool> {
     let output = command::run(Command::new(&qemu.binary).args(["-device", "help"]))?;
     Ok(String::from_utf8_lossy(&output.stdout).contains(&format!("name \"{device}\",")))
 }
