@@ -15,5 +15,6 @@ pub(crate) fn config(name: Cow<'static, str>, keys: &InterfaceKeys<'_, '_>) -> C
         addressing6: keys.value("ip6", Addressing6::Auto),
         name_servers: keys.value("dns", NameServers::default()),
         seed: unikernel::random::seed(),
+        secret: [(); 2].map(|()| unikernel::random::seed()),
     }
 }

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use smoltcp::iface::{Interface, SocketSet};
 use smoltcp::time::Instant;
-use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, Ipv4Address, Ipv6Cidr};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv4Address, Ipv6Cidr};
 
 use super::config::{Config, NameServers};
 use super::ipv4::{Ipv4, Lease};
@@ -84,7 +84,7 @@ impl Addresses {
 
     /// Gives the interface its addresses and default routes.
     pub(super) fn apply(&self, interface: &mut Interface) {
-        let HardwareAddress::Ethernet(mac) = interface.hardware_addr();
+        let mac = mac_of(interface);
         interface.update_ip_addrs(|addresses| {
             addresses.clear();
             let ipv4 = self.lease().map(|lease| IpCidr::Ipv4(lease.address));
@@ -129,5 +129,13 @@ impl Addresses {
                     || on_link.any(|cidr| cidr.contains_addr(&to)))
             }
         }
+    }
+}
+
+/// The interface's station address.
+pub(super) fn mac_of(interface: &Interface) -> EthernetAddress {
+    match interface.hardware_addr() {
+        HardwareAddress::Ethernet(mac) => mac,
+        HardwareAddress::Ip => unreachable!("stacks have Ethernet interfaces"),
     }
 }

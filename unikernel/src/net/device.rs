@@ -8,10 +8,13 @@ use core::num::{NonZeroU16, NonZeroUsize};
 use smoltcp::iface::{Interface, SocketSet};
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
+use smoltcp::wire::EthernetAddress;
 
 use super::frame;
 use super::intake::Intake;
 use super::ipv6::Advertisement;
+use super::listen::{Arrival, HalfOpen, Listeners, Verdict};
+use super::sequence::Sequence;
 use crate::dma::{Pool, RxBuffer, SLOT_SIZE, TxBuffer};
 use crate::nic::{Capabilities, Nic};
 use crate::watch::{Watch, Watcher};
@@ -35,6 +38,10 @@ pub struct Traffic {
     /// Frames not given to those who keep them, because so much of the DMA memory is kept that the
     /// NIC would go short.
     pub kept_refused: u64,
+    /// TCP handshakes that were given up to make room for later ones.
+    pub handshakes_evicted: u64,
+    /// TCP connections that had to wait: their listener's backlog was full, or the memory.
+    pub connections_deferred: u64,
 }
 
 /// What frames said that smoltcp does not pass on, since this was last taken.
@@ -51,6 +58,7 @@ pub(super) struct Notes {
 pub(super) struct Device {
     nic: Option<Box<dyn Nic>>,
     pub(super) intake: Intake,
+    pub(super) listeners: Listeners,
     traffic: Traffic,
     /// Whether what is sent arrives anywhere. What is held back until it does need not be
     /// repeated.
@@ -113,10 +121,11 @@ impl Spares {
 }
 
 impl Device {
-    pub(super) fn new(pool: &'static Pool) -> Self {
+    pub(super) fn new(pool: &'static Pool, sequence: Sequence) -> Self {
         Self {
             nic: None,
             intake: Intake::new(pool),
+            listeners: Listeners::new(sequence),
             traffic: Traffic::default(),
             mac: [0; 6],
             capabilities: Capabilities::default(),
@@ -201,30 +210,93 @@ impl Device {
     ) {
         self.traffic.rx_frames += 1;
         self.traffic.rx_bytes += frame.len() as u64;
-        self.note(&frame);
+        let tcp = frame::tcp_flags(&frame);
+        self.note(&frame, tcp);
         let verified = self.capabilities.receive_checksums;
         let verified = verified.ipv4 && verified.udp;
-        if let Some(frame) = self.intake.divert(frame, self.mac, verified) {
-            self.pending = Some(frame);
-            interface.poll_ingress_single(now, self, sockets);
+        let Some(frame) = self.intake.divert(frame, self.mac, verified) else { return };
+        if tcp.is_some_and(|flags| self.listeners.concerns(flags))
+            && self.handshake(&frame, interface, sockets, now)
+        {
+            return self.intake.observe(frame);
         }
+        self.pending = Some(frame);
+        interface.poll_ingress_single(now, self, sockets);
+    }
+
+    /// Takes in a segment that may be part of a handshake. Returns whether it is dealt with.
+    fn handshake(
+        &mut self,
+        frame: &[u8],
+        interface: &Interface,
+        sockets: &mut SocketSet<'static>,
+        now: Instant,
+    ) -> bool {
+        let checksums = self.capabilities.receive_checksums;
+        let arrival = Arrival {
+            now,
+            mac: EthernetAddress(self.mac),
+            mtu: self.mtu(),
+            verified: checksums.ipv4 && checksums.tcp,
+        };
+        match self.listeners.receive(frame, &arrival, interface, sockets) {
+            Verdict::Pass => false,
+            Verdict::Drop => true,
+            Verdict::Answer(handshake) => {
+                // If there is no room for the answer, it is repeated later.
+                self.answer(&handshake, now);
+                true
+            }
+        }
+    }
+
+    /// Answers a SYN. `false` if there is no room for it.
+    fn answer(&mut self, handshake: &HalfOpen, now: Instant) -> bool {
+        let (mac, mtu) = (EthernetAddress(self.mac), self.mtu());
+        let checksums = phy::Device::capabilities(self).checksum;
+        let Some(token) = phy::Device::transmit(self, now) else { return false };
+        phy::TxToken::consume(token, handshake.answer_len(mtu), |frame| {
+            handshake.write_answer(mac, mtu, &checksums, frame);
+        });
+        true
+    }
+
+    /// Forgets handshakes that took too long, and repeats answers that may have been lost.
+    pub(super) fn tend_handshakes(&mut self, now: Instant) {
+        if self.listeners.tend_at().is_none_or(|at| now < at) {
+            return;
+        }
+        // Answering needs the whole device.
+        let mut listeners = core::mem::take(&mut self.listeners);
+        listeners.tend(now, |handshake| self.answer(handshake, now));
+        self.listeners = listeners;
+    }
+
+    /// The longest IP packet that can be sent.
+    fn mtu(&self) -> usize {
+        phy::Device::capabilities(self).ip_mtu()
     }
 
     /// Notes what a frame says that smoltcp does not pass on.
     #[inline]
-    fn note(&mut self, frame: &[u8]) {
+    fn note(&mut self, frame: &[u8], tcp: Option<u8>) {
         if Advertisement::is_likely(frame) {
             self.notes.advertised = Advertisement::parse(frame).or(self.notes.advertised);
         } else if frame::is_rarp(frame) {
             self.notes.own_rarp |= frame[6..12] == self.mac;
-        } else if frame::is_tcp_reset(frame) {
+        } else if tcp.is_some_and(|flags| flags & frame::TCP_RST != 0) {
             self.notes.tcp_reset = true;
         }
     }
 
     /// What was counted so far.
     pub(super) fn traffic(&self) -> Traffic {
-        Traffic { kept_refused: self.intake.refused(), ..self.traffic }
+        Traffic {
+            kept_refused: self.intake.refused(),
+            handshakes_evicted: self.listeners.evicted(),
+            connections_deferred: self.listeners.deferred(),
+            ..self.traffic
+        }
     }
 
     /// The DMA memory.

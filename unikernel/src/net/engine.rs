@@ -7,7 +7,7 @@ use smoltcp::iface::{self, Interface, PollResult};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress};
 
-use super::addresses::Addresses;
+use super::addresses::{Addresses, mac_of};
 use super::announcer::Announcer;
 use super::config::Config;
 use super::device::Device;
@@ -15,6 +15,7 @@ use super::emit;
 use super::error::Error;
 use super::groups::Groups;
 use super::pair::{LinkEvent, Pair, Role};
+use super::sequence::Sequence;
 use super::sockets::Sockets;
 use crate::dma::Pool;
 use crate::nic::{Capabilities, Nic};
@@ -65,7 +66,7 @@ pub(super) struct Engine {
 
 impl Engine {
     pub(super) fn new(pool: &'static Pool, config: &Config) -> Self {
-        let mut pair = Pair::new(pool, config.name.clone());
+        let mut pair = Pair::new(pool, config.name.clone(), Sequence::new(config.secret));
         let mut sockets = Sockets::new(config.seed);
         let addresses = Addresses::new(config, sockets.set());
         let interface = new_interface(&mut pair.device, config.seed);
@@ -139,8 +140,7 @@ impl Engine {
     }
 
     pub(super) fn mac(&self) -> [u8; 6] {
-        let HardwareAddress::Ethernet(mac) = self.interface.hardware_addr();
-        mac.0
+        mac_of(&self.interface).0
     }
 
     /// Whether something can be sent to that address at all.
@@ -153,6 +153,10 @@ impl Engine {
     pub(super) fn turn(&mut self, now: Instant) -> (Next, bool) {
         self.now = now;
         let received = self.receive(now);
+        self.pair.device.tend_handshakes(now);
+        if self.pair.device.listeners.take_starved() {
+            self.sockets.free_memory(now);
+        }
         let (interface, sockets) = (&mut self.interface, self.sockets.set());
         let switched = self.pair.switch_to_better(interface, sockets, now);
         if switched {
@@ -163,7 +167,7 @@ impl Engine {
         let sent = self.send(now);
         self.pair.device.flush();
         let room_is_awaited = self.pair.device.tell_of_room();
-        self.sockets.reap();
+        self.sockets.reap(now);
         let next = if received == RECEIVE_BUDGET || sent == SEND_BUDGET {
             Next::Again
         } else {
@@ -247,7 +251,7 @@ impl Engine {
 
     /// Sends the announcements and router solicitations that are due.
     fn send_unasked(&mut self, now: Instant) {
-        let HardwareAddress::Ethernet(mac) = self.interface.hardware_addr();
+        let mac = mac_of(&self.interface);
         let device = &mut self.pair.device;
         let solicits = self.addresses.solicit_at().is_some_and(|at| now >= at);
         if solicits && device.link_up && emit::router_solicitation(device, mac, now) {
@@ -279,6 +283,7 @@ impl Engine {
             waits_for_link.then(|| now + LINK),
             self.addresses.poll_at(),
             self.pair.poll_at(),
+            self.pair.device.listeners.tend_at(),
         ];
         Next::Sleep(times.into_iter().flatten().min())
     }

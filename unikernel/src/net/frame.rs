@@ -17,7 +17,9 @@ const IPV6_HEADER: usize = 40;
 const TCP: u8 = 6;
 /// Where a TCP header has its flags.
 const TCP_FLAGS: usize = 13;
-const TCP_RST: u8 = 4;
+pub(super) const TCP_SYN: u8 = 2;
+pub(super) const TCP_RST: u8 = 4;
+pub(super) const TCP_ACK: u8 = 16;
 
 /// Whether a frame is of RARP. From the guest's own station address, it is what a hypervisor sends
 /// in the name of a guest that has moved (QEMU, `net/announce.c`).
@@ -26,17 +28,16 @@ pub(super) fn is_rarp(frame: &[u8]) -> bool {
     frame.get(ETHERTYPE..IP) == Some(&RARP)
 }
 
-/// Whether a frame resets a TCP connection. For every received frame, so nothing else is checked.
+/// The flags of a TCP segment. For every received frame, so nothing else is checked.
 #[inline]
-pub(super) fn is_tcp_reset(frame: &[u8]) -> bool {
-    let Some(&[high, low, version, ..]) = frame.get(ETHERTYPE..) else { return false };
+pub(super) fn tcp_flags(frame: &[u8]) -> Option<u8> {
+    let &[high, low, version, ..] = frame.get(ETHERTYPE..)? else { return None };
     let (protocol, tcp) = match [high, low] {
         [0x08, 0x00] => (IP + 9, IP + usize::from(version & 0xf) * 4),
         [0x86, 0xdd] => (IP + 6, IP + IPV6_HEADER),
-        _ => return false,
+        _ => return None,
     };
-    frame.get(protocol) == Some(&TCP)
-        && frame.get(tcp + TCP_FLAGS).is_some_and(|flags| flags & TCP_RST != 0)
+    (frame.get(protocol) == Some(&TCP)).then(|| frame.get(tcp + TCP_FLAGS).copied())?
 }
 
 /// A UDP datagram that is whole in one frame.

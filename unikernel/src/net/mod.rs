@@ -28,6 +28,7 @@
 
 mod addresses;
 mod announcer;
+mod buffers;
 mod config;
 mod datagrams;
 
@@ -42,11 +43,13 @@ mod groups;
 mod intake;
 mod ipv4;
 mod ipv6;
+mod listen;
 mod memory;
 mod nal;
 mod pair;
 mod ports;
 mod queue;
+mod sequence;
 mod sockets;
 mod stack;
 mod tcp;
@@ -55,6 +58,7 @@ mod udp;
 #[cfg(test)]
 mod tests;
 
+pub use buffers::Buffers;
 pub use config::{Config, NameServers};
 pub use datagrams::{Datagram, Payload, UdpFrames};
 pub use device::Traffic;
@@ -67,7 +71,5 @@ pub use ipv6::Addressing6;
 pub use pair::Role;
 pub use smoltcp::wire::{EthernetAddress, Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr};
 pub use stack::Stack;
-pub use tcp::{
-    Buffers, OwnedTcpReader, OwnedTcpWriter, TcpListener, TcpReader, TcpStream, TcpWriter,
-};
+pub use tcp::{OwnedTcpReader, OwnedTcpWriter, TcpListener, TcpReader, TcpStream, TcpWriter};
 pub use udp::UdpSocket;

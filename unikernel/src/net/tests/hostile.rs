@@ -273,6 +273,7 @@ fn a_peer_that_ignores_the_window_does_no_harm() {
     let [rx, tx] = core::array::from_fn(|_| Wire::default());
     let host = with_ipv4(2, &rx, &tx);
     let mut world = World::new(&[&host]);
+    world.idle(Duration::from_millis(1));
     let listener = TcpListener::bind(&host.stack, PORT, 1, BUFFERS).unwrap();
     let data = [7; 1400];
     let mut tcp = TcpRepr {

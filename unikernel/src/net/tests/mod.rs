@@ -3,6 +3,7 @@
 mod address;
 mod dns;
 mod errors;
+mod handshakes;
 mod hostile;
 mod in_place;
 mod ipv6;
