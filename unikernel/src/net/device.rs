@@ -3,10 +3,10 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::num::{NonZeroU16, NonZeroUsize};
+use core::num::NonZeroUsize;
 
 use smoltcp::iface::{Interface, SocketSet};
-use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium, PacketMeta};
+use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 use smoltcp::wire::EthernetAddress;
 
@@ -14,35 +14,17 @@ use super::frame;
 use super::intake::Intake;
 use super::ipv6::Advertisement;
 use super::listen::{Arrival, HalfOpen, Listeners, Verdict};
+use super::path_mtu::{Paths, TooBig};
+use super::reassembly::Reassembly;
 use super::sequence::Sequence;
-use crate::dma::{Pool, RxBuffer, SLOT_SIZE, TxBuffer};
+use super::traffic::Traffic;
+use super::transmit::{Spares, TxToken};
+use crate::dma::{Pool, RxBuffer, TxBuffer};
 use crate::nic::{Capabilities, Nic};
 use crate::watch::{Watch, Watcher};
 
 /// Ethernet header and an IP MTU of 1500: what counts while there is no NIC.
 const MAX_FRAME: usize = 14 + 1500;
-
-/// What went through a stack since it was created, NICs that have gone included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Frames received.
-    pub rx_frames: u64,
-    /// Bytes received, Ethernet headers included.
-    pub rx_bytes: u64,
-    /// Frames handed to a NIC.
-    pub tx_frames: u64,
-    /// Bytes handed to a NIC, Ethernet headers included.
-    pub tx_bytes: u64,
-    /// Replies not sent because the transmit ring or the pool was full.
-    pub tx_dropped: u64,
-    /// Frames not given to those who keep them, because so much of the DMA memory is kept that the
-    /// NIC would go short.
-    pub kept_refused: u64,
-    /// TCP handshakes that were given up to make room for later ones.
-    pub handshakes_evicted: u64,
-    /// TCP connections that had to wait: their listener's backlog was full, or the memory.
-    pub connections_deferred: u64,
-}
 
 /// What frames said that smoltcp does not pass on, since this was last taken.
 #[derive(Default)]
@@ -70,54 +52,21 @@ pub(super) struct Device {
     /// Set when there is room to send, for those who wait for that.
     room: Watch<()>,
     room_is_awaited: bool,
-    /// The frame that is smoltcp's turn.
-    pending: Option<RxBuffer>,
+    /// What is smoltcp's turn.
+    pending: Option<Pending>,
+    reassembly: Reassembly,
+    pub(super) paths: Paths,
     pool: &'static Pool,
     spares: Spares,
     /// Where a reply goes that cannot be sent.
     scratch: Vec<u8>,
 }
 
-/// Transmit buffers in hand: a token must exist before it is known whether a frame will be written
-/// to it and how long it is, and most tokens are never used.
-#[derive(Default)]
-struct Spares {
-    /// One slot.
-    short: Option<TxBuffer>,
-    /// For frames longer than a slot, where there are any.
-    long: Option<TxBuffer>,
-    /// Length that `long` must have; 0: no frame is that long.
-    long_len: usize,
-}
-
-impl Spares {
-    /// Spares for frames of up to `max` bytes. Takes the long one at once: runs of a length go back
-    /// to a list of their own (`dma::slots`), so there is one again as soon as it was sent.
-    fn new(pool: &'static Pool, max: usize) -> Self {
-        let long_len = if max > SLOT_SIZE { max } else { 0 };
-        let long = (long_len != 0).then(|| pool.transmit_buffer_of(long_len).ok()).flatten();
-        Self { short: None, long, long_len }
-    }
-
-    /// Whether there are buffers for a frame of any length.
-    fn fill(&mut self, pool: &'static Pool) -> bool {
-        if self.short.is_none() {
-            self.short = pool.transmit_buffer();
-        }
-        if self.long.is_none() && self.long_len != 0 {
-            self.long = pool.transmit_buffer_of(self.long_len).ok();
-        }
-        self.short.is_some() && (self.long.is_some() || self.long_len == 0)
-    }
-
-    /// The longest frame there are buffers for.
-    fn longest(&self) -> usize {
-        self.long_len.max(SLOT_SIZE)
-    }
-
-    fn take(&mut self, len: usize) -> Option<TxBuffer> {
-        if len <= SLOT_SIZE { self.short.take() } else { self.long.take() }
-    }
+/// What smoltcp is to process.
+enum Pending {
+    Frame(RxBuffer),
+    /// What came in fragments, by its place.
+    Datagram(usize),
 }
 
 impl Device {
@@ -134,6 +83,8 @@ impl Device {
             link_up: false,
             notes: Notes::default(),
             pending: None,
+            reassembly: Reassembly::new(),
+            paths: Paths::default(),
             pool,
             spares: Spares::default(),
             scratch: Vec::new(),
@@ -160,7 +111,7 @@ impl Device {
         let capabilities = nic.capabilities();
         let segmented = capabilities.segmentation.map_or(0, |segmentation| segmentation.max_frame);
         self.spares = Spares::new(self.pool, capabilities.max_frame.max(segmented));
-        if segmented > capabilities.max_frame && self.spares.long.is_none() {
+        if segmented > capabilities.max_frame && !self.spares.has_long() {
             log::warn!("net: no DMA memory to send long packets from; a larger swiotlb= has it");
             self.spares = Spares::new(self.pool, capabilities.max_frame);
         }
@@ -220,8 +171,23 @@ impl Device {
         {
             return self.intake.observe(frame);
         }
-        self.pending = Some(frame);
-        interface.poll_ingress_single(now, self, sockets);
+        if tcp.is_none()
+            && TooBig::is_likely(&frame)
+            && let Some(said) = TooBig::parse(&frame)
+        {
+            self.paths.learn(&said, interface, sockets, now);
+        }
+        self.pending = if frame::is_fragment(&frame) {
+            let is_destination = |address| self.intake.is_destination(address);
+            let place = self.reassembly.receive(&frame, is_destination, now);
+            self.intake.observe(frame);
+            place.map(Pending::Datagram)
+        } else {
+            Some(Pending::Frame(frame))
+        };
+        if self.pending.is_some() {
+            interface.poll_ingress_single(now, self, sockets);
+        }
     }
 
     /// Takes in a segment that may be part of a handshake. Returns whether it is dealt with.
@@ -238,6 +204,7 @@ impl Device {
             mac: EthernetAddress(self.mac),
             mtu: self.mtu(),
             verified: checksums.ipv4 && checksums.tcp,
+            paths: &self.paths,
         };
         match self.listeners.receive(frame, &arrival, interface, sockets) {
             Verdict::Pass => false,
@@ -261,8 +228,12 @@ impl Device {
         true
     }
 
-    /// Forgets handshakes that took too long, and repeats answers that may have been lost.
-    pub(super) fn tend_handshakes(&mut self, now: Instant) {
+    /// Forgets what has run out: handshakes, and what routers said of paths. Repeats answers to
+    /// SYNs that may have been lost.
+    pub(super) fn tend(&mut self, now: Instant) {
+        if !self.paths.is_empty() {
+            self.paths.expire(now);
+        }
         if self.listeners.tend_at().is_none_or(|at| now < at) {
             return;
         }
@@ -273,7 +244,7 @@ impl Device {
     }
 
     /// The longest IP packet that can be sent.
-    fn mtu(&self) -> usize {
+    pub(super) fn mtu(&self) -> usize {
         phy::Device::capabilities(self).ip_mtu()
     }
 
@@ -293,6 +264,8 @@ impl Device {
     pub(super) fn traffic(&self) -> Traffic {
         Traffic {
             kept_refused: self.intake.refused(),
+            reassembled: self.reassembly.reassembled(),
+            reassembly_abandoned: self.reassembly.abandoned(),
             handshakes_evicted: self.listeners.evicted(),
             connections_deferred: self.listeners.deferred(),
             ..self.traffic
@@ -363,20 +336,25 @@ impl phy::Device for Device {
     type TxToken<'a> = TxToken<'a>;
 
     fn receive(&mut self, _: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
-        let buffer = self.pending.take()?;
+        let pending = self.pending.take()?;
         // Receiving must go on when the transmit side is full: the reply is what gets lost, as it
         // would on the wire.
         let ready = self.transmit_ready();
-        Some((
-            RxToken { buffer, intake: &mut self.intake },
-            TxToken {
-                nic: self.nic.as_deref_mut(),
-                spares: ready.then_some(&mut self.spares),
-                scratch: &mut self.scratch,
-                traffic: &mut self.traffic,
-                segment: None,
-            },
-        ))
+        let received = match pending {
+            Pending::Frame(frame) => RxToken::Frame(frame, &mut self.intake),
+            Pending::Datagram(place) => RxToken::Datagram(self.reassembly.whole(place)),
+        };
+        let token = TxToken {
+            nic: self.nic.as_deref_mut(),
+            spares: ready.then_some(&mut self.spares),
+            scratch: &mut self.scratch,
+            traffic: &mut self.traffic,
+            segment: None,
+            checksums: self.capabilities.transmit_checksums,
+            paths: &self.paths,
+            pool: self.pool,
+        };
+        Some((received, token))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<TxToken<'_>> {
@@ -386,6 +364,9 @@ impl phy::Device for Device {
             scratch: &mut self.scratch,
             traffic: &mut self.traffic,
             segment: None,
+            checksums: self.capabilities.transmit_checksums,
+            paths: &self.paths,
+            pool: self.pool,
         })
     }
 
@@ -421,46 +402,20 @@ fn software(receive: bool, transmit: bool) -> Checksum {
     }
 }
 
-pub(super) struct RxToken<'a> {
-    buffer: RxBuffer,
-    intake: &'a mut Intake,
+pub(super) enum RxToken<'a> {
+    Frame(RxBuffer, &'a mut Intake),
+    Datagram(&'a [u8]),
 }
 
 impl phy::RxToken for RxToken<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        let result = f(&self.buffer);
-        self.intake.observe(self.buffer);
-        result
-    }
-}
-
-pub(super) struct TxToken<'a> {
-    nic: Option<&'a mut (dyn Nic + 'static)>,
-    spares: Option<&'a mut Spares>,
-    scratch: &'a mut [u8],
-    traffic: &'a mut Traffic,
-    /// Payload of each segment, if the device is to cut the frame.
-    segment: Option<NonZeroU16>,
-}
-
-impl phy::TxToken for TxToken<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        match (self.nic, self.spares.and_then(|spares| spares.take(len))) {
-            (Some(nic), Some(mut buffer)) => {
-                let result = f(&mut buffer[..len]);
-                nic.transmit(buffer, len, self.segment);
-                self.traffic.tx_frames += 1;
-                self.traffic.tx_bytes += len as u64;
+        match self {
+            Self::Frame(frame, intake) => {
+                let result = f(&frame);
+                intake.observe(frame);
                 result
             }
-            _ => {
-                self.traffic.tx_dropped += 1;
-                f(&mut self.scratch[..len])
-            }
+            Self::Datagram(frame) => f(frame),
         }
-    }
-
-    fn set_meta(&mut self, meta: PacketMeta) {
-        self.segment = meta.segmentation_offload_size;
     }
 }

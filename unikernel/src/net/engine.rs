@@ -153,7 +153,7 @@ impl Engine {
     pub(super) fn turn(&mut self, now: Instant) -> (Next, bool) {
         self.now = now;
         let received = self.receive(now);
-        self.pair.device.tend_handshakes(now);
+        self.pair.device.tend(now);
         if self.pair.device.listeners.take_starved() {
             self.sockets.free_memory(now);
         }

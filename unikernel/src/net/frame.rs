@@ -7,6 +7,8 @@ use smoltcp::wire::{
     TcpPacket, UDP_HEADER_LEN, UdpPacket,
 };
 
+/// Length of Ethernet's header.
+pub(super) const ETHERNET_HEADER: usize = 14;
 /// Where the Ethernet type is.
 const ETHERTYPE: usize = 12;
 /// Ethertype of the Reverse Address Resolution Protocol (RFC 903).
@@ -14,6 +16,7 @@ const RARP: [u8; 2] = [0x80, 0x35];
 /// Where an IP packet begins.
 const IP: usize = 14;
 const IPV6_HEADER: usize = 40;
+const IPV6_FRAGMENT: u8 = 44;
 const TCP: u8 = 6;
 /// Where a TCP header has its flags.
 const TCP_FLAGS: usize = 13;
@@ -26,6 +29,20 @@ pub(super) const TCP_ACK: u8 = 16;
 #[inline]
 pub(super) fn is_rarp(frame: &[u8]) -> bool {
     frame.get(ETHERTYPE..IP) == Some(&RARP)
+}
+
+/// Whether a frame has a fragment of a datagram. For every received frame, so nothing else is
+/// checked.
+#[inline]
+pub(super) fn is_fragment(frame: &[u8]) -> bool {
+    match frame.get(ETHERTYPE..IP) {
+        // More to come, or not the first.
+        Some([0x08, 0x00]) => {
+            frame.get(IP + 6..IP + 8).is_some_and(|word| word[0] & 0x3f != 0 || word[1] != 0)
+        }
+        Some([0x86, 0xdd]) => frame.get(IP + 6) == Some(&IPV6_FRAGMENT),
+        _ => false,
+    }
 }
 
 /// The flags of a TCP segment. For every received frame, so nothing else is checked.

@@ -108,6 +108,11 @@ impl Intake {
         self.destinations = destinations;
     }
 
+    /// Whether datagrams to this address are for this interface.
+    pub(super) fn is_destination(&self, address: IpAddress) -> bool {
+        self.destinations.contains(&address)
+    }
+
     /// Takes a frame away from smoltcp if somebody is to have it instead. `mac` is the interface's,
     /// and `verified` that the NIC has verified IPv4 and UDP checksums.
     #[inline]

@@ -22,6 +22,7 @@ use smoltcp::wire::{EthernetAddress, TcpControl};
 use super::buffers::Buffers;
 use super::error::Error;
 use super::frame::{TCP_ACK, TCP_SYN, has_valid_checksums};
+use super::path_mtu::Paths;
 use super::queue::Queue;
 use super::sequence::Sequence;
 
@@ -50,7 +51,7 @@ pub(super) enum Verdict {
 }
 
 /// What is known where a segment arrives.
-pub(super) struct Arrival {
+pub(super) struct Arrival<'a> {
     pub(super) now: Instant,
     /// The interface's.
     pub(super) mac: EthernetAddress,
@@ -58,6 +59,8 @@ pub(super) struct Arrival {
     pub(super) mtu: usize,
     /// The NIC has verified its checksums.
     pub(super) verified: bool,
+    /// The paths that are narrower than that.
+    pub(super) paths: &'a Paths,
 }
 
 #[derive(Default)]
@@ -116,7 +119,7 @@ impl Listeners {
     pub(super) fn receive(
         &mut self,
         frame: &[u8],
-        arrival: &Arrival,
+        arrival: &Arrival<'_>,
         interface: &Interface,
         sockets: &mut SocketSet<'static>,
     ) -> Verdict {
@@ -180,7 +183,7 @@ impl Listeners {
     fn go_on(
         &mut self,
         segment: &Segment<'_>,
-        arrival: &Arrival,
+        arrival: &Arrival<'_>,
         sockets: &mut SocketSet<'static>,
     ) -> Verdict {
         let (local, peer, tcp) = (segment.local, segment.peer, &segment.tcp);
@@ -211,6 +214,8 @@ impl Listeners {
             self.deferred += 1;
             return Verdict::Drop;
         }
+        let mtu = arrival.paths.to(peer.addr).map_or(arrival.mtu, |path| path.mtu.into());
+        let handshake = handshake.within(mtu);
         let made = establish::socket(&handshake, port.buffers.get(), arrival.mtu, arrival.now);
         let Ok(socket) = made else {
             self.deferred += 1;

@@ -110,12 +110,25 @@ impl HalfOpen {
         write(addresses, &self.answer(mtu), checksums, frame.payload_mut());
     }
 
-    /// The SYN's answer, as smoltcp would have it.
-    fn answer(&self, mtu: usize) -> TcpRepr<'static> {
+    /// The longest segment that fits.
+    fn max_segment(&self, mtu: usize) -> u16 {
         let headers = match self.local.addr {
             IpAddress::Ipv4(_) => 20 + 20,
             IpAddress::Ipv6(_) => 40 + 20,
         };
+        mtu.saturating_sub(headers) as u16
+    }
+
+    /// The same, for segments that fit.
+    pub(super) fn within(mut self, mtu: usize) -> Self {
+        let most = self.max_segment(mtu);
+        // 536 is what nothing means (RFC 9293, section 3.7.1).
+        self.syn.max_segment = Some(self.syn.max_segment.unwrap_or(536).min(most));
+        self
+    }
+
+    /// The SYN's answer, as smoltcp would have it.
+    fn answer(&self, mtu: usize) -> TcpRepr<'static> {
         TcpRepr {
             src_port: self.local.port,
             dst_port: self.peer.port,
@@ -123,7 +136,7 @@ impl HalfOpen {
             ack_number: Some(self.syn.number + 1),
             window_len: self.window,
             window_scale: self.syn.scale.map(|_| self.shift),
-            max_seg_size: Some(mtu.saturating_sub(headers) as u16),
+            max_seg_size: Some(self.max_segment(mtu)),
             sack_permitted: self.syn.sack,
             ..SYN
         }

@@ -134,7 +134,7 @@ fn a_flood_of_syns_keeps_nobody_out() {
     let mut world = World::new(&[&a, &b]);
     let listener = TcpListener::bind(&b.stack, PORT, 8, BUFFERS).unwrap();
     let before = sockets(&b);
-    let mut flood = |world: &mut World, from: u32| {
+    let flood = |world: &mut World, from: u32| {
         for source in from..from + 5000 {
             let source = Ipv4Address::from_bits(u32::from(Ipv4Address::new(203, 0, 0, 0)) + source);
             a.tx.send(segment((source, 1024), TcpControl::Syn, (1, None)));

@@ -3,6 +3,7 @@
 mod address;
 mod dns;
 mod errors;
+mod fragments;
 mod handshakes;
 mod hostile;
 mod in_place;
@@ -10,4 +11,5 @@ mod ipv6;
 mod nal;
 mod network;
 mod pair;
+mod paths;
 mod traffic;

@@ -2,7 +2,6 @@
 
 use core::cell::Cell;
 use core::net::SocketAddr;
-use core::pin::pin;
 use std::boxed::Box;
 use std::vec;
 use std::vec::Vec;
@@ -10,7 +9,6 @@ use std::vec::Vec;
 use embassy_futures::join::join;
 use embassy_futures::select::select;
 use embassy_futures::yield_now;
-use embedded_io_async::Read;
 use smoltcp::time::Duration;
 use smoltcp::wire::{ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol, Ipv4Address};
 
