@@ -51,7 +51,10 @@ fn plan(frame: &[u8], paths: &Paths) -> Option<Fit> {
         }
         _ => return None,
     };
-    let path = paths.to(to).filter(|path| len > path.mtu.into())?;
+    let path = paths.to(to)?;
+    if len <= path.mtu.into() {
+        return path.may_be_cut.then_some(Fit::MayBeCut);
+    }
     if protocol != IpProtocol::Tcp {
         let is_ipv4 = matches!(to, IpAddress::Ipv4(_));
         return is_ipv4.then_some(Fit::MayBeCut);

@@ -102,14 +102,18 @@ fn too_big(frame: &[u8], mtu: u32) -> Vec<u8> {
     bytes
 }
 
-type Attach = fn(&Host);
-
 /// Sends data from a server to a client behind the router. Returns what was received.
-fn download(make: fn(u8, &Wire, &Wire) -> Host, attach: Attach, router: &Router) -> Option<bool> {
+fn download(make: fn(u8, &Wire, &Wire) -> Host, cuts: bool, router: &Router) -> Option<bool> {
     let [to_a, to_b, from_a, from_b] = core::array::from_fn(|_| Wire::default());
     let (a, b) = (make(1, &to_a, &from_a), make(2, &to_b, &from_b));
-    b.attach_with(attach);
-    a.attach_offloading();
+    if cuts {
+        b.attach_segmenting();
+        // Nobody fills in checksums on these wires.
+        a.attach_offloading();
+    } else {
+        a.attach();
+        b.attach();
+    }
     let mut world = World::new(&[&a, &b]);
     world.idle(Duration::from_secs(3));
     let address: core::net::IpAddr = match b.stack.ipv6_addresses().first() {
@@ -148,28 +152,20 @@ fn ipv6(mac: u8, rx: &Wire, tx: &Wire) -> Host {
     host6(mac, Addressing6::Auto, rx, tx)
 }
 
-impl Host {
-    fn attach_with(&self, attach: Attach) {
-        attach(self);
-    }
-}
-
 #[test]
 fn a_narrow_path_passes_tcp_with_and_without_a_nic_that_cuts() {
-    let plain: Attach = |host| drop(host.attach());
-    let cutting: Attach = |host| drop(host.attach_segmenting());
-    for (make, mtu, claims, attach) in [
-        (ipv4 as fn(u8, &Wire, &Wire) -> Host, 1300, 1300, plain),
-        (ipv4, 1300, 1300, cutting),
-        (ipv6, 1300, 1300, plain),
+    for (make, mtu, claims, cuts) in [
+        (ipv4 as fn(u8, &Wire, &Wire) -> Host, 1300, 1300, false),
+        (ipv4, 1300, 1300, true),
+        (ipv6, 1300, 1300, false),
         // Older than RFC 1191.
-        (ipv4, 1006, 0, plain),
+        (ipv4, 1006, 0, false),
         // Less than is believed: may be cut on the way.
-        (ipv4, 400, 400, plain),
-        (ipv4, 400, 400, cutting),
+        (ipv4, 400, 400, false),
+        (ipv4, 400, 400, true),
     ] {
         let router = Router::new(mtu, Some(claims));
-        assert_eq!(download(make, attach, &router), Some(true), "{mtu} {claims}");
+        assert_eq!(download(make, cuts, &router), Some(true), "{mtu} {claims} {cuts}");
         // The first window, and no more.
         let refused = router.refused.get();
         assert!((1..100).contains(&refused), "{refused} packets were too long for {mtu}");
@@ -179,7 +175,7 @@ fn a_narrow_path_passes_tcp_with_and_without_a_nic_that_cuts() {
 #[test]
 fn without_a_word_from_the_router_nothing_helps() {
     let router = Router::new(1300, None);
-    assert_eq!(download(ipv4, |host| drop(host.attach()), &router), None);
+    assert_eq!(download(ipv4, false, &router), None);
 }
 
 #[test]
@@ -190,7 +186,7 @@ fn what_no_socket_has_sent_is_not_believed() {
     let mut world = World::new(&[&host]);
     world.idle(Duration::from_millis(1));
     // A TCP segment of nobody's, from this host.
-    let mut frame = std::vec![0; 54];
+    let mut frame = std::vec![0; 1514];
     frame[..14].copy_from_slice(&[0x52, 0x54, 0, 0, 0, 1, 0x52, 0x54, 0, 0, 0, 2, 8, 0]);
     let start = [0x45, 0, 5, 220, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1];
     frame[14..34].copy_from_slice(&start);
