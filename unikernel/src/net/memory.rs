@@ -18,5 +18,10 @@ pub(super) fn filled<T: Clone>(len: usize, value: T) -> Result<Vec<T>, Error> {
 
 /// Fails unless enough is left for what cannot be refused.
 pub(super) fn check_headroom() -> Result<(), Error> {
-    Vec::<u8>::new().try_reserve_exact(HEADROOM).map_err(|_| Error::NoMemory)
+    if is_left(HEADROOM) { Ok(()) } else { Err(Error::NoMemory) }
+}
+
+/// Whether so many bytes are left, in one piece.
+pub(super) fn is_left(bytes: usize) -> bool {
+    Vec::<u8>::new().try_reserve_exact(bytes).is_ok()
 }

@@ -22,9 +22,15 @@ use smoltcp::wire::{EthernetAddress, TcpControl};
 use super::buffers::Buffers;
 use super::error::Error;
 use super::frame::{TCP_ACK, TCP_SYN, has_valid_checksums};
+use super::memory::is_left;
 use super::path_mtu::Paths;
 use super::queue::Queue;
 use super::sequence::Sequence;
+
+/// A connection's transmit buffer is at most so small a part of the memory that is left …
+const SHARE: usize = 64;
+/// … unless it is no larger than this anyway.
+const LEAST_TRANSMIT: usize = 16 * 1024;
 
 pub(super) use establish::connect;
 pub(super) use half_open::HalfOpen;
@@ -216,7 +222,8 @@ impl Listeners {
         }
         let mtu = arrival.paths.to(peer.addr).map_or(arrival.mtu, |path| path.mtu.into());
         let handshake = handshake.within(mtu);
-        let made = establish::socket(&handshake, port.buffers.get(), arrival.mtu, arrival.now);
+        let buffers = affordable(port.buffers.get());
+        let made = establish::socket(&handshake, buffers, arrival.mtu, arrival.now);
         let Ok(socket) = made else {
             self.deferred += 1;
             self.starved = true;
@@ -236,6 +243,15 @@ impl Listeners {
     pub(super) fn tend(&mut self, now: Instant, answer: impl FnMut(&HalfOpen) -> bool) {
         self.handshakes.sweep(now, answer);
     }
+}
+
+/// What a connection gets of what its listener wants for it: less to send from while memory is
+/// short, so that there is some for others. The window was told already.
+fn affordable(mut buffers: Buffers) -> Buffers {
+    while buffers.transmit > LEAST_TRANSMIT && !is_left(buffers.transmit.saturating_mul(SHARE)) {
+        buffers.transmit /= 2;
+    }
+    buffers
 }
 
 /// Whether there is a connection between the two, though it may be over.
