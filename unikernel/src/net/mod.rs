@@ -30,8 +30,9 @@ mod addresses;
 mod announcer;
 mod config;
 mod datagrams;
-
 mod device;
+mod dhcp;
+mod discovery;
 mod dns;
 mod emit;
 mod engine;
@@ -44,12 +45,18 @@ mod ipv4;
 mod ipv6;
 mod memory;
 mod nal;
+mod ndisc;
+mod neighbors;
 mod pair;
 mod ports;
 mod queue;
+mod routes;
 mod sockets;
+mod spares;
 mod stack;
 mod tcp;
+mod tokens;
+mod traffic;
 mod udp;
 
 #[cfg(test)]
@@ -57,7 +64,6 @@ mod tests;
 
 pub use config::{Config, NameServers};
 pub use datagrams::{Datagram, Payload, UdpFrames};
-pub use device::Traffic;
 pub use dns::Family;
 pub use error::Error;
 pub use frames::{FrameSocket, Observation};
@@ -70,4 +76,5 @@ pub use stack::Stack;
 pub use tcp::{
     Buffers, OwnedTcpReader, OwnedTcpWriter, TcpListener, TcpReader, TcpStream, TcpWriter,
 };
+pub use traffic::Traffic;
 pub use udp::UdpSocket;

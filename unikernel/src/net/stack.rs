@@ -17,12 +17,12 @@ use smoltcp::time::Instant;
 use smoltcp::wire::Ipv6Cidr;
 
 use super::config::Config;
-use super::device::Traffic;
 use super::engine::{Engine, Next};
 use super::error::Error;
 use super::ipv4::Lease;
 use super::pair::Role;
 use super::sockets::Sockets;
+use super::traffic::Traffic;
 use crate::dma::Pool;
 use crate::nic::{Link, Nic, ResetError};
 use crate::watch::{Watch, Watcher};

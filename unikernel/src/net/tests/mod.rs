@@ -6,6 +6,7 @@ mod errors;
 mod hostile;
 mod in_place;
 mod ipv6;
+mod link;
 mod nal;
 mod network;
 mod pair;
