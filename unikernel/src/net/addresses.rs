@@ -31,6 +31,11 @@ impl Addresses {
         self.ipv4.lease()
     }
 
+    /// Whether there is to be one.
+    pub(super) fn has_ipv4(&self) -> bool {
+        !matches!(self.ipv4, Ipv4::Off)
+    }
+
     /// The IPv6 addresses in use of a station, the link-local one first.
     pub(super) fn ipv6(&self, mac: [u8; 6]) -> impl Iterator<Item = Ipv6Cidr> {
         self.ipv6.addresses(mac)
