@@ -246,7 +246,7 @@ impl fmt::Display for Address {
 }
 
 /// The address that an interface is ready with: the IPv4 one. Without IPv4, or when there was no
-/// answer for long enough, an IPv6 one that routers know, or else, without IPv4, the link-local one.
+/// answer for long enough, an IPv6 one that routers know. Without IPv4 the link-local one will do.
 fn main_address(
     ipv4: Option<Ipv4Cidr>,
     ipv6: &[Ipv6Cidr],

@@ -16,12 +16,16 @@
 //! costs throughput of the flooded socket and never the progress of the rest, which is what
 //! interrupt-per-packet designs lose first.
 //!
+//! smoltcp is given IP packets. Ethernet is dealt with in front of it: who is where on the link, by
+//! which router packets go, and which addresses the interface has.
+//!
 //! The parts, each using only what stands to its right:
 //!
 //! ```text
 //!   tcp ┐                    ┌ pair ───────────────┐
-//!   udp ┴─▶ stack ─▶ engine ▶┼ announcer ─▶ emit ──┴─▶ device ─▶ frame
-//!                            ├ addresses ─▶ ipv4, ipv6
+//!   udp ┴─▶ stack ─▶ engine ▶┼ announcer ─▶ emit ──┴─▶ device ─▶ discovery ─▶ neighbors, routes
+//!                            ├ addresses ─▶ ipv4 ─▶ dhcp
+//!                            │           └▶ ipv6 ─▶ ndisc
 //!                            ├ groups
 //!                            └ sockets
 //! ```
