@@ -293,10 +293,11 @@ impl Neighbors {
         }
     }
 
-    /// Everybody may be somewhere else, or gone: each is asked for before long.
+    /// Everybody may be at another station, or gone: each is looked for when it is next used.
     pub(super) fn doubt(&mut self) {
         for neighbor in self.table.values_mut() {
-            neighbor.confirmed = Instant::ZERO;
+            // All stations are asked.
+            (neighbor.confirmed, neighbor.questions) = (Instant::ZERO, 1);
         }
     }
 
