@@ -11,6 +11,7 @@ mod examples;
 mod guest;
 mod host;
 mod kernel;
+mod link;
 mod linux;
 mod local;
 mod migrations;
@@ -44,6 +45,7 @@ fn main() -> Result<ExitCode> {
     errors::add(&mut suite);
     guest::add(&mut suite);
     pair::add(&mut suite);
+    link::add(&mut suite);
     linux::add(&mut suite, kernel);
     wire::add(&mut suite, kernel);
     soak::add(&mut suite);

@@ -1,5 +1,5 @@
-//! The NIC in use as smoltcp sees it: received buffers and transmit buffers as tokens, used in
-//! place.
+//! The NIC in use. To smoltcp it is a device for IP packets: Ethernet is dealt with here, since
+//! neighbours, routes and what waits for them are ours (see [`Discovery`]).
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -10,31 +10,49 @@ use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 use smoltcp::wire::EthernetAddress;
 
-use super::frame;
+use super::dhcp;
+use super::discovery::{Discovery, write_header};
+use super::frame::{self, ETHERNET_HEADER, Header};
 use super::intake::Intake;
 use super::ipv6::Advertisement;
 use super::listen::{Arrival, HalfOpen, Listeners, Verdict};
+use super::ndisc::Message;
 use super::path_mtu::{Paths, TooBig};
 use super::reassembly::Reassembly;
 use super::sequence::Sequence;
+use super::spares::Spares;
+use super::tokens::{RxToken, TxToken};
 use super::traffic::Traffic;
-use super::transmit::{Spares, TxToken};
 use crate::dma::{Pool, RxBuffer, TxBuffer};
 use crate::nic::{Capabilities, Nic};
 use crate::watch::{Watch, Watcher};
 
-/// Ethernet header and an IP MTU of 1500: what counts while there is no NIC.
-const MAX_FRAME: usize = 14 + 1500;
+/// What the interface answers to before there ever was a NIC. Nothing is sent with it.
+const NO_NIC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 0]);
+/// What counts while there is no NIC, and without a word of the network.
+const MTU: usize = 1500;
+/// Advertisements of routers, and answers of DHCP servers, between two turns of the engine.
+const NOTES: usize = 4;
 
-/// What frames said that smoltcp does not pass on, since this was last taken.
+/// What frames said that smoltcp does not pass on, since this was last cleared.
 #[derive(Default)]
 pub(super) struct Notes {
-    /// What a router advertised.
-    pub(super) advertised: Option<Advertisement>,
+    /// What routers advertised.
+    pub(super) advertised: heapless::Vec<Advertisement, NOTES>,
+    /// What DHCP servers said.
+    pub(super) dhcp: heapless::Vec<dhcp::Reply, NOTES>,
     /// A hypervisor has announced our address on another port of the network.
     pub(super) own_rarp: bool,
     /// A connection may have been reset.
     pub(super) tcp_reset: bool,
+}
+
+impl Notes {
+    pub(super) fn clear(&mut self) {
+        self.advertised.clear();
+        self.dhcp.clear();
+        (self.own_rarp, self.tcp_reset) = (false, false);
+    }
 }
 
 pub(super) struct Device {
@@ -45,10 +63,15 @@ pub(super) struct Device {
     /// Whether what is sent arrives anywhere. What is held back until it does need not be
     /// repeated.
     pub(super) link_up: bool,
+    /// Who is where on the link.
+    pub(super) discovery: Discovery,
     /// The NIC's, so as not to ask it for each frame.
-    mac: [u8; 6],
     capabilities: Capabilities,
-    notes: Notes,
+    /// The longest packet the network takes, if it said so.
+    mtu_limit: Option<usize>,
+    /// Somebody waits for the answers of DHCP servers.
+    pub(super) dhcp: bool,
+    pub(super) notes: Notes,
     /// Set when there is room to send, for those who wait for that.
     room: Watch<()>,
     room_is_awaited: bool,
@@ -64,7 +87,8 @@ pub(super) struct Device {
 
 /// What smoltcp is to process.
 enum Pending {
-    Frame(RxBuffer),
+    /// A frame, and where its packet is.
+    Frame(RxBuffer, usize),
     /// What came in fragments, by its place.
     Datagram(usize),
 }
@@ -76,8 +100,10 @@ impl Device {
             intake: Intake::new(pool),
             listeners: Listeners::new(sequence),
             traffic: Traffic::default(),
-            mac: [0; 6],
+            discovery: Discovery::new(NO_NIC),
             capabilities: Capabilities::default(),
+            mtu_limit: None,
+            dhcp: false,
             room: Watch::new(()),
             room_is_awaited: false,
             link_up: false,
@@ -101,22 +127,17 @@ impl Device {
         self.nic.as_deref_mut()
     }
 
-    /// What frames said since this was last called.
-    pub(super) fn take_notes(&mut self) -> Notes {
-        core::mem::take(&mut self.notes)
-    }
-
     /// Makes `nic` the NIC.
     pub(super) fn insert(&mut self, nic: Box<dyn Nic>) {
         let capabilities = nic.capabilities();
         let segmented = capabilities.segmentation.map_or(0, |segmentation| segmentation.max_frame);
         self.spares = Spares::new(self.pool, capabilities.max_frame.max(segmented));
-        if segmented > capabilities.max_frame && !self.spares.has_long() {
+        if segmented > capabilities.max_frame && self.spares.lacks_long() {
             log::warn!("net: no DMA memory to send long packets from; a larger swiotlb= has it");
             self.spares = Spares::new(self.pool, capabilities.max_frame);
         }
         self.scratch.resize(self.spares.longest(), 0);
-        (self.mac, self.capabilities) = (nic.mac(), capabilities);
+        (self.discovery.mac, self.capabilities) = (EthernetAddress(nic.mac()), capabilities);
         self.nic = Some(nic);
     }
 
@@ -161,71 +182,75 @@ impl Device {
     ) {
         self.traffic.rx_frames += 1;
         self.traffic.rx_bytes += frame.len() as u64;
-        let tcp = frame::tcp_flags(&frame);
-        self.note(&frame, tcp);
+        let Some(header) = Header::of(&frame) else { return };
         let verified = self.capabilities.receive_checksums;
-        let verified = verified.ipv4 && verified.udp;
-        let Some(frame) = self.intake.divert(frame, self.mac, verified) else { return };
-        if tcp.is_some_and(|flags| self.listeners.concerns(flags))
-            && self.handshake(&frame, interface, sockets, now)
-        {
+        let (mac, verified) = (self.discovery.mac.0, verified.ipv4 && verified.udp);
+        let taken = self.note(&frame, header, verified);
+        let Some(frame) = self.intake.divert(frame, header, mac, verified) else { return };
+        let is_over = !self.discovery.hear(&frame, header, now)
+            || taken
+            || self.handshake(&frame, header, interface, sockets, now);
+        if is_over {
             return self.intake.observe(frame);
         }
-        if tcp.is_none()
-            && TooBig::is_likely(&frame)
-            && let Some(said) = TooBig::parse(&frame)
+        let packet = &frame[header.payload..];
+        if TooBig::is_likely(packet)
+            && let Some(said) = TooBig::parse(packet)
         {
             self.paths.learn(&said, interface, sockets, now);
         }
-        self.pending = if frame::is_fragment(&frame) {
+        if header.is_fragment(packet) {
             let is_destination = |address| self.intake.is_destination(address);
-            let place = self.reassembly.receive(&frame, is_destination, now);
+            let place = self.reassembly.receive(packet, is_destination, now);
             self.intake.observe(frame);
-            place.map(Pending::Datagram)
+            let Some(place) = place else { return };
+            self.pending = Some(Pending::Datagram(place));
         } else {
-            Some(Pending::Frame(frame))
-        };
-        if self.pending.is_some() {
-            interface.poll_ingress_single(now, self, sockets);
+            self.pending = Some(Pending::Frame(frame, header.payload));
         }
+        interface.poll_ingress_single(now, self, sockets);
     }
 
     /// Takes in a segment that may be part of a handshake. Returns whether it is dealt with.
+    #[inline]
     fn handshake(
         &mut self,
         frame: &[u8],
+        header: Header,
         interface: &Interface,
         sockets: &mut SocketSet<'static>,
         now: Instant,
     ) -> bool {
+        let flags = header.tcp_flags(&frame[header.payload..]);
+        if !flags.is_some_and(|flags| self.listeners.concerns(flags)) {
+            return false;
+        }
         let checksums = self.capabilities.receive_checksums;
         let arrival = Arrival {
             now,
-            mac: EthernetAddress(self.mac),
+            mac: self.discovery.mac,
             mtu: self.mtu(),
             verified: checksums.ipv4 && checksums.tcp,
             paths: &self.paths,
         };
-        match self.listeners.receive(frame, &arrival, interface, sockets) {
+        match self.listeners.receive(frame, header, &arrival, interface, sockets) {
             Verdict::Pass => false,
             Verdict::Drop => true,
             Verdict::Answer(handshake) => {
                 // If there is no room for the answer, it is repeated later.
-                self.answer(&handshake, now);
+                self.answer(&handshake);
                 true
             }
         }
     }
 
     /// Answers a SYN. `false` if there is no room for it.
-    fn answer(&mut self, handshake: &HalfOpen, now: Instant) -> bool {
-        let (mac, mtu) = (EthernetAddress(self.mac), self.mtu());
+    fn answer(&mut self, handshake: &HalfOpen) -> bool {
+        let (mac, mtu) = (self.discovery.mac, self.mtu());
         let checksums = phy::Device::capabilities(self).checksum;
-        let Some(token) = phy::Device::transmit(self, now) else { return false };
-        phy::TxToken::consume(token, handshake.answer_len(mtu), |frame| {
+        self.emit(handshake.answer_len(mtu), |frame| {
             handshake.write_answer(mac, mtu, &checksums, frame);
-        });
-        true
+        })
     }
 
     /// Forgets what has run out: handshakes, and what routers said of paths. Repeats answers to
@@ -239,30 +264,74 @@ impl Device {
         }
         // Answering needs the whole device.
         let mut listeners = core::mem::take(&mut self.listeners);
-        listeners.tend(now, |handshake| self.answer(handshake, now));
+        listeners.tend(now, |handshake| self.answer(handshake));
         self.listeners = listeners;
     }
 
-    /// The longest IP packet that can be sent.
-    pub(super) fn mtu(&self) -> usize {
-        phy::Device::capabilities(self).ip_mtu()
+    /// Notes what a frame says that smoltcp does not pass on. Returns whether that is all there is
+    /// to it.
+    #[inline]
+    fn note(&mut self, frame: &[u8], header: Header, verified: bool) -> bool {
+        let packet = &frame[header.payload..];
+        // Of more than there is room for, the rest is said again.
+        if header.ethertype == frame::IPV6 && Message::is_likely(packet) {
+            if let Some(advertisement) = Advertisement::parse(packet) {
+                let _ = self.notes.advertised.push(advertisement);
+            }
+        } else if self.dhcp && header.ethertype == frame::IPV4 && dhcp::Reply::is_likely(packet) {
+            if let Some(reply) = dhcp::Reply::parse(packet, self.discovery.mac, verified) {
+                let _ = self.notes.dhcp.push(reply);
+            }
+            return true;
+        } else if header.is_rarp() {
+            self.notes.own_rarp |= frame[6..12] == self.discovery.mac.0;
+        } else if header.tcp_flags(packet).is_some_and(|flags| flags & frame::TCP_RST != 0) {
+            self.notes.tcp_reset = true;
+        }
+        false
     }
 
-    /// Notes what a frame says that smoltcp does not pass on.
-    #[inline]
-    fn note(&mut self, frame: &[u8], tcp: Option<u8>) {
-        if Advertisement::is_likely(frame) {
-            self.notes.advertised = Advertisement::parse(frame).or(self.notes.advertised);
-        } else if frame::is_rarp(frame) {
-            self.notes.own_rarp |= frame[6..12] == self.mac;
-        } else if tcp.is_some_and(|flags| flags & frame::TCP_RST != 0) {
-            self.notes.tcp_reset = true;
+    /// The longest packet that is sent, whatever the NIC could: what routers or DHCP say. Takes
+    /// effect when the interface is made anew.
+    pub(super) fn set_mtu_limit(&mut self, limit: Option<usize>) {
+        self.mtu_limit = limit;
+    }
+
+    /// The longest packet that is sent.
+    pub(super) fn mtu(&self) -> usize {
+        let nic = self.nic.as_ref().map_or(MTU, |_| self.capabilities.max_frame - ETHERNET_HEADER);
+        self.mtu_limit.map_or(nic, |limit| limit.min(nic))
+    }
+
+    /// Sends a frame of `len` bytes that `write` fills. `false` if there is no room for it.
+    pub(super) fn emit(&mut self, len: usize, write: impl FnOnce(&mut [u8])) -> bool {
+        let buffer = self.transmit_ready().then(|| self.spares.take(len)).flatten();
+        let Some(mut buffer) = buffer else { return false };
+        write(&mut buffer[..len]);
+        self.send(buffer, len).is_ok()
+    }
+
+    /// Sends the packets whose neighbours have answered. Those that there is no room for are
+    /// dropped, as any reply is.
+    pub(super) fn send_ready(&mut self) {
+        while let Some((mut kept, station)) = self.discovery.neighbors.next_ready() {
+            write_header(&mut kept.frame, station, self.discovery.mac);
+            let ready = self.link_up && self.nic.as_mut().is_some_and(|nic| nic.transmit_ready());
+            let Some(nic) = self.nic.as_mut().filter(|_| ready) else {
+                self.count_dropped();
+                continue;
+            };
+            nic.transmit(kept.frame, kept.len, kept.segment);
+            self.traffic.tx_frames += 1;
+            self.traffic.tx_bytes += kept.len as u64;
         }
     }
 
     /// What was counted so far.
     pub(super) fn traffic(&self) -> Traffic {
+        let tx_dropped = self.traffic.tx_dropped + self.discovery.neighbors.dropped();
         Traffic {
+            tx_dropped,
             kept_refused: self.intake.refused(),
             reassembled: self.reassembly.reassembled(),
             reassembly_abandoned: self.reassembly.abandoned(),
@@ -335,13 +404,13 @@ impl phy::Device for Device {
     type RxToken<'a> = RxToken<'a>;
     type TxToken<'a> = TxToken<'a>;
 
-    fn receive(&mut self, _: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
+    fn receive(&mut self, now: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
         let pending = self.pending.take()?;
         // Receiving must go on when the transmit side is full: the reply is what gets lost, as it
         // would on the wire.
         let ready = self.transmit_ready();
         let received = match pending {
-            Pending::Frame(frame) => RxToken::Frame(frame, &mut self.intake),
+            Pending::Frame(frame, packet) => RxToken::Frame(frame, packet, &mut self.intake),
             Pending::Datagram(place) => RxToken::Datagram(self.reassembly.whole(place)),
         };
         let token = TxToken {
@@ -349,35 +418,38 @@ impl phy::Device for Device {
             spares: ready.then_some(&mut self.spares),
             scratch: &mut self.scratch,
             traffic: &mut self.traffic,
-            segment: None,
+            discovery: &mut self.discovery,
             checksums: self.capabilities.transmit_checksums,
             paths: &self.paths,
             pool: self.pool,
+            segment: None,
+            now,
         };
         Some((received, token))
     }
 
-    fn transmit(&mut self, _: Instant) -> Option<TxToken<'_>> {
+    fn transmit(&mut self, now: Instant) -> Option<TxToken<'_>> {
         self.transmit_ready().then(|| TxToken {
             nic: self.nic.as_deref_mut(),
             spares: Some(&mut self.spares),
             scratch: &mut self.scratch,
             traffic: &mut self.traffic,
-            segment: None,
+            discovery: &mut self.discovery,
             checksums: self.capabilities.transmit_checksums,
             paths: &self.paths,
             pool: self.pool,
+            segment: None,
+            now,
         })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = MAX_FRAME;
+        capabilities.medium = Medium::Ip;
+        capabilities.max_transmission_unit = self.mtu();
         if self.nic.is_some() {
             let nic = self.capabilities;
             let (receive, transmit) = (nic.receive_checksums, nic.transmit_checksums);
-            capabilities.max_transmission_unit = nic.max_frame;
             capabilities.checksum.ipv4 = software(receive.ipv4, transmit.ipv4);
             capabilities.checksum.tcp = software(receive.tcp, transmit.tcp);
             capabilities.checksum.udp = software(receive.udp, transmit.udp);
@@ -385,8 +457,10 @@ impl phy::Device for Device {
             // segmented.
             capabilities.segmentation.tcpv4 = nic
                 .segmentation
-                .and_then(|segmentation| NonZeroUsize::new(segmentation.max_frame))
-                .filter(|max| max.get() <= self.spares.longest());
+                .filter(|segmentation| segmentation.max_frame <= self.spares.longest())
+                .and_then(|segmentation| {
+                    NonZeroUsize::new(segmentation.max_frame - ETHERNET_HEADER)
+                });
         }
         capabilities
     }
@@ -399,23 +473,5 @@ fn software(receive: bool, transmit: bool) -> Checksum {
         (false, true) => Checksum::Rx,
         (true, false) => Checksum::Tx,
         (true, true) => Checksum::None,
-    }
-}
-
-pub(super) enum RxToken<'a> {
-    Frame(RxBuffer, &'a mut Intake),
-    Datagram(&'a [u8]),
-}
-
-impl phy::RxToken for RxToken<'_> {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        match self {
-            Self::Frame(frame, intake) => {
-                let result = f(&frame);
-                intake.observe(frame);
-                result
-            }
-            Self::Datagram(frame) => f(frame),
-        }
     }
 }

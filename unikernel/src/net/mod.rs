@@ -16,12 +16,16 @@
 //! costs throughput of the flooded socket and never the progress of the rest, which is what
 //! interrupt-per-packet designs lose first.
 //!
+//! smoltcp is given IP packets. Ethernet is dealt with in front of it: who is where on the link, by
+//! which router packets go, and which addresses the interface has.
+//!
 //! The parts, each using only what stands to its right:
 //!
 //! ```text
 //!   tcp ┐                    ┌ pair ───────────────┐
-//!   udp ┴─▶ stack ─▶ engine ▶┼ announcer ─▶ emit ──┴─▶ device ─▶ frame
-//!                            ├ addresses ─▶ ipv4, ipv6
+//!   udp ┴─▶ stack ─▶ engine ▶┼ announcer ─▶ emit ──┴─▶ device ─▶ discovery ─▶ neighbors, routes
+//!                            ├ addresses ─▶ ipv4 ─▶ dhcp
+//!                            │           └▶ ipv6 ─▶ ndisc
 //!                            ├ groups
 //!                            └ sockets
 //! ```
@@ -31,8 +35,9 @@ mod announcer;
 mod buffers;
 mod config;
 mod datagrams;
-
 mod device;
+mod dhcp;
+mod discovery;
 mod dns;
 mod emit;
 mod engine;
@@ -46,18 +51,22 @@ mod ipv6;
 mod listen;
 mod memory;
 mod nal;
+mod ndisc;
+mod neighbors;
 mod pair;
 mod path_mtu;
 mod pieces;
 mod ports;
 mod queue;
 mod reassembly;
+mod routes;
 mod sequence;
 mod sockets;
+mod spares;
 mod stack;
 mod tcp;
+mod tokens;
 mod traffic;
-mod transmit;
 mod udp;
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use smoltcp::iface::{Interface, SocketSet};
 use smoltcp::socket::Socket;
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, Icmpv4DstUnreachable, Icmpv4Message, Icmpv4Packet,
-    Icmpv6Message, Icmpv6Packet, IpAddress, IpEndpoint, IpProtocol, Ipv4Packet, Ipv6Packet,
+    Icmpv4DstUnreachable, Icmpv4Message, Icmpv4Packet, Icmpv6Message, Icmpv6Packet, IpAddress,
+    IpEndpoint, IpProtocol, Ipv4Packet, Ipv6Packet,
 };
 
 /// Destinations that are remembered. Beyond that the one goes that was learned first.
@@ -88,22 +88,21 @@ pub(super) struct TooBig {
 }
 
 impl TooBig {
-    /// Whether a frame may be one. For every received frame, so quick.
+    /// Whether a packet may be one. For every received one, so quick.
     #[inline]
-    pub(super) fn is_likely(frame: &[u8]) -> bool {
-        match frame {
-            [_, _, _, _, _, _, _, _, _, _, _, _, 8, 0, rest @ ..] => rest.get(9) == Some(&1),
-            [_, _, _, _, _, _, _, _, _, _, _, _, 0x86, 0xdd, rest @ ..] => rest.get(6) == Some(&58),
+    pub(super) fn is_likely(packet: &[u8]) -> bool {
+        match packet.first().map(|version| version >> 4) {
+            Some(4) => packet.get(9) == Some(&1),
+            Some(6) => packet.get(6) == Some(&58),
             _ => false,
         }
     }
 
     /// Reads it.
-    pub(super) fn parse(frame: &[u8]) -> Option<Self> {
-        let ethernet = EthernetFrame::new_checked(frame).ok()?;
-        match ethernet.ethertype() {
-            EthernetProtocol::Ipv4 => {
-                let ip = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
+    pub(super) fn parse(packet: &[u8]) -> Option<Self> {
+        match packet.first()? >> 4 {
+            4 => {
+                let ip = Ipv4Packet::new_checked(packet).ok()?;
                 let icmp = Icmpv4Packet::new_checked(ip.payload()).ok()?;
                 let needed = u8::from(Icmpv4DstUnreachable::FragRequired);
                 let is_it = icmp.msg_type() == Icmpv4Message::DstUnreachable
@@ -122,8 +121,8 @@ impl TooBig {
                     len: quoted.total_len(),
                 })
             }
-            EthernetProtocol::Ipv6 => {
-                let ip = Ipv6Packet::new_checked(ethernet.payload()).ok()?;
+            6 => {
+                let ip = Ipv6Packet::new_checked(packet).ok()?;
                 let icmp = Icmpv6Packet::new_checked(ip.payload()).ok()?;
                 let is_it = icmp.msg_type() == Icmpv6Message::PktTooBig
                     && icmp.verify_checksum(&ip.src_addr(), &ip.dst_addr());

@@ -1,9 +1,7 @@
 //! Packets that are too long for their path, made to fit.
 
 use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket,
-};
+use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket};
 
 use super::frame::ETHERNET_HEADER;
 use super::path_mtu::{Path, Paths};
@@ -22,30 +20,28 @@ pub(super) enum Fit {
 /// How a TCP packet is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cut {
-    /// Length of all its headers.
+    /// Length of all its headers, Ethernet's included.
     headers: usize,
     /// Payload of each segment but the last.
     pub(super) size: u16,
-    /// Length of the packet, without what pads the frame.
+    /// Length of the frame.
     end: usize,
     path: Path,
 }
 
-/// Looks at a frame that is about to be sent.
-pub(super) fn fit(frame: &[u8], paths: &Paths) -> Fit {
-    plan(frame, paths).unwrap_or(Fit::AsIs)
+/// Looks at a packet that is about to be sent.
+pub(super) fn fit(packet: &[u8], paths: &Paths) -> Fit {
+    plan(packet, paths).unwrap_or(Fit::AsIs)
 }
 
-fn plan(frame: &[u8], paths: &Paths) -> Option<Fit> {
-    let ethernet = EthernetFrame::new_checked(frame).ok()?;
-    let packet = ethernet.payload();
-    let (to, protocol, header, len): (IpAddress, _, usize, usize) = match ethernet.ethertype() {
-        EthernetProtocol::Ipv4 => {
+fn plan(packet: &[u8], paths: &Paths) -> Option<Fit> {
+    let (to, protocol, header, len): (IpAddress, _, usize, usize) = match packet.first()? >> 4 {
+        4 => {
             let ip = Ipv4Packet::new_checked(packet).ok()?;
             let lengths = (usize::from(ip.header_len()), usize::from(ip.total_len()));
             (ip.dst_addr().into(), ip.next_header(), lengths.0, lengths.1)
         }
-        EthernetProtocol::Ipv6 => {
+        6 => {
             let ip = Ipv6Packet::new_checked(packet).ok()?;
             (ip.dst_addr().into(), ip.next_header(), ip.header_len(), ip.total_len())
         }

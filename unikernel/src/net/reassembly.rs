@@ -8,11 +8,10 @@ use alloc::vec::Vec;
 
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, IPV6_HEADER_LEN, IpAddress, IpProtocol, Ipv4Packet,
-    Ipv6FragmentHeader, Ipv6Packet,
+    IPV6_HEADER_LEN, IpAddress, IpProtocol, Ipv4Packet, Ipv6FragmentHeader, Ipv6Packet,
 };
 
-use super::frame::{ETHERNET_HEADER, has_valid_checksums};
+use super::frame::is_valid_packet;
 use super::memory::filled;
 
 /// Datagrams at the same time.
@@ -20,7 +19,7 @@ const PLACES: usize = 8;
 /// How long one may take. IPv6 has 60 seconds; identifications of IPv4 come round sooner.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Where in a place the payload is. Before it there is room for the longest headers.
-const PAYLOAD: usize = ETHERNET_HEADER + 60;
+const PAYLOAD: usize = 60;
 /// The longest payload (both lengths have 16 bits).
 const LONGEST: usize = u16::MAX as usize;
 /// All fragments but the last have lengths of this many bytes, and begin at multiples of it.
@@ -40,7 +39,7 @@ struct Key {
 /// One of them.
 struct Fragment<'a> {
     key: Key,
-    /// Ethernet's and IP's headers, without the fragment header.
+    /// IP's header, without the fragment header.
     headers: &'a [u8],
     /// What follows it.
     next: IpProtocol,
@@ -71,7 +70,7 @@ struct Nonsense;
 enum Progress {
     /// Not complete.
     Waits,
-    /// The whole frame is here.
+    /// The whole packet is here.
     Complete(core::ops::Range<usize>),
 }
 
@@ -110,7 +109,7 @@ impl Reassembly {
         self.abandoned
     }
 
-    /// The frame of this place, which [`receive`](Self::receive) has found complete.
+    /// The packet of this place, which [`receive`](Self::receive) has found complete.
     pub(super) fn whole(&self, place: usize) -> &[u8] {
         &self.places[place].memory[self.whole.clone()]
     }
@@ -119,18 +118,16 @@ impl Reassembly {
     /// is complete now.
     pub(super) fn receive(
         &mut self,
-        frame: &[u8],
+        packet: &[u8],
         is_destination: impl FnOnce(IpAddress) -> bool,
         now: Instant,
     ) -> Option<usize> {
-        let fragment = Fragment::parse(frame).filter(|it| is_destination(it.key.destination))?;
+        let fragment = Fragment::parse(packet).filter(|it| is_destination(it.key.destination))?;
         let index = self.place_for(&fragment.key, now)?;
         let place = &mut self.places[index];
         let whole = match place.take(&fragment) {
             Ok(Progress::Waits) => return None,
-            Ok(Progress::Complete(whole)) if has_valid_checksums(&place.memory[whole.clone()]) => {
-                whole
-            }
+            Ok(Progress::Complete(whole)) if is_valid_packet(&place.memory[whole.clone()]) => whole,
             _ => {
                 place.datagram = None;
                 self.abandoned += 1;
@@ -222,16 +219,15 @@ impl Place {
         (headers, next): (usize, IpProtocol),
     ) -> Result<core::ops::Range<usize>, Nonsense> {
         let whole = PAYLOAD - headers..PAYLOAD + total;
-        let mut frame = EthernetFrame::new_unchecked(&mut self.memory[whole.clone()]);
-        if frame.ethertype() == EthernetProtocol::Ipv4 {
-            let len = headers - ETHERNET_HEADER + total;
-            let mut ip = Ipv4Packet::new_unchecked(frame.payload_mut());
-            ip.set_total_len(len.try_into().map_err(|_| Nonsense)?);
+        let packet = &mut self.memory[whole.clone()];
+        if packet[0] >> 4 == 4 {
+            let mut ip = Ipv4Packet::new_unchecked(packet);
+            ip.set_total_len((headers + total).try_into().map_err(|_| Nonsense)?);
             ip.set_more_frags(false);
             ip.set_frag_offset(0);
             ip.fill_checksum();
         } else {
-            let mut ip = Ipv6Packet::new_unchecked(frame.payload_mut());
+            let mut ip = Ipv6Packet::new_unchecked(packet);
             ip.set_payload_len(total as u16);
             ip.set_next_header(next);
         }
@@ -240,12 +236,10 @@ impl Place {
 }
 
 impl<'a> Fragment<'a> {
-    fn parse(frame: &'a [u8]) -> Option<Self> {
-        let ethernet = EthernetFrame::new_checked(frame).ok()?;
-        let packet = ethernet.payload();
-        match ethernet.ethertype() {
-            EthernetProtocol::Ipv4 => {
-                let ip = Ipv4Packet::new_checked(packet).ok().filter(|ip| ip.version() == 4)?;
+    fn parse(packet: &'a [u8]) -> Option<Self> {
+        match packet.first()? >> 4 {
+            4 => {
+                let ip = Ipv4Packet::new_checked(packet).ok()?;
                 let header = usize::from(ip.header_len());
                 ip.verify_checksum().then_some(Self {
                     key: Key {
@@ -254,15 +248,15 @@ impl<'a> Fragment<'a> {
                         identification: ip.ident().into(),
                         protocol: Some(ip.next_header()),
                     },
-                    headers: &frame[..ETHERNET_HEADER + header],
+                    headers: &packet[..header],
                     next: ip.next_header(),
                     start: ip.frag_offset().into(),
                     is_last: !ip.more_frags(),
                     payload: packet.get(header..ip.total_len().into())?,
                 })
             }
-            EthernetProtocol::Ipv6 => {
-                let ip = Ipv6Packet::new_checked(packet).ok().filter(|ip| ip.version() == 6)?;
+            6 => {
+                let ip = Ipv6Packet::new_checked(packet).ok()?;
                 let rest = packet.get(IPV6_HEADER_LEN..ip.total_len())?;
                 // The next header, a byte that is reserved, then the fragment header proper.
                 let (&[next, _], rest) = rest.split_first_chunk()?;
@@ -275,7 +269,7 @@ impl<'a> Fragment<'a> {
                         identification: header.ident(),
                         protocol: None,
                     },
-                    headers: &frame[..ETHERNET_HEADER + IPV6_HEADER_LEN],
+                    headers: &packet[..IPV6_HEADER_LEN],
                     next: next.into(),
                     start: usize::from(header.frag_offset()) * UNIT,
                     is_last: !header.more_frags(),

@@ -171,6 +171,11 @@ impl Stack {
         self.with(|engine| engine.addresses.lease())
     }
 
+    /// Whether it is to have an IPv4 address, be it that it has none yet.
+    pub fn has_ipv4(&self) -> bool {
+        self.with(|engine| engine.addresses.has_ipv4())
+    }
+
     /// The IPv6 addresses in use, the link-local one first.
     pub fn ipv6_addresses(&self) -> Vec<Ipv6Cidr> {
         self.with(|engine| engine.addresses.ipv6(engine.mac()).collect())

@@ -1,4 +1,4 @@
-//! Counters.
+//! What a stack counts.
 
 /// What went through a stack since it was created, NICs that have gone included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,7 +11,8 @@ pub struct Traffic {
     pub tx_frames: u64,
     /// Bytes handed to a NIC, Ethernet headers included.
     pub tx_bytes: u64,
-    /// Replies not sent because the transmit ring or the pool was full.
+    /// Packets not sent: replies for which the transmit ring or the pool was full, and those that
+    /// no route leads for, or whose neighbour did not answer.
     pub tx_dropped: u64,
     /// Frames not given to those who keep them, because so much of the DMA memory is kept that the
     /// NIC would go short.

@@ -21,7 +21,7 @@ use smoltcp::wire::{EthernetAddress, TcpControl};
 
 use super::buffers::Buffers;
 use super::error::Error;
-use super::frame::{TCP_ACK, TCP_SYN, has_valid_checksums};
+use super::frame::{Header, TCP_ACK, TCP_SYN, has_valid_checksums};
 use super::memory::is_left;
 use super::path_mtu::Paths;
 use super::queue::Queue;
@@ -125,11 +125,12 @@ impl Listeners {
     pub(super) fn receive(
         &mut self,
         frame: &[u8],
+        header: Header,
         arrival: &Arrival<'_>,
         interface: &Interface,
         sockets: &mut SocketSet<'static>,
     ) -> Verdict {
-        let Some(segment) = Segment::parse(frame) else { return Verdict::Pass };
+        let Some(segment) = Segment::parse(frame, header) else { return Verdict::Pass };
         let is_here = segment.to == arrival.mac && interface.has_ip_addr(segment.local.addr);
         let is_valid = is_here
             && segment.peer.addr.is_unicast()

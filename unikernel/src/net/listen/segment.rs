@@ -7,8 +7,8 @@ use smoltcp::wire::{
 };
 
 use super::half_open::{HalfOpen, Syn};
+use crate::net::frame::{ETHERNET_HEADER, Header};
 
-const ETHERNET_HEADER: usize = 14;
 /// What our packets begin their life with, as smoltcp's.
 const HOP_LIMIT: u8 = 64;
 
@@ -23,21 +23,21 @@ pub(super) struct Segment<'a> {
 
 impl<'a> Segment<'a> {
     /// Checksums are not looked at. Headers between IP's and TCP's make it none of these.
-    pub(super) fn parse(frame: &'a [u8]) -> Option<Self> {
+    pub(super) fn parse(frame: &'a [u8], header: Header) -> Option<Self> {
         let ethernet = EthernetFrame::new_checked(frame).ok()?;
-        let (source, destination, payload): (IpAddress, IpAddress, _) = match ethernet.ethertype() {
-            EthernetProtocol::Ipv4 => {
-                let ip = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
-                let whole = ip.version() == 4 && !ip.more_frags() && ip.frag_offset() == 0;
+        let packet = frame.get(header.payload..)?;
+        let (source, destination, payload): (IpAddress, IpAddress, _) = match packet.first()? >> 4 {
+            4 => {
+                let ip = Ipv4Packet::new_checked(packet).ok()?;
+                let whole = !ip.more_frags() && ip.frag_offset() == 0;
                 (whole && ip.next_header() == IpProtocol::Tcp).then_some(())?;
-                let range = ip.header_len().into()..ip.total_len().into();
-                let payload = ethernet.payload().get(range)?;
+                let payload = packet.get(ip.header_len().into()..ip.total_len().into())?;
                 (ip.src_addr().into(), ip.dst_addr().into(), payload)
             }
-            EthernetProtocol::Ipv6 => {
-                let ip = Ipv6Packet::new_checked(ethernet.payload()).ok()?;
-                (ip.version() == 6 && ip.next_header() == IpProtocol::Tcp).then_some(())?;
-                let payload = ethernet.payload().get(ip.header_len()..ip.total_len())?;
+            6 => {
+                let ip = Ipv6Packet::new_checked(packet).ok()?;
+                (ip.next_header() == IpProtocol::Tcp).then_some(())?;
+                let payload = packet.get(ip.header_len()..ip.total_len())?;
                 (ip.src_addr().into(), ip.dst_addr().into(), payload)
             }
             _ => return None,

@@ -89,6 +89,15 @@ fn server() -> (World, Host, Wire, Wire) {
     (world, server, there, back)
 }
 
+/// One connection, after which the two know where they are.
+fn greet(world: &mut World, client: &Host, listener: &TcpListener) {
+    let client = TcpStream::connect(&client.stack, endpoint(2, PORT), SMALL);
+    let (client, server) = world.run(LIMIT, join(client, listener.accept()));
+    client.expect("a connection").abort();
+    drop(server);
+    world.idle(Duration::from_millis(5));
+}
+
 const STRANGER: Ipv4Address = Ipv4Address::new(10, 0, 0, 7);
 
 #[test]
@@ -96,6 +105,7 @@ fn a_burst_of_connections_is_accepted_whole() {
     let (a, b) = pair();
     let mut world = World::new(&[&a, &b]);
     let listener = TcpListener::bind(&b.stack, PORT, 128, SMALL).unwrap();
+    greet(&mut world, &a, &listener);
     let before = sockets(&b);
     let clients: [_; 128] =
         core::array::from_fn(|_| TcpStream::connect(&a.stack, endpoint(2, PORT), SMALL));
@@ -117,6 +127,7 @@ fn beyond_the_backlog_connections_wait() {
     let (a, b) = pair();
     let mut world = World::new(&[&a, &b]);
     let listener = TcpListener::bind(&b.stack, PORT, 2, SMALL).unwrap();
+    greet(&mut world, &a, &listener);
     let clients: [_; 5] =
         core::array::from_fn(|_| TcpStream::connect(&a.stack, endpoint(2, PORT), SMALL));
     let clients = world.run(Duration::from_millis(100), join_array(clients));

@@ -1,6 +1,7 @@
 //! Stacks on a wire, in virtual time.
 
 mod address;
+mod dhcp;
 mod dns;
 mod errors;
 mod fragments;
@@ -8,6 +9,8 @@ mod handshakes;
 mod hostile;
 mod in_place;
 mod ipv6;
+mod link;
+mod link6;
 mod nal;
 mod network;
 mod pair;

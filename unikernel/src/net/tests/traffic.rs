@@ -248,7 +248,7 @@ fn a_listener_without_memory_listens_when_there_is_some() {
     assert_eq!(TcpListener::bind(&b.stack, PORT, 2, none).err(), Some(Error::NoMemory));
     assert_eq!(UdpSocket::bind(&b.stack, PORT, 1, usize::MAX).err(), Some(Error::NoMemory));
     let listener = TcpListener::bind(&b.stack, PORT, 1, BUFFERS).unwrap();
-    listener.port.buffers.set(none);
+    listener.port.buffers.set(Buffers { receive: usize::MAX, ..BUFFERS });
     let client = TcpStream::connect(&a.stack, endpoint(2, PORT), BUFFERS);
     let client = world.run(LIMIT, client).expect("a peer that answers");
     world.idle(Duration::from_secs(1));

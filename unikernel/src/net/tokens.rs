@@ -1,94 +1,91 @@
-//! The way of a frame that smoltcp sends: the memory it is written to, and how it gets to the NIC.
+//! What smoltcp receives and sends packets with: received buffers and transmit buffers, used in
+//! place.
 
 use core::num::NonZeroU16;
 
 use smoltcp::phy::{self, Checksum, ChecksumCapabilities, PacketMeta};
+use smoltcp::time::Instant;
+use smoltcp::wire::EthernetAddress;
 
+use super::discovery::{Discovery, Way, write_header};
+use super::frame::ETHERNET_HEADER;
+use super::intake::Intake;
+use super::neighbors::Kept;
 use super::path_mtu::Paths;
 use super::pieces::{Cut, Fit, fit, let_be_cut};
+use super::spares::Spares;
 use super::traffic::Traffic;
-use crate::dma::{Pool, SLOT_SIZE, TxBuffer};
+use crate::dma::{Pool, RxBuffer, SLOT_SIZE, TxBuffer};
 use crate::nic::{Checksums, Nic};
 
-/// Transmit buffers in hand: a token must exist before it is known whether a frame will be written
-/// to it and how long it is, and most tokens are never used.
-#[derive(Default)]
-pub(super) struct Spares {
-    /// One slot.
-    short: Option<TxBuffer>,
-    /// For frames longer than a slot, where there are any.
-    long: Option<TxBuffer>,
-    /// Length that `long` must have; 0: no frame is that long.
-    long_len: usize,
+pub(super) enum RxToken<'a> {
+    /// A frame, where in it the packet is, and whose it is then.
+    Frame(RxBuffer, usize, &'a mut Intake),
+    /// A packet that came in fragments.
+    Datagram(&'a [u8]),
 }
 
-impl Spares {
-    /// Spares for frames of up to `max` bytes. Takes the long one at once: runs of a length go back
-    /// to a list of their own (`dma::slots`), so there is one again as soon as it was sent.
-    pub(super) fn new(pool: &'static Pool, max: usize) -> Self {
-        let long_len = if max > SLOT_SIZE { max } else { 0 };
-        let long = (long_len != 0).then(|| pool.transmit_buffer_of(long_len).ok()).flatten();
-        Self { short: None, long, long_len }
-    }
-
-    /// Whether there is one for a frame longer than a slot.
-    pub(super) fn has_long(&self) -> bool {
-        self.long.is_some()
-    }
-
-    /// Whether there are buffers for a frame of any length.
-    pub(super) fn fill(&mut self, pool: &'static Pool) -> bool {
-        if self.short.is_none() {
-            self.short = pool.transmit_buffer();
+impl phy::RxToken for RxToken<'_> {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        match self {
+            Self::Frame(frame, packet, intake) => {
+                let result = f(&frame[packet..]);
+                intake.observe(frame);
+                result
+            }
+            Self::Datagram(packet) => f(packet),
         }
-        if self.long.is_none() && self.long_len != 0 {
-            self.long = pool.transmit_buffer_of(self.long_len).ok();
-        }
-        self.short.is_some() && (self.long.is_some() || self.long_len == 0)
-    }
-
-    /// The longest frame there are buffers for.
-    pub(super) fn longest(&self) -> usize {
-        self.long_len.max(SLOT_SIZE)
-    }
-
-    fn take(&mut self, len: usize) -> Option<TxBuffer> {
-        if len <= SLOT_SIZE { self.short.take() } else { self.long.take() }
     }
 }
 
-/// A frame's way out.
 pub(super) struct TxToken<'a> {
     pub(super) nic: Option<&'a mut (dyn Nic + 'static)>,
     pub(super) spares: Option<&'a mut Spares>,
     pub(super) scratch: &'a mut [u8],
     pub(super) traffic: &'a mut Traffic,
-    /// Payload of each segment, if the device is to cut the frame.
-    pub(super) segment: Option<NonZeroU16>,
+    pub(super) discovery: &'a mut Discovery,
     /// What the NIC fills in.
     pub(super) checksums: Checksums,
     pub(super) paths: &'a Paths,
     pub(super) pool: &'static Pool,
+    /// Payload of each segment, if the device is to cut the frame.
+    pub(super) segment: Option<NonZeroU16>,
+    pub(super) now: Instant,
 }
 
 impl phy::TxToken for TxToken<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(mut self, len: usize, f: F) -> R {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(mut self, packet: usize, f: F) -> R {
+        let len = ETHERNET_HEADER + packet;
         let buffer = self.spares.as_mut().and_then(|spares| spares.take(len));
-        match (self.nic.take(), buffer) {
-            (Some(nic), Some(mut buffer)) => {
-                let result = f(&mut buffer[..len]);
+        let (Some(nic), Some(mut frame)) = (self.nic.take(), buffer) else {
+            self.traffic.tx_dropped += 1;
+            return f(&mut self.scratch[..packet]);
+        };
+        let result = f(&mut frame[ETHERNET_HEADER..len]);
+        let discovery = &mut *self.discovery;
+        match discovery.way(&frame[ETHERNET_HEADER..len], self.now) {
+            Way::To(station) => {
+                write_header(&mut frame, station, discovery.mac);
                 if self.paths.is_empty() {
-                    self.send(nic, buffer, len, self.segment);
+                    self.send(nic, frame, len, self.segment);
                 } else {
-                    self.fit_and_send(nic, buffer, len);
+                    self.fit_and_send(nic, frame, len);
                 }
-                result
             }
-            _ => {
+            // Long ones would take much of the DMA memory, and belong to connections that send them
+            // again.
+            Way::Unknown(neighbor) if len <= SLOT_SIZE => {
+                write_header(&mut frame, EthernetAddress::default(), discovery.mac);
+                let kept = Kept { frame, len, segment: self.segment };
+                discovery.neighbors.keep(neighbor, kept, self.now);
+            }
+            Way::Unknown(neighbor) => {
+                discovery.neighbors.ask(neighbor, self.now);
                 self.traffic.tx_dropped += 1;
-                f(&mut self.scratch[..len])
             }
+            Way::Nowhere => self.traffic.tx_dropped += 1,
         }
+        result
     }
 
     fn set_meta(&mut self, meta: PacketMeta) {
@@ -111,7 +108,7 @@ impl TxToken<'_> {
 
     /// Sends a frame that may be too long for its path.
     fn fit_and_send(&mut self, nic: &mut dyn Nic, mut frame: TxBuffer, len: usize) {
-        match (fit(&frame[..len], self.paths), self.segment) {
+        match (fit(&frame[ETHERNET_HEADER..len], self.paths), self.segment) {
             (Fit::AsIs, segment) => self.send(nic, frame, len, segment),
             (Fit::MayBeCut, segment) => {
                 let sums = sums(self.checksums);
