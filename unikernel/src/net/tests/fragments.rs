@@ -164,17 +164,19 @@ fn datagrams_that_never_get_whole_keep_nobody_out() {
     assert!(traffic.reassembly_abandoned >= 9000 - 8, "{traffic:?}");
 }
 
+type Change<'a> = &'a dyn Fn(&mut Ipv4Packet<&mut [u8]>);
+
 #[test]
 fn fragments_that_make_no_sense_are_nobodys_datagram() {
     let (mut world, host, to, socket) = receiver();
     let pieces = |identification| ipv4_fragments(identification, &ipv4(4000), 1480);
-    let edit = |frame: &mut Vec<u8>, edit: &dyn Fn(&mut Ipv4Packet<&mut [u8]>)| {
+    let edit = |frame: &mut Vec<u8>, edit: Change<'_>| {
         let mut ip = Ipv4Packet::new_unchecked(&mut frame[14..]);
         edit(&mut ip);
         ip.fill_checksum();
     };
     // Overlaps what is there; is odd; goes beyond the end; has the end twice; is too long.
-    let wrong: [(usize, &dyn Fn(&mut Ipv4Packet<&mut [u8]>)); 5] = [
+    let wrong: [(usize, Change<'_>); 5] = [
         (1, &|ip| ip.set_frag_offset(1472)),
         (0, &|ip| ip.set_total_len(20 + 1475)),
         (1, &|ip| ip.set_frag_offset(8000)),
