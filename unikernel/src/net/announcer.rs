@@ -6,6 +6,7 @@ use smoltcp::wire::{IpAddress, IpCidr, Ipv6Address};
 
 use super::device::Device;
 use super::emit;
+use super::groups::Groups;
 
 /// When announcements follow the first. A switch that has just brought the port up may drop that
 /// one.
@@ -42,7 +43,7 @@ impl Announcer {
     pub(super) fn poll(
         &mut self,
         addresses: &[IpCidr],
-        groups: impl Iterator<Item = IpAddress> + Clone,
+        groups: &Groups,
         device: &mut Device,
         now: Instant,
     ) {
@@ -66,17 +67,12 @@ fn announce(addresses: &[IpCidr], device: &mut Device, now: Instant) -> bool {
     })
 }
 
-fn report(
-    addresses: &[IpCidr],
-    groups: impl Iterator<Item = IpAddress> + Clone,
-    device: &mut Device,
-    now: Instant,
-) -> bool {
+fn report(addresses: &[IpCidr], groups: &Groups, device: &mut Device, now: Instant) -> bool {
     let own = addresses.iter().find_map(|cidr| match cidr {
         IpCidr::Ipv4(cidr) => Some(cidr.address()),
         IpCidr::Ipv6(_) => None,
     });
-    let ipv4 = groups.clone().filter_map(|group| match group {
+    let ipv4 = groups.reported().filter_map(|group| match group {
         IpAddress::Ipv4(group) => Some((own?, group)),
         IpAddress::Ipv6(_) => None,
     });
@@ -89,7 +85,7 @@ fn report(
         IpCidr::Ipv6(cidr) => Some(cidr.address()).filter(Ipv6Address::is_unicast_link_local),
         IpCidr::Ipv4(_) => None,
     });
-    let ipv6 = groups.filter_map(|group| match group {
+    let ipv6 = groups.reported().filter_map(|group| match group {
         IpAddress::Ipv6(group) => Some(group),
         IpAddress::Ipv4(_) => None,
     });

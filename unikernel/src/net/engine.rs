@@ -228,6 +228,8 @@ impl Engine {
                 self.addresses.restart(elsewhere, now);
                 if elsewhere {
                     self.pair.device.discovery.neighbors.doubt();
+                    self.pair.device.set_mtu_limit(self.addresses.mtu());
+                    self.renew_interface();
                 }
                 self.announcer.start(now);
             }
@@ -302,11 +304,7 @@ impl Engine {
         {
             self.addresses.solicited(now);
         }
-        let groups = &self.groups;
-        let reported: heapless::Vec<_, { emit::RECORDS }> =
-            groups.reported().take(emit::RECORDS).collect();
-        let reported = reported.iter().copied();
-        self.announcer.poll(self.interface.ip_addrs(), reported, device, now);
+        self.announcer.poll(self.interface.ip_addrs(), &self.groups, device, now);
     }
 
     /// Asks for the neighbours that something waits for.

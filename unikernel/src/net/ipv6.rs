@@ -108,6 +108,8 @@ pub(super) struct Ipv6 {
     /// What lines on the console begin with.
     name: Cow<'static, str>,
     addressing: Addressing6,
+    /// The station that the addresses were last made for.
+    mac: Option<[u8; 6]>,
     prefixes: heapless::Vec<Prefix, PREFIXES>,
     router: Option<(Ipv6Address, Instant)>,
     mtu: Option<usize>,
@@ -122,6 +124,7 @@ impl Ipv6 {
         Self {
             name,
             addressing,
+            mac: None,
             prefixes: heapless::Vec::new(),
             router: None,
             mtu: None,
@@ -160,7 +163,12 @@ impl Ipv6 {
         mac: [u8; 6],
         now: Instant,
     ) -> bool {
-        let (prefixes, router) = (self.prefixes.len(), self.router());
+        let said_nothing = advertised.is_empty() && duplicate.is_none() && self.mac == Some(mac);
+        if said_nothing && self.poll_at().is_none_or(|at| now < at) {
+            return false;
+        }
+        self.mac = Some(mac);
+        let before = (self.prefixes.len(), self.router(), self.mtu);
         let mut changed = false;
         let on = self.addressing != Addressing6::Off;
         for advertisement in advertised.iter().filter(|_| on) {
@@ -178,7 +186,7 @@ impl Ipv6 {
         }
         self.prefixes.retain(|prefix| prefix.until > now);
         self.router = self.router.filter(|&(_, until)| until > now);
-        changed |= prefixes != self.prefixes.len() || router != self.router();
+        changed |= before != (self.prefixes.len(), self.router(), self.mtu);
         changed | self.check(duplicate, mac, now)
     }
 

@@ -193,11 +193,15 @@ fn every_prefix_of_a_router_gets_an_address_up_to_a_bound() {
         // The second is not on the link, the third unknown.
         assert_eq!([hop(1), hop(2), hop(3)], ["2001:db8:0:1::77", "fe80::1", "fe80::1"]);
     });
+    // What was known already, but for the MTU.
+    to.send(router(&prefixes[..2], 1380));
+    world.idle(Duration::from_millis(5));
+    host.stack.with(|engine| assert_eq!(engine.pair.device.mtu(), 1380));
     to.send(router(&prefixes, 1000));
     world.idle(Duration::from_secs(2));
     assert_eq!(addresses(&host).len(), 6);
     // No link of IPv6 has so small an MTU.
-    host.stack.with(|engine| assert_eq!(engine.pair.device.mtu(), 1400));
+    host.stack.with(|engine| assert_eq!(engine.pair.device.mtu(), 1380));
 }
 
 #[test]
