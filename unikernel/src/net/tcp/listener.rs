@@ -26,8 +26,8 @@ pub struct TcpListener {
 
 impl TcpListener {
     /// Listens on `port`, or on a free one if that is 0. Up to `backlog` connections may wait to be
-    /// accepted. Each gets its `buffers` when its handshake is complete, though less to send from if
-    /// memory is short; while there is no room or no memory, its peer tries again.
+    /// accepted. Each gets its `buffers` when its handshake is complete, though less to send from
+    /// if memory is short; while there is no room or no memory, its peer tries again.
     ///
     /// # Errors
     /// [`Error::PortInUse`], [`Error::NoMemory`] if there is none for a single connection.
