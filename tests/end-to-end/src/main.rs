@@ -17,6 +17,7 @@ mod local;
 mod migrations;
 mod moves;
 mod nested;
+mod networks;
 mod options;
 mod pair;
 mod peer;
@@ -46,6 +47,7 @@ fn main() -> Result<ExitCode> {
     guest::add(&mut suite);
     pair::add(&mut suite);
     link::add(&mut suite);
+    networks::add(&mut suite);
     linux::add(&mut suite, kernel);
     wire::add(&mut suite, kernel);
     soak::add(&mut suite);

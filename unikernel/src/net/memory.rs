@@ -5,8 +5,11 @@ use alloc::vec::Vec;
 use super::error::Error;
 
 /// Memory that must be left, in one piece, where a socket is made, in bytes: what cannot be
-/// refused, such as the table of sockets when it grows, is allocated without asking.
-const HEADROOM: usize = 512 * 1024;
+/// refused is allocated without asking, such as what 32 clients of a server are answered from.
+const HEADROOM: usize = 1024 * 1024;
+/// Sockets of an interface that there is room for from the beginning. What others decide makes no
+/// more.
+pub(super) const SOCKETS: usize = 1024;
 
 /// So many elements, if there is memory for them.
 pub(super) fn filled<T: Clone>(len: usize, value: T) -> Result<Vec<T>, Error> {

@@ -8,6 +8,7 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::IpAddress;
 
 use super::error::Error;
+use super::memory::SOCKETS;
 use super::ports::Ports;
 
 /// How long the peer of a closing connection may be silent, take nothing of what is still to be
@@ -48,7 +49,8 @@ pub(super) struct Sockets {
 
 impl Sockets {
     pub(super) fn new(seed: u64) -> Self {
-        let [mut set, none] = core::array::from_fn(|_| SocketSet::new(Vec::new()));
+        let mut set = SocketSet::new(Vec::with_capacity(SOCKETS));
+        let none = SocketSet::new(Vec::new());
         let dns = set.add(dns::Socket::new(&[], Vec::new()));
         let [tcp_ports, udp_ports] = core::array::from_fn(|_| Ports::new(seed));
         Self {

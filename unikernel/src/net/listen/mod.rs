@@ -22,7 +22,7 @@ use smoltcp::wire::{EthernetAddress, TcpControl};
 use super::buffers::Buffers;
 use super::error::Error;
 use super::frame::{Header, TCP_ACK, TCP_SYN, has_valid_checksums};
-use super::memory::is_left;
+use super::memory::{SOCKETS, is_left};
 use super::path_mtu::Paths;
 use super::queue::Queue;
 use super::sequence::Sequence;
@@ -217,8 +217,9 @@ impl Listeners {
             self.handshakes.remove(hash, local, peer);
             return Verdict::Pass;
         };
-        if !port.ready.has_room() {
+        if !port.ready.has_room() || sockets.iter().count() >= SOCKETS {
             self.deferred += 1;
+            self.starved |= port.ready.has_room();
             return Verdict::Drop;
         }
         let mtu = arrival.paths.to(peer.addr).map_or(arrival.mtu, |path| path.mtu.into());
