@@ -1,6 +1,13 @@
 //! Many connections, and routers in between, on a tap device of this machine.
 
-use std::{net::Ipv4Addr, path::Path, process::Command};
+use std::{
+    io::Write,
+    net::{Ipv4Addr, TcpStream},
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::{
@@ -31,6 +38,7 @@ const ROUNDS: usize = 3;
 pub(crate) fn add(suite: &mut Suite) {
     suite.test("200 requests at once are all answered", MINUTES, requests);
     suite.test("128 streams at once, and as many that the guest closes", MINUTES, streams);
+    suite.test("iperf3's next client is served when the one before is killed", MINUTES, killed);
     suite.test("TCP passes a router whose link is narrower", MINUTES, narrow);
 }
 
@@ -40,12 +48,12 @@ struct Tap;
 impl Tap {
     fn new() -> Result<Self> {
         drop(Self);
-        if !command::succeeds(ip(&format!("tuntap add {TAP} mode tap")))? {
+        if !command::succeeds(&mut ip(&format!("tuntap add {TAP} mode tap")))? {
             bail!(Skipped("this user may make no tap device on this machine".into()));
         }
         let tap = Self;
-        command::run(ip(&format!("addr add {OURS}/24 dev {TAP}")))?;
-        command::run(ip(&format!("link set {TAP} up")))?;
+        command::run(&mut ip(&format!("addr add {OURS}/24 dev {TAP}")))?;
+        command::run(&mut ip(&format!("link set {TAP} up")))?;
         Ok(tap)
     }
 
@@ -59,7 +67,7 @@ impl Tap {
 
     /// A client behind a narrow link, to which this machine is the router.
     fn add_narrow(&self) -> Result<()> {
-        if !command::succeeds(ip(&format!("netns add {SPACE}")))? {
+        if !command::succeeds(&mut ip(&format!("netns add {SPACE}")))? {
             bail!(Skipped("this user may make no network namespace on this machine".into()));
         }
         for words in [
@@ -70,7 +78,7 @@ impl Tap {
             format!("-n {SPACE} link set {FAR} up"),
             format!("-n {SPACE} route add default via 10.85.0.1"),
         ] {
-            command::run(ip(&words))?;
+            command::run(&mut ip(&words))?;
         }
         let forward = "net.ipv4.ip_forward=1";
         command::run(Command::new("sysctl").args(["--quiet", "--write", forward]))?;
@@ -81,7 +89,7 @@ impl Tap {
 impl Drop for Tap {
     fn drop(&mut self) {
         for words in [format!("netns del {SPACE}"), format!("tuntap del {TAP} mode tap")] {
-            let _ = command::succeeds(ip(&words));
+            let _ = command::succeeds(&mut ip(&words));
         }
     }
 }
@@ -102,7 +110,7 @@ fn requests(log: &Path) -> Result<String> {
                 let mut curl = Command::new("curl");
                 curl.args(["--silent", "--output", "/dev/null", "--write-out", "%{http_code}"])
                     .args(["--max-time", "30", &format!("http://{GUEST}/status.json")])
-                    .stdout(std::process::Stdio::piped());
+                    .stdout(Stdio::piped());
                 curl.spawn().context("cannot start curl")
             })
             .collect::<Result<_>>()?;
@@ -128,6 +136,31 @@ fn streams(log: &Path) -> Result<String> {
         }
     }
     Ok(format!("Mbit/s:{rates}"))
+}
+
+fn killed(log: &Path) -> Result<String> {
+    tools::require("this test", &[Tool::program("iperf3", "iperf3")])?;
+    let tap = Tap::new()?;
+    let _guest = tap.boot(log)?;
+    // A cookie has 37 bytes.
+    for bytes in [0, 20, 37] {
+        let mut stranger = TcpStream::connect((GUEST, 5201))?;
+        stranger.write_all(&vec![b'a'; bytes])?;
+        drop(stranger);
+        iperf3(Command::new("iperf3"), "1", &[])?;
+    }
+    for more in [&[][..], &["--reverse"], &["--parallel", "40", "--reverse"], &["--udp"]] {
+        let mut client = Command::new("iperf3")
+            .args(["--client", &GUEST.to_string(), "--time", "30"])
+            .args(more)
+            .stdout(Stdio::null())
+            .spawn()?;
+        thread::sleep(Duration::from_secs(2));
+        client.kill()?;
+        client.wait()?;
+        iperf3(Command::new("iperf3"), "1", &[]).with_context(|| format!("after {more:?}"))?;
+    }
+    Ok(String::new())
 }
 
 fn narrow(log: &Path) -> Result<String> {
