@@ -8,6 +8,7 @@ use unikernel::Kernel;
 use unikernel::pci::Root;
 
 use crate::System;
+use crate::settings;
 use crate::system::Outcome;
 
 /// Starts the machine's devices and its program.
@@ -15,6 +16,10 @@ pub fn start<F>(kernel: Kernel, spawner: Spawner, program: impl FnOnce(System) -
 where
     F: Future<Output: Outcome> + 'static,
 {
+    if let Err(error) = settings::check(&kernel.command_line) {
+        unikernel::println!("command line: {error}; the machine stops here");
+        unikernel::power::exit(unikernel::power::FAILED);
+    }
     let system = System::new(kernel.dma, kernel.command_line, drivers::probe);
     let (devices, ranges) = (system.clone(), kernel.ecam);
     system.spawn(async move {

@@ -10,6 +10,7 @@ use unikernel::nic::Nic;
 use unikernel::pci::Root;
 
 use crate::System;
+use crate::settings;
 use crate::system::Outcome;
 
 /// What the machine consists of.
@@ -46,6 +47,9 @@ pub struct Hardware {
 /// select(machine, is_said).await;
 /// # });
 /// ```
+///
+/// # Panics
+/// Where the machine would not boot: an address in `line` is none.
 pub async fn run<F>(
     pool: &'static Pool,
     line: &'static str,
@@ -54,7 +58,11 @@ pub async fn run<F>(
 ) where
     F: Future<Output: Outcome> + 'static,
 {
-    let system = System::new(pool, CommandLine::new(line), drivers::probe);
+    let line = CommandLine::new(line);
+    if let Err(error) = settings::check(&line) {
+        panic!("command line: {error}");
+    }
+    let system = System::new(pool, line, drivers::probe);
     hardware.nics.into_iter().for_each(|nic| system.adopt(nic));
     let devices = system.clone();
     system.spawn(async move { devices.take_over(hardware.roots).await });

@@ -7,7 +7,8 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use unikernel::net::{Ipv6Cidr, Lease, Stack, Traffic};
+use embassy_time::{Duration, Instant, with_deadline};
+use unikernel::net::{Ipv4Cidr, Ipv6Cidr, Lease, Stack, Traffic};
 use unikernel::nic::{Link, ResetError, Statistics};
 use unikernel::watch::Watcher;
 
@@ -169,12 +170,7 @@ impl Interface {
     }
 
     fn is_ready(&self) -> bool {
-        self.link().up && (self.ipv4().is_some() || self.routed_ipv6().next().is_some())
-    }
-
-    /// Addresses others than the link-local one, which needs nobody to say it.
-    fn routed_ipv6(&self) -> impl Iterator<Item = Ipv6Cidr> {
-        self.ipv6().into_iter().skip(1)
+        self.link().up && self.main_address(false).is_some()
     }
 
     /// Says on the console when the network is up, and again whenever an address changes, for ever.
@@ -183,24 +179,88 @@ impl Interface {
         let name = if self.0.index == 0 { Cow::from("") } else { self.name() + " " };
         let mut said = None;
         let mut said6 = Vec::new();
+        let mut up_since = None;
         let mut watcher = self.watcher();
         loop {
-            if let (Some(lease), Some(nic)) = (self.ipv4(), self.nic())
-                && self.link().up
-                && said != Some(lease.address)
+            let up = self.link().up;
+            let since = up.then(|| *up_since.get_or_insert_with(Instant::now));
+            up_since = since;
+            let patient_until = since.map(|since| since + PATIENCE);
+            let is_patient = patient_until.is_some_and(|until| Instant::now() < until);
+            let address = self.main_address(is_patient).filter(|_| up);
+            if let (Some(address), Some(nic)) = (address, self.nic())
+                && said != Some(address)
             {
-                said = Some(lease.address);
-                let (address, family, mac) = (lease.address, nic.family, nic.mac);
-                unikernel::println!("godwit: ready {name}ip={address} nic={family} mac={mac}");
+                said = Some(address);
+                let (key, family, mac) = (address.key(), nic.family, nic.mac);
+                unikernel::println!("godwit: ready {name}{key}={address} nic={family} mac={mac}");
             }
-            let addresses: Vec<_> = self.routed_ipv6().collect();
+            let addresses: Vec<_> = routed(&self.ipv6()).collect();
             for address in addresses.iter().filter(|address| !said6.contains(*address)) {
                 unikernel::println!("godwit: {name}ip6={address}");
             }
             said6 = addresses;
-            watcher.changed().await;
+            match patient_until {
+                Some(until) if is_patient => {
+                    let _ = with_deadline(until, watcher.changed()).await;
+                }
+                _ => watcher.changed().await,
+            }
         }
     }
+
+    fn main_address(&self, is_patient: bool) -> Option<Address> {
+        let ipv4 = self.ipv4().map(|lease| lease.address);
+        main_address(ipv4, &self.ipv6(), self.0.stack.has_ipv4(), is_patient)
+    }
+}
+
+/// How long an IPv4 address is waited for where there is an IPv6 address, but DHCP does not answer:
+/// a network may have IPv6 alone.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// An address that others reach the machine by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Address {
+    Ipv4(Ipv4Cidr),
+    Ipv6(Ipv6Cidr),
+}
+
+impl Address {
+    /// What it is called on the console.
+    fn key(&self) -> &'static str {
+        match self {
+            Self::Ipv4(_) => "ip",
+            Self::Ipv6(_) => "ip6",
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ipv4(address) => address.fmt(f),
+            Self::Ipv6(address) => address.fmt(f),
+        }
+    }
+}
+
+/// The address that an interface is ready with: the IPv4 one. Without IPv4, or when there was no
+/// answer for long enough, an IPv6 one that routers know. Without IPv4 the link-local one will do.
+fn main_address(
+    ipv4: Option<Ipv4Cidr>,
+    ipv6: &[Ipv6Cidr],
+    has_ipv4: bool,
+    is_patient: bool,
+) -> Option<Address> {
+    let routed = routed(ipv6).next().filter(|_| !has_ipv4 || !is_patient);
+    let other = ipv6.first().copied().filter(|_| !has_ipv4 && !is_patient);
+    ipv4.map(Address::Ipv4).or(routed.or(other).map(Address::Ipv6))
+}
+
+/// Addresses others than the link-local one, which needs nobody to say it.
+fn routed(ipv6: &[Ipv6Cidr]) -> impl Iterator<Item = Ipv6Cidr> {
+    ipv6.iter().copied().filter(|own| !own.address().is_unicast_link_local())
 }
 
 /// The name of interface `index` on the console.
@@ -230,5 +290,28 @@ impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;
         write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_with_ipv6_alone_is_ready() {
+        let ipv4 = "10.0.0.1/24".parse().unwrap();
+        let [local, routed]: [Ipv6Cidr; 2] =
+            ["fe80::1/64", "2001:db8::1/64"].map(|text| text.parse().unwrap());
+        let both = [local, routed];
+        // With a DHCP server that may still answer, with none, and with `ip=off`.
+        let ready = |ipv6: &[Ipv6Cidr]| {
+            [(true, true), (true, false), (false, true), (false, false)]
+                .map(|(has_ipv4, is_patient)| main_address(None, ipv6, has_ipv4, is_patient))
+        };
+        let yes = Some(Address::Ipv6(routed));
+        assert_eq!(ready(&both), [None, yes, yes, yes]);
+        assert_eq!(ready(&[local]), [None, None, None, Some(Address::Ipv6(local))]);
+        assert_eq!(ready(&[]), [None; 4]);
+        assert_eq!(main_address(Some(ipv4), &both, true, true), Some(Address::Ipv4(ipv4)));
     }
 }

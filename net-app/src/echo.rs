@@ -13,8 +13,8 @@ use godwit::net::{Buffers, Error, TcpOptions, TcpStream};
 
 /// TCP port.
 pub const PORT: u16 = 7;
-/// A client may wait for its turn.
-const OPTIONS: TcpOptions = TcpOptions { backlog: 1, buffers: Buffers::BULK };
+/// Clients may wait for their turn.
+const OPTIONS: TcpOptions = TcpOptions { backlog: 16, buffers: Buffers::BULK };
 /// A client that has been silent for so long is asked whether it is still there …
 const SILENCE: Duration = Duration::from_secs(15);
 /// … and one that has not acknowledged anything for so long is given up: the next one waits.

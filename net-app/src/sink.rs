@@ -17,6 +17,9 @@ use crate::app::App;
 /// Socket buffers: what may arrive between two turns of this task.
 const OPTIONS: UdpOptions = UdpOptions { datagrams: 1024, bytes: 1024 * 1024 };
 
+/// Reports that a source gets after its last datagram, at most.
+const REPORTS: usize = 100;
+
 /// What was received of the current stream.
 struct Source {
     endpoint: SocketAddr,
@@ -24,11 +27,20 @@ struct Source {
     sequence: Sequence,
     packets: u64,
     bytes: u64,
+    /// Bytes that may be sent to it. It gets no more than came from it: where it says it is may be
+    /// somebody else.
+    credit: usize,
 }
 
 impl Source {
     fn new(endpoint: SocketAddr, stream: u32) -> Self {
-        Self { endpoint, stream, sequence: Sequence::new(), packets: 0, bytes: 0 }
+        Self { endpoint, stream, sequence: Sequence::new(), packets: 0, bytes: 0, credit: 0 }
+    }
+
+    fn is_owed_a_report(&mut self) -> bool {
+        let rest = self.credit.checked_sub(size_of::<Report>());
+        self.credit = rest.unwrap_or(self.credit);
+        rest.is_some()
     }
 }
 
@@ -47,8 +59,9 @@ pub async fn serve(app: &App) -> ! {
         let mut ticker = Ticker::every(Duration::from_millis(REPORT_INTERVAL_MS));
         loop {
             ticker.next().await;
-            let report =
-                source.borrow().as_ref().map(|source| (source.endpoint, report(app, source)));
+            let report = source.borrow_mut().as_mut().and_then(|source: &mut Source| {
+                source.is_owed_a_report().then(|| (source.endpoint, report(app, source)))
+            });
             if let Some((endpoint, report)) = report {
                 // One that cannot be sent is followed by another.
                 let _ = socket.send_to(report.as_bytes(), endpoint).await;
@@ -69,6 +82,7 @@ fn count(source: &mut Option<Source>, from: SocketAddr, payload: &[u8]) {
     source.sequence.receive(header.seq.get());
     source.packets += 1;
     source.bytes += (payload.len() + HEADERS) as u64;
+    source.credit = (source.credit + payload.len()).min(REPORTS * size_of::<Report>());
 }
 
 fn report(app: &App, source: &Source) -> Report {
@@ -102,5 +116,26 @@ fn report(app: &App, source: &Source) -> Report {
         buffers_received: dma.buffers_received.into(),
         recorder_held: (held as u64).into(),
         recorder_held_logged: (held_logged as u64).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_gets_no_more_than_it_sends() {
+        let (mut source, from) = (None, SocketAddr::from(([10, 0, 0, 1], 1)));
+        let mut datagram = alloc::vec![0; 1400];
+        datagram[..size_of::<Header>()].copy_from_slice(Header::new(1, 0, 0).as_bytes());
+        let mut reports = |datagrams: usize| {
+            for _ in 0..datagrams {
+                count(&mut source, from, &datagram);
+            }
+            let source = source.as_mut().expect("a source");
+            (0..1000).take_while(|_| source.is_owed_a_report()).count()
+        };
+        assert_eq!(reports(1), 1400 / size_of::<Report>());
+        assert_eq!(reports(100), REPORTS);
     }
 }

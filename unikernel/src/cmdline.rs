@@ -1,8 +1,9 @@
 //! The kernel command line: `key=value` words separated by blanks.
 //!
-//! Nothing on it can stop the boot. A bad value is named on the console and the default taken;
-//! [`CommandLine::finish`] names the keys that nobody asked for. Of a repeated key the last one
-//! counts, so that a line can be extended to override what stands before.
+//! A bad value is named on the console and the default taken, unless the program asks for a
+//! [`check`](CommandLine::check) of its key: an address that is wrong has no default that could be
+//! right. [`CommandLine::finish`] names the keys that nobody asked for. Of a repeated key the last
+//! one counts, so that a line can be extended to override what stands before.
 //!
 //! A key of a network interface belongs to interface 0; `nic1.` in front makes it interface 1's:
 //! `ip=dhcp nic1.ip=10.9.0.2/24`.
@@ -44,6 +45,22 @@ impl<'a> CommandLine<'a> {
     /// The value is not a `T`.
     pub fn parse<T: FromStr>(&self, key: &str) -> Result<Option<T>, BadValue<'a, T::Err>> {
         self.find(|found| found == key)
+    }
+
+    /// Whether `key` has a `T` wherever it is, be it an interface's.
+    ///
+    /// # Errors
+    /// The first value that is none.
+    pub fn check<T: FromStr>(&self, key: &str) -> Result<(), BadValue<'a, T::Err>> {
+        let values = self.words().filter_map(|word| {
+            let (found, value) = word.split_once('=').unwrap_or((word, ""));
+            let found = interface_of(found).map_or(found, |(_, found)| found);
+            (found == key).then_some((word, value))
+        });
+        for (word, value) in values {
+            value.parse::<T>().map_err(|error| BadValue { word, error })?;
+        }
+        Ok(())
     }
 
     /// The keys of a network interface.
@@ -289,6 +306,15 @@ mod tests {
         assert_eq!([0, 1, 2, 12].map(mtu), [1, 2, 0, 3].map(Size));
         assert_eq!(line.value("mtu", Size(0)), Size(1));
         assert_eq!(line.unknown().collect::<Vec<_>>(), ["nic0.mtu=4", "nic01.mtu=5", "nic.mtu=6"]);
+    }
+
+    #[test]
+    fn a_key_is_checked_wherever_it_is() {
+        let line = CommandLine::new("mtu=1 nic1.mtu=2 nic12.mtu=3 mtux=no");
+        assert_eq!(line.check::<Size>("mtu"), Ok(()));
+        let line = CommandLine::new("mtu=1 nic7.mtu=lots mtu=2");
+        assert_eq!(line.check::<Size>("mtu").unwrap_err().word, "nic7.mtu=lots");
+        assert_eq!(line.unknown().count(), 3);
     }
 
     #[test]

@@ -7,6 +7,9 @@ use unikernel::nic::VlanId;
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
+/// A tag of four bytes is in front of the type (IEEE 802.1Q).
+const TAG: u16 = 0x8100;
+const TAG_LEN: usize = 4;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 /// Start of the network header.
@@ -171,10 +174,17 @@ pub(crate) fn is_good(frame: &[u8], checked: Checked) -> bool {
     if checked.ip && checked.transport {
         return true;
     }
+    let frame = untagged(frame);
     let ip_is_good = checked.ip
         || be16(frame, 12) != Some(IPV4)
         || ipv4_header(frame).is_some_and(|header| Sum::of(&frame[header]).folded() == 0xffff);
     ip_is_good && (checked.transport || transport_is_good(frame))
+}
+
+/// The frame as it would be without a tag, which a stack may look through: what is in front of its
+/// type, the stations, is not looked at here.
+fn untagged(frame: &[u8]) -> &[u8] {
+    if be16(frame, 12) == Some(TAG) { &frame[TAG_LEN..] } else { frame }
 }
 
 fn transport_is_good(frame: &[u8]) -> bool {
@@ -315,6 +325,15 @@ mod tests {
             let checksum = Offload::prepare(&mut frame, None, None).unwrap().checksum;
             assert_eq!(checksum.is_none(), is_fragment, "{flags:#x}");
         }
+    }
+
+    #[test]
+    fn what_is_behind_a_tag_is_verified_as_well() {
+        let frame = udp(b"hello");
+        let mut tagged = [&frame[..12], &[0x81, 0, 0xa0, 0], &frame[12..]].concat();
+        assert!(is_good(&tagged, NONE));
+        *tagged.last_mut().unwrap() ^= 1;
+        assert!(!is_good(&tagged, NONE));
     }
 
     #[test]

@@ -36,7 +36,8 @@ pub struct Tcp(pub(crate) Stack);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpOptions {
-    /// Connections that may wait to be accepted, each with its buffers; more are refused.
+    /// Connections that may wait to be accepted, each with its buffers. Of more than that the peers
+    /// try again for some seconds.
     pub backlog: usize,
     /// Socket buffers of each connection.
     pub buffers: Buffers,
@@ -44,7 +45,7 @@ pub struct TcpOptions {
 
 impl Default for TcpOptions {
     fn default() -> Self {
-        Self { backlog: 8, buffers: Buffers::SMALL }
+        Self { backlog: 128, buffers: Buffers::SMALL }
     }
 }
 

@@ -89,7 +89,9 @@ pub fn parse(line: &str) -> Option<Said> {
     };
     Some(match &words[..] {
         ["godwit:", "ready", first, ..] => {
-            Said::Ready { interface: interface(first).unwrap_or(0), ip: named("ip")?.into() }
+            // Of IPv6 on a network that has nothing else.
+            let ip = named("ip").or_else(|| named("ip6"))?;
+            Said::Ready { interface: interface(first).unwrap_or(0), ip: ip.into() }
         }
         ["agent:", "logging", "on", ..] => Said::LoggingOn {
             epoch: named("epoch")?.parse().ok()?,
@@ -141,6 +143,10 @@ mod tests {
             (
                 "godwit: ready nic1 ip=10.0.2.16/24 nic=e1000e mac=52:54:00:67:6f:02",
                 Said::Ready { interface: 1, ip: "10.0.2.16/24".into() },
+            ),
+            (
+                "godwit: ready ip6=fd00::5054:ff:fe67:6f01/64 nic=igb mac=52:54:00:67:6f:01",
+                Said::Ready { interface: 0, ip: "fd00::5054:ff:fe67:6f01/64".into() },
             ),
             (
                 "agent: logging on epoch=3 caught-up=412",

@@ -1,9 +1,9 @@
 //! The probe protocol: what the paced UDP source sends, and what the guest reports back.
 //!
 //! The source sends numbered datagrams to UDP port [`PORT`] of the guest. Each begins with a
-//! [`Header`]; what follows is padding up to whatever size the source wants. While it knows a
-//! source, the guest sends a [`Report`] to it every [`REPORT_INTERVAL_MS`]. Reports are cumulative,
-//! so a lost one costs nothing.
+//! [`Header`]; what follows is padding up to whatever size the source wants. While it hears of a
+//! source, the guest sends a [`Report`] to it every [`REPORT_INTERVAL_MS`], but no more bytes than
+//! came from it. Reports are cumulative, so a lost one costs nothing.
 //!
 //! All integers are little endian. Both structs are [`zerocopy`] views: parse with
 //! [`Header::parse`] and [`Report::parse`], which look at length and magic; serialise with

@@ -3,6 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
+use core::net::IpAddr;
 use core::time::Duration;
 
 use godwit::futures::select::{Either, select};
@@ -14,6 +15,9 @@ use super::protocol::{Cookie, MAX_JSON, Refusal, state};
 
 /// How long the client may take over one message.
 const PATIENCE: godwit::time::Duration = godwit::time::Duration::from_secs(10);
+/// How long it may take to say who it is. Clients do that at once, and others are kept out
+/// meanwhile.
+const COOKIE: godwit::time::Duration = godwit::time::Duration::from_secs(2);
 /// How long a connection that is told to go away may take to say who it is.
 const DENIAL: godwit::time::Duration = godwit::time::Duration::from_secs(1);
 
@@ -73,6 +77,8 @@ impl From<ReadExactError<Error>> for Failure {
 pub(super) struct Control {
     stream: TcpStream,
     pub(super) cookie: Cookie,
+    /// Where the client is.
+    pub(super) client: IpAddr,
 }
 
 impl Control {
@@ -82,8 +88,8 @@ impl Control {
         // A client can vanish without a word in the middle of a UDP or reverse test.
         stream.set_keep_alive(Some(Duration::from_secs(5)));
         stream.set_timeout(Some(Duration::from_secs(30)));
-        let cookie = read_cookie(&mut stream, PATIENCE).await?;
-        Ok(Self { stream, cookie })
+        let (cookie, client) = (read_cookie(&mut stream, COOKIE).await?, stream.peer().ip());
+        Ok(Self { stream, cookie, client })
     }
 
     /// Tells the client the new state.

@@ -12,9 +12,9 @@ use godwit::net::{Buffers, TcpOptions};
 
 pub use protocol::PORT;
 
-/// Connections that may arrive between two turns of the server: streams follow one another without
-/// a pause.
-const OPTIONS: TcpOptions = TcpOptions { backlog: 6, buffers: Buffers::BULK };
+/// A client has up to 128 streams, or twice as many both ways, and opens them all at once.
+const OPTIONS: TcpOptions =
+    TcpOptions { backlog: 128, buffers: Buffers { receive: 128 * 1024, transmit: 256 * 1024 } };
 
 /// Serves tests on [`PORT`], for ever.
 pub async fn serve(interface: &Interface) -> ! {

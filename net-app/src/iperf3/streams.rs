@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use godwit::Interface;
@@ -54,7 +54,7 @@ impl Streams {
             match datagrams {
                 None => Self::Tcp(open_tcp(listener, &control.cookie, parameters).await),
                 Some(data) => {
-                    data.open(parameters).await;
+                    data.open(control.client, parameters).await;
                     Self::Udp(data)
                 }
             }
@@ -249,14 +249,16 @@ impl UdpData {
         Some(Self { socket, flows: RefCell::new(Vec::new()) })
     }
 
-    /// Waits for the first datagram of each stream and answers it.
-    async fn open(&self, parameters: &Parameters) {
+    /// Waits for the first datagram of each stream and answers it. Only the client's: whoever may
+    /// pretend to be somebody else could have this send to him.
+    async fn open(&self, client: IpAddr, parameters: &Parameters) {
         let mut answer = Vec::new();
         while self.flows.borrow().len() < parameters.streams() {
             self.socket
                 .receive_each(|peer, payload| {
                     let mut flows = self.flows.borrow_mut();
-                    if !datagram::is_connect(payload) || flows.len() == parameters.streams() {
+                    let is_ours = peer.ip() == client && datagram::is_connect(payload);
+                    if !is_ours || flows.len() == parameters.streams() {
                         return;
                     }
                     if flows.iter().all(|flow| flow.peer != peer) {

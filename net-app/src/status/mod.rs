@@ -7,7 +7,11 @@
 //! | `/capture.pcapng` | the flight recorder's frames, oldest first |
 //! | `/check` | runs an integrity check of these frames and says what it found |
 //! | `POST /reset` | resets the NIC; connections outlive it |
+//!
+//! The last two do something, so pages of other sites cannot have a browser ask for them, and they
+//! are not done faster than makes sense.
 
+mod own_site;
 mod page;
 
 use alloc::format;
@@ -15,15 +19,19 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 use godwit::net::{Buffers, TcpListener, TcpOptions};
 use godwit::picoserve::{Clock, Socket};
 use godwit::recorder::Recorder;
+use godwit::time::{Duration, Instant, with_timeout};
 use picoserve::io::Write;
 use picoserve::response::Content;
 use picoserve::response::chunked::{ChunkWriter, ChunkedResponse, Chunks, ChunksWritten};
 use picoserve::routing::{PathRouter, get, post};
 use picoserve::{Router, Server, Timeouts};
+
+use own_site::OwnSite;
 
 use crate::app::App;
 use crate::pcapng;
@@ -31,9 +39,13 @@ use crate::pcapng;
 /// TCP port.
 pub const PORT: u16 = 80;
 /// Connections that may arrive between two turns of the tasks that accept them.
-const OPTIONS: TcpOptions = TcpOptions { backlog: 16, buffers: Buffers::SMALL };
+const OPTIONS: TcpOptions = TcpOptions { backlog: 128, buffers: Buffers::SMALL };
 /// Clients that are served at the same time.
 const CLIENTS: usize = 32;
+/// How long one may be, however slowly it reads or writes: a capture takes this at 70 KB/s.
+const CONNECTION: Duration = Duration::from_secs(120);
+/// How often the NIC can be reset.
+const RESET: Duration = Duration::from_secs(1);
 /// Longest request head.
 const REQUEST: usize = 2048;
 /// A capture is sent in chunks of at least this many bytes, as long as there are frames.
@@ -60,8 +72,10 @@ async fn serve_clients(listener: Rc<TcpListener>, router: Rc<Router<impl PathRou
     loop {
         let client = listener.accept().await;
         let server = Server::custom(&router, Clock, &config, &mut buffer);
-        if let Err(error) = server.serve(Socket(client)).await {
-            godwit::log::debug!("http: {error}");
+        match with_timeout(CONNECTION, server.serve(Socket(client))).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => godwit::log::debug!("http: {error}"),
+            Err(_) => godwit::log::debug!("http: a client took too long"),
         }
     }
 }
@@ -69,11 +83,12 @@ async fn serve_clients(listener: Rc<TcpListener>, router: Rc<Router<impl PathRou
 fn router(app: &App) -> Router<impl PathRouter + use<>> {
     let [html, json, checks, resets] = [(); 4].map(|()| app.clone());
     let recorder = app.recorder().clone();
+    let last_reset = Cell::new(None);
     Router::new()
         .route("/", get(async move || Text("text/html; charset=utf-8", page::html(&html))))
         .route("/status.json", get(async move || Text("application/json", page::json(&json))))
-        .route("/check", get(async move || check(&checks).await))
-        .route("/reset", post(async move || reset(&resets)))
+        .route("/check", get(async move |_: OwnSite| check(&checks).await))
+        .route("/reset", post(async move |_: OwnSite| reset(&resets, &last_reset)))
         .route(
             "/capture.pcapng",
             get(async move || ChunkedResponse::new(Capture(recorder.clone()))),
@@ -88,7 +103,11 @@ async fn check(app: &App) -> String {
     )
 }
 
-fn reset(app: &App) -> String {
+fn reset(app: &App, last: &Cell<Option<Instant>>) -> String {
+    if last.get().is_some_and(|last: Instant| last.elapsed() < RESET) {
+        return "the NIC was just reset\n".into();
+    }
+    last.set(Some(Instant::now()));
     match app.interface().reset_nic() {
         Some(Ok(())) => "the NIC was reset\n".into(),
         Some(Err(error)) => format!("{error}\n"),

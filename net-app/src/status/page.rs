@@ -44,6 +44,11 @@ struct Traffic {
     tx_frames: u64,
     tx_bytes: u64,
     tx_dropped: u64,
+    kept_refused: u64,
+    reassembled: u64,
+    reassembly_abandoned: u64,
+    handshakes_evicted: u64,
+    connections_deferred: u64,
 }
 
 #[derive(Serialize)]
@@ -112,6 +117,11 @@ impl Status {
                 tx_frames: traffic.tx_frames,
                 tx_bytes: traffic.tx_bytes,
                 tx_dropped: traffic.tx_dropped,
+                kept_refused: traffic.kept_refused,
+                reassembled: traffic.reassembled,
+                reassembly_abandoned: traffic.reassembly_abandoned,
+                handshakes_evicted: traffic.handshakes_evicted,
+                connections_deferred: traffic.connections_deferred,
             },
             rates: Rates {
                 rx_frames_per_s: rates.rx_frames,

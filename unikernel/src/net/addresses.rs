@@ -1,12 +1,12 @@
 //! The interface's addresses and routes, of both families.
 
-use alloc::vec::Vec;
-
-use smoltcp::iface::{Interface, SocketSet};
+use smoltcp::iface::Interface;
 use smoltcp::time::Instant;
-use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, Ipv4Address, Ipv6Cidr};
+use smoltcp::wire::{IpAddress, IpCidr, Ipv6Address, Ipv6Cidr};
 
 use super::config::{Config, NameServers};
+use super::dhcp;
+use super::discovery::Discovery;
 use super::ipv4::{Ipv4, Lease};
 use super::ipv6::{Advertisement, Ipv6};
 
@@ -18,10 +18,10 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
-    pub(super) fn new(config: &Config, sockets: &mut SocketSet<'static>) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
-            ipv4: Ipv4::new(config.addressing, config.gateway, sockets),
-            ipv6: Ipv6::new(config.addressing6),
+            ipv4: Ipv4::new(config.addressing, config.gateway, config.name.clone(), config.seed),
+            ipv6: Ipv6::new(config.addressing6, config.name.clone()),
             name_servers: config.name_servers,
         }
     }
@@ -31,7 +31,12 @@ impl Addresses {
         self.ipv4.lease()
     }
 
-    /// The IPv6 addresses of a station, the link-local one first.
+    /// Whether there is to be one.
+    pub(super) fn has_ipv4(&self) -> bool {
+        !matches!(self.ipv4, Ipv4::Off)
+    }
+
+    /// The IPv6 addresses in use of a station, the link-local one first.
     pub(super) fn ipv6(&self, mac: [u8; 6]) -> impl Iterator<Item = Ipv6Cidr> {
         self.ipv6.addresses(mac)
     }
@@ -42,34 +47,52 @@ impl Addresses {
         given.chain(self.ipv4.name_servers().iter().map(|&server| server.into()))
     }
 
-    /// Asks routers again. With `elsewhere`, the link may lead to another network than before: the
-    /// lease is asked for again, too.
-    pub(super) fn restart(
-        &mut self,
-        elsewhere: bool,
-        sockets: &mut SocketSet<'static>,
-        now: Instant,
-    ) {
-        if elsewhere {
-            self.ipv4.restart(sockets, now);
-        }
-        self.ipv6.restart(now);
+    /// The longest packet that the network takes, if it has said so.
+    pub(super) fn mtu(&self) -> Option<usize> {
+        self.ipv4.mtu().into_iter().chain(self.ipv6.mtu()).min()
     }
 
-    /// Takes in what servers and routers have to say. Returns whether anything changed;
-    /// [`apply`](Self::apply) them then.
+    /// The DHCP client, where there is one.
+    pub(super) fn dhcp(&self) -> Option<&dhcp::Client> {
+        self.ipv4.dhcp()
+    }
+
+    pub(super) fn dhcp_mut(&mut self) -> Option<&mut dhcp::Client> {
+        self.ipv4.dhcp_mut()
+    }
+
+    /// Asks routers again. With `elsewhere`, the link may lead to another network than before: the
+    /// lease is asked for again, too.
+    pub(super) fn restart(&mut self, elsewhere: bool, now: Instant) {
+        if elsewhere {
+            self.ipv4.restart(now);
+        }
+        self.ipv6.restart(elsewhere, now);
+    }
+
+    /// Takes in what servers and routers have to say, and which address of station `mac` somebody
+    /// else has. Returns whether anything changed; [`apply`](Self::apply) them then.
     pub(super) fn poll(
         &mut self,
-        advertised: Option<Advertisement>,
-        sockets: &mut SocketSet<'static>,
+        (advertised, replies): (&[Advertisement], &[dhcp::Reply]),
+        duplicate: Option<Ipv6Address>,
+        mac: [u8; 6],
         now: Instant,
     ) -> bool {
-        self.ipv4.poll(sockets, now) | self.ipv6.poll(advertised, now)
+        self.ipv4.poll(replies, now) | self.ipv6.poll(advertised, duplicate, mac, now)
     }
 
     /// When [`poll`](Self::poll) has to run even if nothing happens.
     pub(super) fn poll_at(&self) -> Option<Instant> {
         self.ipv4.poll_at().into_iter().chain(self.ipv6.poll_at()).min()
+    }
+
+    /// When there is something to send, which takes a link: to DHCP servers, to routers, or to
+    /// those who may have an address already.
+    pub(super) fn send_at(&self) -> Option<Instant> {
+        let dhcp = self.dhcp().and_then(dhcp::Client::send_at);
+        let probe = self.ipv6.to_probe().map(|_| Instant::ZERO);
+        dhcp.into_iter().chain(probe).chain(self.ipv6.solicit_at()).min()
     }
 
     /// When a router is to be asked for, which takes a link. Call [`solicited`](Self::solicited)
@@ -82,52 +105,35 @@ impl Addresses {
         self.ipv6.solicited(now);
     }
 
-    /// Gives the interface its addresses and default routes.
-    pub(super) fn apply(&self, interface: &mut Interface) {
-        let HardwareAddress::Ethernet(mac) = interface.hardware_addr();
+    /// An address that others are to be asked for, which takes a link. Call
+    /// [`probed`](Self::probed) when that was done.
+    pub(super) fn to_probe(&self) -> Option<Ipv6Address> {
+        self.ipv6.to_probe()
+    }
+
+    pub(super) fn probed(&mut self, address: Ipv6Address, now: Instant) {
+        self.ipv6.probed(address, now);
+    }
+
+    /// Gives the interface its addresses, and the link its routes.
+    pub(super) fn apply(&self, interface: &mut Interface, discovery: &mut Discovery) {
+        let lease = self.lease();
         interface.update_ip_addrs(|addresses| {
             addresses.clear();
-            let ipv4 = self.lease().map(|lease| IpCidr::Ipv4(lease.address));
-            let ipv6 = self.ipv6(mac.0).map(IpCidr::Ipv6);
+            let ipv4 = lease.map(|lease| IpCidr::Ipv4(lease.address));
+            let ipv6 = self.ipv6(discovery.mac.0).map(IpCidr::Ipv6);
             // As many as Cargo.toml makes room for.
             addresses.extend(ipv4.into_iter().chain(ipv6).take(addresses.capacity()));
         });
-        let routes = interface.routes_mut();
-        routes.remove_default_ipv4_route();
-        routes.remove_default_ipv6_route();
-        // There is room for one of each family.
-        if let Some(gateway) = self.lease().and_then(|lease| lease.gateway) {
-            let _ = routes.add_default_ipv4_route(gateway);
-        }
-        if let Some(router) = self.ipv6.router() {
-            let _ = routes.add_default_ipv6_route(router);
-        }
-    }
-
-    /// Where packets for this host go, groups aside.
-    pub(super) fn destinations(&self, interface: &Interface) -> Vec<IpAddress> {
         let own = interface.ip_addrs().iter().map(IpCidr::address);
-        let network = self.lease().and_then(|lease| lease.address.broadcast());
-        let broadcast = network.into_iter().chain([Ipv4Address::BROADCAST]).map(IpAddress::Ipv4);
-        own.chain(broadcast).collect()
-    }
-
-    /// Whether there is an address to send from, and a route.
-    pub(super) fn reaches(&self, to: IpAddress, interface: &Interface) -> bool {
-        let mut on_link = interface.ip_addrs().iter();
-        match to {
-            IpAddress::Ipv4(address) => self.lease().is_some_and(|lease| {
-                lease.gateway.is_some()
-                    || lease.address.contains_addr(&address)
-                    || address.is_broadcast()
-                    || address.is_multicast()
-            }),
-            IpAddress::Ipv6(address) => {
-                let any = on_link.clone().any(|cidr| matches!(cidr, IpCidr::Ipv6(_)));
-                any && (self.ipv6.router().is_some()
-                    || address.is_multicast()
-                    || on_link.any(|cidr| cidr.contains_addr(&to)))
-            }
+        let broadcast = lease.and_then(|lease| lease.address.broadcast());
+        discovery.set_own(own, broadcast, self.ipv6.tentative());
+        discovery.routes.clear();
+        for (network, router) in self.ipv4.routes() {
+            discovery.routes.add(network.into(), router.map(Into::into));
+        }
+        for (network, router) in self.ipv6.routes() {
+            discovery.routes.add(network.into(), router.map(Into::into));
         }
     }
 }

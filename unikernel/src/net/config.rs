@@ -23,8 +23,10 @@ pub struct Config {
     pub addressing6: Addressing6,
     /// DNS servers. DHCP adds its own.
     pub name_servers: NameServers,
-    /// For TCP initial sequence numbers and DHCP transaction ids; another one at each boot.
+    /// For ports and DHCP transaction ids; another one at each boot.
     pub seed: u64,
+    /// What TCP's sequence numbers cannot be told without (RFC 6528). Nothing else comes from it.
+    pub secret: [u64; 2],
 }
 
 impl Default for Config {
@@ -36,6 +38,7 @@ impl Default for Config {
             addressing6: Addressing6::default(),
             name_servers: NameServers::default(),
             seed: 0,
+            secret: [0; 2],
         }
     }
 }

@@ -1,130 +1,116 @@
-//! The NIC in use as smoltcp sees it: received buffers and transmit buffers as tokens, used in
-//! place.
+//! The NIC in use. To smoltcp it is a device for IP packets: Ethernet is dealt with here, since
+//! neighbours, routes and what waits for them are ours (see [`Discovery`]).
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::num::{NonZeroU16, NonZeroUsize};
+use core::num::NonZeroUsize;
 
 use smoltcp::iface::{Interface, SocketSet};
-use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium, PacketMeta};
+use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
+use smoltcp::wire::EthernetAddress;
 
-use super::frame;
+use super::dhcp;
+use super::discovery::{Discovery, write_header};
+use super::frame::{self, ETHERNET_HEADER, Header};
 use super::intake::Intake;
 use super::ipv6::Advertisement;
-use crate::dma::{Pool, RxBuffer, SLOT_SIZE, TxBuffer};
+use super::listen::{Arrival, HalfOpen, Listeners, Verdict};
+use super::ndisc::Message;
+use super::path_mtu::{Paths, TooBig};
+use super::reassembly::Reassembly;
+use super::sequence::Sequence;
+use super::spares::Spares;
+use super::tokens::{RxToken, TxToken};
+use super::traffic::Traffic;
+use crate::dma::{Pool, RxBuffer, TxBuffer};
 use crate::nic::{Capabilities, Nic};
 use crate::watch::{Watch, Watcher};
 
-/// Ethernet header and an IP MTU of 1500: what counts while there is no NIC.
-const MAX_FRAME: usize = 14 + 1500;
+/// What the interface answers to before there ever was a NIC. Nothing is sent with it.
+const NO_NIC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 0]);
+/// What counts while there is no NIC, and without a word of the network.
+const MTU: usize = 1500;
+/// Advertisements of routers, and answers of DHCP servers, between two turns of the engine.
+const NOTES: usize = 4;
 
-/// What went through a stack since it was created, NICs that have gone included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Frames received.
-    pub rx_frames: u64,
-    /// Bytes received, Ethernet headers included.
-    pub rx_bytes: u64,
-    /// Frames handed to a NIC.
-    pub tx_frames: u64,
-    /// Bytes handed to a NIC, Ethernet headers included.
-    pub tx_bytes: u64,
-    /// Replies not sent because the transmit ring or the pool was full.
-    pub tx_dropped: u64,
-    /// Frames not given to those who keep them, because so much of the DMA memory is kept that the
-    /// NIC would go short.
-    pub kept_refused: u64,
-}
-
-/// What frames said that smoltcp does not pass on, since this was last taken.
+/// What frames said that smoltcp does not pass on, since this was last cleared.
 #[derive(Default)]
 pub(super) struct Notes {
-    /// What a router advertised.
-    pub(super) advertised: Option<Advertisement>,
+    /// What routers advertised.
+    pub(super) advertised: heapless::Vec<Advertisement, NOTES>,
+    /// What DHCP servers said.
+    pub(super) dhcp: heapless::Vec<dhcp::Reply, NOTES>,
     /// A hypervisor has announced our address on another port of the network.
     pub(super) own_rarp: bool,
     /// A connection may have been reset.
     pub(super) tcp_reset: bool,
 }
 
+impl Notes {
+    pub(super) fn clear(&mut self) {
+        self.advertised.clear();
+        self.dhcp.clear();
+        (self.own_rarp, self.tcp_reset) = (false, false);
+    }
+}
+
 pub(super) struct Device {
     nic: Option<Box<dyn Nic>>,
     pub(super) intake: Intake,
+    pub(super) listeners: Listeners,
     traffic: Traffic,
     /// Whether what is sent arrives anywhere. What is held back until it does need not be
     /// repeated.
     pub(super) link_up: bool,
+    /// Who is where on the link.
+    pub(super) discovery: Discovery,
     /// The NIC's, so as not to ask it for each frame.
-    mac: [u8; 6],
     capabilities: Capabilities,
-    notes: Notes,
+    /// The longest packet the network takes, if it said so.
+    mtu_limit: Option<usize>,
+    /// Somebody waits for the answers of DHCP servers.
+    pub(super) dhcp: bool,
+    pub(super) notes: Notes,
     /// Set when there is room to send, for those who wait for that.
     room: Watch<()>,
     room_is_awaited: bool,
-    /// The frame that is smoltcp's turn.
-    pending: Option<RxBuffer>,
+    /// What is smoltcp's turn.
+    pending: Option<Pending>,
+    reassembly: Reassembly,
+    pub(super) paths: Paths,
     pool: &'static Pool,
     spares: Spares,
     /// Where a reply goes that cannot be sent.
     scratch: Vec<u8>,
 }
 
-/// Transmit buffers in hand: a token must exist before it is known whether a frame will be written
-/// to it and how long it is, and most tokens are never used.
-#[derive(Default)]
-struct Spares {
-    /// One slot.
-    short: Option<TxBuffer>,
-    /// For frames longer than a slot, where there are any.
-    long: Option<TxBuffer>,
-    /// Length that `long` must have; 0: no frame is that long.
-    long_len: usize,
-}
-
-impl Spares {
-    /// Spares for frames of up to `max` bytes. Takes the long one at once: runs of a length go back
-    /// to a list of their own (`dma::slots`), so there is one again as soon as it was sent.
-    fn new(pool: &'static Pool, max: usize) -> Self {
-        let long_len = if max > SLOT_SIZE { max } else { 0 };
-        let long = (long_len != 0).then(|| pool.transmit_buffer_of(long_len).ok()).flatten();
-        Self { short: None, long, long_len }
-    }
-
-    /// Whether there are buffers for a frame of any length.
-    fn fill(&mut self, pool: &'static Pool) -> bool {
-        if self.short.is_none() {
-            self.short = pool.transmit_buffer();
-        }
-        if self.long.is_none() && self.long_len != 0 {
-            self.long = pool.transmit_buffer_of(self.long_len).ok();
-        }
-        self.short.is_some() && (self.long.is_some() || self.long_len == 0)
-    }
-
-    /// The longest frame there are buffers for.
-    fn longest(&self) -> usize {
-        self.long_len.max(SLOT_SIZE)
-    }
-
-    fn take(&mut self, len: usize) -> Option<TxBuffer> {
-        if len <= SLOT_SIZE { self.short.take() } else { self.long.take() }
-    }
+/// What smoltcp is to process.
+enum Pending {
+    /// A frame, and where its packet is.
+    Frame(RxBuffer, usize),
+    /// What came in fragments, by its place.
+    Datagram(usize),
 }
 
 impl Device {
-    pub(super) fn new(pool: &'static Pool) -> Self {
+    pub(super) fn new(pool: &'static Pool, sequence: Sequence) -> Self {
         Self {
             nic: None,
             intake: Intake::new(pool),
+            listeners: Listeners::new(sequence),
             traffic: Traffic::default(),
-            mac: [0; 6],
+            discovery: Discovery::new(NO_NIC),
             capabilities: Capabilities::default(),
+            mtu_limit: None,
+            dhcp: false,
             room: Watch::new(()),
             room_is_awaited: false,
             link_up: false,
             notes: Notes::default(),
             pending: None,
+            reassembly: Reassembly::new(),
+            paths: Paths::default(),
             pool,
             spares: Spares::default(),
             scratch: Vec::new(),
@@ -141,22 +127,17 @@ impl Device {
         self.nic.as_deref_mut()
     }
 
-    /// What frames said since this was last called.
-    pub(super) fn take_notes(&mut self) -> Notes {
-        core::mem::take(&mut self.notes)
-    }
-
     /// Makes `nic` the NIC.
     pub(super) fn insert(&mut self, nic: Box<dyn Nic>) {
         let capabilities = nic.capabilities();
         let segmented = capabilities.segmentation.map_or(0, |segmentation| segmentation.max_frame);
         self.spares = Spares::new(self.pool, capabilities.max_frame.max(segmented));
-        if segmented > capabilities.max_frame && self.spares.long.is_none() {
+        if segmented > capabilities.max_frame && self.spares.lacks_long() {
             log::warn!("net: no DMA memory to send long packets from; a larger swiotlb= has it");
             self.spares = Spares::new(self.pool, capabilities.max_frame);
         }
         self.scratch.resize(self.spares.longest(), 0);
-        (self.mac, self.capabilities) = (nic.mac(), capabilities);
+        (self.discovery.mac, self.capabilities) = (EthernetAddress(nic.mac()), capabilities);
         self.nic = Some(nic);
     }
 
@@ -201,30 +182,163 @@ impl Device {
     ) {
         self.traffic.rx_frames += 1;
         self.traffic.rx_bytes += frame.len() as u64;
-        self.note(&frame);
+        let Some(header) = Header::of(&frame) else { return };
         let verified = self.capabilities.receive_checksums;
-        let verified = verified.ipv4 && verified.udp;
-        if let Some(frame) = self.intake.divert(frame, self.mac, verified) {
-            self.pending = Some(frame);
-            interface.poll_ingress_single(now, self, sockets);
+        let (mac, verified) = (self.discovery.mac.0, verified.ipv4 && verified.udp);
+        let taken = self.note(&frame, header, verified);
+        let Some(frame) = self.intake.divert(frame, header, mac, verified) else { return };
+        let is_over = !self.discovery.hear(&frame, header, now)
+            || taken
+            || self.handshake(&frame, header, interface, sockets, now);
+        if is_over {
+            return self.intake.observe(frame);
+        }
+        let packet = &frame[header.payload..];
+        if TooBig::is_likely(packet)
+            && let Some(said) = TooBig::parse(packet)
+        {
+            self.paths.learn(&said, interface, sockets, now);
+        }
+        if header.is_fragment(packet) {
+            let is_destination = |address| self.intake.is_destination(address);
+            let place = self.reassembly.receive(packet, is_destination, now);
+            self.intake.observe(frame);
+            let Some(place) = place else { return };
+            self.pending = Some(Pending::Datagram(place));
+        } else {
+            self.pending = Some(Pending::Frame(frame, header.payload));
+        }
+        interface.poll_ingress_single(now, self, sockets);
+    }
+
+    /// Takes in a segment that may be part of a handshake. Returns whether it is dealt with.
+    #[inline]
+    fn handshake(
+        &mut self,
+        frame: &[u8],
+        header: Header,
+        interface: &Interface,
+        sockets: &mut SocketSet<'static>,
+        now: Instant,
+    ) -> bool {
+        let flags = header.tcp_flags(&frame[header.payload..]);
+        if !flags.is_some_and(|flags| self.listeners.concerns(flags)) {
+            return false;
+        }
+        let checksums = self.capabilities.receive_checksums;
+        let arrival = Arrival {
+            now,
+            mac: self.discovery.mac,
+            mtu: self.mtu(),
+            verified: checksums.ipv4 && checksums.tcp,
+            paths: &self.paths,
+        };
+        match self.listeners.receive(frame, header, &arrival, interface, sockets) {
+            Verdict::Pass => false,
+            Verdict::Drop => true,
+            Verdict::Answer(handshake) => {
+                // If there is no room for the answer, it is repeated later.
+                self.answer(&handshake);
+                true
+            }
         }
     }
 
-    /// Notes what a frame says that smoltcp does not pass on.
+    /// Answers a SYN. `false` if there is no room for it.
+    fn answer(&mut self, handshake: &HalfOpen) -> bool {
+        let (mac, mtu) = (self.discovery.mac, self.mtu());
+        let checksums = phy::Device::capabilities(self).checksum;
+        self.emit(handshake.answer_len(mtu), |frame| {
+            handshake.write_answer(mac, mtu, &checksums, frame);
+        })
+    }
+
+    /// Forgets what has run out: handshakes, and what routers said of paths. Repeats answers to
+    /// SYNs that may have been lost.
+    pub(super) fn tend(&mut self, now: Instant) {
+        if !self.paths.is_empty() {
+            self.paths.expire(now);
+        }
+        if self.listeners.tend_at().is_none_or(|at| now < at) {
+            return;
+        }
+        // Answering needs the whole device.
+        let mut listeners = core::mem::take(&mut self.listeners);
+        listeners.tend(now, |handshake| self.answer(handshake));
+        self.listeners = listeners;
+    }
+
+    /// Notes what a frame says that smoltcp does not pass on. Returns whether that is all there is
+    /// to it.
     #[inline]
-    fn note(&mut self, frame: &[u8]) {
-        if Advertisement::is_likely(frame) {
-            self.notes.advertised = Advertisement::parse(frame).or(self.notes.advertised);
-        } else if frame::is_rarp(frame) {
-            self.notes.own_rarp |= frame[6..12] == self.mac;
-        } else if frame::is_tcp_reset(frame) {
+    fn note(&mut self, frame: &[u8], header: Header, verified: bool) -> bool {
+        let packet = &frame[header.payload..];
+        // Of more than there is room for, the rest is said again.
+        if header.ethertype == frame::IPV6 && Message::is_likely(packet) {
+            if let Some(advertisement) = Advertisement::parse(packet) {
+                let _ = self.notes.advertised.push(advertisement);
+            }
+        } else if self.dhcp && header.ethertype == frame::IPV4 && dhcp::Reply::is_likely(packet) {
+            if let Some(reply) = dhcp::Reply::parse(packet, self.discovery.mac, verified) {
+                let _ = self.notes.dhcp.push(reply);
+            }
+            return true;
+        } else if header.is_rarp() {
+            self.notes.own_rarp |= frame[6..12] == self.discovery.mac.0;
+        } else if header.tcp_flags(packet).is_some_and(|flags| flags & frame::TCP_RST != 0) {
             self.notes.tcp_reset = true;
+        }
+        false
+    }
+
+    /// The longest packet that is sent, whatever the NIC could: what routers or DHCP say. Takes
+    /// effect when the interface is made anew.
+    pub(super) fn set_mtu_limit(&mut self, limit: Option<usize>) {
+        self.mtu_limit = limit;
+    }
+
+    /// The longest packet that is sent.
+    pub(super) fn mtu(&self) -> usize {
+        let nic = self.nic.as_ref().map_or(MTU, |_| self.capabilities.max_frame - ETHERNET_HEADER);
+        self.mtu_limit.map_or(nic, |limit| limit.min(nic))
+    }
+
+    /// Sends a frame of `len` bytes that `write` fills. `false` if there is no room for it.
+    pub(super) fn emit(&mut self, len: usize, write: impl FnOnce(&mut [u8])) -> bool {
+        let buffer = self.transmit_ready().then(|| self.spares.take(len)).flatten();
+        let Some(mut buffer) = buffer else { return false };
+        write(&mut buffer[..len]);
+        self.send(buffer, len).is_ok()
+    }
+
+    /// Sends the packets whose neighbours have answered. Those that there is no room for are
+    /// dropped, as any reply is.
+    pub(super) fn send_ready(&mut self) {
+        while let Some((mut kept, station)) = self.discovery.neighbors.next_ready() {
+            write_header(&mut kept.frame, station, self.discovery.mac);
+            let ready = self.link_up && self.nic.as_mut().is_some_and(|nic| nic.transmit_ready());
+            let Some(nic) = self.nic.as_mut().filter(|_| ready) else {
+                self.count_dropped();
+                continue;
+            };
+            nic.transmit(kept.frame, kept.len, kept.segment);
+            self.traffic.tx_frames += 1;
+            self.traffic.tx_bytes += kept.len as u64;
         }
     }
 
     /// What was counted so far.
     pub(super) fn traffic(&self) -> Traffic {
-        Traffic { kept_refused: self.intake.refused(), ..self.traffic }
+        let tx_dropped = self.traffic.tx_dropped + self.discovery.neighbors.dropped();
+        Traffic {
+            tx_dropped,
+            kept_refused: self.intake.refused(),
+            reassembled: self.reassembly.reassembled(),
+            reassembly_abandoned: self.reassembly.abandoned(),
+            handshakes_evicted: self.listeners.evicted(),
+            connections_deferred: self.listeners.deferred(),
+            ..self.traffic
+        }
     }
 
     /// The DMA memory.
@@ -290,41 +404,52 @@ impl phy::Device for Device {
     type RxToken<'a> = RxToken<'a>;
     type TxToken<'a> = TxToken<'a>;
 
-    fn receive(&mut self, _: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
-        let buffer = self.pending.take()?;
+    fn receive(&mut self, now: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
+        let pending = self.pending.take()?;
         // Receiving must go on when the transmit side is full: the reply is what gets lost, as it
         // would on the wire.
         let ready = self.transmit_ready();
-        Some((
-            RxToken { buffer, intake: &mut self.intake },
-            TxToken {
-                nic: self.nic.as_deref_mut(),
-                spares: ready.then_some(&mut self.spares),
-                scratch: &mut self.scratch,
-                traffic: &mut self.traffic,
-                segment: None,
-            },
-        ))
+        let received = match pending {
+            Pending::Frame(frame, packet) => RxToken::Frame(frame, packet, &mut self.intake),
+            Pending::Datagram(place) => RxToken::Datagram(self.reassembly.whole(place)),
+        };
+        let token = TxToken {
+            nic: self.nic.as_deref_mut(),
+            spares: ready.then_some(&mut self.spares),
+            scratch: &mut self.scratch,
+            traffic: &mut self.traffic,
+            discovery: &mut self.discovery,
+            checksums: self.capabilities.transmit_checksums,
+            paths: &self.paths,
+            pool: self.pool,
+            segment: None,
+            now,
+        };
+        Some((received, token))
     }
 
-    fn transmit(&mut self, _: Instant) -> Option<TxToken<'_>> {
+    fn transmit(&mut self, now: Instant) -> Option<TxToken<'_>> {
         self.transmit_ready().then(|| TxToken {
             nic: self.nic.as_deref_mut(),
             spares: Some(&mut self.spares),
             scratch: &mut self.scratch,
             traffic: &mut self.traffic,
+            discovery: &mut self.discovery,
+            checksums: self.capabilities.transmit_checksums,
+            paths: &self.paths,
+            pool: self.pool,
             segment: None,
+            now,
         })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = MAX_FRAME;
+        capabilities.medium = Medium::Ip;
+        capabilities.max_transmission_unit = self.mtu();
         if self.nic.is_some() {
             let nic = self.capabilities;
             let (receive, transmit) = (nic.receive_checksums, nic.transmit_checksums);
-            capabilities.max_transmission_unit = nic.max_frame;
             capabilities.checksum.ipv4 = software(receive.ipv4, transmit.ipv4);
             capabilities.checksum.tcp = software(receive.tcp, transmit.tcp);
             capabilities.checksum.udp = software(receive.udp, transmit.udp);
@@ -332,8 +457,10 @@ impl phy::Device for Device {
             // segmented.
             capabilities.segmentation.tcpv4 = nic
                 .segmentation
-                .and_then(|segmentation| NonZeroUsize::new(segmentation.max_frame))
-                .filter(|max| max.get() <= self.spares.longest());
+                .filter(|segmentation| segmentation.max_frame <= self.spares.longest())
+                .and_then(|segmentation| {
+                    NonZeroUsize::new(segmentation.max_frame - ETHERNET_HEADER)
+                });
         }
         capabilities
     }
@@ -346,49 +473,5 @@ fn software(receive: bool, transmit: bool) -> Checksum {
         (false, true) => Checksum::Rx,
         (true, false) => Checksum::Tx,
         (true, true) => Checksum::None,
-    }
-}
-
-pub(super) struct RxToken<'a> {
-    buffer: RxBuffer,
-    intake: &'a mut Intake,
-}
-
-impl phy::RxToken for RxToken<'_> {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        let result = f(&self.buffer);
-        self.intake.observe(self.buffer);
-        result
-    }
-}
-
-pub(super) struct TxToken<'a> {
-    nic: Option<&'a mut (dyn Nic + 'static)>,
-    spares: Option<&'a mut Spares>,
-    scratch: &'a mut [u8],
-    traffic: &'a mut Traffic,
-    /// Payload of each segment, if the device is to cut the frame.
-    segment: Option<NonZeroU16>,
-}
-
-impl phy::TxToken for TxToken<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        match (self.nic, self.spares.and_then(|spares| spares.take(len))) {
-            (Some(nic), Some(mut buffer)) => {
-                let result = f(&mut buffer[..len]);
-                nic.transmit(buffer, len, self.segment);
-                self.traffic.tx_frames += 1;
-                self.traffic.tx_bytes += len as u64;
-                result
-            }
-            _ => {
-                self.traffic.tx_dropped += 1;
-                f(&mut self.scratch[..len])
-            }
-        }
-    }
-
-    fn set_meta(&mut self, meta: PacketMeta) {
-        self.segment = meta.segmentation_offload_size;
     }
 }

@@ -5,22 +5,22 @@ use alloc::vec::Vec;
 
 use smoltcp::iface::{self, Interface, PollResult};
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress};
+use smoltcp::wire::{HardwareAddress, IpAddress, Ipv6Address};
 
 use super::addresses::Addresses;
 use super::announcer::Announcer;
 use super::config::Config;
 use super::device::Device;
+use super::discovery::{ADDRESSES, Answer};
 use super::emit;
 use super::error::Error;
 use super::groups::Groups;
 use super::pair::{LinkEvent, Pair, Role};
+use super::sequence::Sequence;
 use super::sockets::Sockets;
 use crate::dma::Pool;
 use crate::nic::{Capabilities, Nic};
 
-/// What the interface answers to before there ever was a NIC. Nothing is sent with it.
-const NO_NIC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 0]);
 /// Frames taken from the NIC in one turn. Enough to spread a doorbell thin, few enough that other
 /// tasks do not starve.
 const RECEIVE_BUDGET: usize = 64;
@@ -43,10 +43,10 @@ pub(super) enum Next {
     Sleep(Option<Instant>),
 }
 
-/// What of a NIC an interface depends on: its address, what it can do, and the longest frame there
-/// is memory for.
+/// What of a NIC an interface depends on: its address, what it can do, the longest frame there is
+/// memory for, and the longest packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Basis([u8; 6], Capabilities, usize);
+struct Basis([u8; 6], Capabilities, usize, usize);
 
 /// The parts of a stack.
 pub(super) struct Engine {
@@ -65,9 +65,10 @@ pub(super) struct Engine {
 
 impl Engine {
     pub(super) fn new(pool: &'static Pool, config: &Config) -> Self {
-        let mut pair = Pair::new(pool, config.name.clone());
-        let mut sockets = Sockets::new(config.seed);
-        let addresses = Addresses::new(config, sockets.set());
+        let mut pair = Pair::new(pool, config.name.clone(), Sequence::new(config.secret));
+        let sockets = Sockets::new(config.seed);
+        let addresses = Addresses::new(config);
+        pair.device.dhcp = addresses.dhcp().is_some();
         let interface = new_interface(&mut pair.device, config.seed);
         let mut engine = Self {
             interface,
@@ -139,13 +140,18 @@ impl Engine {
     }
 
     pub(super) fn mac(&self) -> [u8; 6] {
-        let HardwareAddress::Ethernet(mac) = self.interface.hardware_addr();
-        mac.0
+        self.pair.device.discovery.mac.0
     }
 
-    /// Whether something can be sent to that address at all.
+    /// Whether something can be sent to that address at all: there is one to send from, and a way.
     pub(super) fn reaches(&self, to: IpAddress) -> bool {
-        self.addresses.reaches(to, &self.interface)
+        let is_on_all = match to {
+            IpAddress::Ipv4(to) => to.is_broadcast() || to.is_multicast(),
+            IpAddress::Ipv6(to) => to.is_multicast(),
+        };
+        let mut own = self.interface.ip_addrs().iter();
+        own.any(|own| own.address().version() == to.version())
+            && (is_on_all || self.pair.device.discovery.routes.next_hop(to).is_some())
     }
 
     /// Moves packets, a bounded number of them. Returns what to do then, and whether address, link
@@ -153,6 +159,10 @@ impl Engine {
     pub(super) fn turn(&mut self, now: Instant) -> (Next, bool) {
         self.now = now;
         let received = self.receive(now);
+        self.pair.device.tend(now);
+        if self.pair.device.listeners.take_starved() {
+            self.sockets.free_memory(now);
+        }
         let (interface, sockets) = (&mut self.interface, self.sockets.set());
         let switched = self.pair.switch_to_better(interface, sockets, now);
         if switched {
@@ -161,9 +171,10 @@ impl Engine {
         let changed = switched | self.follow_link(now) | self.heed_notes(now);
         self.send_unasked(now);
         let sent = self.send(now);
+        self.ask_for_neighbors(now);
         self.pair.device.flush();
         let room_is_awaited = self.pair.device.tell_of_room();
-        self.sockets.reap();
+        self.sockets.reap(now);
         let next = if received == RECEIVE_BUDGET || sent == SEND_BUDGET {
             Next::Again
         } else {
@@ -214,7 +225,12 @@ impl Engine {
         let Some(event) = self.pair.poll_link() else { return false };
         match event {
             LinkEvent::Up { elsewhere } => {
-                self.addresses.restart(elsewhere, self.sockets.set(), now);
+                self.addresses.restart(elsewhere, now);
+                if elsewhere {
+                    self.pair.device.discovery.neighbors.doubt();
+                    self.pair.device.set_mtu_limit(self.addresses.mtu());
+                    self.renew_interface();
+                }
                 self.announcer.start(now);
             }
             LinkEvent::Down => self.announcer.stop(),
@@ -226,41 +242,103 @@ impl Engine {
     /// Does what received frames call for besides what smoltcp does. Returns whether addresses or
     /// routes have changed.
     fn heed_notes(&mut self, now: Instant) -> bool {
-        let notes = self.pair.device.take_notes();
+        let mac = self.mac();
+        let device = &mut self.pair.device;
+        let duplicate = device.discovery.take_duplicate();
+        let notes = &mut device.notes;
         if notes.tcp_reset {
             self.sockets.note_resets();
         }
-        let changed = self.addresses.poll(notes.advertised, self.sockets.set(), now);
+        let own_rarp = notes.own_rarp;
+        let said = (&notes.advertised[..], &notes.dhcp[..]);
+        let changed = self.addresses.poll(said, duplicate, mac, now);
+        notes.clear();
         if changed {
+            device.set_mtu_limit(self.addresses.mtu());
+            self.renew_interface();
             self.apply_addresses();
             self.announcer.start(now);
         }
         // QEMU announces the address of a guest that has moved on the standby, five times in a
         // second, however early the primary is active again. Switches believe it, so it is
         // answered.
-        if notes.own_rarp && self.pair.link().up {
+        if own_rarp && self.pair.link().up {
             self.announcer.start(now);
             self.pair.expect_late_frames(now);
         }
         changed
     }
 
-    /// Sends the announcements and router solicitations that are due.
+    /// Sends what is due without any socket's doing: answers to neighbours, what has waited for
+    /// theirs, and what addresses and announcements call for.
     fn send_unasked(&mut self, now: Instant) {
-        let HardwareAddress::Ethernet(mac) = self.interface.hardware_addr();
         let device = &mut self.pair.device;
-        let solicits = self.addresses.solicit_at().is_some_and(|at| now >= at);
-        if solicits && device.link_up && emit::router_solicitation(device, mac, now) {
+        device.send_ready();
+        while let Some(answer) = device.discovery.next_answer() {
+            // Without room, they ask again.
+            match answer {
+                Answer::Arp { address, station, asker } => {
+                    emit::arp_reply(device, address, (station, asker))
+                }
+                Answer::Advertise { address, asker } => {
+                    emit::neighbor_advertisement(device, address, asker, now)
+                }
+            };
+        }
+        if !device.link_up {
+            return;
+        }
+        if let Some(dhcp) = self.addresses.dhcp_mut()
+            && let Some(message) = dhcp.message(now)
+            && emit::dhcp(device, &message, now)
+        {
+            dhcp.sent(now);
+        }
+        while let Some(address) = self.addresses.to_probe()
+            && emit::address_probe(device, address, now)
+        {
+            self.addresses.probed(address, now);
+        }
+        if self.addresses.solicit_at().is_some_and(|at| now >= at)
+            && emit::router_solicitation(device, link_local(&self.interface), now)
+        {
             self.addresses.solicited(now);
         }
-        self.announcer.poll(self.interface.ip_addrs(), mac, device, now);
+        self.announcer.poll(self.interface.ip_addrs(), &self.groups, device, now);
+    }
+
+    /// Asks for the neighbours that something waits for.
+    fn ask_for_neighbors(&mut self, now: Instant) {
+        let device = &mut self.pair.device;
+        while device.link_up
+            && let Some(question) = device.discovery.neighbors.next_question(now)
+        {
+            let station = question.station;
+            let sent = match question.address {
+                IpAddress::Ipv4(wanted) => self
+                    .interface
+                    .ipv4_addr()
+                    .is_none_or(|own| emit::arp_request(device, own, wanted, station)),
+                IpAddress::Ipv6(wanted) => {
+                    link_local(&self.interface).or_else(|| self.interface.ipv6_addr()).is_none_or(
+                        |own| emit::neighbor_solicitation(device, own, wanted, station, now),
+                    )
+                }
+            };
+            if !sent {
+                return;
+            }
+            device.discovery.neighbors.asked(question.address, now);
+        }
     }
 
     fn sleep_until(&mut self, room_is_awaited: bool, now: Instant) -> Next {
         let link = self.pair.link();
         let sockets = self.interface.poll_at(now, self.sockets.set());
         // Without a link these are no reason to stay awake: they start anew with it.
-        let unasked = [self.announcer.due_at(), self.addresses.solicit_at()].into_iter().flatten();
+        let neighbors = self.pair.device.discovery.neighbors.due_at();
+        let unasked = [self.announcer.due_at(), self.addresses.send_at(), neighbors];
+        let unasked = unasked.into_iter().flatten();
         let awaited = room_is_awaited.then_some(now);
         let to_send = sockets.into_iter().chain(unasked.filter(|_| link.up)).chain(awaited).min();
         let possible = match (self.pair.device.transmit_ready(), link.up) {
@@ -279,6 +357,7 @@ impl Engine {
             waits_for_link.then(|| now + LINK),
             self.addresses.poll_at(),
             self.pair.poll_at(),
+            self.pair.device.listeners.tend_at(),
         ];
         Next::Sleep(times.into_iter().flatten().min())
     }
@@ -293,23 +372,26 @@ impl Engine {
     /// Makes the interface fit the active NIC.
     ///
     /// smoltcp fixes what a device can do when an interface is made. A NIC that can do the same as
-    /// the one before keeps the interface, and with it what is known of neighbours.
+    /// the one before keeps the interface, and with it the fragments of datagrams.
     fn renew_interface(&mut self) {
-        let Some(nic) = self.pair.device.nic() else { return };
-        let basis = Some(Basis(nic.mac(), nic.capabilities(), self.pair.device.longest()));
-        if basis != self.basis {
-            self.basis = basis;
+        let device = &mut self.pair.device;
+        let Some(nic) = device.nic() else { return };
+        let basis = Basis(nic.mac(), nic.capabilities(), device.longest(), device.mtu());
+        if self.basis != Some(basis) {
+            self.basis = Some(basis);
+            // They were made for what the NIC before could do.
+            device.discovery.neighbors.drop_kept();
             self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
             self.interface = new_interface(&mut self.pair.device, self.seed);
-            self.apply_addresses();
             self.groups.rejoin(&mut self.interface);
+            self.apply_addresses();
         }
         self.apply_groups();
     }
 
     /// Puts addresses, routes and name servers into use, and the groups that follow from them.
     fn apply_addresses(&mut self) {
-        self.addresses.apply(&mut self.interface);
+        self.addresses.apply(&mut self.interface, &mut self.pair.device.discovery);
         let name_servers: Vec<_> = self.addresses.name_servers().collect();
         self.sockets.set_name_servers(&name_servers);
         self.apply_groups();
@@ -317,10 +399,12 @@ impl Engine {
 
     /// Has the interface's groups received, by the NIC and in place.
     fn apply_groups(&mut self) {
-        let destinations = self.addresses.destinations(&self.interface);
-        let destinations = destinations.into_iter().chain(self.groups.all()).collect();
+        let discovery = &self.pair.device.discovery;
+        let ipv6: heapless::Vec<_, ADDRESSES> = discovery.ipv6().take(ADDRESSES).collect();
+        let destinations = discovery.destinations().chain(self.groups.all()).collect();
+        self.groups.follow(ipv6.into_iter(), &mut self.interface);
         self.pair.device.intake.set_destinations(destinations);
-        let stations = self.groups.stations(&self.interface);
+        let stations = self.groups.stations();
         if let Some(nic) = self.pair.device.nic_mut() {
             nic.accept_multicast(&stations);
         }
@@ -328,8 +412,14 @@ impl Engine {
 }
 
 fn new_interface(device: &mut Device, seed: u64) -> Interface {
-    let mac = device.nic().map_or(NO_NIC, |nic| EthernetAddress(nic.mac()));
-    let mut config = iface::Config::new(HardwareAddress::Ethernet(mac));
+    let mut config = iface::Config::new(HardwareAddress::Ip);
     config.random_seed = seed;
     Interface::new(config, device, Instant::ZERO)
+}
+
+fn link_local(interface: &Interface) -> Option<Ipv6Address> {
+    interface.ip_addrs().iter().find_map(|cidr| match cidr.address() {
+        IpAddress::Ipv6(own) => Some(own).filter(Ipv6Address::is_unicast_link_local),
+        IpAddress::Ipv4(_) => None,
+    })
 }

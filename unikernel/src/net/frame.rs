@@ -3,40 +3,107 @@
 use core::ops::Range;
 
 use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, IpAddress, IpEndpoint, IpProtocol, Ipv4Packet, Ipv6Packet,
-    TcpPacket, UDP_HEADER_LEN, UdpPacket,
+    IpAddress, IpEndpoint, IpProtocol, Ipv4Address, Ipv4Packet, Ipv6Address, Ipv6Packet, TcpPacket,
+    UDP_HEADER_LEN, UdpPacket,
 };
 
+/// Destination, source and type of an Ethernet frame.
+pub(super) const ETHERNET_HEADER: usize = 14;
+/// Ethernet types.
+pub(super) const IPV4: [u8; 2] = [0x08, 0x00];
+pub(super) const ARP: [u8; 2] = [0x08, 0x06];
+pub(super) const IPV6: [u8; 2] = [0x86, 0xdd];
+/// Reverse Address Resolution Protocol (RFC 903).
+const RARP: [u8; 2] = [0x80, 0x35];
+/// A tag follows (IEEE 802.1Q).
+const TAG: [u8; 2] = [0x81, 0x00];
 /// Where the Ethernet type is.
 const ETHERTYPE: usize = 12;
-/// Ethertype of the Reverse Address Resolution Protocol (RFC 903).
-const RARP: [u8; 2] = [0x80, 0x35];
-/// Where an IP packet begins.
-const IP: usize = 14;
+const TAG_LEN: usize = 4;
 const IPV6_HEADER: usize = 40;
+const IPV6_FRAGMENT: u8 = 44;
 const TCP: u8 = 6;
 /// Where a TCP header has its flags.
 const TCP_FLAGS: usize = 13;
-const TCP_RST: u8 = 4;
+pub(super) const TCP_SYN: u8 = 2;
+pub(super) const TCP_RST: u8 = 4;
+pub(super) const TCP_ACK: u8 = 16;
 
-/// Whether a frame is of RARP. From the guest's own station address, it is what a hypervisor sends
-/// in the name of a guest that has moved (QEMU, `net/announce.c`).
-#[inline]
-pub(super) fn is_rarp(frame: &[u8]) -> bool {
-    frame.get(ETHERTYPE..IP) == Some(&RARP)
+/// What a frame carries, and where.
+#[derive(Clone, Copy)]
+pub(super) struct Header {
+    pub(super) ethertype: [u8; 2],
+    pub(super) payload: usize,
 }
 
-/// Whether a frame resets a TCP connection. For every received frame, so nothing else is checked.
+impl Header {
+    /// Reads it. A frame with a priority, that is a tag of VLAN 0, is an untagged one (IEEE 802.1Q,
+    /// table 9-2); one of another VLAN has the type of the tag.
+    #[inline]
+    pub(super) fn of(frame: &[u8]) -> Option<Self> {
+        let ethertype = *frame.get(ETHERTYPE..)?.first_chunk()?;
+        if ethertype == TAG
+            && let &[high, low, a, b, ..] = frame.get(ETHERNET_HEADER..)?
+            && high & 0xf == 0
+            && low == 0
+        {
+            return Some(Self { ethertype: [a, b], payload: ETHERNET_HEADER + TAG_LEN });
+        }
+        Some(Self { ethertype, payload: ETHERNET_HEADER })
+    }
+
+    /// Whether the frame is of RARP. From the guest's own station address, it is what a hypervisor
+    /// sends in the name of a guest that has moved (QEMU, `net/announce.c`).
+    #[inline]
+    pub(super) fn is_rarp(self) -> bool {
+        self.ethertype == RARP
+    }
+
+    /// The flags of the TCP segment in the packet of a frame. For every received one, so nothing
+    /// else is checked.
+    #[inline]
+    pub(super) fn tcp_flags(self, packet: &[u8]) -> Option<u8> {
+        let version = packet.first()?;
+        let (protocol, tcp) = match self.ethertype {
+            IPV4 => (9, usize::from(version & 0xf) * 4),
+            IPV6 => (6, IPV6_HEADER),
+            _ => return None,
+        };
+        (packet.get(protocol) == Some(&TCP)).then(|| packet.get(tcp + TCP_FLAGS).copied())?
+    }
+
+    /// Whether the packet of a frame is a fragment of a datagram. For every received one, so
+    /// nothing else is checked.
+    #[inline]
+    pub(super) fn is_fragment(self, packet: &[u8]) -> bool {
+        match self.ethertype {
+            // More to come, or not the first.
+            IPV4 => packet.get(6..8).is_some_and(|word| word[0] & 0x3f != 0 || word[1] != 0),
+            IPV6 => packet.get(6) == Some(&IPV6_FRAGMENT),
+            _ => false,
+        }
+    }
+}
+
+/// Where an IP packet comes from.
 #[inline]
-pub(super) fn is_tcp_reset(frame: &[u8]) -> bool {
-    let Some(&[high, low, version, ..]) = frame.get(ETHERTYPE..) else { return false };
-    let (protocol, tcp) = match [high, low] {
-        [0x08, 0x00] => (IP + 9, IP + usize::from(version & 0xf) * 4),
-        [0x86, 0xdd] => (IP + 6, IP + IPV6_HEADER),
-        _ => return false,
-    };
-    frame.get(protocol) == Some(&TCP)
-        && frame.get(tcp + TCP_FLAGS).is_some_and(|flags| flags & TCP_RST != 0)
+pub(super) fn source(packet: &[u8]) -> Option<IpAddress> {
+    address(packet, 12, 8)
+}
+
+/// Where an IP packet goes.
+#[inline]
+pub(super) fn destination(packet: &[u8]) -> Option<IpAddress> {
+    address(packet, 16, 24)
+}
+
+#[inline]
+fn address(packet: &[u8], at: usize, at6: usize) -> Option<IpAddress> {
+    match packet.first()? >> 4 {
+        4 => Some(IpAddress::Ipv4(Ipv4Address::from(*packet.get(at..)?.first_chunk::<4>()?))),
+        6 => Some(IpAddress::Ipv6(Ipv6Address::from(*packet.get(at6..)?.first_chunk::<16>()?))),
+        _ => None,
+    }
 }
 
 /// A UDP datagram that is whole in one frame.
@@ -50,20 +117,20 @@ pub(super) struct Udp {
 
 impl Udp {
     /// Finds the datagram in a frame. Checksums are not looked at.
-    pub(super) fn parse(frame: &[u8]) -> Option<Self> {
-        let ethernet = EthernetFrame::new_checked(frame).ok()?;
+    pub(super) fn parse(frame: &[u8], header: Header) -> Option<Self> {
+        let packet = &frame[header.payload..];
         let (protocol, source, destination, range): (_, IpAddress, IpAddress, _) =
-            match ethernet.ethertype() {
-                EthernetProtocol::Ipv4 => {
-                    let ip = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
+            match header.ethertype {
+                IPV4 => {
+                    let ip = Ipv4Packet::new_checked(packet).ok()?;
                     if ip.version() != 4 || ip.more_frags() || ip.frag_offset() != 0 {
                         return None;
                     }
                     let range = ip.header_len().into()..ip.total_len().into();
                     (ip.next_header(), ip.src_addr().into(), ip.dst_addr().into(), range)
                 }
-                EthernetProtocol::Ipv6 => {
-                    let ip = Ipv6Packet::new_checked(ethernet.payload()).ok()?;
+                IPV6 => {
+                    let ip = Ipv6Packet::new_checked(packet).ok()?;
                     if ip.version() != 6 {
                         return None;
                     }
@@ -75,8 +142,8 @@ impl Udp {
         if protocol != IpProtocol::Udp || !source.is_unicast() {
             return None;
         }
-        let udp = UdpPacket::new_checked(ethernet.payload().get(range.clone())?).ok()?;
-        let start = IP + range.start + UDP_HEADER_LEN;
+        let udp = UdpPacket::new_checked(packet.get(range.clone())?).ok()?;
+        let start = header.payload + range.start + UDP_HEADER_LEN;
         Some(Self {
             source: IpEndpoint::new(source, udp.src_port()),
             destination,
@@ -89,20 +156,26 @@ impl Udp {
 /// Whether the checksums are right that the stack leaves to a NIC, for a frame that no NIC vouches
 /// for. Of a fragment nobody can tell; its are not.
 pub(super) fn has_valid_checksums(frame: &[u8]) -> bool {
-    let Ok(frame) = EthernetFrame::new_checked(frame) else { return false };
-    match frame.ethertype() {
-        EthernetProtocol::Ipv4 => Ipv4Packet::new_checked(frame.payload()).is_ok_and(|packet| {
+    let Some(header) = Header::of(frame) else { return false };
+    let packet = &frame[header.payload..];
+    !matches!(header.ethertype, IPV4 | IPV6) || is_valid_packet(packet)
+}
+
+/// The same for an IP packet alone.
+pub(super) fn is_valid_packet(packet: &[u8]) -> bool {
+    match packet.first().map(|version| version >> 4) {
+        Some(4) => Ipv4Packet::new_checked(packet).is_ok_and(|packet| {
             let (from, to) = (packet.src_addr().into(), packet.dst_addr().into());
             let is_fragment = packet.more_frags() || packet.frag_offset() != 0;
             packet.verify_checksum()
                 && !is_fragment
                 && carries_valid(packet.next_header(), from, to, packet.payload())
         }),
-        EthernetProtocol::Ipv6 => Ipv6Packet::new_checked(frame.payload()).is_ok_and(|packet| {
+        Some(6) => Ipv6Packet::new_checked(packet).is_ok_and(|packet| {
             let (from, to) = (packet.src_addr().into(), packet.dst_addr().into());
             carries_valid(packet.next_header(), from, to, packet.payload())
         }),
-        _ => true,
+        _ => false,
     }
 }
 

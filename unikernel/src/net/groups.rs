@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use smoltcp::iface::Interface;
 use smoltcp::wire::{
-    IPV4_MULTICAST_ALL_SYSTEMS, IPV6_LINK_LOCAL_ALL_NODES, IpAddress, IpCidr, Ipv6Address,
+    IPV4_MULTICAST_ALL_SYSTEMS, IPV6_LINK_LOCAL_ALL_NODES, IpAddress, Ipv6Address,
 };
 
 use super::error::Error;
@@ -15,9 +15,9 @@ const EVERYBODY: [IpAddress; 2] =
     [IpAddress::Ipv4(IPV4_MULTICAST_ALL_SYSTEMS), IpAddress::Ipv6(IPV6_LINK_LOCAL_ALL_NODES)];
 
 /// The group in which neighbours look for an address: FF02::1:FFxx:xxxx (RFC 4291, section 2.7.1).
-fn solicited_node(address: Ipv6Address) -> IpAddress {
+pub(super) fn solicited_node(address: Ipv6Address) -> Ipv6Address {
     let [.., high, low] = address.segments();
-    IpAddress::v6(0xff02, 0, 0, 0, 0, 1, 0xff00 | high & 0xff, low)
+    Ipv6Address::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | high & 0xff, low)
 }
 
 /// Where frames to a group go.
@@ -40,6 +40,8 @@ pub(super) fn station(group: IpAddress) -> [u8; 6] {
 #[derive(Default)]
 pub(super) struct Groups {
     joined: Vec<IpAddress>,
+    /// Those in which neighbours look for our addresses.
+    solicited: Vec<IpAddress>,
 }
 
 impl Groups {
@@ -64,15 +66,42 @@ impl Groups {
     pub(super) fn leave(&mut self, group: IpAddress, interface: &mut Interface) -> bool {
         let members = self.joined.len();
         self.joined.retain(|joined| *joined != group);
-        members != self.joined.len() && interface.leave_multicast_group(group).is_ok()
+        if members == self.joined.len() {
+            return false;
+        }
+        self.solicited.contains(&group) || interface.leave_multicast_group(group).is_ok()
+    }
+
+    /// Joins the groups in which neighbours look for these addresses, and leaves others.
+    pub(super) fn follow(
+        &mut self,
+        addresses: impl Iterator<Item = Ipv6Address>,
+        interface: &mut Interface,
+    ) {
+        let mut wanted: Vec<IpAddress> = addresses.map(|own| solicited_node(own).into()).collect();
+        wanted.sort();
+        wanted.dedup();
+        for group in self.solicited.iter().filter(|group| !wanted.contains(group)) {
+            if !self.joined.contains(group) {
+                let _ = interface.leave_multicast_group(*group);
+            }
+        }
+        self.solicited = wanted;
+        self.rejoin(interface);
     }
 
     /// Joins the groups on an interface that is new.
     pub(super) fn rejoin(&self, interface: &mut Interface) {
-        for &group in &self.joined {
+        for group in self.reported() {
             // There was room for them on the interface before.
             let _ = interface.join_multicast_group(group);
         }
+    }
+
+    /// The groups that routers and switches are told of.
+    pub(super) fn reported(&self) -> impl Iterator<Item = IpAddress> {
+        let solicited = self.solicited.iter().filter(|group| !self.joined.contains(group));
+        self.joined.iter().chain(solicited).copied()
     }
 
     /// Every group the interface is in but those that neighbours look for an address in.
@@ -81,12 +110,8 @@ impl Groups {
     }
 
     /// Where the frames go that an interface is to receive.
-    pub(super) fn stations(&self, interface: &Interface) -> Vec<[u8; 6]> {
-        let solicited = interface.ip_addrs().iter().filter_map(|cidr| match cidr {
-            IpCidr::Ipv4(_) => None,
-            IpCidr::Ipv6(cidr) => Some(solicited_node(cidr.address())),
-        });
-        self.all().chain(solicited).map(station).collect()
+    pub(super) fn stations(&self) -> Vec<[u8; 6]> {
+        EVERYBODY.into_iter().chain(self.reported()).map(station).collect()
     }
 }
 
@@ -100,6 +125,6 @@ mod tests {
         let group = IpAddress::v4(239, 255, 1, 2);
         assert_eq!(station(group), [1, 0, 0x5e, 0x7f, 1, 2]);
         let address = Ipv6Address::new(0xfe80, 0, 0, 0, 0x5054, 0xff, 0xfe67, 0x6f01);
-        assert_eq!(station(solicited_node(address)), [0x33, 0x33, 0xff, 0x67, 0x6f, 0x01]);
+        assert_eq!(station(solicited_node(address).into()), [0x33, 0x33, 0xff, 0x67, 0x6f, 0x01]);
     }
 }

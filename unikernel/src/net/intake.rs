@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use smoltcp::wire::IpAddress;
 
-use super::frame;
+use super::frame::{self, Header};
 use super::queue::Queue;
 use crate::dma::{Pool, RxBuffer};
 
@@ -108,12 +108,18 @@ impl Intake {
         self.destinations = destinations;
     }
 
+    /// Whether datagrams to this address are for this interface.
+    pub(super) fn is_destination(&self, address: IpAddress) -> bool {
+        self.destinations.contains(&address)
+    }
+
     /// Takes a frame away from smoltcp if somebody is to have it instead. `mac` is the interface's,
     /// and `verified` that the NIC has verified IPv4 and UDP checksums.
     #[inline]
     pub(super) fn divert(
         &mut self,
         frame: RxBuffer,
+        header: Header,
         mac: [u8; 6],
         verified: bool,
     ) -> Option<RxBuffer> {
@@ -128,19 +134,20 @@ impl Intake {
             }
             return None;
         }
-        self.divert_datagram(frame, mac, verified)
+        self.divert_datagram(frame, header, mac, verified)
     }
 
     fn divert_datagram(
         &mut self,
         frame: RxBuffer,
+        header: Header,
         mac: [u8; 6],
         verified: bool,
     ) -> Option<RxBuffer> {
         if self.datagrams.is_empty() {
             return Some(frame);
         }
-        let Some(udp) = frame::Udp::parse(&frame) else { return Some(frame) };
+        let Some(udp) = frame::Udp::parse(&frame, header) else { return Some(frame) };
         let is_here = (frame.starts_with(&mac) || frame[0] & 1 == 1)
             && self.destinations.contains(&udp.destination);
         let queue = self.datagrams.iter().find(|(port, _)| is_here && *port == udp.port);

@@ -1,19 +1,17 @@
 //! How the interface gets its IPv4 address: from the command line or by DHCP.
 
-use alloc::vec::Vec;
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use core::fmt;
 use core::str::FromStr;
 
-use smoltcp::iface::{SocketHandle, SocketSet};
-use smoltcp::socket::dhcpv4;
-use smoltcp::time::{Duration, Instant};
+use smoltcp::time::Instant;
 use smoltcp::wire::{Ipv4Address, Ipv4Cidr};
 
-/// How long an address stays while DHCP is asked again after the link came back.
-///
-/// Dropping it at once would reset every connection, although the answer nearly always is the same
-/// address.
-const RECONFIRM: Duration = Duration::from_secs(60);
+use super::dhcp;
+
+/// Everything, as a network.
+const EVERYWHERE: Ipv4Cidr = Ipv4Cidr::new(Ipv4Address::UNSPECIFIED, 0);
 
 /// `ip=` of the command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +19,8 @@ pub enum Addressing {
     /// Ask a DHCP server.
     #[default]
     Dhcp,
+    /// No IPv4.
+    Off,
     /// This address.
     Static(Ipv4Cidr),
 }
@@ -29,8 +29,10 @@ impl FromStr for Addressing {
     type Err = BadAddress;
 
     fn from_str(text: &str) -> Result<Self, BadAddress> {
-        if text == "dhcp" {
-            return Ok(Self::Dhcp);
+        match text {
+            "dhcp" => return Ok(Self::Dhcp),
+            "off" | "none" => return Ok(Self::Off),
+            _ => {}
         }
         let cidr: Ipv4Cidr = text.parse().map_err(|()| BadAddress)?;
         let address = cidr.address();
@@ -42,13 +44,13 @@ impl FromStr for Addressing {
     }
 }
 
-/// Neither `dhcp` nor a unicast IPv4 address with a prefix length.
+/// Neither `dhcp` nor `off` nor a unicast IPv4 address with a prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadAddress;
 
 impl fmt::Display for BadAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected dhcp or a unicast ADDR/LEN such as 10.0.2.15/24")
+        f.write_str("expected dhcp, off or a unicast ADDR/LEN such as 10.0.2.15/24")
     }
 }
 
@@ -64,84 +66,112 @@ pub struct Lease {
 }
 
 /// The interface's IPv4 address and where it comes from.
-pub(super) struct Ipv4 {
-    lease: Option<Lease>,
-    dhcp: Option<SocketHandle>,
-    /// DHCP was restarted: the old address goes at this time unless it is confirmed.
-    drop_at: Option<Instant>,
-    name_servers: Vec<Ipv4Address>,
+pub(super) enum Ipv4 {
+    /// There is none.
+    Off,
+    /// The command line.
+    Static(Lease),
+    /// A server.
+    Dhcp(Box<dhcp::Client>),
 }
 
 impl Ipv4 {
     pub(super) fn new(
         addressing: Addressing,
         gateway: Option<Ipv4Address>,
-        sockets: &mut SocketSet<'static>,
+        name: Cow<'static, str>,
+        seed: u64,
     ) -> Self {
         match addressing {
-            Addressing::Static(address) => Self {
-                lease: Some(Lease { address, gateway }),
-                dhcp: None,
-                drop_at: None,
-                name_servers: Vec::new(),
-            },
-            Addressing::Dhcp => {
-                let mut socket = dhcpv4::Socket::new();
-                let mut retry = dhcpv4::RetryConfig::default();
-                // The defaults suit radios. A lost first packet should not cost ten seconds of
-                // boot.
-                retry.discover_timeout = Duration::from_secs(1);
-                retry.initial_request_timeout = Duration::from_secs(1);
-                socket.set_retry_config(retry);
-                let dhcp = Some(sockets.add(socket));
-                Self { lease: None, dhcp, drop_at: None, name_servers: Vec::new() }
+            Addressing::Off => Self::Off,
+            Addressing::Dhcp => Self::Dhcp(Box::new(dhcp::Client::new(name, seed))),
+            Addressing::Static(address) => {
+                // With a /32, every gateway is outside, and meant to be.
+                if let Some(gateway) = gateway
+                    && address.prefix_len() < 32
+                    && !address.contains_addr(&gateway)
+                {
+                    crate::println!(
+                        "{name}: gw={gateway} is outside of {}; it is looked for on the link all \
+                         the same: mend gw= or ip= if that is a mistake",
+                        address.network()
+                    );
+                }
+                Self::Static(Lease { address, gateway })
             }
+        }
+    }
+
+    fn held(&self) -> Option<&dhcp::Held> {
+        match self {
+            Self::Dhcp(client) => client.lease(),
+            _ => None,
         }
     }
 
     pub(super) fn lease(&self) -> Option<Lease> {
-        self.lease
+        match self {
+            Self::Off => None,
+            Self::Static(lease) => Some(*lease),
+            Self::Dhcp(client) => client.lease().map(|held| {
+                let default = held.routes().iter().find(|(network, _)| *network == EVERYWHERE);
+                Lease { address: held.address, gateway: default.and_then(|(_, router)| *router) }
+            }),
+        }
+    }
+
+    /// Networks, and the routers to them; none for one that is on the link.
+    pub(super) fn routes(&self) -> impl Iterator<Item = (Ipv4Cidr, Option<Ipv4Address>)> {
+        let lease = self.lease();
+        let own = lease.map(|lease| (lease.address.network(), None));
+        let others = self.held().map(dhcp::Held::routes).unwrap_or_default();
+        let gateway = lease.and_then(|lease| lease.gateway);
+        let default = gateway.map(|gateway| (EVERYWHERE, Some(gateway)));
+        own.into_iter().chain(others.iter().copied()).chain(default)
     }
 
     /// The DNS servers that DHCP named.
     pub(super) fn name_servers(&self) -> &[Ipv4Address] {
-        &self.name_servers
+        self.held().map(dhcp::Held::name_servers).unwrap_or_default()
+    }
+
+    /// The longest packet on this network, if DHCP said so.
+    pub(super) fn mtu(&self) -> Option<usize> {
+        self.held()?.mtu().map(usize::from)
+    }
+
+    /// The DHCP client, where there is one.
+    pub(super) fn dhcp(&self) -> Option<&dhcp::Client> {
+        match self {
+            Self::Dhcp(client) => Some(client),
+            _ => None,
+        }
+    }
+
+    pub(super) fn dhcp_mut(&mut self) -> Option<&mut dhcp::Client> {
+        match self {
+            Self::Dhcp(client) => Some(client),
+            _ => None,
+        }
     }
 
     /// Asks DHCP again, as after a link that was down: it may lead to another network now.
-    pub(super) fn restart(&mut self, sockets: &mut SocketSet<'static>, now: Instant) {
-        if let Some(handle) = self.dhcp {
-            let socket = sockets.get_mut::<dhcpv4::Socket<'_>>(handle);
-            socket.reset();
-            self.drop_at = Some(now + RECONFIRM);
+    pub(super) fn restart(&mut self, now: Instant) {
+        if let Self::Dhcp(client) = self {
+            client.restart(now);
         }
     }
 
     /// Takes in what DHCP has to say. Returns whether that changed anything.
-    pub(super) fn poll(&mut self, sockets: &mut SocketSet<'static>, now: Instant) -> bool {
-        let Some(handle) = self.dhcp else { return false };
-        let (lease, name_servers) = match sockets.get_mut::<dhcpv4::Socket<'_>>(handle).poll() {
-            Some(dhcpv4::Event::Configured(config)) => {
-                self.drop_at = None;
-                let lease = Lease { address: config.address, gateway: config.router };
-                (Some(lease), config.dns_servers.to_vec())
-            }
-            // The reset of `restart` reports this too, and is not meant.
-            Some(dhcpv4::Event::Deconfigured) if self.drop_at.is_some() => return false,
-            Some(dhcpv4::Event::Deconfigured) => (None, Vec::new()),
-            None if self.drop_at.is_some_and(|at| now >= at) => {
-                self.drop_at = None;
-                (None, Vec::new())
-            }
-            None => return false,
-        };
-        let changed = lease != self.lease || name_servers != self.name_servers;
-        (self.lease, self.name_servers) = (lease, name_servers);
-        changed
+    pub(super) fn poll(&mut self, replies: &[dhcp::Reply], now: Instant) -> bool {
+        match self {
+            Self::Dhcp(client) => client.poll(replies, now),
+            _ => false,
+        }
     }
 
     /// When [`poll`](Self::poll) has to run even if nothing happens.
     pub(super) fn poll_at(&self) -> Option<Instant> {
-        self.drop_at
+        self.dhcp()?.poll_at()
     }
 }

@@ -16,22 +16,28 @@
 //! costs throughput of the flooded socket and never the progress of the rest, which is what
 //! interrupt-per-packet designs lose first.
 //!
+//! smoltcp is given IP packets. Ethernet is dealt with in front of it: who is where on the link, by
+//! which router packets go, and which addresses the interface has.
+//!
 //! The parts, each using only what stands to its right:
 //!
 //! ```text
 //!   tcp ┐                    ┌ pair ───────────────┐
-//!   udp ┴─▶ stack ─▶ engine ▶┼ announcer ─▶ emit ──┴─▶ device ─▶ frame
-//!                            ├ addresses ─▶ ipv4, ipv6
+//!   udp ┴─▶ stack ─▶ engine ▶┼ announcer ─▶ emit ──┴─▶ device ─▶ discovery ─▶ neighbors, routes
+//!                            ├ addresses ─▶ ipv4 ─▶ dhcp
+//!                            │           └▶ ipv6 ─▶ ndisc
 //!                            ├ groups
 //!                            └ sockets
 //! ```
 
 mod addresses;
 mod announcer;
+mod buffers;
 mod config;
 mod datagrams;
-
 mod device;
+mod dhcp;
+mod discovery;
 mod dns;
 mod emit;
 mod engine;
@@ -43,22 +49,33 @@ mod groups;
 mod intake;
 mod ipv4;
 mod ipv6;
+mod listen;
 mod memory;
 mod nal;
+mod ndisc;
+mod neighbors;
 mod pair;
+mod path_mtu;
+mod pieces;
 mod ports;
 mod queue;
+mod reassembly;
+mod routes;
+mod sequence;
 mod sockets;
+mod spares;
 mod stack;
 mod tcp;
+mod tokens;
+mod traffic;
 mod udp;
 
 #[cfg(test)]
 mod tests;
 
+pub use buffers::Buffers;
 pub use config::{Config, NameServers};
 pub use datagrams::{Datagram, Payload, UdpFrames};
-pub use device::Traffic;
 pub use dns::Family;
 pub use error::Error;
 pub use frames::{FrameSocket, Observation};
@@ -68,7 +85,6 @@ pub use ipv6::Addressing6;
 pub use pair::Role;
 pub use smoltcp::wire::{EthernetAddress, Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr};
 pub use stack::Stack;
-pub use tcp::{
-    Buffers, OwnedTcpReader, OwnedTcpWriter, TcpListener, TcpReader, TcpStream, TcpWriter,
-};
+pub use tcp::{OwnedTcpReader, OwnedTcpWriter, TcpListener, TcpReader, TcpStream, TcpWriter};
+pub use traffic::Traffic;
 pub use udp::UdpSocket;

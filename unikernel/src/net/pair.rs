@@ -22,6 +22,7 @@ use smoltcp::time::{Duration, Instant};
 
 use super::device::Device;
 use super::frame::has_valid_checksums;
+use super::sequence::Sequence;
 use crate::dma::Pool;
 use crate::irq::Interrupt;
 use crate::nic::{Link, Nic};
@@ -102,10 +103,10 @@ impl Inactive {
 }
 
 impl Pair {
-    pub(super) fn new(pool: &'static Pool, name: Cow<'static, str>) -> Self {
+    pub(super) fn new(pool: &'static Pool, name: Cow<'static, str>, sequence: Sequence) -> Self {
         Self {
             name,
-            device: Device::new(pool),
+            device: Device::new(pool, sequence),
             inactive: Inactive::default(),
             interrupt: None,
             link: Link::default(),

@@ -32,6 +32,12 @@ impl<T> Queue<T> {
         Ok(Self(Rc::new(RefCell::new(State { items, depth, waker: None, dropped: 0 }))))
     }
 
+    /// Whether an item can be appended.
+    pub(super) fn has_room(&self) -> bool {
+        let state = self.0.borrow();
+        state.items.len() < state.depth
+    }
+
     /// Appends an item. Beyond the queue's depth it is dropped, and counted.
     #[inline]
     pub(super) fn push(&self, item: T) {

@@ -4,25 +4,39 @@ use alloc::vec::Vec;
 
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::{AnySocket, Socket, dns, tcp};
-use smoltcp::time::Duration;
+use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::IpAddress;
 
 use super::error::Error;
+use super::memory::SOCKETS;
 use super::ports::Ports;
 
-/// How long a closing connection may be silent before it is given up.
-const FAREWELL: Duration = Duration::from_secs(10);
-/// Connections that are closing at the same time, which all clients of a server may do at once.
-/// Beyond that, one of them is ended early, for its memory.
-const CLOSING: usize = 128;
+/// How long the peer of a closing connection may be silent, take nothing of what is still to be
+/// sent, or not close its side, before the connection is given up …
+const FAREWELL: Duration = Duration::from_secs(60);
+/// … and how long if others find no memory.
+const SHORT_FAREWELL: Duration = Duration::from_secs(10);
+/// Connections that are over and only remembered, so that late segments of theirs are known
+/// (TIME-WAIT). Beyond that the oldest are forgotten.
+const REMEMBERED: usize = 128;
+
+/// A connection whose owner has dropped it.
+struct Closing {
+    handle: SocketHandle,
+    /// Bytes that the peer has not acknowledged, and since when they are so many.
+    unsent: usize,
+    since: Instant,
+}
 
 /// All sockets.
 pub(super) struct Sockets {
     set: SocketSet<'static>,
     /// Always empty; see `Engine::finish_fragments`.
     none: SocketSet<'static>,
-    /// Connections whose owner has dropped them and that still have to say goodbye.
-    closing: Vec<SocketHandle>,
+    /// The time of the last turn.
+    now: Instant,
+    /// Connections that still have to say goodbye.
+    closing: Vec<Closing>,
     /// Connections that ended with a reset by the peer, which smoltcp does not tell from a
     /// timeout.
     reset: Vec<SocketHandle>,
@@ -35,10 +49,20 @@ pub(super) struct Sockets {
 
 impl Sockets {
     pub(super) fn new(seed: u64) -> Self {
-        let [mut set, none] = core::array::from_fn(|_| SocketSet::new(Vec::new()));
+        let mut set = SocketSet::new(Vec::with_capacity(SOCKETS));
+        let none = SocketSet::new(Vec::new());
         let dns = set.add(dns::Socket::new(&[], Vec::new()));
         let [tcp_ports, udp_ports] = core::array::from_fn(|_| Ports::new(seed));
-        Self { set, none, closing: Vec::new(), reset: Vec::new(), dns, tcp_ports, udp_ports }
+        Self {
+            set,
+            none,
+            now: Instant::ZERO,
+            closing: Vec::new(),
+            reset: Vec::new(),
+            dns,
+            tcp_ports,
+            udp_ports,
+        }
     }
 
     /// What smoltcp polls.
@@ -126,38 +150,64 @@ impl Sockets {
     pub(super) fn close(&mut self, handle: SocketHandle) {
         let socket = self.get::<tcp::Socket<'_>>(handle);
         socket.close();
-        socket.set_timeout(Some(FAREWELL));
-        self.closing.push(handle);
-        if self.closing.len() > CLOSING {
-            self.end_one();
+        self.say_goodbye(handle);
+    }
+
+    /// Resets a connection that nobody owns.
+    pub(super) fn abort(&mut self, handle: SocketHandle) {
+        self.get::<tcp::Socket<'_>>(handle).abort();
+        self.say_goodbye(handle);
+    }
+
+    fn say_goodbye(&mut self, handle: SocketHandle) {
+        self.get::<tcp::Socket<'_>>(handle).set_timeout(Some(FAREWELL));
+        self.closing.push(Closing { handle, unsent: usize::MAX, since: self.now });
+    }
+
+    /// Gives up the connections that are over, and those that may be, for their memory.
+    pub(super) fn free_memory(&mut self, now: Instant) {
+        self.forget_all_but(0);
+        let stalled = |closing: &&Closing| now >= closing.since + SHORT_FAREWELL;
+        for closing in self.closing.iter().filter(stalled) {
+            self.set.get_mut::<tcp::Socket<'_>>(closing.handle).abort();
         }
     }
 
-    /// Ends a closing connection early. Its peer has to know: one that is forgotten before it has
-    /// said goodbye would be waited for by the peer, for ever perhaps.
-    fn end_one(&mut self) {
-        let set = &mut self.set;
-        let state = |handle| set.get::<tcp::Socket<'_>>(handle).state();
-        let is_over = |&handle: &SocketHandle| state(handle) == tcp::State::TimeWait;
-        if let Some(index) = self.closing.iter().position(is_over) {
-            let handle = self.closing.remove(index);
-            self.remove(handle);
-            return;
-        }
-        let mut open = self.closing.iter().filter(|&&handle| state(handle) != tcp::State::Closed);
-        if let Some(&oldest) = open.next() {
-            set.get_mut::<tcp::Socket<'_>>(oldest).abort();
-        }
-    }
-
-    /// Forgets the connections that have said goodbye.
-    pub(super) fn reap(&mut self) {
+    fn forget_all_but(&mut self, most: usize) {
         let (set, reset) = (&mut self.set, &mut self.reset);
-        self.closing.retain(|&handle| {
+        let is_over = |set: &SocketSet<'_>, handle| {
+            set.get::<tcp::Socket<'_>>(handle).state() == tcp::State::TimeWait
+        };
+        let over = self.closing.iter().filter(|closing| is_over(set, closing.handle)).count();
+        let mut excess = over.saturating_sub(most);
+        self.closing.retain(|&Closing { handle, .. }| {
+            let goes = excess != 0 && is_over(set, handle);
+            if goes {
+                excess -= 1;
+                set.remove(handle);
+                reset.retain(|&reset| reset != handle);
+            }
+            !goes
+        });
+    }
+
+    /// Forgets the connections that have said goodbye. What one has still to send is nobody's to
+    /// drop, as long as the peer takes it.
+    pub(super) fn reap(&mut self, now: Instant) {
+        self.now = now;
+        if self.closing.len() > REMEMBERED {
+            self.forget_all_but(REMEMBERED);
+        }
+        let (set, reset) = (&mut self.set, &mut self.reset);
+        self.closing.retain_mut(|closing| {
+            let handle = closing.handle;
             let socket = set.get_mut::<tcp::Socket<'_>>(handle);
-            if socket.can_recv() {
-                // Data for nobody: the peer has to know (RFC 9293, section 3.6.1), and would
-                // otherwise keep it alive.
+            if socket.send_queue() < closing.unsent {
+                (closing.unsent, closing.since) = (socket.send_queue(), now);
+            }
+            // Data for nobody: the peer has to know (RFC 9293, section 3.6.1), and would otherwise
+            // keep it alive. So would one that says that it has no room, again and again.
+            if socket.can_recv() || now >= closing.since + FAREWELL {
                 socket.abort();
             }
             // An aborted connection is closed at once but keeps its endpoints until the reset is

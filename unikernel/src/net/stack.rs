@@ -17,12 +17,12 @@ use smoltcp::time::Instant;
 use smoltcp::wire::Ipv6Cidr;
 
 use super::config::Config;
-use super::device::Traffic;
 use super::engine::{Engine, Next};
 use super::error::Error;
 use super::ipv4::Lease;
 use super::pair::Role;
 use super::sockets::Sockets;
+use super::traffic::Traffic;
 use crate::dma::Pool;
 use crate::nic::{Link, Nic, ResetError};
 use crate::watch::{Watch, Watcher};
@@ -169,6 +169,11 @@ impl Stack {
     /// The IPv4 address in use.
     pub fn lease(&self) -> Option<Lease> {
         self.with(|engine| engine.addresses.lease())
+    }
+
+    /// Whether it is to have an IPv4 address, be it that it has none yet.
+    pub fn has_ipv4(&self) -> bool {
+        self.with(|engine| engine.addresses.has_ipv4())
     }
 
     /// The IPv6 addresses in use, the link-local one first.

@@ -1,57 +1,54 @@
 //! Accepting connections.
 
-use alloc::vec::Vec;
-use core::cell::RefCell;
+use alloc::rc::Rc;
+use core::cell::Cell;
 use core::future::poll_fn;
-use core::task::{Context, Poll};
 
-use embassy_time::{Duration, Timer};
 use smoltcp::iface::SocketHandle;
-use smoltcp::socket::tcp::{self, State};
+use smoltcp::socket::tcp;
 
 use super::connection::Connection;
-use super::socket::{Buffers, HANDSHAKE, new_socket};
 use super::stream::TcpStream;
+use crate::net::buffers::{Buffers, new_socket};
 use crate::net::error::Error;
+use crate::net::listen::Port;
+use crate::net::queue::Queue;
 use crate::net::stack::Stack;
 use crate::watch::Watch;
-
-/// How often a listener that had no memory for a single socket tries again.
-const RETRY: Duration = Duration::from_millis(100);
 
 /// Accepts connections to a port.
 pub struct TcpListener {
     stack: Stack,
-    port: u16,
-    pub(in crate::net) buffers: Buffers,
-    /// One socket a pending connection: smoltcp listens with the socket that will be the
-    /// connection.
-    backlog: RefCell<Vec<SocketHandle>>,
-    /// A task is waiting for a connection; smoltcp wakes one.
+    pub(in crate::net) port: Rc<Port>,
+    /// A task is waiting for a connection; the queue wakes one.
     busy: Watch<bool>,
 }
 
 impl TcpListener {
     /// Listens on `port`, or on a free one if that is 0. Up to `backlog` connections may wait to be
-    /// accepted, each with its `buffers` already allocated; more are refused, as are those there is
-    /// no memory for.
+    /// accepted. Each gets its `buffers` when its handshake is complete, though less to send from
+    /// if memory is short; while there is no room or no memory, its peer tries again.
     ///
     /// # Errors
-    /// [`Error::PortInUse`], [`Error::NoMemory`].
+    /// [`Error::PortInUse`], [`Error::NoMemory`] if there is none for a single connection.
     pub fn bind(stack: &Stack, port: u16, backlog: usize, buffers: Buffers) -> Result<Self, Error> {
-        let port = stack.with_sockets(|sockets| sockets.bind_tcp(port))?;
-        let backlog = RefCell::new(Vec::with_capacity(backlog.max(1)));
-        // From here on, dropping it frees the port.
-        let listener =
-            Self { stack: stack.clone(), port, buffers, backlog, busy: Watch::new(false) };
-        listener.add()?;
-        listener.fill();
-        Ok(listener)
+        new_socket(buffers)?;
+        let ready = Queue::new(backlog.max(1))?;
+        stack
+            .with(|engine| {
+                let number = engine.sockets.bind_tcp(port)?;
+                let port = Rc::new(Port { number, buffers: Cell::new(buffers), ready });
+                // From here on, dropping it frees the port.
+                let listener = Self { stack: stack.clone(), port, busy: Watch::new(false) };
+                let added = engine.pair.device.listeners.add(listener.port.clone());
+                Ok((listener, added))
+            })
+            .and_then(|(listener, added)| added.map(|()| listener))
     }
 
     /// The port it listens on.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number
     }
 
     /// Waits for the next connection. Any number of tasks can.
@@ -60,59 +57,28 @@ impl TcpListener {
         watcher.wait_for(|busy| !busy).await;
         self.busy.set(true);
         let _turn = Turn(&self.busy);
-        // Nothing tells when there is memory again.
-        while self.backlog.borrow().is_empty() && self.add().is_err() {
-            Timer::after(RETRY).await;
-        }
-        poll_fn(|context| self.poll_accept(context)).await
-    }
-
-    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<TcpStream> {
-        let ready = self.stack.with_sockets(|sockets| {
-            self.backlog.borrow().iter().enumerate().find_map(|(index, &handle)| {
-                let socket = sockets.get::<tcp::Socket<'_>>(handle);
-                if socket.state() == State::Closed {
-                    // The handshake failed.
-                    listen(socket, self.port);
-                }
-                // Closed again by the peer is no reason not to be accepted: there may be data to
-                // read.
-                if matches!(socket.state(), State::Listen | State::SynReceived) {
-                    socket.register_recv_waker(context.waker());
-                    return None;
-                }
-                socket.set_timeout(None);
-                let (local, peer) = (socket.local_endpoint()?, socket.remote_endpoint()?);
-                // A handshake before this one may have been reset.
-                sockets.forget_reset(handle);
-                Some((index, local.into(), peer.into()))
-            })
-        });
-        let Some((index, local, peer)) = ready else { return Poll::Pending };
-        let handle = self.backlog.borrow_mut().swap_remove(index);
-        self.fill();
-        let connection = Connection::new(self.stack.clone(), handle, local, peer);
-        Poll::Ready(TcpStream::new(connection))
-    }
-
-    /// Listens with as many sockets as the backlog is to have, memory permitting.
-    fn fill(&self) {
-        let room = |backlog: &Vec<_>| backlog.len() < backlog.capacity();
-        while room(&self.backlog.borrow()) {
-            if self.add().is_err() {
-                log::warn!("tcp: no memory for the backlog of port {}", self.port);
-                return;
+        loop {
+            let handle = poll_fn(|context| self.port.ready.poll_pop(context)).await;
+            if let Some(stream) = self.take(handle) {
+                return stream;
             }
         }
     }
 
-    /// Listens with one more socket.
-    fn add(&self) -> Result<(), Error> {
-        let mut socket = new_socket(self.buffers)?;
-        listen(&mut socket, self.port);
-        let handle = self.stack.with_sockets(|sockets| sockets.add(socket));
-        self.backlog.borrow_mut().push(handle);
-        Ok(())
+    /// `None` if the peer has reset the connection meanwhile. Closed is another matter: there may
+    /// be data to read.
+    fn take(&self, handle: SocketHandle) -> Option<TcpStream> {
+        let (local, peer) = self.stack.with_sockets(|sockets| {
+            let socket = sockets.get::<tcp::Socket<'_>>(handle);
+            socket.set_timeout(None);
+            let ends = socket.local_endpoint().zip(socket.remote_endpoint());
+            if ends.is_none() {
+                sockets.remove(handle);
+            }
+            ends
+        })?;
+        let connection = Connection::new(self.stack.clone(), handle, local.into(), peer.into());
+        Some(TcpStream::new(connection))
     }
 }
 
@@ -125,18 +91,15 @@ impl Drop for Turn<'_> {
     }
 }
 
-fn listen(socket: &mut tcp::Socket<'static>, port: u16) {
-    socket.set_timeout(Some(HANDSHAKE));
-    socket.listen(port).expect("the port is not 0 and the socket is closed");
-}
-
 impl Drop for TcpListener {
     fn drop(&mut self) {
-        self.stack.with_sockets(|sockets| {
-            for &handle in self.backlog.get_mut().iter() {
-                sockets.remove(handle);
+        self.stack.with(|engine| {
+            engine.pair.device.listeners.remove(&self.port);
+            while let Some(handle) = self.port.ready.pop() {
+                engine.sockets.abort(handle);
             }
-            sockets.free_tcp(self.port);
+            engine.sockets.free_tcp(self.port.number);
         });
+        self.stack.wake();
     }
 }

@@ -4,10 +4,8 @@
 mod connection;
 mod halves;
 mod listener;
-mod socket;
 mod stream;
 
 pub use halves::{OwnedTcpReader, OwnedTcpWriter, TcpReader, TcpWriter};
 pub use listener::TcpListener;
-pub use socket::Buffers;
 pub use stream::TcpStream;

@@ -8,11 +8,13 @@ use core::time::Duration;
 
 use embedded_io_async::{ErrorType, Read, ReadReady, Write, WriteReady};
 use smoltcp::socket::tcp::{self, State};
+use smoltcp::wire::IpEndpoint;
 
 use super::connection::Connection;
 use super::halves::{OwnedTcpReader, OwnedTcpWriter, TcpReader, TcpWriter};
-use super::socket::{Buffers, new_socket};
+use crate::net::buffers::{Buffers, new_socket};
 use crate::net::error::Error;
+use crate::net::listen;
 use crate::net::stack::Stack;
 
 /// A TCP connection. Dropping it closes it: what was written is still sent.
@@ -42,9 +44,11 @@ impl TcpStream {
                 return Err(Error::Unreachable);
             }
             let port = engine.sockets.free_tcp_port()?;
-            let context = engine.interface.context();
-            socket.connect(context, peer, port).map_err(|_| Error::Unreachable)?;
-            let local = socket.local_endpoint().ok_or(Error::Unreachable)?;
+            let local = engine.interface.get_source_address(&peer.ip().into());
+            let local = IpEndpoint::new(local.ok_or(Error::Unreachable)?, port);
+            let (to, now) = (peer.into(), engine.now());
+            let number = engine.pair.device.listeners.sequence.first(local, to, now);
+            listen::connect(&mut socket, (local, to), number, now)?;
             Ok((engine.sockets.add(socket), local.into()))
         })?;
         stack.wake();

@@ -21,7 +21,7 @@ use smoltcp::wire::{
 
 use super::address;
 use super::ipv6::advertisement;
-use super::network::{Host, Wire, World, host, host6};
+use super::network::{Host, PROBED, Wire, World, host, host6};
 use super::traffic::{BUFFERS, LIMIT, PORT, endpoint, pattern};
 use crate::net::{Addressing6, Role, TcpListener, TcpStream, UdpFrames, UdpSocket};
 
@@ -211,12 +211,13 @@ fn whatever_arrives_the_stack_goes_on() {
         let [to_a, to_b, from_a, from_b] = core::array::from_fn(|_| Wire::default());
         let make = if over_ipv6 { with_ipv6 } else { with_ipv4 };
         let (a, b) = (make(1, &to_a, &from_a), make(2, &to_b, &from_b));
+        let mut world = World::new(&[&a, &b]);
+        world.idle(PROBED);
         let to = if over_ipv6 {
             b.stack.ipv6_addresses()[0].address().into()
         } else {
             endpoint(2, PORT).ip()
         };
-        let mut world = World::new(&[&a, &b]);
         for _ in 0..SESSIONS {
             let mut session = pin!(session(&a, to, &b));
             for _ in 0..STEPS {
@@ -273,6 +274,7 @@ fn a_peer_that_ignores_the_window_does_no_harm() {
     let [rx, tx] = core::array::from_fn(|_| Wire::default());
     let host = with_ipv4(2, &rx, &tx);
     let mut world = World::new(&[&host]);
+    world.idle(Duration::from_millis(1));
     let listener = TcpListener::bind(&host.stack, PORT, 1, BUFFERS).unwrap();
     let data = [7; 1400];
     let mut tcp = TcpRepr {

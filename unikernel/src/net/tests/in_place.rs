@@ -11,7 +11,7 @@ use embassy_futures::join::join;
 use smoltcp::time::Duration;
 use smoltcp::wire::{Ipv4Address, Ipv4Packet};
 
-use super::network::{Host, Keeper, Wire, World, host, host6, pair};
+use super::network::{Host, Keeper, PROBED, Wire, World, host, host6, pair};
 use super::traffic::{LIMIT, PORT, connect, endpoint, pattern, receive, send};
 use crate::dma::RxBuffer;
 use crate::net::engine::Next;
@@ -209,6 +209,7 @@ fn datagrams_in_place_over_ipv6() {
     a.attach();
     b.attach();
     let mut world = World::new(&[&a, &b]);
+    world.idle(PROBED);
     let to: SocketAddr = (b.stack.ipv6_addresses()[0].address(), PORT).into();
     let (from, socket) = (datagram_socket(&a), UdpFrames::bind(&b.stack, PORT, 8).unwrap());
     let (sent, got) = world.run(LIMIT, join(from.send_to(b"hello", to), socket.recv()));

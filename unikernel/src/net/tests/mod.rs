@@ -1,12 +1,18 @@
 //! Stacks on a wire, in virtual time.
 
 mod address;
+mod dhcp;
 mod dns;
 mod errors;
+mod fragments;
+mod handshakes;
 mod hostile;
 mod in_place;
 mod ipv6;
+mod link;
+mod link6;
 mod nal;
 mod network;
 mod pair;
+mod paths;
 mod traffic;

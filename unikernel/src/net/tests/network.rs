@@ -21,6 +21,9 @@ use crate::nic::{Capabilities, Checksums, Link, Nic, ResetError, Segmentation, S
 
 pub(super) const POOL: usize = 1 << 20;
 
+/// Time for IPv6 addresses to be probed for.
+pub(super) const PROBED: Duration = Duration::from_millis(1100);
+
 /// One direction of a wire.
 #[derive(Clone, Default)]
 pub(super) struct Wire(Rc<Line>);

@@ -3,8 +3,8 @@
 use smoltcp::socket::tcp;
 use smoltcp::time::Duration;
 
-use crate::net::error::Error;
-use crate::net::memory::{check_headroom, filled};
+use super::error::Error;
+use super::memory::{check_headroom, filled};
 
 /// How long a handshake may take.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -24,6 +24,14 @@ impl Buffers {
     pub const BULK: Self = Self { receive: 256 * 1024, transmit: 256 * 1024 };
     /// For requests and replies.
     pub const SMALL: Self = Self { receive: 4 * 1024, transmit: 32 * 1024 };
+
+    /// The window of a SYN's answer, and the shift of later ones (RFC 7323, section 2), as smoltcp
+    /// chooses them for a socket with these buffers.
+    pub(super) fn window(self) -> (u16, u8) {
+        let window = window(self.receive);
+        let bits = usize::BITS - window.leading_zeros();
+        (window.min(u16::MAX.into()) as u16, bits.saturating_sub(16) as u8)
+    }
 }
 
 /// A closed socket.

@@ -1,0 +1,135 @@
+//! The link of a guest, on a tap device of this machine: neighbours that are new and that move, and
+//! addresses that are none.
+
+use std::{net::Ipv4Addr, path::Path, process::Command, thread, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use lab::{
+    guest::{Guest, Net, READY, Wire, nic},
+    parts::NicModel,
+    system::{
+        command,
+        tools::{self, Tool},
+    },
+};
+use serde_json::Value;
+
+use crate::suite::{MINUTES, Skipped, Suite};
+
+const NAME: &str = "godwit-link";
+const OURS: &str = "10.83.0.1/16";
+const GUEST: Ipv4Addr = Ipv4Addr::new(10, 83, 0, 2);
+/// Another station than the tap device has at first.
+const MOVED: &str = "02:00:00:00:83:01";
+/// Neighbours that the guest has not heard of.
+const STRANGERS: u8 = 40;
+/// Less than what a client waits before it sends a lost first packet again (RFC 6298, section 2).
+const AT_ONCE: f64 = 0.9;
+/// Of a transfer.
+const SECONDS: usize = 12;
+
+pub(crate) fn add(suite: &mut Suite) {
+    suite.test("new neighbours are answered at once", MINUTES, strangers);
+    suite.test("a transfer goes on when the neighbour has another MAC", MINUTES, moved);
+    suite.test("an address without a length stops the boot", MINUTES, |log| {
+        let mut guest = Guest::boot(NicModel::E1000e, log, "ip=10.0.2.15", &[])?;
+        let (_, said) = guest.wait_for_end()?;
+        ensure!(said.contains("ip=10.0.2.15: expected") && said.contains("10.0.2.15/24"), "{said}");
+        ensure!(!said.contains(READY), "it went on: {said}");
+        Ok(String::new())
+    });
+}
+
+/// A tap device, for as long as it is.
+struct Tap;
+
+impl Tap {
+    fn new() -> Result<Self> {
+        // What an earlier run has left.
+        let _ = command::succeeds(ip("tuntap del").args([NAME, "mode", "tap"]));
+        if !command::succeeds(ip("tuntap add").args([NAME, "mode", "tap"]))? {
+            bail!(Skipped("this user may make no tap device on this machine".into()));
+        }
+        let tap = Self;
+        command::run(ip("addr add").args([OURS, "dev", NAME]))?;
+        command::run(ip("link set").args([NAME, "up"]))?;
+        Ok(tap)
+    }
+
+    fn boot(&self, log: &Path) -> Result<Guest> {
+        let wire = Wire::Netdev(nic::backend(&Net::Tap(NAME.into()), &[])?);
+        let mut guest =
+            Guest::boot_on(&wire, NicModel::E1000e, log, &format!("ip={GUEST}/16"), &[])?;
+        guest.wait_for(READY)?;
+        Ok(guest)
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        let _ = command::succeeds(ip("tuntap del").args([NAME, "mode", "tap"]));
+    }
+}
+
+fn ip(words: &str) -> Command {
+    let mut command = Command::new("ip");
+    command.args(words.split(' '));
+    command
+}
+
+fn strangers(log: &Path) -> Result<String> {
+    tools::require("this test", &[Tool::program("curl", "curl")])?;
+    let tap = Tap::new()?;
+    let _guest = tap.boot(log)?;
+    let mut slowest = 0.0_f64;
+    for n in 1..=STRANGERS {
+        let address = Ipv4Addr::new(10, 83, 1, n);
+        command::run(ip("addr add").args([&format!("{address}/16"), "dev", NAME]))?;
+        let said = command::run(
+            Command::new("curl")
+                .args(["--silent", "--output", "/dev/null", "--write-out", "%{time_connect}"])
+                .args(["--max-time", "20", "--interface", &address.to_string()])
+                .arg(format!("http://{GUEST}/")),
+        )?;
+        let said = String::from_utf8(said.stdout)?;
+        slowest = slowest.max(said.parse().with_context(|| said.clone())?);
+    }
+    ensure!(slowest < AT_ONCE, "the slowest of {STRANGERS} waited {slowest} s");
+    Ok(format!("{STRANGERS} of them, the slowest after {slowest:.2} s"))
+}
+
+fn moved(log: &Path) -> Result<String> {
+    tools::require("this test", &[Tool::program("iperf3", "iperf3")])?;
+    let tap = Tap::new()?;
+    let _guest = tap.boot(log)?;
+    let mover = thread::spawn(|| {
+        thread::sleep(Duration::from_secs(4));
+        // Linux does not tell anybody by itself.
+        command::run(ip("link set").args(["dev", NAME, "address", MOVED]))
+    });
+    let seconds = SECONDS.to_string();
+    let server = GUEST.to_string();
+    let said = command::run(Command::new("iperf3").args([
+        "--client",
+        &server,
+        "--reverse",
+        "--json",
+        "--time",
+        &seconds,
+    ]))?;
+    mover.join().expect("it does not panic")?;
+    let said: Value = serde_json::from_slice(&said.stdout)?;
+    let bytes: Vec<u64> = said["intervals"]
+        .as_array()
+        .context("no intervals")?
+        .iter()
+        .filter_map(|interval| interval["sum"]["bytes"].as_u64())
+        .collect();
+    let last = bytes.iter().rev().take(4);
+    ensure!(
+        bytes.len() >= SECONDS && last.clone().all(|&bytes| bytes > 0),
+        "it stopped: {bytes:?}"
+    );
+    let silent = bytes.iter().filter(|&&bytes| bytes == 0).count();
+    Ok(format!("{silent} s of {SECONDS} without data"))
+}
