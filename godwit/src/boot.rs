@@ -15,16 +15,21 @@ pub fn start<F>(kernel: Kernel, spawner: Spawner, program: impl FnOnce(System) -
 where
     F: Future<Output: Outcome> + 'static,
 {
-    if kernel.ecam.is_empty() {
-        log::error!("pci: ACPI names no ECAM (MCFG table): no devices; QEMU's q35 machine has it");
-    }
     let system = System::new(kernel.dma, kernel.command_line, drivers::probe);
     let (devices, ranges) = (system.clone(), kernel.ecam);
     system.spawn(async move {
-        let roots = ranges.iter().filter_map(|range| {
-            Root::from_ecam(range).inspect_err(|error| log::error!("pci: {error}")).ok()
-        });
-        devices.take_over(roots).await;
+        if ranges.is_empty() {
+            let root = Root::from_ports();
+            if root.is_none() {
+                log::error!("pci: neither ECAM (ACPI's MCFG table) nor ports CF8h: no devices");
+            }
+            devices.take_over(root).await;
+        } else {
+            let roots = ranges.iter().filter_map(|range| {
+                Root::from_ecam(range).inspect_err(|error| log::error!("pci: {error}")).ok()
+            });
+            devices.take_over(roots).await;
+        }
     });
     let program = program(system.clone());
     let task = alloc::boxed::Box::leak(alloc::boxed::Box::new(TaskStorage::new()));

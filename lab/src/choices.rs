@@ -22,6 +22,28 @@ impl Strategy {
     pub const ALL: [Self; 3] = [Self::Warm, Self::Failover, Self::Cold];
 }
 
+/// The bridge that the NIC is below: it has the capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bridge {
+    /// A PCI Express root port
+    PcieRootPort,
+    /// A conventional bridge
+    PciBridge,
+    /// A bridge from PCI Express to conventional PCI
+    PciePciBridge,
+}
+
+impl fmt::Display for Bridge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PcieRootPort => "pcie-root-port",
+            Self::PciBridge => "pci-bridge",
+            Self::PciePciBridge => "pcie-pci-bridge",
+        })
+    }
+}
+
 /// Where to cancel a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -30,17 +52,17 @@ pub enum CancelAt {
     Setup,
     /// While memory is being copied
     Warmup,
-    /// Once the NIC was asked to leave
-    Detach,
-    /// Once it has left, with the guest stopped for the switchover
-    Detached,
+    /// Once the guest was asked to quiesce the NIC
+    Quiesce,
+    /// Once the NIC is quiet, with the guest stopped for the switchover
+    Quiesced,
 }
 
 impl CancelAt {
     /// The guest has been asked for its NIC by then.
     #[must_use]
     pub fn is_late(self) -> bool {
-        matches!(self, Self::Detach | Self::Detached)
+        matches!(self, Self::Quiesce | Self::Quiesced)
     }
 }
 

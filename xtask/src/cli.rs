@@ -9,7 +9,7 @@ use clap::{
 use lab::{
     addresses::INTERFACES,
     build::application::Application,
-    choices::{CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind},
+    choices::{Bridge, CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind},
     guest::{
         Forward, Net, Nic,
         accel::Accel,
@@ -188,6 +188,9 @@ pub(crate) struct Migrate {
     /// failover strategy always does
     #[arg(long)]
     pub(crate) standby: bool,
+    /// The bridge that the NIC is below
+    #[arg(long, value_enum, default_value_t = Bridge::PcieRootPort)]
+    pub(crate) bridge: Bridge,
     /// Then migrate with the other strategies too, at the same rate, and draw all of them over one
     /// another
     #[arg(long, conflicts_with_all = ["cancel_at", "times"])]

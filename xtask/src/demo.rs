@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode, time::Duration};
 use anyhow::Result;
 use lab::{
     build::application::Application,
-    choices::{LabKind, Marking, Strategy, TrafficKind},
+    choices::{Bridge, LabKind, Marking, Strategy, TrafficKind},
     migration::Outcome,
     rehearsal::{self, Script, parts},
     result::{Migration, PhaseName},
@@ -30,6 +30,7 @@ pub(crate) fn main(options: &Demo) -> Result<ExitCode> {
         nics: 1,
         strategy: Strategy::Warm,
         standby: false,
+        bridge: Bridge::PcieRootPort,
         times: 1,
         marking: Marking::Auto,
         traffic: TrafficKind::Udp,

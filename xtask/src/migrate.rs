@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use lab::{
-    choices::{GuestKind, LabKind, Marking, Strategy, TrafficKind},
+    choices::{Bridge, GuestKind, LabKind, Marking, Strategy, TrafficKind},
     migration::Outcome,
     parts::NicModel,
     rehearsal::{
@@ -111,7 +111,19 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
     }
     let is_late = options.cancel_at.iter().any(|at| at.is_late());
     if options.strategy != Strategy::Warm && is_late {
-        bail!("`--cancel-at detach` goes with `--strategy warm`: the others detach at the start");
+        bail!(
+            "`--cancel-at quiesce` and `quiesced` go with `--strategy warm`: with the others the \
+             NIC leaves at the start"
+        );
+    }
+    let has_standby = options.standby || options.strategy == Strategy::Failover;
+    if options.bridge != Bridge::PcieRootPort && (has_standby || options.strategy == Strategy::Cold)
+    {
+        bail!(
+            "`--bridge {}` goes with `--strategy warm` without a standby: QEMU wants the NIC of a \
+             pair on PCI Express, and Godwit can plug there only",
+            options.bridge
+        );
     }
     if options.strategy == Strategy::Cold && !options.cancel_at.is_empty() {
         bail!("`--cancel-at` goes with `warm` and `failover`: cold has no warm-up to cancel in");
@@ -166,6 +178,7 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
         nics: options.nics.into(),
         strategy: options.strategy,
         standby: options.standby,
+        bridge: options.bridge,
         times: options.times,
         marking: options.marking,
         traffic: options.traffic,

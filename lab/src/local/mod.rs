@@ -116,11 +116,7 @@ impl LocalLab {
             model => {
                 let netdev = format!("net{index}");
                 let backend = stream(&netdev, &sockets.segment, Listens::Peer);
-                let properties = [
-                    ("netdev", json!(netdev)),
-                    ("mac", json!(MACS[index])),
-                    ("x-unlogged-dma", json!(setup.pair.capability)),
-                ];
+                let properties = [("netdev", json!(netdev)), ("mac", json!(MACS[index]))];
                 Device::new(index, model.device(), &properties).with_backend(&["-netdev", &backend])
             }
         };

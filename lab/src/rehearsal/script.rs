@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     build::application::Application,
-    choices::{CancelAt, Marking, Strategy, TrafficKind},
+    choices::{Bridge, CancelAt, Marking, Strategy, TrafficKind},
     migration::Pair,
     parts::NicModel,
 };
@@ -22,6 +22,8 @@ pub struct Script {
     pub strategy: Strategy,
     /// Pair the NIC with a standby; the failover strategy does, in any case.
     pub standby: bool,
+    /// The bridge that each NIC is below.
+    pub bridge: Bridge,
     /// How often to migrate, to and fro.
     pub times: u32,
     /// What is driven at the guest.
@@ -57,6 +59,8 @@ impl Script {
             standby: self.standby || self.strategy == Strategy::Failover,
             // Failover is what QEMU does without it.
             capability: self.strategy != Strategy::Failover,
+            bridge: self.bridge,
+            native: self.strategy != Strategy::Warm,
         }
     }
 }

@@ -19,9 +19,9 @@ use crate::{
 };
 
 /// Of a migration, in their order.
-const STAGES: &str = "setup,warmup,detach,detached";
+const STAGES: &str = "setup,warmup,quiesce,quiesced";
 /// What a migration may take from the request for the NIC on, in milliseconds: QEMU's default for
-/// the guest to let go, and something for a busy machine.
+/// the guest to quiesce it, and something for a busy machine.
 const TIMEOUT_MS: u64 = 10_000;
 const SLACK_MS: u64 = 5_000;
 
@@ -42,7 +42,10 @@ pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
             let (_, migration) = attempt(log, kernel, &options)?;
             ensure!(migration.outcome == Outcome::Failed, "the outcome is {:?}", migration.outcome);
             let error = migration.error.as_deref().unwrap_or_default();
-            ensure!(error.contains("did not let go of device"), "it failed with {error:?}");
+            ensure!(
+                error.contains("did not quiesce the devices below"),
+                "it failed with {error:?}"
+            );
             let waited = waited(&migration)?;
             ensure!(
                 (TIMEOUT_MS..TIMEOUT_MS + SLACK_MS).contains(&waited),
@@ -101,7 +104,7 @@ fn cancelled(log: &Path, kernel: Kernel, options: &[&str]) -> Result<String> {
 /// Milliseconds from the request for the NIC to the end.
 fn waited(migration: &Migration) -> Result<u64> {
     let figure = |name: &str| migration.port.get(name).and_then(serde_json::Value::as_u64);
-    let requested = figure("detach-request-ms").context("the NIC was never asked for")?;
+    let requested = figure("quiesce-request-ms").context("the NIC was never asked for")?;
     let end = figure("logging-ms").context("nobody logged")?;
     Ok(end.saturating_sub(requested))
 }

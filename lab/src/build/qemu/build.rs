@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{
-    recipe::{BINARY, CONFIGURE, DATA, Recipe},
+    recipe::{BINARY, CONFIGURE, DATA, DEVICES, DEVICES_PATH, Recipe},
     source,
 };
 use crate::system::{command, debian, progress::Step, tools, tools::Tool};
@@ -59,6 +59,7 @@ pub(super) fn build(recipe: &Recipe, cache: &Path) -> Result<()> {
     for patch in &recipe.patches {
         apply(patch, &source, &tarball.version)?;
     }
+    complete(&source)?;
     let build = scratch.path().join("build");
     configure(&source, &build, &scratch.path().join("python"))?;
     compile(&build, &tarball.version)?;
@@ -125,6 +126,32 @@ fn apply(patch: &Path, source: &Path, version: &str) -> Result<()> {
         )
     })?;
     Ok(())
+}
+
+/// Adds what the build needs besides the patches. `configure` wants firmware to be there that
+/// distributions leave out of their tarballs, also if it is not to be installed, once there are
+/// tools (`bzip2`, `dtc`) to unpack or make it with; nothing is built from what is put there.
+fn complete(source: &Path) -> Result<()> {
+    let write = |path: &str, text: &str| {
+        let path = source.join(path);
+        fs::write(&path, text).with_context(|| path.display().to_string())
+    };
+    write(DEVICES_PATH, DEVICES)?;
+    write("pc-bios/dtb/meson.build", "# No device trees.\n")?;
+    let list = source.join("pc-bios/meson.build");
+    let list = fs::read_to_string(&list).with_context(|| list.display().to_string())?;
+    for name in firmware_images(&list) {
+        let name = format!("pc-bios/{name}.bz2");
+        if !source.join(&name).exists() {
+            write(&name, "")?;
+        }
+    }
+    Ok(())
+}
+
+/// The UEFI images in a list of meson's.
+fn firmware_images(list: &str) -> impl Iterator<Item = &str> {
+    list.split('\'').filter(|name| name.starts_with("edk2-") && name.ends_with(".fd"))
 }
 
 fn configure(source: &Path, build: &Path, venv: &Path) -> Result<()> {
@@ -226,6 +253,14 @@ mod tests {
         assert_eq!(parse_progress("[3/1491] Compiling C object"), Some((3, 1491)));
         assert_eq!(parse_progress("ninja: no work to do."), None);
         assert_eq!(parse_progress("[x/y]"), None);
+    }
+
+    #[test]
+    fn firmware_is_named_by_mesons_list() {
+        let list =
+            "fds = [\n  'edk2-arm-code.fd',\n  'edk2-x86_64-code.fd',\n]\n'edk2-licenses.txt',";
+        let images: Vec<_> = firmware_images(list).collect();
+        assert_eq!(images, ["edk2-arm-code.fd", "edk2-x86_64-code.fd"]);
     }
 
     #[test]

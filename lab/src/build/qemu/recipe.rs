@@ -20,8 +20,8 @@ pub(super) const DATA: &str = "share/qemu";
 /// How the names of such places begin.
 const INSTALLED_PREFIX: &str = "qemu-";
 
-/// `godwit` names the device list that the patch series adds. The tarball may have no firmware,
-/// and nothing is to come from elsewhere behind our back.
+/// `godwit` names the list of [`DEVICES`]. The tarball may have no firmware, and nothing is to come
+/// from elsewhere behind our back.
 pub(super) const CONFIGURE: &[&str] = &[
     "--target-list=x86_64-softmmu",
     "--without-default-features",
@@ -40,6 +40,10 @@ pub(super) const CONFIGURE: &[&str] = &[
     "--disable-download",
     "--disable-werror",
 ];
+
+/// The devices that this QEMU is built with, and where its source is to have the list.
+pub(super) const DEVICES: &str = include_str!("../../../../qemu/godwit.mak");
+pub(super) const DEVICES_PATH: &str = "configs/devices/x86_64-softmmu/godwit.mak";
 
 /// What, besides its version, makes a QEMU ours.
 pub(super) struct Recipe {
@@ -65,6 +69,7 @@ impl Recipe {
         for argument in CONFIGURE {
             hash.update(argument);
         }
+        hash.update(DEVICES);
         let digest = format!("{:x}", hash.finalize())[..12].to_owned();
         Ok(Self { patches, digest })
     }
