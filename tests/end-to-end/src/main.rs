@@ -20,6 +20,7 @@ mod options;
 mod pair;
 mod peer;
 mod program;
+mod qtest;
 mod refusal;
 mod soak;
 mod standby;
@@ -49,6 +50,7 @@ fn main() -> Result<ExitCode> {
     soak::add(&mut suite);
     application::add(&mut suite, kernel);
     examples::add(&mut suite, kernel);
+    qtest::add(&mut suite);
     local::add(&mut suite, kernel);
     two_nics::add_local(&mut suite, kernel);
     refusal::add_local(&mut suite, kernel);

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{
-    recipe::{BINARY, CONFIGURE, DATA, DEVICES, DEVICES_PATH, Recipe},
+    recipe::{BINARY, CONFIGURE, DATA, DEVICES, DEVICES_PATH, QTEST, QTEST_TARGET, Recipe},
     source,
 };
 use crate::system::{command, debian, progress::Step, tools, tools::Tool};
@@ -66,10 +66,10 @@ pub(super) fn build(recipe: &Recipe, cache: &Path) -> Result<()> {
 
     let place = scratch.path().join("place");
     let binary = place.join(BINARY);
-    fs::create_dir_all(binary.parent().expect("it is in bin"))?;
-    command::run(
-        Command::new("strip").arg("-o").arg(&binary).arg(build.join("qemu-system-x86_64")),
-    )?;
+    for (program, built) in [(&binary, "qemu-system-x86_64"), (&place.join(QTEST), QTEST_TARGET)] {
+        fs::create_dir_all(program.parent().expect("it is in a directory of the place"))?;
+        command::run(Command::new("strip").arg("-o").arg(program).arg(build.join(built)))?;
+    }
     gather_firmware(&source, &scratch.path().join("packages"), &place.join(DATA))?;
     // What cannot even print its version must not be kept.
     command::run(Command::new(&binary).arg("--version"))?;
@@ -182,7 +182,7 @@ fn configure(source: &Path, build: &Path, venv: &Path) -> Result<()> {
 fn compile(build: &Path, version: &str) -> Result<()> {
     let mut step = Step::new(format!("Building QEMU {version}"));
     let mut ninja = Command::new("ninja")
-        .arg("qemu-system-x86_64")
+        .args(["qemu-system-x86_64", QTEST_TARGET])
         .env("NINJA_STATUS", "[%f/%t] ")
         .env("LC_ALL", command::LOCALE)
         .current_dir(build)
