@@ -1,7 +1,7 @@
 //! The two machines of a migration, and what QEMU is told about them.
 
 use crate::addresses::{INTERFACES, MAC};
-use crate::choices::Bridge;
+use crate::choices::{Bridge, Chipset};
 use crate::init::{Channel, GUEST_IMAGE, TAP_FD};
 use anyhow::Result;
 use serde_json::{Map, Value, json};
@@ -121,7 +121,9 @@ pub struct Pages {
 /// What differs between labs in QEMU's command line.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// Machine, accelerator, processor and memory, as options.
+    /// More properties of the machine, such as `,memory-backend=ram`.
+    pub machine: String,
+    /// Accelerator, processor and memory, as options.
     pub hardware: String,
     /// The guest's kernel, by its path in the lab.
     pub kernel: String,
@@ -146,6 +148,8 @@ pub struct Pair {
     /// A bridge with the migration capability, as the other NICs have one too. Without it, QEMU has
     /// the NIC unplugged when migration starts.
     pub capability: bool,
+    /// What both machines are.
+    pub chipset: Chipset,
     /// The bridge that each NIC is below.
     pub bridge: Bridge,
     /// Native PCIe hot-plug, which Godwit has a driver for, in place of the machine's default.
@@ -162,7 +166,8 @@ impl Profile {
         Self {
             // The guest has no guests of its own, whose state would be restored as well: KVM in the
             // emulated host was seen to refuse that, once in some ten migrations.
-            hardware: format!("-M q35 -accel kvm -cpu host,-svm -m {MEMORY_MIB}"),
+            machine: String::new(),
+            hardware: format!("-accel kvm -cpu host,-svm -m {MEMORY_MIB}"),
             kernel: GUEST_IMAGE.into(),
             uri: "unix:/run/migration".into(),
             nics: nics.map(|addresses| addresses.into_iter().enumerate().map(nic).collect()),
@@ -181,6 +186,7 @@ impl Profile {
     pub fn arguments(&self, machine: Machine, role: Role, append: &str) -> Vec<String> {
         let mut arguments: Vec<String> = [
             "-nodefaults -no-user-config -display none -no-reboot",
+            &format!("-M {}{}", self.pair.chipset, self.machine),
             &self.hardware,
             // Write-protects memory in pieces of 256 KiB as they are sent, not all of it at once:
             // after that, the guest's first write to each page traps, and so many traps in a row
@@ -225,7 +231,7 @@ impl Profile {
 
     /// The bridge above a NIC. A pair's ports are functions of one device, as libvirt places them.
     fn bridge(&self, index: usize, nic: &Device) -> Value {
-        let slot = index + 1;
+        let slot = index + self.pair.chipset.first_slot();
         // The second chassis is the standby's.
         let chassis = 2 * index + 1;
         let mut bridge = match self.pair.bridge {
@@ -235,7 +241,7 @@ impl Profile {
         };
         bridge["driver"] = self.pair.bridge.to_string().into();
         bridge["id"] = PORTS[index].into();
-        bridge["bus"] = "pcie.0".into();
+        bridge["bus"] = self.pair.chipset.root_bus().into();
         bridge["addr"] = format!("{slot:#x}").into();
         if self.pair.standby && index == 0 {
             bridge["multifunction"] = true.into();
@@ -323,7 +329,13 @@ mod tests {
     }
 
     fn pair(standby: bool, capability: bool) -> Pair {
-        Pair { standby, capability, bridge: Bridge::PcieRootPort, native: !capability }
+        Pair {
+            standby,
+            capability,
+            chipset: Chipset::Q35,
+            bridge: Bridge::PcieRootPort,
+            native: !capability,
+        }
     }
 
     /// What QEMU is given as JSON.
@@ -390,6 +402,18 @@ mod tests {
         for number in ["id", "port", "chassis", "addr"] {
             assert_ne!(ports[0][number], ports[1][number], "{number}");
         }
+    }
+
+    #[test]
+    fn a_conventional_machine_has_the_bridge_on_its_own_root_bus() {
+        let pair = Pair { chipset: Chipset::Pc, bridge: Bridge::PciBridge, ..pair(false, true) };
+        let arguments = profile(pair).arguments(Machine::Source, Role::Boots, "");
+        assert!(arguments.windows(2).any(|w| w == ["-M", "pc"]), "{arguments:?}");
+        let objects = objects(&arguments);
+        let [bridge, nic] = &objects[..] else { panic!("{objects:?}") };
+        assert_eq!((&bridge["driver"], &bridge["bus"]), (&"pci-bridge".into(), &"pci.0".into()));
+        // The chipset's own devices are in the first two.
+        assert_eq!((&bridge["addr"], &nic["addr"]), (&"0x2".into(), &"0x1".into()));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod application;
+mod bridges;
 mod errors;
 mod examples;
 mod guest;
@@ -54,10 +55,12 @@ fn main() -> Result<ExitCode> {
     local::add(&mut suite, kernel);
     two_nics::add_local(&mut suite, kernel);
     refusal::add_local(&mut suite, kernel);
+    bridges::add_local(&mut suite, kernel);
     if !options.quick {
         nested::add(&mut suite, kernel);
         two_nics::add_nested(&mut suite, kernel);
         refusal::add_nested(&mut suite, kernel);
+        bridges::add_nested(&mut suite, kernel, options.long);
         standby::add(&mut suite, kernel, options.long);
     }
     suite.run(options.filter, options.list)

@@ -86,7 +86,7 @@ fn with_a_standby(log: &Path, kernel: Kernel) -> Result<String> {
 }
 
 /// Cancels a migration at every stage, and then migrates.
-fn cancelled(log: &Path, kernel: Kernel, options: &[&str]) -> Result<String> {
+pub(crate) fn cancelled(log: &Path, kernel: Kernel, options: &[&str]) -> Result<String> {
     let first =
         migrate(log, kernel, &[&["--seconds", "1", "--cancel-at", STAGES], options].concat())?;
     let runs = first.runs();

@@ -1,7 +1,7 @@
 //! Migrations of a fake guest between fake QEMUs, which say what real ones say.
 
 use super::*;
-use crate::choices::Bridge;
+use crate::choices::{Bridge, Chipset};
 use crate::migration::machine::{NICS, Pair, Profile};
 use serde_json::json;
 use std::io::{BufRead, BufReader, Write};
@@ -314,7 +314,13 @@ fn migrate_pair(pair: Pair, mishap: Mishap, plans: &[Plan]) -> (Vec<Record>, Arc
 }
 
 fn pair(standby: bool, capability: bool) -> Pair {
-    Pair { standby, capability, bridge: Bridge::PcieRootPort, native: !capability }
+    Pair {
+        standby,
+        capability,
+        chipset: Chipset::Q35,
+        bridge: Bridge::PcieRootPort,
+        native: !capability,
+    }
 }
 
 #[test]
