@@ -66,6 +66,7 @@ pub use interface::{Interface, Mac, NicFacts};
 pub use log;
 pub use migrate_agent::{Migration, State};
 pub use system::{Outcome, System};
+pub use unikernel::memory::HeapUse;
 pub use unikernel::watch;
 pub use unikernel::{cmdline, crc32c, dma, println, random};
 

@@ -10,6 +10,7 @@ use embassy_time::{Duration, Timer};
 use migrate_agent::{Detach, Migration, Service};
 use unikernel::cmdline::{CommandLine, Size};
 use unikernel::dma::Pool;
+use unikernel::memory::HeapUse;
 use unikernel::pci::Root;
 
 use crate::Interface;
@@ -131,6 +132,11 @@ impl System {
     /// The memory that devices reach, of which received frames are a part.
     pub fn pool(&self) -> &'static Pool {
         self.0.pool
+    }
+
+    /// The memory that the program allocates from.
+    pub fn heap(&self) -> HeapUse {
+        unikernel::memory::heap_use()
     }
 
     /// The flight recorder, which keeps as much as `recorder=` on the command line says, or else

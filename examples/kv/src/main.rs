@@ -8,7 +8,8 @@
 //!
 //! | key | what |
 //! |---|---|
-//! | `kv.memory=16M` | what keys and values may take, about; writes beyond it get `-OOM` |
+//! | `kv.memory=16M` | what keys and values may take, about, at most three quarters of the heap; |
+//! | | writes beyond it get `-OOM` |
 //! | `kv.shed=on` | writes get `-LOADING` while the machine is about to leave its host |
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
@@ -30,7 +31,7 @@ use core::time::Duration;
 
 use godwit::cmdline::{Size, Switch};
 use godwit::net::{Buffers, Error, TcpOptions, TcpStream};
-use godwit::{State, System};
+use godwit::{HeapUse, State, System};
 
 use database::Database;
 use store::Store;
@@ -47,9 +48,9 @@ const GONE: Duration = Duration::from_secs(180);
 #[godwit::main]
 async fn main(system: System) -> Result<(), Error> {
     let line = system.command_line();
-    let memory: Size = line.value("kv.memory", Size(16 << 20));
+    let memory = limit(line.value("kv.memory", Size(16 << 20)), system.heap());
     let sheds: Switch = line.value("kv.shed", Switch(false));
-    let store = Store::new(usize::try_from(memory.0).unwrap_or(usize::MAX), godwit::random::seed());
+    let store = Store::new(memory, godwit::random::seed());
     let database = Rc::new(RefCell::new(Database::new(store)));
     let net = system.interface(0).await;
     let options = TcpOptions { backlog: BACKLOG, buffers: BUFFERS };
@@ -58,6 +59,21 @@ async fn main(system: System) -> Result<(), Error> {
         let client = listener.accept().await;
         system.spawn(serve(system.clone(), database.clone(), client, sheds.0));
     }
+}
+
+/// What the store may take of the heap: what was `asked` for, but a quarter is left to everything
+/// else.
+fn limit(asked: Size, heap: HeapUse) -> usize {
+    let most = heap.free / 4 * 3;
+    let asked = usize::try_from(asked.0).unwrap_or(usize::MAX);
+    if asked > most {
+        godwit::log::warn!(
+            "kv.memory={} is more than this machine has to give: {} MiB are taken; give it more memory",
+            Size(asked as u64),
+            most >> 20
+        );
+    }
+    asked.min(most)
 }
 
 /// Serves one client until it leaves.
@@ -69,5 +85,17 @@ async fn serve(system: System, database: Rc<RefCell<Database>>, client: TcpStrea
     let takes_writes = || !(sheds && system.migration().state() == State::Leaving);
     if let Err(error) = connection::serve(client, &database, takes_writes).await {
         godwit::log::debug!("kv: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_leaves_a_quarter_of_the_heap() {
+        let heap = HeapUse { size: 100 << 20, free: 80 << 20 };
+        assert_eq!(limit(Size(16 << 20), heap), 16 << 20);
+        assert_eq!(limit(Size(1 << 40), heap), 60 << 20);
     }
 }

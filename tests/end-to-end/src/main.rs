@@ -49,7 +49,7 @@ fn main() -> Result<ExitCode> {
     linux::add(&mut suite, kernel);
     wire::add(&mut suite, kernel);
     soak::add(&mut suite);
-    application::add(&mut suite, kernel);
+    application::add(&mut suite, kernel, !options.quick);
     examples::add(&mut suite, kernel);
     qtest::add(&mut suite);
     local::add(&mut suite, kernel);

@@ -10,6 +10,7 @@ use core::ptr::{NonNull, null_mut};
 
 use linked_list_allocator::{Heap, LockedHeap};
 
+use super::HeapUse;
 use crate::arch::interrupts::in_handler;
 
 struct KernelHeap(LockedHeap);
@@ -49,4 +50,9 @@ pub(crate) unsafe fn init(range: Range<u64>) {
     let len = (range.end - range.start) as usize;
     // SAFETY: the caller's promise is the one `init` asks for.
     HEAP.with(|heap| unsafe { heap.init(range.start as *mut u8, len) });
+}
+
+/// How full it is.
+pub(super) fn used() -> HeapUse {
+    HEAP.with(|heap| HeapUse { size: heap.size(), free: heap.free() })
 }
