@@ -23,10 +23,15 @@ where
     let system = System::new(kernel.dma, kernel.command_line, drivers::probe);
     let (devices, ranges) = (system.clone(), kernel.ecam);
     system.spawn(async move {
-        let roots = ranges.iter().filter_map(|range| {
+        // A machine that has no ECAM may have the ports of before.
+        let by_ports = ranges.is_empty().then(Root::from_ports).flatten();
+        let by_ecam = ranges.iter().filter_map(|range| {
             Root::from_ecam(range).inspect_err(|error| log::error!("pci: {error}")).ok()
         });
-        devices.take_over(roots).await;
+        devices.take_over(by_ecam.chain(by_ports)).await;
+    });
+            devices.take_over(roots).await;
+        }
     });
     if let Some(button) = kernel.power_button {
         let system = system.clone();

@@ -11,12 +11,12 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 
 use embassy_time::{Duration, Timer};
-use migrate_agent::{Attached, Nics};
+use migrate_agent::{Attached, Nics, Why};
 use unikernel::cmdline::CommandLine;
 use unikernel::dma::Pool;
 use unikernel::net::{Role, Stack};
 use unikernel::nic::{Nic, Settings};
-use unikernel::pci::{Bridge, Device, PciAddress};
+use unikernel::pci::{Device, PciAddress};
 use unikernel::watch::Watch;
 
 use crate::interface::{self, Interface};
@@ -53,6 +53,9 @@ struct Place {
     role: Role,
     /// It is there.
     attached: bool,
+    /// It was quiesced: whatever takes its place, here or where the machine moves to, gets its
+    /// station address.
+    quiesced: bool,
 }
 
 impl Interfaces {
@@ -111,8 +114,12 @@ impl Interfaces {
             .unwrap_or(count)
     }
 
-    fn settings(&self, interface: usize) -> Settings {
-        Settings::from_keys(&self.0.line.interface(interface))
+    /// The settings of an interface, for the NIC that takes the place `is_it`.
+    fn settings(&self, interface: usize, is_it: impl Fn(&Place) -> bool) -> Settings {
+        let nics = self.0.nics.borrow();
+        let quiesced = |place: &&Place| place.quiesced && place.interface == interface;
+        let mac = nics.iter().filter(quiesced).find(|place| is_it(place)).map(|place| place.mac);
+        Settings { mac, ..Settings::from_keys(&self.0.line.interface(interface)) }
     }
 
     /// Starts the driver of a device, for interface `index`.
@@ -142,7 +149,7 @@ impl Interfaces {
         }
         let mut nics = self.0.nics.borrow_mut();
         nics.retain(|place| place.interface != index || place.role != role);
-        nics.push(Place { device, mac, interface: index, role, attached: true });
+        nics.push(Place { device, mac, interface: index, role, attached: true, quiesced: false });
         drop(nics);
         let name = interface.name();
         match role {
@@ -175,10 +182,11 @@ impl Nics for Interfaces {
             return None;
         }
         let expected = self.expected(address);
-        let first = self.settings(expected);
+        let first = self.settings(expected, |place| place.device == address);
         let mut nic = self.start(&device, expected, &first)?;
         let index = self.interface_for(address, &*nic);
-        let settings = self.settings(index);
+        let role = Role::of(&*nic);
+        let settings = self.settings(index, |place| place.role == role);
         if settings != first {
             nic.stop();
             nic = self.start(&device, index, &settings)?;
@@ -188,12 +196,13 @@ impl Nics for Interfaces {
         self.give(address, nic)
     }
 
-    async fn detach_below(&self, bridge: &Bridge) {
+    async fn release(&self, below: impl Fn(PciAddress) -> bool, why: Why) {
         let leaving: Vec<_> = {
             let mut nics = self.0.nics.borrow_mut();
-            let below = |place: &&mut Place| place.attached && bridge.is_above(place.device);
+            let below = |place: &&mut Place| place.attached && below(place.device);
             let mut leave = |place: &mut Place| {
                 place.attached = false;
+                place.quiesced = why == Why::Quiesced;
                 (place.interface, place.role)
             };
             nics.iter_mut().filter(below).map(&mut leave).collect()
@@ -214,8 +223,8 @@ impl Nics for Interfaces {
                 nic.stop();
             }
             match role {
-                Role::Primary => unikernel::println!("{}: detached", interface.name()),
-                Role::Standby => unikernel::println!("{}: standby detached", interface.name()),
+                Role::Primary => unikernel::println!("{}: {why}", interface.name()),
+                Role::Standby => unikernel::println!("{}: standby {why}", interface.name()),
             }
         }
     }

@@ -34,8 +34,8 @@ impl fmt::Display for Inventory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.segments == 0 {
             return f.write_str(
-                "no PCI configuration space was found (ACPI's MCFG table): the machine has to be \
-                 one with PCI Express, such as QEMU's q35",
+                "no PCI configuration space was found, neither by ACPI's MCFG table nor at ports \
+                 CF8h and CFCh: the machine has to be one with PCI, such as QEMU's q35",
             );
         }
         let s = |count| if count == 1 { "" } else { "s" };

@@ -92,6 +92,12 @@ impl System {
         self.0.interfaces.all()
     }
 
+    /// The owner of the NICs, for tests to ask of it what the agent does.
+    #[cfg(test)]
+    pub(crate) fn nics(&self) -> Interfaces {
+        self.0.interfaces.clone()
+    }
+
     /// Has a task run next to this one, until it ends.
     ///
     /// All tasks share one processor. One that never waits keeps all others, and the network, from

@@ -18,6 +18,8 @@ pub fn interface_name(index: usize) -> Cow<'static, str> {
 
 /// MAC addresses of a machine's NICs, and of the other's: the guest takes those for these.
 pub const MACS: [&str; INTERFACES] = ["52:54:00:67:6f:01", "52:54:00:67:6f:02"];
+/// Those of the destination's NICs, where they are of another model: the guest keeps its own.
+pub const OTHER_MACS: [&str; INTERFACES] = ["52:54:00:67:6f:91", "52:54:00:67:6f:92"];
 /// The guest, at each of its interfaces.
 pub const GUESTS: [Station; INTERFACES] = [
     Station { mac: [0x52, 0x54, 0x00, 0x67, 0x6f, 0x01], ip: Ipv4Addr::new(10, 0, 2, 15) },

@@ -22,6 +22,49 @@ impl Strategy {
     pub const ALL: [Self; 3] = [Self::Warm, Self::Failover, Self::Cold];
 }
 
+/// The machine type of both machines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Chipset {
+    /// PCI Express
+    #[default]
+    Q35,
+    /// Conventional PCI (i440FX)
+    Pc,
+}
+
+impl Chipset {
+    /// QEMU's name of the root bus.
+    #[must_use]
+    pub fn root_bus(self) -> &'static str {
+        match self {
+            Self::Q35 => "pcie.0",
+            Self::Pc => "pci.0",
+        }
+    }
+
+    /// The slot of the root bus that the first bridge gets, behind the chipset's own devices.
+    #[must_use]
+    pub fn first_slot(self) -> usize {
+        match self {
+            Self::Q35 => 1,
+            Self::Pc => 2,
+        }
+    }
+}
+
+/// The bridge that the NIC is below: it has the capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bridge {
+    /// A PCI Express root port
+    PcieRootPort,
+    /// A conventional bridge
+    PciBridge,
+    /// A bridge from PCI Express to conventional PCI
+    PciePciBridge,
+}
+
 /// Where to cancel a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -30,17 +73,17 @@ pub enum CancelAt {
     Setup,
     /// While memory is being copied
     Warmup,
-    /// Once the NIC was asked to leave
-    Detach,
-    /// Once it has left, with the guest stopped for the switchover
-    Detached,
+    /// Once the guest was asked to quiesce the NIC
+    Quiesce,
+    /// Once the NIC is quiet, with the guest stopped for the switchover
+    Quiesced,
 }
 
 impl CancelAt {
     /// The guest has been asked for its NIC by then.
     #[must_use]
     pub fn is_late(self) -> bool {
-        matches!(self, Self::Detach | Self::Detached)
+        matches!(self, Self::Quiesce | Self::Quiesced)
     }
 }
 
@@ -104,7 +147,16 @@ macro_rules! display_as_on_the_command_line {
     )*};
 }
 
-display_as_on_the_command_line!(Strategy, CancelAt, Marking, TrafficKind, LabKind, GuestKind);
+display_as_on_the_command_line!(
+    Strategy,
+    Chipset,
+    Bridge,
+    CancelAt,
+    Marking,
+    TrafficKind,
+    LabKind,
+    GuestKind
+);
 
 #[cfg(test)]
 mod tests {
@@ -118,6 +170,8 @@ mod tests {
             }
         }
         check::<Strategy>();
+        check::<Chipset>();
+        check::<Bridge>();
         check::<CancelAt>();
         check::<Marking>();
         check::<TrafficKind>();

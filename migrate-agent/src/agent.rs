@@ -1,4 +1,6 @@
-use crate::registers::{ACK, CONTROL, Control, EPOCH, Features, MARKED, STATUS, Status, validate};
+use crate::registers::{
+    ACK, CONTROL, Control, EPOCH, FEATURES, Features, MARKED, STATUS, Status, validate,
+};
 use crate::{Registers, Unusable};
 
 /// The part of the DMA layer that the agent drives.
@@ -48,6 +50,19 @@ pub enum Event {
         /// The EPOCH acknowledged.
         epoch: u32,
     },
+    /// The devices below are to be quiesced, which [`Agent::quiesced`] is to be told of. Nothing
+    /// is acknowledged before.
+    QuiesceRequested,
+    /// The hypervisor knows that the devices below are quiet. They must not be touched any more.
+    Quiesced {
+        /// The EPOCH acknowledged.
+        epoch: u32,
+    },
+    /// A change that asks for nothing but what [`Agent::take_release`] says.
+    Other {
+        /// The EPOCH acknowledged.
+        epoch: u32,
+    },
 }
 
 /// A catch-up under way.
@@ -67,9 +82,20 @@ pub struct Agent<R> {
     control: Control,
     /// The EPOCH acknowledged last, if any.
     epoch: Option<u32>,
+    /// Whether its STATUS had LOGGING.
+    was_logging: bool,
+    /// The hypervisor logs.
     logging: bool,
+    /// Marking is on.
+    marking: bool,
     /// The catch-up under way.
     catch_up: Option<CatchUp>,
+    /// The EPOCH that was caught up for, and the pages that were.
+    caught_up: Option<(u32, u64)>,
+    /// The devices below are quiet, as asked for.
+    quiet: bool,
+    /// They may be used again, and nobody has been told yet.
+    release: bool,
     /// [`Marker::marked`] when logging began.
     marked_before: u64,
     /// What MARKED has.
@@ -88,8 +114,13 @@ impl<R: Registers> Agent<R> {
             features,
             control: Control::empty(),
             epoch: None,
+            was_logging: false,
             logging: false,
+            marking: false,
             catch_up: None,
+            caught_up: None,
+            quiet: false,
+            release: false,
             marked_before: 0,
             marked: 0,
         })
@@ -103,6 +134,22 @@ impl<R: Registers> Agent<R> {
     /// Whether the hypervisor logs, as of the last poll.
     pub fn logging(&self) -> bool {
         self.logging
+    }
+
+    /// The devices below have been quiesced: see [`Event::QuiesceRequested`].
+    pub fn quiesced(&mut self) {
+        self.quiet = true;
+    }
+
+    /// Whether the devices below are quiet, as asked for.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Whether they may be used again since the last call, or may be others: those that are not in
+    /// use are as after a reset.
+    pub fn take_release(&mut self) -> bool {
+        core::mem::take(&mut self.release)
     }
 
     /// The EPOCH acknowledged last; 0, which no EPOCH is, before the first poll.
@@ -128,7 +175,7 @@ impl<R: Registers> Agent<R> {
         // round, a new EPOCH would be acknowledged for an old STATUS.
         let epoch = self.registers.read32(EPOCH);
         if Some(epoch) == self.epoch {
-            if self.logging {
+            if self.marking {
                 self.report(marker);
             }
             return Event::None;
@@ -139,32 +186,58 @@ impl<R: Registers> Agent<R> {
             return Event::None;
         }
         let status = Status::from_bits_truncate(status);
-        let event = if status.contains(Status::LOGGING) {
-            match self.start(epoch, marker) {
-                Some(caught_up) => Event::LoggingStarted { epoch, caught_up },
-                None => return Event::CatchingUp,
-            }
-        } else {
+        let stopped = self.was_logging;
+        if !status.contains(Status::LOGGING) {
             self.stop(marker);
-            match self.epoch {
-                // The state the guest was started in is no news.
-                None => Event::None,
-                Some(_) if status.contains(Status::MOVED) => Event::Moved { epoch },
-                Some(_) => Event::LoggingStopped { epoch },
-            }
+        } else if !self.is_same_log(epoch) && !self.catch_up(epoch, marker) {
+            return Event::CatchingUp;
+        }
+        if status.contains(Status::QUIESCE) && !self.quiet {
+            return Event::QuiesceRequested;
+        }
+        let event = match self.caught_up.take() {
+            Some((_, caught_up)) => Event::LoggingStarted { epoch, caught_up },
+            // The state the guest was started in is no news.
+            None if self.epoch.is_none() && !self.quiet => Event::None,
+            None if status.contains(Status::MOVED) => Event::Moved { epoch },
+            None if status.contains(Status::QUIESCE) => Event::Quiesced { epoch },
+            None if self.logging || (self.quiet && !stopped) => Event::Other { epoch },
+            None => Event::LoggingStopped { epoch },
         };
+        if !status.contains(Status::QUIESCE) {
+            self.release |=
+                core::mem::take(&mut self.quiet) || matches!(event, Event::Moved { .. });
+        }
         self.epoch = Some(epoch);
+        self.was_logging = self.logging;
         self.registers.write32(ACK, epoch);
         event
     }
 
-    /// One slice of catching up; the pages of all of them with the last. Also for a log that went
-    /// off and on again between two polls. Marking was on all the while then, and nothing can be
-    /// missing from the new log; catching up all the same keeps the meaning of ACK a single one.
-    fn start(&mut self, epoch: u32, marker: &mut impl Marker) -> Option<u64> {
-        if !self.logging {
+    /// Whether the log of `epoch` is the one of the EPOCH acknowledged last. It is if a single
+    /// change lies between them: to go off and on takes two.
+    fn is_same_log(&self, epoch: u32) -> bool {
+        let next = |epoch: u32| epoch.wrapping_add(1).max(1);
+        self.was_logging && self.epoch.is_some_and(|last| next(last) == epoch)
+    }
+
+    /// One slice of catching up; `true` with the last. Also for a log that went off and on again
+    /// between two polls. Marking was on all the while then, and nothing can be missing from the
+    /// new log; catching up all the same keeps the meaning of ACK a single one.
+    fn catch_up(&mut self, epoch: u32, marker: &mut impl Marker) -> bool {
+        if self.caught_up.is_some_and(|(done, _)| done == epoch) {
+            return true;
+        }
+        self.logging = true;
+        // Looked at anew: the destination's devices may be others.
+        self.features = Features::from_bits_truncate(self.registers.read8(FEATURES));
+        if self.features.contains(Features::DMA_LOGGED) {
+            self.caught_up = Some((epoch, 0));
+            return true;
+        }
+        if !self.marking {
             marker.start();
-            self.logging = true;
+            self.marking = true;
         }
         let mut at = match self.catch_up.take() {
             Some(at) if at.epoch == epoch => at,
@@ -177,19 +250,22 @@ impl<R: Registers> Agent<R> {
         at.pages += slice.pages;
         if let Some(from) = slice.next {
             self.catch_up = Some(CatchUp { from, ..at });
-            return None;
+            return false;
         }
         self.report(marker);
-        Some(at.pages)
+        self.caught_up = Some((epoch, at.pages));
+        true
     }
 
     fn stop(&mut self, marker: &mut impl Marker) {
-        if self.logging {
+        if self.marking {
             self.report(marker);
             marker.stop();
-            self.logging = false;
-            self.catch_up = None;
+            self.marking = false;
         }
+        self.logging = false;
+        self.catch_up = None;
+        self.caught_up = None;
     }
 
     fn report(&mut self, marker: &impl Marker) {

@@ -3,10 +3,7 @@
 use unikernel::dma::Pool;
 use unikernel::pci::{Bridge, VendorCapability};
 
-use crate::{Agent, Marker, Registers, Slice, Unusable, registers};
-
-/// Offset of the vendor's id in configuration space.
-const VENDOR_ID: u16 = 0;
+use crate::{Agent, Marker, Registers, Slice, Unusable};
 
 /// Whether a bridge tells when the hypervisor logs.
 pub fn has_capability(bridge: &Bridge) -> bool {
@@ -15,14 +12,10 @@ pub fn has_capability(bridge: &Bridge) -> bool {
 
 /// The agent of a bridge, if it has a capability to rely on.
 pub(crate) fn agent(bridge: &Bridge) -> Option<Agent<Capability>> {
-    // What another vendor's vendor-specific capabilities mean is that vendor's business.
-    if bridge.function().read16(VENDOR_ID) != registers::VENDOR {
-        return None;
-    }
     bridge.function().vendor_capabilities().find_map(|capability| {
         match Agent::probe(Capability(capability)) {
             Ok(agent) => Some(agent),
-            // Red Hat's bridges have other capabilities as well.
+            // Bridges have other vendor-specific capabilities as well.
             Err(Unusable::OtherKind) => None,
             Err(why) => {
                 log::warn!("agent: {}: {why}: as if there were none", bridge.address());

@@ -31,7 +31,7 @@ mod service;
 pub use agent::{Agent, Event, Marker, Slice};
 pub use capability::has_capability;
 pub use migration::{Facts, Migration, State};
-pub use nics::{Attached, Nics};
+pub use nics::{Attached, Nics, Why};
 pub use registers::{Registers, Unusable};
 pub use service::{BridgeService, Detach, Service};
 

@@ -1,4 +1,6 @@
-use unikernel::pci::{Bridge, Device};
+use core::fmt;
+
+use unikernel::pci::{Device, PciAddress};
 
 /// The NICs of the machine, and the interfaces they serve: what the [service](crate::BridgeService)
 /// asks of whoever owns them.
@@ -10,9 +12,10 @@ pub trait Nics: Clone {
     /// if it is left alone, which has been said on the console.
     async fn attach(&self, device: Device) -> Option<Attached>;
 
-    /// Moves traffic to the standbys of the NICs below `bridge`, stops these NICs, and takes them
-    /// out of their interfaces. No DMA of theirs happens afterwards.
-    async fn detach_below(&self, bridge: &Bridge);
+    /// Moves traffic to the standbys of the NICs that are `below`, stops these NICs, and takes them
+    /// out of their interfaces. No DMA of theirs happens afterwards, what they received has been
+    /// completed, and nobody touches them any more.
+    async fn release(&self, below: impl Fn(PciAddress) -> bool, why: Why);
 
     /// Has every interface announce its addresses: the machine is elsewhere on the network.
     fn announce(&self);
@@ -26,4 +29,22 @@ pub trait Nics: Clone {
 pub struct Attached {
     /// The hypervisor's dirty log sees what the device writes, so that nothing need be marked.
     pub is_logged: bool,
+}
+
+/// Why NICs are released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// They are about to leave the machine.
+    Detached,
+    /// They are to be left alone: the machine is about to move.
+    Quiesced,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Detached => "detached",
+            Self::Quiesced => "quiesced",
+        })
+    }
 }

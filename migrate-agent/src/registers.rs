@@ -1,19 +1,19 @@
-//! The capability's layout, version 1, and its validation. Offsets are from the capability's start.
+//! The capability's layout, version 2, and its validation. Offsets are from the capability's start.
 
 use core::fmt;
 
 use bitflags::bitflags;
 
-/// The vendor whose bridges carry the capability (Red Hat, as QEMU's generic bridges). What a
-/// vendor-specific capability means on another vendor's bridge is that vendor's business.
-pub const VENDOR: u16 = 0x1b36;
+/// Who defined the capability (Red Hat), as [`DEFINED_BY`] has it: other vendors' bridges may
+/// carry it too, and what theirs means otherwise is their business.
+pub const DEFINER: u16 = 0x1b36;
 /// Vendor-specific capability (PCI Local Bus 3.0, appendix H).
 pub const CAPABILITY_ID: u8 = 0x09;
 /// Its type among Red Hat's, at [`TYPE`]. Type 1 reserves bridge resources.
 pub const CAPABILITY_TYPE: u8 = 2;
 /// The version this crate speaks.
-pub const CAPABILITY_VERSION: u8 = 1;
-/// Bytes that version 1 has, at least.
+pub const CAPABILITY_VERSION: u8 = 2;
+/// Bytes that version 2 has, at least.
 pub const LENGTH: u8 = 24;
 
 /// u8, read-only: the capability's id.
@@ -30,6 +30,8 @@ pub const FEATURES: u8 = 5;
 pub const STATUS: u8 = 6;
 /// u16, read and write: [`Control`].
 pub const CONTROL: u8 = 8;
+/// u16, read-only: [`DEFINER`].
+pub const DEFINED_BY: u8 = 10;
 /// u32, read-only: goes up by one at every change of STATUS; never 0.
 pub const EPOCH: u8 = 12;
 /// u32, read and write: the EPOCH whose STATUS the guest acts on.
@@ -43,8 +45,10 @@ bitflags! {
     pub struct Features: u8 {
         /// STATUS.LOGGING follows the dirty log.
         const LOGGING = 1 << 0;
-        /// The hypervisor asks for the devices itself before it switches over.
-        const DETACH = 1 << 1;
+        /// The hypervisor has the devices below quiesced before it switches over.
+        const QUIESCE = 1 << 1;
+        /// What the devices below write is in the log without being marked.
+        const DMA_LOGGED = 1 << 2;
     }
 
     /// What goes on.
@@ -54,6 +58,8 @@ bitflags! {
         const LOGGING = 1 << 0;
         /// The machine was moved, and this is the destination. Until the next change.
         const MOVED = 1 << 1;
+        /// The devices below are to be left alone.
+        const QUIESCE = 1 << 2;
     }
 
     /// What the guest does.
@@ -98,8 +104,8 @@ pub enum Unusable {
         /// The version it says it is.
         version: u8,
     },
-    /// It does not tell when the log is on.
-    NoLogging,
+    /// It does not tell when the log is on, or does not ask for quiet.
+    Lacks(Features),
 }
 
 impl fmt::Display for Unusable {
@@ -110,9 +116,13 @@ impl fmt::Display for Unusable {
                 write!(f, "migration capability of {length} bytes, {LENGTH} are needed")
             }
             Self::Version { version } => {
-                write!(f, "migration capability version {version}, {CAPABILITY_VERSION} is known")
+                write!(
+                    f,
+                    "migration capability version {version}, where {CAPABILITY_VERSION} is needed: \
+                     hypervisor and guest are of different releases"
+                )
             }
-            Self::NoLogging => write!(f, "migration capability that does not report logging"),
+            Self::Lacks(features) => write!(f, "migration capability without {features:?}"),
         }
     }
 }
@@ -132,15 +142,20 @@ pub fn validate(registers: &impl Registers) -> Result<Features, Unusable> {
         return Err(Unusable::Short { length });
     }
     let version = registers.read8(VERSION);
-    if version != CAPABILITY_VERSION {
+    // Version 1 did not say who had defined it.
+    if version == 1 {
         return Err(Unusable::Version { version });
     }
     if length < LENGTH {
         return Err(Unusable::Short { length });
     }
-    let features = Features::from_bits_truncate(registers.read8(FEATURES));
-    if !features.contains(Features::LOGGING) {
-        return Err(Unusable::NoLogging);
+    if registers.read16(DEFINED_BY) != DEFINER {
+        return Err(Unusable::OtherKind);
     }
-    Ok(features)
+    if version != CAPABILITY_VERSION {
+        return Err(Unusable::Version { version });
+    }
+    let features = Features::from_bits_truncate(registers.read8(FEATURES));
+    let lacks = (Features::LOGGING | Features::QUIESCE).difference(features);
+    if lacks.is_empty() { Ok(features) } else { Err(Unusable::Lacks(lacks)) }
 }

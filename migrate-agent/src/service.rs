@@ -1,7 +1,7 @@
 //! The service of one bridge: its capability, and the NICs that come and go in the slot below it.
 //!
-//! One task runs one [`BridgeService`]. The capability's interrupt is the port's hot-plug
-//! interrupt, so at each one the task looks at both, and at the capability first: what a NIC
+//! One task runs one [`BridgeService`]. The capability's interrupt is a port's hot-plug interrupt
+//! as well, so at each one the task looks at both, and at the capability first: what a NIC
 //! received before it left has to be marked as the hypervisor's present state demands.
 //!
 //! To a virtual machine, configuration space and slots are slow: an access is an exit, and at some
@@ -16,16 +16,19 @@ use embassy_futures::select::select;
 use embassy_futures::yield_now;
 use embassy_time::{Duration, Timer};
 use unikernel::dma::{Policy, Pool};
-use unikernel::pci::{Bridge, Device, Slot, SlotEvent, Topology, Vector};
+use unikernel::pci::{Bridge, Device, PciAddress, Slot, SlotEvent, Topology, Vector};
 
 use crate::capability::{self, Capability, PoolMarker};
 use crate::migration::{Membership, Migration};
-use crate::{Agent, Event, Nics};
+use crate::{Agent, Event, Nics, Why};
 
 /// How often a bridge is looked at without an interrupt: one may be lost.
 const IDLE: Duration = Duration::from_secs(1);
-/// The same while the hypervisor logs: this is how lazily MARKED is kept.
+/// The same while the hypervisor logs: this is how lazily MARKED is kept, and how late a bridge
+/// without an interrupt is heard.
 const LOGGING: Duration = Duration::from_millis(100);
+/// The same while the NICs are quiet: there is no traffic until a change is seen.
+const QUIET: Duration = Duration::from_millis(10);
 
 /// What happens when a slot is asked for its NIC: `detach=` on the command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,12 +76,11 @@ impl<N: Nics> Service<N> {
             self.attach(device.clone(), is_covered(device.address())).await;
         }
         let bridges = topology.bridges.iter();
-        bridges.filter_map(|bridge| self.bridge(bridge, is_covered(bridge.address()))).collect()
+        bridges.filter_map(|bridge| self.bridge(topology, bridge)).collect()
     }
 
-    /// The service of a bridge; `None` if it has neither a capability nor a slot. `is_covered`: a
-    /// bridge above it has the capability.
-    fn bridge(&self, bridge: &Bridge, is_covered: bool) -> Option<BridgeService<N>> {
+    /// The service of a bridge; `None` if it has neither a capability nor a slot.
+    fn bridge(&self, topology: &Topology, bridge: &Bridge) -> Option<BridgeService<N>> {
         let slot = Slot::new(bridge).unwrap_or_else(|error| {
             log::error!("slot: {error}: NICs cannot be plugged there");
             None
@@ -98,9 +100,20 @@ impl<N: Nics> Service<N> {
             agent.promise(true, true);
             (agent, self.migration.join())
         });
-        let is_covered = is_covered || agent.is_some();
+        // The nearest capability speaks for a device.
+        let speaks_for = |address| {
+            let above = topology.bridges_above(address);
+            above.filter(|above| capability::has_capability(above)).map(Bridge::address).next()
+        };
+        let is_covered = agent.is_some() || speaks_for(bridge.address()).is_some();
+        let below = topology.bridges.iter().filter(|other| {
+            bridge.is_above(other.address())
+                && !capability::has_capability(other)
+                && (agent.is_none() || speaks_for(other.address()) == Some(bridge.address()))
+        });
+        let below = below.cloned().collect();
         let (service, bridge) = (self.clone(), bridge.clone());
-        Some(BridgeService { service, bridge, slot, agent, vector, is_covered })
+        Some(BridgeService { service, bridge, below, slot, agent, vector, is_covered, told: false })
     }
 
     /// Gives a device to its driver, and marks always if nobody would tell when to.
@@ -125,12 +138,16 @@ fn mark_always(pool: &Pool) {
 pub struct BridgeService<N> {
     service: Service<N>,
     bridge: Bridge,
+    /// The bridges below it whose devices no other capability speaks for.
+    below: Vec<Bridge>,
     slot: Option<Slot>,
     agent: Option<(Agent<Capability>, Membership)>,
     /// The capability's interrupt, where no slot has it already.
     vector: Option<Vector>,
     /// It, or a bridge above it, has the migration capability.
     is_covered: bool,
+    /// It was said that the NICs stay although they were asked for.
+    told: bool,
 }
 
 impl<N: Nics> BridgeService<N> {
@@ -145,7 +162,7 @@ impl<N: Nics> BridgeService<N> {
             if let Some(vector) = &self.vector {
                 vector.interrupt.unmask();
             }
-            let timer = Timer::after(if self.is_logging() { LOGGING } else { IDLE });
+            let timer = Timer::after(self.patience());
             match &interrupt {
                 Some(interrupt) => {
                     select(interrupt.wait(), timer).await;
@@ -155,8 +172,12 @@ impl<N: Nics> BridgeService<N> {
         }
     }
 
-    fn is_logging(&self) -> bool {
-        self.agent.as_ref().is_some_and(|(agent, _)| agent.logging())
+    fn patience(&self) -> Duration {
+        match &self.agent {
+            Some((agent, _)) if agent.is_quiet() => QUIET,
+            Some((agent, _)) if agent.logging() => LOGGING,
+            _ => IDLE,
+        }
     }
 
     /// Deals with everything that has happened.
@@ -188,7 +209,7 @@ impl<N: Nics> BridgeService<N> {
             let event = agent.poll(&mut marker);
             match event {
                 Event::None => break,
-                Event::CatchingUp => {}
+                Event::CatchingUp | Event::Other { .. } => {}
                 Event::LoggingStarted { epoch, caught_up } => {
                     unikernel::println!("agent: logging on epoch={epoch} caught-up={caught_up}");
                 }
@@ -196,6 +217,26 @@ impl<N: Nics> BridgeService<N> {
                     unikernel::println!("agent: logging off epoch={epoch}");
                 }
                 Event::Moved { epoch } => unikernel::println!("agent: moved epoch={epoch}"),
+                Event::Quiesced { epoch } => log::info!("agent: quiet epoch={epoch}"),
+                Event::QuiesceRequested if self.service.detach == Detach::Never => {
+                    if !core::mem::replace(&mut self.told, true) {
+                        unikernel::println!("nic: asked to be quiet, and stays: detach=never");
+                    }
+                    break;
+                }
+                Event::QuiesceRequested => {
+                    membership.update(|bridge| bridge.leaving = true);
+                    let own = [&self.bridge].into_iter().chain(&self.below);
+                    let buses: Vec<u8> = own.map(|bridge| *bridge.buses().start()).collect();
+                    let segment = self.bridge.address().segment();
+                    let below =
+                        |nic: PciAddress| nic.segment() == segment && buses.contains(&nic.bus());
+                    nics.release(below, Why::Quiesced).await;
+                    // The acknowledgement may be all that the migration waits for.
+                    unikernel::console::written().await;
+                    nics.drain().await;
+                    agent.quiesced();
+                }
             }
             membership.update(|bridge| {
                 bridge.logging = agent.logging();
@@ -211,6 +252,18 @@ impl<N: Nics> BridgeService<N> {
                 nics.announce();
                 nics.drain().await;
             }
+            if agent.take_release() {
+                self.told = false;
+                membership.update(|bridge| bridge.leaving = false);
+                for bridge in [&self.bridge].into_iter().chain(&self.below) {
+                    bridge.restore();
+                    let devices = bridge.attach(&self.below);
+                    nics.drain().await;
+                    for device in devices {
+                        self.service.attach(device, self.is_covered).await;
+                    }
+                }
+            }
         }
         membership.update(|bridge| {
             bridge.logging = agent.logging();
@@ -223,7 +276,7 @@ impl<N: Nics> BridgeService<N> {
         if let Some((agent, membership)) = &self.agent {
             membership.update(|bridge| bridge.leaving = agent.logging());
         }
-        self.service.nics.detach_below(&self.bridge).await;
+        self.service.nics.release(|nic| self.bridge.is_above(nic), Why::Detached).await;
         // An empty slot may be all that a migration waits for.
         unikernel::console::written().await;
         self.service.nics.drain().await;
@@ -241,7 +294,7 @@ impl<N: Nics> BridgeService<N> {
         }
         let nics = &self.service.nics;
         nics.drain().await;
-        let devices = self.bridge.attach();
+        let devices = self.bridge.attach(&self.below);
         nics.drain().await;
         for device in devices {
             self.service.attach(device, self.is_covered).await;

@@ -76,6 +76,7 @@ fn count(source: &mut Option<Source>, from: SocketAddr, payload: &[u8]) {
     let stream = header.stream.get();
     let source = match source {
         Some(source) if source.stream == stream => source,
+        Some(source) if source.endpoint == from && header.is_late(source.stream) => return,
         _ => source.insert(Source::new(from, stream)),
     };
     source.endpoint = from;

@@ -9,7 +9,7 @@ use clap::{
 use lab::{
     addresses::INTERFACES,
     build::application::Application,
-    choices::{CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind},
+    choices::{Bridge, CancelAt, Chipset, GuestKind, LabKind, Marking, Strategy, TrafficKind},
     guest::{
         Forward, Net, Nic,
         accel::Accel,
@@ -178,6 +178,9 @@ pub(crate) struct Migrate {
     /// Model of the NICs
     #[arg(long, value_parser = lab_nic(), default_value = "e1000e")]
     pub(crate) nic: NicModel,
+    /// Its model on the destination, where that is another one with another address
+    #[arg(long, value_name = "MODEL", value_parser = lab_nic())]
+    pub(crate) destination_nic: Option<NicModel>,
     /// NICs of each machine, each an interface of the guest under a root port of its own: 1 or 2
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = nics())]
     pub(crate) nics: u8,
@@ -188,6 +191,12 @@ pub(crate) struct Migrate {
     /// failover strategy always does
     #[arg(long)]
     pub(crate) standby: bool,
+    /// The machine type
+    #[arg(long, value_enum, default_value_t = Chipset::Q35)]
+    pub(crate) machine: Chipset,
+    /// The bridge that the NIC is below
+    #[arg(long, value_enum, default_value_t = Bridge::PcieRootPort)]
+    pub(crate) bridge: Bridge,
     /// Then migrate with the other strategies too, at the same rate, and draw all of them over one
     /// another
     #[arg(long, conflicts_with_all = ["cancel_at", "times"])]

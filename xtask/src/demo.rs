@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode, time::Duration};
 use anyhow::Result;
 use lab::{
     build::application::Application,
-    choices::{LabKind, Marking, Strategy, TrafficKind},
+    choices::{Bridge, Chipset, LabKind, Marking, Strategy, TrafficKind},
     migration::Outcome,
     rehearsal::{self, Script, parts},
     result::{Migration, PhaseName},
@@ -27,9 +27,12 @@ pub(crate) fn main(options: &Demo) -> Result<ExitCode> {
     let script = Script {
         application,
         nic: options.nic,
+        destination_nic: None,
         nics: 1,
         strategy: Strategy::Warm,
         standby: false,
+        chipset: Chipset::Q35,
+        bridge: Bridge::PcieRootPort,
         times: 1,
         marking: Marking::Auto,
         traffic: TrafficKind::Udp,

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use lab::{
-    choices::{GuestKind, LabKind, Marking, Strategy, TrafficKind},
+    choices::{Bridge, Chipset, GuestKind, LabKind, Marking, Strategy, TrafficKind},
     migration::Outcome,
     parts::NicModel,
     rehearsal::{
@@ -111,7 +111,25 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
     }
     let is_late = options.cancel_at.iter().any(|at| at.is_late());
     if options.strategy != Strategy::Warm && is_late {
-        bail!("`--cancel-at detach` goes with `--strategy warm`: the others detach at the start");
+        bail!(
+            "`--cancel-at quiesce` and `quiesced` go with `--strategy warm`: with the others the \
+             NIC leaves at the start"
+        );
+    }
+    if options.machine == Chipset::Pc && options.bridge != Bridge::PciBridge {
+        bail!("`--machine pc` has no PCI Express: it goes with `--bridge pci-bridge`");
+    }
+    if options.destination_nic.is_some() && options.lab != LabKind::Nested {
+        bail!("`--destination-nic` goes with `--lab nested`");
+    }
+    let has_standby = options.standby || options.strategy == Strategy::Failover;
+    if options.bridge != Bridge::PcieRootPort && (has_standby || options.strategy == Strategy::Cold)
+    {
+        bail!(
+            "`--bridge {}` goes with `--strategy warm` without a standby: QEMU wants the NIC of a \
+             pair on PCI Express, and Godwit can plug there only",
+            options.bridge
+        );
     }
     if options.strategy == Strategy::Cold && !options.cancel_at.is_empty() {
         bail!("`--cancel-at` goes with `warm` and `failover`: cold has no warm-up to cancel in");
@@ -119,7 +137,6 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
     if options.strategy == Strategy::Cold && options.standby {
         bail!("`--strategy cold` has no standby; with one, it is `--strategy failover`");
     }
-    let has_standby = options.standby || options.strategy == Strategy::Failover;
     if options.nics > 1 && (has_standby || options.compare) {
         bail!(
             "`--nics {}` goes without a standby, and so without `--standby`, `--compare` and \
@@ -134,7 +151,9 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
     if rate.is_some_and(|rate| !(1..=FASTEST).contains(&rate)) {
         bail!("`--rate` is in Mbit/s, more than 0 and at most {}", FASTEST / 1_000_000);
     }
-    check_model(options.lab, options.nic)?;
+    for nic in [options.nic].into_iter().chain(options.destination_nic) {
+        check_model(options.lab, nic)?;
+    }
     let application = options.app.find()?;
     if !application.is_ours() && options.traffic == TrafficKind::Udp {
         bail!(
@@ -163,9 +182,12 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
     Ok(Script {
         application,
         nic: options.nic,
+        destination_nic: options.destination_nic,
         nics: options.nics.into(),
         strategy: options.strategy,
         standby: options.standby,
+        chipset: options.machine,
+        bridge: options.bridge,
         times: options.times,
         marking: options.marking,
         traffic: options.traffic,

@@ -102,6 +102,10 @@ impl<C: Controller> Hardware for Igb<C> {
         gigabit::station_address(&self.registers)
     }
 
+    fn set_mac(&mut self, mac: [u8; 6]) {
+        gigabit::set_station_address(&self.registers, mac);
+    }
+
     /// One for each receive queue, one for the transmit queue, one for all else.
     fn entries(queues: usize) -> u16 {
         queues as u16 + 2

@@ -54,6 +54,9 @@ pub(crate) trait Hardware: Sized + 'static {
     /// found instead.
     fn mac(&mut self) -> Result<[u8; 6], [u8; 6]>;
 
+    /// Gives it another, until the next reset.
+    fn set_mac(&mut self, mac: [u8; 6]);
+
     /// MSI-X table entries it can use for so many receive queues; it gets fewer, MSI or INTx where
     /// there are not as many.
     fn entries(_queues: usize) -> u16 {
@@ -172,7 +175,10 @@ impl<H: Hardware> Driver<H> {
         }
         let mut hardware = H::new(registers);
         hardware.reset().map_err(|()| Error::Reset(address))?;
-        let mac = hardware.mac().map_err(|mac| Error::NoAddress(address, mac))?;
+        let mac = match settings.mac {
+            Some(mac) => mac,
+            None => hardware.mac().map_err(|mac| Error::NoAddress(address, mac))?,
+        };
 
         let rings = Rings::new(pool, settings).map_err(|error| Error::Dma(address, error))?;
         let vector = device.enable_interrupts(H::entries(rings.receive.len()))?;
@@ -206,6 +212,9 @@ impl<H: Hardware> Driver<H> {
         let transmit = rings.transmit.descriptors();
         self.rings = Some(self.device.start_dma(rings));
         self.hardware.enable_link();
+        if let Some(mac) = self.settings.mac {
+            self.hardware.set_mac(mac);
+        }
         self.hardware.configure(&self.settings, buffer_size(&self.settings));
         self.hardware.set_multicast(&Table::of_groups(&self.groups));
         self.hardware.enable_receive(&queues);

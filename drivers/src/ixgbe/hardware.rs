@@ -141,6 +141,10 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         Ok(mac)
     }
 
+    fn set_mac(&mut self, mac: [u8; 6]) {
+        gigabit::set_station_address(&self.registers, mac);
+    }
+
     /// One for each receive queue, one for the transmit queue, one for all else.
     fn entries(queues: usize) -> u16 {
         queues as u16 + 2

@@ -48,6 +48,17 @@ fn the_station_broadcasts_and_the_groups_asked_for_get_through() {
 }
 
 #[test]
+fn a_station_address_in_place_of_its_own_outlives_a_reset() {
+    let mut rig = Rig::of(Settings { mac: Some(STRANGER), ..Settings::default() });
+    for _ in 0..2 {
+        assert_eq!(rig.nic.mac(), STRANGER);
+        assert!(arrives(&mut rig, &to(STRANGER)).is_some());
+        assert!(arrives(&mut rig, &to(model::MAC)).is_none());
+        rig.nic.reset().unwrap();
+    }
+}
+
+#[test]
 fn promiscuous_is_everything() {
     let mut rig = Rig::of(Settings { promiscuous: true, ..Settings::default() });
     for round in 0..2 {

@@ -150,3 +150,25 @@ fn a_nic_that_nobody_waits_for_is_a_new_interface() {
         assert_eq!(started(), [(1, 1500), (2, 9000)]);
     });
 }
+
+#[test]
+fn a_quiesced_nic_leaves_its_station_address_to_the_one_that_follows() {
+    use migrate_agent::{Nics, Why};
+    let guest = Fixture::new("nic1.mtu=9000").with(0, card(1)).with(1, card(2));
+    guest.boot(async {
+        let interfaces = [guest.system.interface(0).await, guest.system.interface(1).await];
+        started();
+        let nics = guest.system.nics();
+        // The slots are those of buses 1 and 2; the machine moves to where other cards are.
+        nics.release(|_| true, Why::Quiesced).await;
+        for (slot, other) in [(1, 8), (0, 7)] {
+            guest.eject(slot).await;
+            guest.machine.hot_plug(guest.slots[slot], card(other));
+        }
+        until(|| interfaces.iter().all(|interface| interface.nic().is_some())).await;
+        assert_eq!([0, 1].map(|n| mac(&interfaces[n])), [Some(1), Some(2)]);
+        let mut started = started();
+        started.sort_unstable();
+        assert_eq!(started, [(7, 1500), (8, 9000)], "known before they were started");
+    });
+}

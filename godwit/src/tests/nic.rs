@@ -43,11 +43,13 @@ pub(super) fn probe(
         return Err(drivers::Error::Unknown { address: device.address(), vendor, id });
     }
     STARTED.with_borrow_mut(|started| started.push((id as u8, settings.mtu.get())));
-    Ok(Box::new(Quiet { id, interrupt: irq::allocate().expect("an interrupt") }))
+    let mac = settings.mac.unwrap_or([2, 0, 0, 0, 0, id as u8]);
+    Ok(Box::new(Quiet { id, mac, interrupt: irq::allocate().expect("an interrupt") }))
 }
 
 struct Quiet {
     id: u16,
+    mac: [u8; 6],
     interrupt: Interrupt,
 }
 
@@ -56,7 +58,7 @@ impl Nic for Quiet {
         "quiet"
     }
     fn mac(&self) -> [u8; 6] {
-        [2, 0, 0, 0, 0, self.id as u8]
+        self.mac
     }
     fn link(&self) -> Link {
         Link { up: true, speed: 1000, full_duplex: true }

@@ -29,7 +29,7 @@ pub enum Said {
     },
     /// The guest found itself on the destination.
     Moved,
-    /// The NIC was given back to the hypervisor.
+    /// The NIC is quiet, or was given back to the hypervisor.
     NicDetached {
         /// Of which interface.
         interface: usize,
@@ -101,7 +101,7 @@ pub fn parse(line: &str) -> Option<Said> {
             Said::LoggingOff { epoch: named("epoch")?.parse().ok()? }
         }
         ["agent:", "moved", ..] => Said::Moved,
-        [nic, "detached", ..] => Said::NicDetached { interface: speaker(nic)? },
+        [nic, "quiesced" | "detached", ..] => Said::NicDetached { interface: speaker(nic)? },
         [nic, "attached", ..] => Said::NicAttached { interface: speaker(nic)? },
         [nic, "now", "using", family, ..] => {
             Said::NowUsing { interface: speaker(nic)?, standby: *family == STANDBY }
@@ -155,6 +155,7 @@ mod tests {
             ("agent: logging off epoch=4", Said::LoggingOff { epoch: 4 }),
             ("agent: moved epoch=5", Said::Moved),
             ("nic: detached", Said::NicDetached { interface: 0 }),
+            ("nic: quiesced", Said::NicDetached { interface: 0 }),
             ("nic1: detached", Said::NicDetached { interface: 1 }),
             ("nic: attached e1000e", Said::NicAttached { interface: 0 }),
             ("nic1: attached e1000e", Said::NicAttached { interface: 1 }),

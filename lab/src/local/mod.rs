@@ -116,11 +116,7 @@ impl LocalLab {
             model => {
                 let netdev = format!("net{index}");
                 let backend = stream(&netdev, &sockets.segment, Listens::Peer);
-                let properties = [
-                    ("netdev", json!(netdev)),
-                    ("mac", json!(MACS[index])),
-                    ("x-unlogged-dma", json!(setup.pair.capability)),
-                ];
+                let properties = [("netdev", json!(netdev)), ("mac", json!(MACS[index]))];
                 Device::new(index, model.device(), &properties).with_backend(&["-netdev", &backend])
             }
         };
@@ -134,8 +130,9 @@ impl LocalLab {
             // Where a machine can have one processor only, TCG emulates a locked instruction by
             // several accesses, and marking is no longer atomic against a device in another process
             // (docs/dma.md).
+            machine: ",memory-backend=ram".into(),
             hardware: format!(
-                "-M q35,memory-backend=ram -accel tcg -cpu max -smp 1,maxcpus=2 -m {MEMORY_MIB} \
+                "-accel tcg -cpu max -smp 1,maxcpus=2 -m {MEMORY_MIB} \
                  -object memory-backend-memfd,id=ram,size={MEMORY_MIB}M,share=on"
             ),
             kernel: setup.guest.display().to_string(),

@@ -1,6 +1,7 @@
 //! The two machines of a migration, and what QEMU is told about them.
 
 use crate::addresses::{INTERFACES, MAC};
+use crate::choices::{Bridge, Chipset};
 use crate::init::{Channel, GUEST_IMAGE, TAP_FD};
 use anyhow::Result;
 use serde_json::{Map, Value, json};
@@ -120,7 +121,9 @@ pub struct Pages {
 /// What differs between labs in QEMU's command line.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// Machine, accelerator, processor and memory, as options.
+    /// More properties of the machine, such as `,memory-backend=ram`.
+    pub machine: String,
+    /// Accelerator, processor and memory, as options.
     pub hardware: String,
     /// The guest's kernel, by its path in the lab.
     pub kernel: String,
@@ -142,9 +145,15 @@ pub struct Profile {
 pub struct Pair {
     /// A virtio-net standby.
     pub standby: bool,
-    /// A port with the migration capability, as the other NICs have one too. Without it, QEMU has
+    /// A bridge with the migration capability, as the other NICs have one too. Without it, QEMU has
     /// the NIC unplugged when migration starts.
     pub capability: bool,
+    /// What both machines are.
+    pub chipset: Chipset,
+    /// The bridge that each NIC is below.
+    pub bridge: Bridge,
+    /// Native PCIe hot-plug, which Godwit has a driver for, in place of the machine's default.
+    pub native: bool,
 }
 
 impl Profile {
@@ -157,7 +166,8 @@ impl Profile {
         Self {
             // The guest has no guests of its own, whose state would be restored as well: KVM in the
             // emulated host was seen to refuse that, once in some ten migrations.
-            hardware: format!("-M q35 -accel kvm -cpu host,-svm -m {MEMORY_MIB}"),
+            machine: String::new(),
+            hardware: format!("-accel kvm -cpu host,-svm -m {MEMORY_MIB}"),
             kernel: GUEST_IMAGE.into(),
             uri: "unix:/run/migration".into(),
             nics: nics.map(|addresses| addresses.into_iter().enumerate().map(nic).collect()),
@@ -176,9 +186,8 @@ impl Profile {
     pub fn arguments(&self, machine: Machine, role: Role, append: &str) -> Vec<String> {
         let mut arguments: Vec<String> = [
             "-nodefaults -no-user-config -display none -no-reboot",
+            &format!("-M {}{}", self.pair.chipset, self.machine),
             &self.hardware,
-            // Native PCIe hot-plug: the guest, not ACPI, runs the slot.
-            "-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
             // Write-protects memory in pieces of 256 KiB as they are sent, not all of it at once:
             // after that, the guest's first write to each page traps, and so many traps in a row
             // would be felt as a dip in throughput.
@@ -188,10 +197,18 @@ impl Profile {
         .flat_map(|part| part.split(' '))
         .map(str::to_owned)
         .collect();
+        if self.pair.native {
+            let native = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off";
+            arguments.extend(["-global".into(), native.into()]);
+        }
         let mut nics = self.nics[machine as usize].clone();
-        for (index, nic) in nics.iter().enumerate() {
-            arguments.extend(["-device".into(), self.port(index).to_string()]);
+        for (index, nic) in nics.iter_mut().enumerate() {
+            arguments.extend(["-device".into(), self.bridge(index, nic).to_string()]);
             arguments.extend(nic.backend.iter().cloned());
+            if self.pair.bridge != Bridge::PcieRootPort {
+                // A standard hot-plug controller has no slot 0.
+                nic.properties.insert("addr".into(), "0x1".into());
+            }
         }
         if self.pair.standby {
             // Before the NIC, which QEMU hides for as long as the guest does not know what a
@@ -212,21 +229,31 @@ impl Profile {
         arguments
     }
 
-    /// The port above a NIC. A pair's ports are functions of one device, as libvirt places them.
-    fn port(&self, index: usize) -> Value {
-        let slot = index + 1;
-        let mut port = json!({
-            // The second chassis is the standby's.
-            "driver": "pcie-root-port", "port": 8 * slot, "chassis": 2 * index + 1,
-            "id": PORTS[index], "bus": "pcie.0", "addr": format!("{slot:#x}"),
-        });
+    /// The bridge above a NIC. A pair's ports are functions of one device, as libvirt places them.
+    fn bridge(&self, index: usize, nic: &Device) -> Value {
+        let slot = index + self.pair.chipset.first_slot();
+        // The second chassis is the standby's.
+        let chassis = 2 * index + 1;
+        let mut bridge = match self.pair.bridge {
+            Bridge::PcieRootPort => json!({ "port": 8 * slot, "chassis": chassis }),
+            Bridge::PciBridge => json!({ "chassis_nr": chassis }),
+            Bridge::PciePciBridge => json!({}),
+        };
+        bridge["driver"] = self.pair.bridge.to_string().into();
+        bridge["id"] = PORTS[index].into();
+        bridge["bus"] = self.pair.chipset.root_bus().into();
+        bridge["addr"] = format!("{slot:#x}").into();
         if self.pair.standby && index == 0 {
-            port["multifunction"] = true.into();
+            bridge["multifunction"] = true.into();
         }
         if self.pair.capability {
-            port["x-migration-capability"] = true.into();
+            bridge["x-dirty-log"] = true.into();
+            // Emulated, a NIC's writes are in the log; there it stands for one whose are not.
+            if !nic.is_passthrough() {
+                bridge["x-dirty-log-all-unlogged"] = true.into();
+            }
         }
-        port
+        bridge
     }
 
     /// The standby and what is around it.
@@ -247,7 +274,7 @@ impl Profile {
     }
 }
 
-/// Ids of the root ports above the NICs. These are aliases as libvirt lets a user choose them.
+/// Ids of the bridges above the NICs. These are aliases as libvirt lets a user choose them.
 pub const PORTS: [&str; INTERFACES] = ["ua-port0", "ua-port1"];
 /// Id of the root port above the standby.
 const STANDBY_PORT: &str = "pci.2";
@@ -258,7 +285,7 @@ pub const STANDBY: &str = "ua-standby0";
 /// Ids of the NICs.
 pub const NICS: [&str; INTERFACES] = ["ua-nic0", "ua-nic1"];
 
-/// A device that sits below its root port.
+/// A device that sits below its bridge.
 #[derive(Clone, Debug)]
 pub struct Device {
     properties: Map<String, Value>,
@@ -283,6 +310,10 @@ impl Device {
         Self { backend: options.iter().map(|&option| option.into()).collect(), ..self }
     }
 
+    fn is_passthrough(&self) -> bool {
+        self.properties["driver"].as_str().is_some_and(|driver| driver.starts_with("vfio"))
+    }
+
     /// As `-device` takes it: JSON, which needs no escaping rules.
     fn argument(&self) -> String {
         Value::Object(self.properties.clone()).to_string()
@@ -297,6 +328,16 @@ mod tests {
         Profile::nested([vec!["0000:01:00.0"], vec!["0000:02:00.0"]], pair)
     }
 
+    fn pair(standby: bool, capability: bool) -> Pair {
+        Pair {
+            standby,
+            capability,
+            chipset: Chipset::Q35,
+            bridge: Bridge::PcieRootPort,
+            native: !capability,
+        }
+    }
+
     /// What QEMU is given as JSON.
     fn objects(arguments: &[String]) -> Vec<Value> {
         let objects = arguments.iter().filter_map(|argument| serde_json::from_str(argument).ok());
@@ -305,7 +346,7 @@ mod tests {
 
     #[test]
     fn each_machine_has_its_own_nic_and_only_one_listens() {
-        let profile = profile(Pair { standby: false, capability: true });
+        let profile = profile(pair(false, true));
         let append = "ip=10.0.2.15/24 marking=auto";
         let source = profile.arguments(Machine::Source, Role::Boots, append);
         let destination = profile.arguments(Machine::Destination, Role::Incoming, append);
@@ -316,7 +357,7 @@ mod tests {
         );
         assert!(destination.iter().any(|a| a.contains("\"host\":\"0000:02:00.0\"")));
         assert!(!source.contains(&"-incoming".into()));
-        assert_eq!(source.iter().filter(|a| a.contains("x-migration-capability")).count(), 1);
+        assert_eq!(source.iter().filter(|a| a.contains("x-dirty-log")).count(), 1);
         assert!(source.windows(2).any(|w| w == ["-append", "ip=10.0.2.15/24 marking=auto"]));
         assert!(destination.windows(2).any(|w| w == ["-incoming", "unix:/run/migration"]));
         assert!(!source.iter().any(|a| a.contains("failover")), "{source:?}");
@@ -324,14 +365,14 @@ mod tests {
 
     #[test]
     fn a_pair_is_what_libvirt_makes_of_a_teaming_pair() {
-        let profile = profile(Pair { standby: true, capability: true });
+        let profile = profile(pair(true, true));
         let source = profile.arguments(Machine::Source, Role::Boots, "");
         let objects = objects(&source);
         // libvirt 9.0's `domxml-to-native qemu-argv` of what `xtask libvirt-xml` prints, but for
         // the tap. Order counts: QEMU must know the standby before the NIC.
         let expected = [
             r#"{"driver":"pcie-root-port","port":8,"chassis":1,"id":"ua-port0","bus":"pcie.0",
-                "multifunction":true,"addr":"0x1","x-migration-capability":true}"#,
+                "multifunction":true,"addr":"0x1","x-dirty-log":true}"#,
             r#"{"driver":"pcie-root-port","port":9,"chassis":2,"id":"pci.2","bus":"pcie.0",
                 "addr":"0x1.0x1"}"#,
             r#"{"type":"tap","fd":"10","id":"hostua-standby0"}"#,
@@ -349,7 +390,7 @@ mod tests {
     #[test]
     fn each_of_two_nics_has_a_port_of_its_own() {
         let nics = [vec!["0000:01:00.0", "0000:02:00.0"], vec!["0000:03:00.0", "0000:04:00.0"]];
-        let profile = Profile::nested(nics, Pair { standby: false, capability: true });
+        let profile = Profile::nested(nics, pair(false, true));
         assert_eq!(profile.interfaces(), 2);
         let objects = objects(&profile.arguments(Machine::Destination, Role::Incoming, ""));
         let [ports @ .., first, second] = &objects[..] else { panic!("{objects:?}") };
@@ -357,16 +398,28 @@ mod tests {
         assert_eq!((&second["host"], &second["bus"]), (&"0000:04:00.0".into(), &PORTS[1].into()));
         assert_ne!(first["id"], second["id"]);
         assert_eq!(ports.len(), 2);
-        assert!(ports.iter().all(|port| port["x-migration-capability"] == true), "{ports:?}");
+        assert!(ports.iter().all(|port| port["x-dirty-log"] == true), "{ports:?}");
         for number in ["id", "port", "chassis", "addr"] {
             assert_ne!(ports[0][number], ports[1][number], "{number}");
         }
     }
 
     #[test]
+    fn a_conventional_machine_has_the_bridge_on_its_own_root_bus() {
+        let pair = Pair { chipset: Chipset::Pc, bridge: Bridge::PciBridge, ..pair(false, true) };
+        let arguments = profile(pair).arguments(Machine::Source, Role::Boots, "");
+        assert!(arguments.windows(2).any(|w| w == ["-M", "pc"]), "{arguments:?}");
+        let objects = objects(&arguments);
+        let [bridge, nic] = &objects[..] else { panic!("{objects:?}") };
+        assert_eq!((&bridge["driver"], &bridge["bus"]), (&"pci-bridge".into(), &"pci.0".into()));
+        // The chipset's own devices are in the first two.
+        assert_eq!((&bridge["addr"], &nic["addr"]), (&"0x2".into(), &"0x1".into()));
+    }
+
+    #[test]
     fn failover_is_stock_qemus() {
-        let profile = profile(Pair { standby: true, capability: false });
+        let profile = profile(pair(true, false));
         let source = profile.arguments(Machine::Source, Role::Boots, "");
-        assert!(!source.iter().any(|a| a.contains("x-migration-capability")), "{source:?}");
+        assert!(!source.iter().any(|a| a.contains("x-dirty-log")), "{source:?}");
     }
 }

@@ -8,12 +8,12 @@
 //!    |     warm-up, held by a       |
 //!    |     downtime limit of 0      |
 //!    |  <- migrate-set-parameters   |
-//!    |     asks the guest for the   |
-//!    |     NIC, waits, switches over ----------------------------->  RESUME
+//!    |     has the guest quiesce    |
+//!    |     the NIC, switches over --------------------------------->  RESUME
 //!    |                              |                               "nic: attached"
 //! ```
-//! The destination's NIC is on its command line; the patched QEMU keeps the slot empty to the guest
-//! until it runs there. With the cold strategy `device_del` comes first and there is no warm-up to
+//! The destination's NIC is on its command line; the patched QEMU shows it to the guest when that
+//! runs there. With the cold strategy `device_del` comes first and there is no warm-up to
 //! hold. With failover QEMU itself has the NIC unplugged before it copies anything, and a standby
 //! takes over; the warm strategy may have a standby too.
 //!

@@ -3,7 +3,6 @@
 use super::machine::{Comparison, Lab, Machine, NICS, PORTS};
 use super::record::{Effort, Outcome, Plan, Timeline};
 use super::side::{POLL, REACTION, Side, ensure_running};
-use crate::addresses::interface_name;
 use crate::choices::{CancelAt, Strategy};
 use crate::console::Said;
 use crate::qmp::{self, DeviceDel, Migrate, MigrateCancel, Qmp, QueryStats};
@@ -12,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// How long a migration may take once it may switch over.
 const SWITCHOVER: Duration = Duration::from_secs(120);
+/// How long a guest may take to say that it has quiesced a NIC.
+const QUIET: Duration = Duration::from_secs(1);
 /// While a migration is being held in its warm-up, milliseconds of downtime it may cause: none can
 /// be as short.
 pub(super) const HELD: u64 = 0;
@@ -92,7 +93,7 @@ impl Run<'_> {
                 if outcome == Outcome::Cancelled
                     && self.plan.cancel_at.is_some_and(CancelAt::is_late)
                 {
-                    self.wait_for_detach()?;
+                    self.look_for_quiet();
                 }
                 self.timeline.over = Some(Instant::now());
                 if outcome == Outcome::Completed {
@@ -112,7 +113,7 @@ impl Run<'_> {
                 } else {
                     (self.say)(match self.plan.strategy {
                         Strategy::Failover => "Migrating: switchover",
-                        _ => "Migrating: detach and switchover",
+                        _ => "Migrating: quiesce and switchover",
                     });
                     // Not the bandwidth: the switchover is not bound by it, and the guest still has
                     // its NIC.
@@ -120,8 +121,8 @@ impl Run<'_> {
                 }
             }
             let reached = match self.plan.cancel_at {
-                Some(CancelAt::Detach) => !held && self.detaching()?,
-                Some(CancelAt::Detached) => info.status.as_deref() == Some("pre-switchover"),
+                Some(CancelAt::Quiesce) => !held && self.detaching()?,
+                Some(CancelAt::Quiesced) => info.status.as_deref() == Some("pre-switchover"),
                 _ => false,
             };
             if reached {
@@ -141,7 +142,7 @@ impl Run<'_> {
             }
             last = info;
             // Between being asked for and gone, the NIC is there for milliseconds only.
-            let is_close = self.plan.cancel_at == Some(CancelAt::Detach) && !held;
+            let is_close = self.plan.cancel_at == Some(CancelAt::Quiesce) && !held;
             self.look_at_destination(if is_close { POLL / 20 } else { POLL })?;
         }
     }
@@ -216,13 +217,13 @@ impl Run<'_> {
         bail!("the guest did not give {} back within {} s", left.join(", "), REACTION.as_secs())
     }
 
-    /// Whether the guest has been asked for all of its NICs, or has already given them back.
+    /// Whether the guest has been asked to quiesce all of its NICs, or already has.
     fn detaching(&mut self) -> Result<bool> {
         let mut all = true;
         for interface in 0..self.interfaces() {
             let detached = Said::NicDetached { interface };
             let gone = self.source.console.find(self.source_mark, |said| *said == detached);
-            all &= gone.is_some() || self.phase(interface).starts_with("detach");
+            all &= gone.is_some() || self.phase(interface).starts_with("quiesc");
         }
         Ok(all)
     }
@@ -231,25 +232,21 @@ impl Run<'_> {
     fn phase(&mut self, interface: usize) -> String {
         let property = qmp::QomGet {
             path: format!("/machine/peripheral/{}", PORTS[interface]),
-            property: "migration-phase".into(),
+            property: "dirty-log-phase".into(),
         };
         let phase = self.source.monitor.execute(&property).unwrap_or_default();
         phase.as_str().unwrap_or_default().into()
     }
 
-    /// Waits for the guest to let go of the NICs that it was asked for: it does, and gets them
-    /// back then.
-    fn wait_for_detach(&mut self) -> Result<()> {
+    /// Gives the guest time to say that it has quiesced its NICs, which it was asked for before the
+    /// migration was cancelled. It may have heard of that first, and has nothing to start again
+    /// then.
+    fn look_for_quiet(&self) {
         for interface in 0..self.interfaces() {
-            let what = format!(
-                "the detach of {}, which it was asked for before the migration was cancelled",
-                interface_name(interface)
-            );
-            let detached = Said::NicDetached { interface };
+            let quiet = Said::NicDetached { interface };
             let console = &self.source.console;
-            console.wait_for(self.source_mark, &what, REACTION, |said| *said == detached)?;
+            let _ = console.wait_for(self.source_mark, "quiet", QUIET, |said| *said == quiet);
         }
-        Ok(())
     }
 
     /// Has the lab compare memory once the destination has all of it, and then lets the destination

@@ -325,7 +325,7 @@ fn port_figures(monitor: &mut Qmp, port: &str) -> Map<String, Value> {
     properties
         .into_iter()
         .filter_map(|property| {
-            let name = property.name.strip_prefix("migration-")?.to_owned();
+            let name = property.name.strip_prefix("dirty-log-")?.to_owned();
             let value = monitor
                 .execute(&qmp::QomGet { path: path.clone(), property: property.name })
                 .ok()?;

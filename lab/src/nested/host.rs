@@ -43,8 +43,6 @@ pub struct Setup<'a> {
     pub initramfs: &'a Path,
     /// The accelerator.
     pub accelerator: Accelerator,
-    /// The model of the NICs.
-    pub nic: NicModel,
     /// What each NIC is.
     pub nics: &'a [HostNic<'a>],
     /// A listening segment port for the virtio NIC that goes with each, in a host that has them.
@@ -58,6 +56,8 @@ pub struct Setup<'a> {
 /// A NIC of the host.
 #[derive(Debug, Clone, Copy)]
 pub struct HostNic<'a> {
+    /// Its model.
+    pub model: NicModel,
     /// Its address.
     pub mac: &'a str,
     /// A listening segment port: `-netdev stream` connects to it.
@@ -262,11 +262,11 @@ fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<Stri
     add("-chardev", format!("socket,id={MONITOR},path={monitor}"));
     add("-object", format!("monitor-qmp,id=qmp,chardev={MONITOR}"));
     add("-name", "lab,debug-threads=on".into());
-    for (index, HostNic { mac, segment }) in setup.nics.iter().enumerate() {
+    for (index, HostNic { model, mac, segment }) in setup.nics.iter().enumerate() {
         // The speed of an 82574L. Above 5 GT/s Linux waits a second after a reset for a link that
         // QEMU never reports up.
         let port = format!("id=port{index},chassis={index},slot={index},x-speed=2_5");
-        let model = setup.nic.device();
+        let model = model.device();
         add("-device", format!("pcie-root-port,{port}"));
         add("-netdev", stream(&format!("net{index}"), segment, Listens::Peer));
         add("-device", format!("{model},netdev=net{index},bus=port{index},mac={mac},romfile="));

@@ -168,7 +168,7 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
 
     let setting = Setting {
         marking: script.marking,
-        nic: script.nic.name().into(),
+        nic: script.nics_name(),
         standby: script.pair().standby,
         lab: parts.kind(),
         guest: GuestKind::Godwit,

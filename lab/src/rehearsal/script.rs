@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     build::application::Application,
-    choices::{CancelAt, Marking, Strategy, TrafficKind},
+    choices::{Bridge, CancelAt, Chipset, Marking, Strategy, TrafficKind},
     migration::Pair,
     parts::NicModel,
 };
@@ -14,14 +14,20 @@ use crate::{
 pub struct Script {
     /// What the guest is.
     pub application: Application,
-    /// The model of all NICs.
+    /// The model of the NICs.
     pub nic: NicModel,
+    /// The model of the destination's, where that is another one.
+    pub destination_nic: Option<NicModel>,
     /// How many each machine has, each an interface of the guest.
     pub nics: usize,
     /// When the NIC leaves.
     pub strategy: Strategy,
     /// Pair the NIC with a standby; the failover strategy does, in any case.
     pub standby: bool,
+    /// What both machines are.
+    pub chipset: Chipset,
+    /// The bridge that each NIC is below.
+    pub bridge: Bridge,
     /// How often to migrate, to and fro.
     pub times: u32,
     /// What is driven at the guest.
@@ -52,11 +58,24 @@ pub struct Script {
 }
 
 impl Script {
+    /// The NICs' models, as a result has them.
+    pub(super) fn nics_name(&self) -> String {
+        match self.destination_nic {
+            Some(other) => format!("{} to {other}", self.nic),
+            None => self.nic.to_string(),
+        }
+    }
+
     pub(super) fn pair(&self) -> Pair {
+        let standby = self.standby || self.strategy == Strategy::Failover;
         Pair {
-            standby: self.standby || self.strategy == Strategy::Failover,
+            standby,
             // Failover is what QEMU does without it.
             capability: self.strategy != Strategy::Failover,
+            chipset: self.chipset,
+            bridge: self.bridge,
+            // A pair's NIC is plugged in once the guest has its standby; cold plugs and unplugs.
+            native: standby || self.strategy == Strategy::Cold,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
     script::Script,
 };
 use crate::{
-    addresses::{MACS, interface_name},
+    addresses::{MACS, OTHER_MACS, interface_name},
     local::{self, LocalLab},
     migration::{Lab, Machine},
     nested::{
@@ -76,17 +76,29 @@ pub(super) fn start_lab(
         }
     };
     let step = Step::new("Booting the lab's host");
-    let nics: Vec<HostNic<'_>> = nics
-        .iter()
-        .flat_map(|nics| std::iter::zip(MACS, nics))
-        .map(|(mac, segment)| HostNic { mac, segment })
+    let [source, destination] = &nics;
+    let models = [
+        (source, script.nic, MACS),
+        match script.destination_nic {
+            Some(other) => (destination, other, OTHER_MACS),
+            None => (destination, script.nic, MACS),
+        },
+    ];
+    let nics: Vec<HostNic<'_>> = models
+        .into_iter()
+        .flat_map(|(segments, model, macs)| {
+            std::iter::zip(macs, segments).map(move |(mac, segment)| HostNic {
+                model,
+                mac,
+                segment,
+            })
+        })
         .collect();
     let mut host = VirtualHost::start(&Setup {
         qemu: &parts.qemu,
         kernel: &kernel.image,
         initramfs,
         accelerator: Accelerator::Tcg,
-        nic: script.nic,
         nics: &nics,
         standby,
         memory_mib: HOST_MEMORY_MIB,

@@ -68,7 +68,7 @@ pub(super) fn title(result: &Migration) -> &'static str {
 pub(super) fn explanation(result: &Migration) -> String {
     let phases = match result.strategy {
         Strategy::Warm => {
-            "The warm-up runs from the migration's start to the NIC's detach, the gap from there \
+            "The warm-up runs from the migration's start to the NIC's quiet, the gap from there \
             to the first traffic on the destination."
         }
         Strategy::Failover | Strategy::Cold => {

@@ -180,7 +180,7 @@ fn figures(record: &Record) -> Figures {
         warmup_bandwidth: record.plan.bandwidth,
         logging_ms: port("logging-ms"),
         ack_ms: port("ack-ms"),
-        detach_ms: port("detach-ms").or_else(|| match record.plan.strategy {
+        detach_ms: port("quiesce-ms").or_else(|| match record.plan.strategy {
             Strategy::Cold => between(Some(timeline.start), timeline.detached),
             _ => None,
         }),
@@ -193,7 +193,7 @@ fn events(timeline: &Timeline, ms: impl Fn(Instant) -> f64) -> Vec<Event> {
         ("migration starts", Some(timeline.start)),
         ("marking on", timeline.logging_on),
         ("cancelled", timeline.cancelled),
-        ("NIC detached", timeline.detached),
+        ("NIC quiet", timeline.detached),
         ("runs on destination", timeline.resumed),
         ("NIC attached", timeline.attached),
         ("marking off", timeline.logging_off),
@@ -293,7 +293,7 @@ mod tests {
         let check = Some(Check { checked: 5000, stale: 0, while_logging: Some(1500) });
         let mut port = Map::new();
         port.insert("ack-ms".into(), 12.into());
-        port.insert("detach-ms".into(), (-1).into());
+        port.insert("quiesce-ms".into(), (-1).into());
         let outcome = Outcome::Completed;
         let record = Record {
             plan,

@@ -28,7 +28,8 @@ use Did::{Ack, CatchUp, Control as WroteControl, Marked, Start, Stop};
 impl Bridge {
     fn new() -> Self {
         let mut bytes = [0; 24];
-        bytes[..6].copy_from_slice(&[0x09, 0x40, 24, 2, 1, 3]);
+        bytes[..6].copy_from_slice(&[0x09, 0x40, 24, 2, 2, 3]);
+        bytes[DEFINED_BY as usize..][..2].copy_from_slice(&DEFINER.to_le_bytes());
         bytes[EPOCH as usize] = 1;
         Self {
             bytes: RefCell::new(bytes),
@@ -160,13 +161,14 @@ fn booted(bridge: &Bridge) -> (Agent<&Bridge>, Layer<'_>) {
 const OFF: u16 = 0;
 const LOGGING: u16 = 1;
 const MOVED: u16 = 2;
+const QUIESCE: u16 = 4;
 
 #[test]
 fn boot_promises_then_acknowledges() {
     let bridge = Bridge::new();
     let mut agent = Agent::probe(&bridge).unwrap();
     assert_eq!(bridge.journal(), [], "looking promises nothing");
-    assert_eq!(agent.features(), Features::LOGGING | Features::DETACH);
+    assert_eq!(agent.features(), Features::LOGGING | Features::QUIESCE);
     agent.promise(true, true);
     assert_eq!(agent.poll(&mut Layer::new(&bridge)), Event::None);
     assert_eq!(bridge.journal(), [WroteControl(3), Ack(1)]);
@@ -203,6 +205,125 @@ fn a_migration_from_log_on_to_the_destination() {
     assert_eq!(bridge.journal(), [Marked(108), Stop, Ack(3)]);
     assert_eq!(layer.holders, 0);
     assert_eq!((agent.logging(), agent.epoch()), (false, 3));
+}
+
+#[test]
+fn quiet_is_acknowledged_when_the_devices_are_and_the_log_is_the_same() {
+    let bridge = Bridge::new();
+    let (mut agent, mut layer) = booted(&bridge);
+    bridge.change(LOGGING);
+    agent.poll(&mut layer);
+    bridge.journal();
+    bridge.change(LOGGING | QUIESCE);
+    for _ in 0..2 {
+        assert_eq!(agent.poll(&mut layer), Event::QuiesceRequested);
+        assert_eq!(bridge.journal(), [], "the devices are not quiet yet");
+    }
+    agent.quiesced();
+    assert_eq!(agent.poll(&mut layer), Event::Quiesced { epoch: 3 });
+    assert_eq!(bridge.journal(), [Ack(3)], "nothing need be caught up again");
+    assert!(agent.is_quiet() && !agent.take_release());
+    assert_eq!(agent.poll(&mut layer), Event::None);
+
+    bridge.change(MOVED);
+    assert_eq!(agent.poll(&mut layer), Event::Moved { epoch: 4 });
+    assert_eq!(bridge.journal(), [Stop, Ack(4)]);
+    assert!(agent.take_release() && !agent.is_quiet() && !agent.take_release());
+}
+
+#[test]
+fn a_cancelled_migration_releases_the_devices_before_or_with_the_log() {
+    let bridge = Bridge::new();
+    let (mut agent, mut layer) = booted(&bridge);
+    let quiesce = |agent: &mut Agent<&Bridge>, layer: &mut Layer<'_>| {
+        bridge.change(LOGGING);
+        agent.poll(layer);
+        bridge.change(LOGGING | QUIESCE);
+        assert_eq!(agent.poll(layer), Event::QuiesceRequested);
+        agent.quiesced();
+        assert!(matches!(agent.poll(layer), Event::Quiesced { .. }));
+    };
+    quiesce(&mut agent, &mut layer);
+    bridge.change(LOGGING);
+    assert_eq!(agent.poll(&mut layer), Event::Other { epoch: 4 });
+    assert!(agent.take_release() && agent.logging());
+    bridge.change(OFF);
+    assert_eq!(agent.poll(&mut layer), Event::LoggingStopped { epoch: 5 });
+    assert!(!agent.take_release());
+
+    quiesce(&mut agent, &mut layer);
+    bridge.change(OFF);
+    assert_eq!(agent.poll(&mut layer), Event::LoggingStopped { epoch: 8 });
+    assert!(agent.take_release());
+}
+
+#[test]
+fn a_request_that_is_withdrawn_meanwhile_still_releases_what_was_quiesced() {
+    let bridge = Bridge::new();
+    let (mut agent, mut layer) = booted(&bridge);
+    bridge.change(LOGGING);
+    agent.poll(&mut layer);
+    bridge.change(LOGGING | QUIESCE);
+    assert_eq!(agent.poll(&mut layer), Event::QuiesceRequested);
+    bridge.change(LOGGING);
+    agent.quiesced();
+    agent.poll(&mut layer);
+    assert!(agent.take_release());
+    assert_eq!(bridge.ack(), bridge.epoch());
+
+    // And one that nobody has seen has quiesced nothing.
+    bridge.change(LOGGING | QUIESCE);
+    bridge.change(LOGGING);
+    agent.poll(&mut layer);
+    assert!(!agent.take_release());
+}
+
+#[test]
+fn a_guest_started_while_quiet_is_asked_for_waits_for_its_devices() {
+    let bridge = Bridge::new();
+    bridge.change(LOGGING | QUIESCE);
+    let mut agent = Agent::probe(&bridge).unwrap();
+    let mut layer = Layer::new(&bridge);
+    agent.promise(true, true);
+    assert_eq!(agent.poll(&mut layer), Event::QuiesceRequested);
+    agent.quiesced();
+    assert_eq!(agent.poll(&mut layer), Event::LoggingStarted { epoch: 2, caught_up: 7 });
+    assert!(agent.is_quiet());
+    bridge.change(MOVED | QUIESCE);
+    assert_eq!(agent.poll(&mut layer), Event::Moved { epoch: 3 });
+    assert!(agent.is_quiet() && !agent.take_release(), "not before the hypervisor says so");
+    bridge.change(OFF);
+    assert_eq!(agent.poll(&mut layer), Event::Other { epoch: 4 });
+    assert!(agent.take_release());
+}
+
+#[test]
+fn a_new_log_that_asks_for_quiet_at_once_is_caught_up_once() {
+    let bridge = Bridge::new();
+    let (mut agent, mut layer) = booted(&bridge);
+    layer.slices = 2;
+    bridge.change(LOGGING | QUIESCE);
+    assert_eq!(agent.poll(&mut layer), Event::CatchingUp);
+    assert_eq!(agent.poll(&mut layer), Event::QuiesceRequested);
+    agent.quiesced();
+    assert_eq!(agent.poll(&mut layer), Event::LoggingStarted { epoch: 2, caught_up: 14 });
+    assert_eq!(bridge.journal(), [Start, CatchUp, CatchUp, Marked(14), Ack(2)]);
+}
+
+#[test]
+fn what_the_log_sees_anyway_is_not_marked() {
+    let bridge = Bridge::with(FEATURES, 7);
+    let (mut agent, mut layer) = booted(&bridge);
+    bridge.change(LOGGING);
+    assert_eq!(agent.poll(&mut layer), Event::LoggingStarted { epoch: 2, caught_up: 0 });
+    assert!(agent.logging());
+    bridge.change(OFF);
+    agent.poll(&mut layer);
+    assert_eq!(bridge.journal(), [Ack(2), Ack(3)], "neither started nor stopped");
+    // The destination's devices may be others.
+    bridge.put(FEATURES, &[3]);
+    bridge.change(LOGGING);
+    assert_eq!(agent.poll(&mut layer), Event::LoggingStarted { epoch: 4, caught_up: 7 });
 }
 
 #[test]
@@ -357,9 +478,9 @@ fn a_hypervisor_that_counts_from_zero_is_understood() {
 fn reserved_status_bits_are_ignored() {
     let bridge = Bridge::new();
     let (mut agent, mut layer) = booted(&bridge);
-    bridge.change(0xfffc);
+    bridge.change(0xfff8);
     assert_eq!(agent.poll(&mut layer), Event::LoggingStopped { epoch: 2 });
-    bridge.change(0xfffd);
+    bridge.change(0xfff9);
     assert_eq!(agent.poll(&mut layer), Event::LoggingStarted { epoch: 3, caught_up: 7 });
 }
 
@@ -415,8 +536,11 @@ fn what_is_not_the_capability_is_none() {
     assert_eq!(refused(ID, 0x05), Unusable::OtherKind);
     assert_eq!(refused(TYPE, 1), Unusable::OtherKind);
     assert_eq!(refused(VERSION, 0), Unusable::Version { version: 0 });
-    assert_eq!(refused(VERSION, 2), Unusable::Version { version: 2 });
-    assert_eq!(refused(FEATURES, 0xfe), Unusable::NoLogging);
+    assert_eq!(refused(VERSION, 1), Unusable::Version { version: 1 });
+    assert_eq!(refused(VERSION, 3), Unusable::Version { version: 3 });
+    assert_eq!(refused(DEFINED_BY, 0), Unusable::OtherKind);
+    assert_eq!(refused(FEATURES, 0xfe), Unusable::Lacks(Features::LOGGING));
+    assert_eq!(refused(FEATURES, 1), Unusable::Lacks(Features::QUIESCE));
     for length in [0, 3, 4] {
         assert_eq!(refused(LEN, length), Unusable::Short { length }, "no version to read");
     }
@@ -426,7 +550,8 @@ fn what_is_not_the_capability_is_none() {
     let gone = Bridge::new();
     gone.gone.set(true);
     assert_eq!(Agent::probe(&gone).err(), Some(Unusable::OtherKind));
-    for reason in [Unusable::OtherKind, Unusable::Short { length: 3 }, Unusable::NoLogging] {
+    let lacks = Unusable::Lacks(Features::QUIESCE);
+    for reason in [Unusable::OtherKind, Unusable::Short { length: 3 }, lacks] {
         assert!(reason.to_string().contains("migration capability"));
     }
 }

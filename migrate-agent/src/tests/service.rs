@@ -8,19 +8,21 @@ use embassy_futures::block_on;
 use unikernel::dma::{Policy, Pool, fake};
 use unikernel::mmio::{Mmio, Width};
 use unikernel::pci::fake::{Card, Machine, Memory};
-use unikernel::pci::{Bridge, Device, Error, HostBridge, PciAddress, Root};
+use unikernel::pci::{Device, Error, HostBridge, PciAddress, Root};
 
-use crate::{Attached, BridgeService, Detach, Facts, Migration, Nics, Service, State};
+use crate::{Attached, BridgeService, Detach, Facts, Migration, Nics, Service, State, Why};
 
 /// Where the capability is in the port's configuration space: behind all others.
 const AT: u16 = 0xc0;
 const LEN: u16 = 24;
 const STATUS: usize = 6;
 const CONTROL: usize = 8;
+const DEFINED_BY: usize = 10;
 const EPOCH: usize = 12;
 const ACK: usize = 16;
 const LOGGING_BIT: u16 = 1;
 const MOVED_BIT: u16 = 2;
+const QUIESCE_BIT: u16 = 4;
 
 /// A machine whose port, at device 1, has the migration capability.
 #[derive(Clone)]
@@ -39,7 +41,8 @@ impl Capable {
             link = next + 1;
         }
         let mut registers = [0; LEN as usize];
-        registers[..6].copy_from_slice(&[0x09, 0, LEN as u8, 2, 1, 3]);
+        registers[..6].copy_from_slice(&[0x09, 0, LEN as u8, 2, 2, 3]);
+        registers[DEFINED_BY..DEFINED_BY + 2].copy_from_slice(&0x1b36_u16.to_le_bytes());
         registers[EPOCH] = 1;
         Self { machine: machine.clone(), registers: Arc::new(Mutex::new(registers)), link }
     }
@@ -98,6 +101,7 @@ struct Owner(Rc<RefCell<Known>>);
 struct Known {
     nics: Vec<PciAddress>,
     announced: usize,
+    released: Option<Why>,
 }
 
 impl Nics for Owner {
@@ -109,8 +113,10 @@ impl Nics for Owner {
         Some(Attached { is_logged: false })
     }
 
-    async fn detach_below(&self, bridge: &Bridge) {
-        self.0.borrow_mut().nics.retain(|&nic| !bridge.is_above(nic));
+    async fn release(&self, below: impl Fn(PciAddress) -> bool, why: Why) {
+        let mut known = self.0.borrow_mut();
+        known.nics.retain(|&nic| !below(nic));
+        known.released = Some(why);
     }
 
     fn announce(&self) {
@@ -205,18 +211,19 @@ fn a_migration_seen_from_both_ends() {
     guest.status(LOGGING_BIT, 2);
     assert!(guest.pool.is_marking());
     assert_eq!(guest.state(), State::WarmUp);
-    guest.press();
+    guest.status(LOGGING_BIT | QUIESCE_BIT, 3);
     assert_eq!(guest.state(), State::Leaving);
-    assert!(!guest.has_nic() && !guest.is_populated());
+    assert_eq!(guest.owner.0.borrow().released, Some(Why::Quiesced));
+    assert!(!guest.has_nic() && guest.is_populated(), "it stays where it is");
     assert_eq!(guest.owner.0.borrow().announced, 0);
 
-    guest.status(MOVED_BIT, 3);
+    guest.machine.reset(guest.slot);
+    guest.status(MOVED_BIT, 4);
     assert!(!guest.pool.is_marking());
     assert_eq!(guest.state(), State::Arrived { moves: 1 });
-    let facts = Facts { capability: true, logging: false, epoch: 3, moves: 1 };
+    let facts = Facts { capability: true, logging: false, epoch: 4, moves: 1 };
     assert_eq!(guest.migration.facts(), facts);
     assert_eq!(guest.owner.0.borrow().announced, 1);
-    guest.plug(nic());
     assert!(guest.has_nic());
 }
 
@@ -224,14 +231,17 @@ fn a_migration_seen_from_both_ends() {
 fn a_cancelled_migration_gives_the_nic_back() {
     let mut guest = boot(Policy::Auto, true, Detach::Asked);
     guest.status(LOGGING_BIT, 2);
-    guest.press();
+    guest.status(LOGGING_BIT | QUIESCE_BIT, 3);
     assert!(!guest.has_nic());
-    guest.status(0, 3);
+    guest.machine.reset(guest.slot);
+    guest.status(LOGGING_BIT, 4);
+    assert!(guest.has_nic() && guest.pool.is_marking(), "for as long as there is a log");
+    assert_eq!(guest.state(), State::WarmUp);
+    guest.status(0, 5);
     assert_eq!(guest.state(), State::Running);
-    guest.plug(nic());
     assert!(guest.has_nic() && !guest.pool.is_marking());
     // And again.
-    guest.status(LOGGING_BIT, 4);
+    guest.status(LOGGING_BIT, 6);
     assert!(guest.pool.is_marking());
     assert_eq!(guest.state(), State::WarmUp);
 }
@@ -245,7 +255,11 @@ fn a_nic_that_never_leaves_stays_however_often_it_is_asked_for() {
         assert!(guest.has_nic() && guest.is_populated());
         assert_eq!(guest.state(), State::WarmUp);
     }
-    guest.status(0, 3);
+    guest.capability().status(LOGGING_BIT | QUIESCE_BIT, 3);
+    guest.serve();
+    assert_eq!(guest.capability().get(ACK), 2, "that would be a lie");
+    assert!(guest.has_nic());
+    guest.status(0, 4);
     assert!(guest.has_nic() && !guest.pool.is_marking());
     assert_eq!("perhaps".parse::<Detach>(), Err("possible values: asked, never"));
 }

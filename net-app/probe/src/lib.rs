@@ -39,7 +39,7 @@ pub const VERSION: u32 = 1;
 pub struct Header {
     /// [`DATAGRAM_MAGIC`].
     pub magic: U32,
-    /// Chosen by the source for each run. A new number makes the guest count from zero again.
+    /// Goes up with each run of the source, and has the guest count from zero again.
     pub stream: U32,
     /// Counts datagrams of this stream from 0.
     pub seq: U64,
@@ -62,6 +62,12 @@ impl Header {
     pub fn parse(payload: &[u8]) -> Option<Self> {
         let (header, _) = Self::read_from_prefix(payload).ok()?;
         (header.magic == DATAGRAM_MAGIC).then_some(header)
+    }
+
+    /// Whether it comes late, of a run of the source before `stream`: a NIC that is started again
+    /// may be handed frames that have waited since it was stopped.
+    pub fn is_late(&self, stream: u32) -> bool {
+        (self.stream.get().wrapping_sub(stream) as i32) < 0
     }
 }
 
@@ -148,6 +154,13 @@ mod tests {
         assert!(Header::parse(&datagram[..23]).is_none());
         datagram[0] ^= 1;
         assert!(Header::parse(&datagram).is_none());
+    }
+
+    #[test]
+    fn what_is_late_is_of_an_earlier_stream() {
+        let header = Header::new(7, 9, 0);
+        assert_eq!([6, 7, 8].map(|stream| header.is_late(stream)), [false, false, true]);
+        assert!(Header::new(u32::MAX, 0, 0).is_late(0), "numbers go around");
     }
 
     #[test]

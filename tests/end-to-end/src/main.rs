@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod application;
+mod bridges;
 mod errors;
 mod examples;
 mod guest;
@@ -24,6 +25,7 @@ mod options;
 mod pair;
 mod peer;
 mod program;
+mod qtest;
 mod refusal;
 mod soak;
 mod standby;
@@ -56,13 +58,16 @@ fn main() -> Result<ExitCode> {
     soak::add(&mut suite);
     application::add(&mut suite, kernel, !options.quick);
     examples::add(&mut suite, kernel);
+    qtest::add(&mut suite);
     local::add(&mut suite, kernel);
     two_nics::add_local(&mut suite, kernel);
     refusal::add_local(&mut suite, kernel);
+    bridges::add_local(&mut suite, kernel);
     if !options.quick {
         nested::add(&mut suite, kernel);
         two_nics::add_nested(&mut suite, kernel);
         refusal::add_nested(&mut suite, kernel);
+        bridges::add_nested(&mut suite, kernel, options.long);
         standby::add(&mut suite, kernel, options.long);
     }
     suite.run(options.filter, options.list)

@@ -10,16 +10,16 @@ pub(crate) fn receiver_actions(model: &Migration, state: &State, actions: &mut V
     let pages = |wanted: Buffer| (0..PAGES).filter(move |&p| state.pages[p].buffer == wanted);
     match state.receiver {
         Receiver::Idle => {
-            if room && !state.gone {
+            if room && !state.stopped {
                 actions.extend(pages(Buffer::Free).map(Action::Post));
             }
-            if pages(Buffer::Posted).next().is_some() && !state.gone {
+            if pages(Buffer::Posted).next().is_some() && !state.stopped {
                 actions.push(Action::Doorbell);
             }
             if room {
                 actions.extend(pages(Buffer::Held).map(Action::Drop));
             }
-            if state.asked && !state.gone {
+            if matches!(state.agent, Agent::Quiesces(_)) && !state.stopped {
                 actions.push(Action::Stop);
             }
             if model.mistake == Mistake::FlagBeforeDone {
@@ -105,7 +105,7 @@ pub(crate) fn apply_receiver(model: &Migration, state: &mut State, action: Actio
             state.pages[p].buffer = Buffer::Free;
             state.receiver_stores.push(p, Noted::Free);
         }
-        // Nic::stop, then the slot is powered off: what was not received goes back to the pool.
+        // Nic::stop, bus mastering off: what was not received goes back to the pool.
         Action::Stop => {
             while !state.receiver_stores.is_empty() {
                 drain(state);
@@ -117,7 +117,7 @@ pub(crate) fn apply_receiver(model: &Migration, state: &mut State, action: Actio
                     page.marked_early = false;
                 }
             }
-            state.gone = true;
+            state.stopped = true;
         }
         _ => {}
     }
@@ -129,34 +129,28 @@ fn drain(state: &mut State) {
     }
 }
 
-pub(crate) fn agent_actions(_model: &Migration, state: &State, actions: &mut Vec<Action>) {
+pub(crate) fn agent_actions(model: &Migration, state: &State, actions: &mut Vec<Action>) {
     if state.agent_stores.is_some() {
         actions.push(Action::AgentStoreDrains);
     }
     match state.agent {
         Agent::Idle if state.epoch != state.agent_epoch => actions.push(Action::Poll),
         Agent::Idle => {}
-        Agent::ReadStatus(_) | Agent::ReadEpoch(_) => actions.push(Action::ReadOther),
+        Agent::ReadEpoch(_) => actions.push(Action::ReadStatus),
         Agent::ReadBoth(..) | Agent::FlagLast(_) => actions.push(Action::SetFlag),
-        Agent::CatchesUp(..) | Agent::CatchesUpLate(_) => actions.push(Action::CatchUp),
-        Agent::Acknowledges(_) => actions.push(Action::Acknowledge),
+        Agent::CatchesUp(..) => actions.push(Action::CatchUp),
+        Agent::Quiesces(_) if !state.stopped && model.mistake != Mistake::AckBeforeQuiet => {}
+        Agent::Quiesces(_) | Agent::Acknowledges(_) => actions.push(Action::Acknowledge),
     }
 }
 
 pub(crate) fn apply_agent(model: &Migration, state: &mut State, action: Action) {
     match action {
-        Action::Poll => {
-            state.agent = match model.mistake {
-                Mistake::StatusBeforeEpoch => Agent::ReadStatus(state.status),
-                _ => Agent::ReadEpoch(state.epoch),
-            };
-        }
-        Action::ReadOther => {
-            state.agent = match state.agent {
-                Agent::ReadStatus(status) => Agent::ReadBoth(state.epoch, status),
-                Agent::ReadEpoch(epoch) => Agent::ReadBoth(epoch, state.status),
-                other => other,
-            };
+        Action::Poll => state.agent = Agent::ReadEpoch(state.epoch),
+        Action::ReadStatus => {
+            if let Agent::ReadEpoch(epoch) = state.agent {
+                state.agent = Agent::ReadBoth(epoch, state.status);
+            }
         }
         // Marker::start and Marker::stop: plain stores, where the flag changes.
         Action::SetFlag => set_flag(model, state),
@@ -165,13 +159,12 @@ pub(crate) fn apply_agent(model: &Migration, state: &mut State, action: Action) 
         Action::CatchUp => catch_up(model, state),
         // The register: an uncached store, after all others.
         Action::Acknowledge => {
-            if let Agent::Acknowledges(epoch) = state.agent {
+            if let Agent::Acknowledges(epoch) | Agent::Quiesces(epoch) = state.agent {
                 agent_fence(state);
+                // The driver starts again, here or there.
+                state.stopped &= state.agent_status.quiesce;
                 state.ack = epoch;
-                state.agent = match model.mistake {
-                    Mistake::AckBeforeCatchUp if state.agent_logging => Agent::CatchesUpLate(0),
-                    _ => Agent::Idle,
-                };
+                state.agent = Agent::Idle;
             }
         }
         _ => {}
@@ -180,37 +173,44 @@ pub(crate) fn apply_agent(model: &Migration, state: &mut State, action: Action) 
 
 fn set_flag(model: &Migration, state: &mut State) {
     match state.agent {
-        Agent::ReadBoth(epoch, logging) => {
-            let changes = logging != state.agent_logging;
-            (state.agent_epoch, state.agent_logging) = (epoch, logging);
-            let skip = matches!(model.mistake, Mistake::NoCatchUp | Mistake::AckBeforeCatchUp);
-            if logging && model.mistake == Mistake::CatchUpBeforeFlag {
+        Agent::ReadBoth(epoch, status) => {
+            let (was, logging) = (state.agent_status.logging, status.logging);
+            // Agent::is_same_log
+            let same = was && logging && epoch == state.agent_epoch + 1;
+            (state.agent_epoch, state.agent_status) = (epoch, status);
+            let skip = model.mistake == Mistake::NoCatchUp;
+            if logging && !same && model.mistake == Mistake::CatchUpBeforeFlag {
                 state.agent = Agent::CatchesUp(epoch, 0);
                 return;
             }
-            if changes {
+            if logging != was {
                 state.agent_stores = Some(logging);
             }
-            if logging && !skip && model.mistake != Mistake::NoMarking {
+            if logging && !same && !skip && model.mistake != Mistake::NoMarking {
                 // The fence at the head of catch_up.
                 if model.mistake != Mistake::NoFence {
                     agent_fence(state);
                 }
                 state.agent = Agent::CatchesUp(epoch, 0);
             } else {
-                state.agent = Agent::Acknowledges(epoch);
+                state.agent = acknowledge(state, epoch);
             }
         }
         Agent::FlagLast(epoch) => {
             state.agent_stores = Some(true);
-            state.agent = Agent::Acknowledges(epoch);
+            state.agent = acknowledge(state, epoch);
         }
         _ => {}
     }
 }
 
+/// What comes before the acknowledgement.
+fn acknowledge(state: &State, epoch: u8) -> Agent {
+    if state.agent_status.quiesce { Agent::Quiesces(epoch) } else { Agent::Acknowledges(epoch) }
+}
+
 fn catch_up(model: &Migration, state: &mut State) {
-    let (Agent::CatchesUp(_, p) | Agent::CatchesUpLate(p)) = state.agent else { return };
+    let Agent::CatchesUp(_, p) = state.agent else { return };
     let covered = match state.pages[p].noted {
         Noted::Free => false,
         Noted::FromDevice => model.mistake != Mistake::CatchUpReceivedOnly,
@@ -226,8 +226,7 @@ fn catch_up(model: &Migration, state: &mut State) {
         Agent::CatchesUp(epoch, _) if model.mistake == Mistake::CatchUpBeforeFlag => {
             Agent::FlagLast(epoch)
         }
-        Agent::CatchesUp(epoch, _) => Agent::Acknowledges(epoch),
-        Agent::CatchesUpLate(p) if p + 1 < PAGES => Agent::CatchesUpLate(p + 1),
+        Agent::CatchesUp(epoch, _) => acknowledge(state, epoch),
         _ => Agent::Idle,
     };
 }

@@ -1,14 +1,11 @@
 //! The hypervisor and the device.
 
-use crate::state::{Action, Buffer, Migration, Mistake, PAGES, Page, State};
+use crate::state::{Action, Buffer, Migration, Mistake, PAGES, Page, State, Status};
 
 pub(crate) fn actions(model: &Migration, state: &State, actions: &mut Vec<Action>) {
     if !state.log {
         if state.migrations < model.migrations {
             actions.push(Action::LogOn);
-        }
-        if state.gone {
-            actions.push(Action::GiveBack);
         }
     } else {
         if !state.announced {
@@ -18,15 +15,21 @@ pub(crate) fn actions(model: &Migration, state: &State, actions: &mut Vec<Action
         if state.pages.iter().any(|page| page.dirty) {
             actions.push(Action::ReadLog);
         }
-        if !state.asked && may_ask(model, state) {
-            actions.push(Action::Ask);
+        if !state.status.quiesce && may_ask(model, state) {
+            actions.push(Action::Quiesce);
+        }
+        if state.status.quiesce && !state.closed && acknowledged(model, state) {
+            actions.push(Action::Close);
+        }
+        if state.status.quiesce {
+            actions.push(Action::Open);
         }
         if may_switch_over(model, state) {
             actions.push(Action::SwitchOver);
         }
         actions.push(Action::Cancel);
     }
-    if !state.gone {
+    if !state.closed && !state.stopped {
         let armed = |&p: &usize| state.pages[p].buffer == Buffer::Armed;
         actions.extend((0..PAGES).filter(armed).map(Action::Write));
     }
@@ -41,12 +44,12 @@ fn acknowledged(model: &Migration, state: &State) -> bool {
 }
 
 fn may_ask(model: &Migration, state: &State) -> bool {
-    acknowledged(model, state) && state.pages.iter().all(|page| !page.to_send)
+    acknowledged(model, state) && !state.given_up && state.pages.iter().all(|page| !page.to_send)
 }
 
 fn may_switch_over(model: &Migration, state: &State) -> bool {
-    let gone = state.gone || model.mistake == Mistake::DeviceStays;
-    gone && acknowledged(model, state)
+    let closed = state.closed || model.mistake == Mistake::DeviceStays;
+    closed && acknowledged(model, state)
 }
 
 pub(crate) fn apply(model: &Migration, state: &mut State, action: Action) {
@@ -63,7 +66,7 @@ pub(crate) fn apply(model: &Migration, state: &mut State, action: Action) {
         // the order that the specification asks for.
         Action::Announce => {
             state.announced = true;
-            state.status = true;
+            state.status.logging = true;
             state.epoch += 1;
         }
         Action::Send(p) => {
@@ -72,8 +75,12 @@ pub(crate) fn apply(model: &Migration, state: &mut State, action: Action) {
         }
         // Fetches the log and clears it, before any of it is sent.
         Action::ReadLog => read_log(state),
-        // The attention button.
-        Action::Ask => state.asked = true,
+        Action::Quiesce => {
+            state.status.quiesce = true;
+            state.epoch += 1;
+        }
+        // No DMA from here on, whatever the guest does.
+        Action::Close => state.closed = true,
         // The machine stops; what is left is sent.
         Action::SwitchOver => {
             if model.mistake != Mistake::NoLastRead {
@@ -82,7 +89,7 @@ pub(crate) fn apply(model: &Migration, state: &mut State, action: Action) {
             for page in &mut state.pages {
                 page.current |= page.to_send;
             }
-            // What the guest goes on to read there. Nothing is under way if the device is gone.
+            // What the guest goes on to read there. Nothing is under way if the device is quiet.
             let read = |page: &Page| matches!(page.buffer, Buffer::Held | Buffer::UnderWay);
             state.lost = state.pages.iter().any(|page| read(page) && !page.current);
             state.caught_up |= state.unmarked && state.pages.iter().any(read);
@@ -93,8 +100,12 @@ pub(crate) fn apply(model: &Migration, state: &mut State, action: Action) {
             state.cancelled = true;
             log_off(state);
         }
-        // A device is plugged into the empty slot: the old one, or the destination's.
-        Action::GiveBack => (state.gone, state.asked) = (false, false),
+        // Given up: the device is the guest's again, while there is still a log.
+        Action::Open => {
+            (state.closed, state.given_up) = (false, true);
+            state.status.quiesce = false;
+            state.epoch += 1;
+        }
         // DMA: memory changes, the log does not, the done bit follows.
         Action::Write(p) => {
             state.pages[p].buffer = Buffer::Done;
@@ -116,9 +127,10 @@ fn log_off(state: &mut State) {
     state.unmarked = false;
     if state.announced {
         state.announced = false;
-        state.status = false;
+        state.status = Status::default();
         state.epoch += 1;
     }
+    (state.closed, state.given_up) = (false, false);
     for page in &mut state.pages {
         (page.to_send, page.dirty, page.current) = (false, false, false);
     }

@@ -10,8 +10,6 @@ pub enum Mistake {
     NoMarking,
     /// The agent turns marking on and acknowledges.
     NoCatchUp,
-    /// The agent acknowledges, then catches up.
-    AckBeforeCatchUp,
     /// The agent catches up, then turns marking on.
     CatchUpBeforeFlag,
     /// Catch-up covers what was received, not what a device may be writing.
@@ -22,14 +20,14 @@ pub enum Mistake {
     MarkBeforeDone,
     /// The receive path looks at the flag before it looks at the done bit.
     FlagBeforeDone,
-    /// The agent reads STATUS, then EPOCH.
-    StatusBeforeEpoch,
     /// The hypervisor does not wait for the acknowledgement.
     NoGate,
     /// It takes any acknowledgement for one.
     AnyAck,
-    /// It does not wait for the device to be gone.
+    /// It does not wait for the device to be closed.
     DeviceStays,
+    /// The agent acknowledges that the device is quiet before it is.
+    AckBeforeQuiet,
     /// It stops the machine without reading the log once more.
     NoLastRead,
 }
@@ -97,26 +95,31 @@ pub(crate) enum Receiver {
     Marked(usize),
 }
 
+/// STATUS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Status {
+    pub(crate) logging: bool,
+    pub(crate) quiesce: bool,
+}
+
 /// What the agent is doing, in the order of `Agent::poll`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Agent {
     /// Between two polls.
     #[default]
     Idle,
-    /// It has read STATUS first ([`Mistake::StatusBeforeEpoch`]).
-    ReadStatus(bool),
     /// It has read a new EPOCH.
     ReadEpoch(u8),
     /// And STATUS; the flag is next.
-    ReadBoth(u8, bool),
+    ReadBoth(u8, Status),
     /// It catches up, at this page.
     CatchesUp(u8, usize),
     /// The flag comes after ([`Mistake::CatchUpBeforeFlag`]).
     FlagLast(u8),
+    /// It waits for the driver to stop the device.
+    Quiesces(u8),
     /// The acknowledgement is next.
     Acknowledges(u8),
-    /// It catches up after it has acknowledged ([`Mistake::AckBeforeCatchUp`]).
-    CatchesUpLate(usize),
 }
 
 /// The receiving processor's store buffer: changes to the books in the order they were made, which
@@ -159,22 +162,25 @@ pub struct State {
     pub(crate) agent: Agent,
     /// Its store buffer: the flag that other processors do not see yet.
     pub(crate) agent_stores: Option<bool>,
-    /// The last EPOCH it acted on, and whether LOGGING was set then.
+    /// The last EPOCH it acted on, and STATUS then.
     pub(crate) agent_epoch: u8,
-    pub(crate) agent_logging: bool,
+    pub(crate) agent_status: Status,
+    /// The driver has stopped the device, as the agent asked it to.
+    pub(crate) stopped: bool,
     /// The flag, as memory has it.
     pub(crate) flag: bool,
     // The capability.
     pub(crate) epoch: u8,
-    pub(crate) status: bool,
+    pub(crate) status: Status,
     pub(crate) ack: u8,
     // The hypervisor.
     pub(crate) log: bool,
     pub(crate) announced: bool,
     pub(crate) migrations: u8,
-    /// It has asked for the device; the device is gone.
-    pub(crate) asked: bool,
-    pub(crate) gone: bool,
+    /// The device does nothing any more, whatever the guest does.
+    pub(crate) closed: bool,
+    /// The migration was given up, and the log will go off.
+    pub(crate) given_up: bool,
     // What happened, for the properties.
     pub(crate) lost: bool,
     pub(crate) moved: u8,
@@ -194,10 +200,11 @@ pub enum Action {
     Announce,
     Send(usize),
     ReadLog,
-    Ask,
+    Quiesce,
+    Close,
     SwitchOver,
+    Open,
     Cancel,
-    GiveBack,
     Write(usize),
     // Receiving processor.
     Post(usize),
@@ -213,7 +220,7 @@ pub enum Action {
     Stop,
     // Agent's processor.
     Poll,
-    ReadOther,
+    ReadStatus,
     SetFlag,
     AgentStoreDrains,
     CatchUp,

@@ -34,15 +34,14 @@ macro_rules! each_loses {
 each_loses! {
     without_marking: NoMarking,
     without_catch_up: NoCatchUp,
-    acknowledging_before_catching_up: AckBeforeCatchUp,
     catching_up_before_marking: CatchUpBeforeFlag,
     catching_up_received_buffers_only: CatchUpReceivedOnly,
     catching_up_without_a_fence: NoFence,
     marking_before_the_done_bit: MarkBeforeDone,
     looking_at_the_flag_before_the_done_bit: FlagBeforeDone,
-    reading_status_before_epoch: StatusBeforeEpoch,
     switching_over_without_an_acknowledgement: NoGate,
     switching_over_on_an_old_acknowledgement: AnyAck,
-    switching_over_with_the_device_attached: DeviceStays,
+    switching_over_with_the_device_in_use: DeviceStays,
+    acknowledging_before_the_device_is_quiet: AckBeforeQuiet,
     switching_over_without_a_last_look_at_the_log: NoLastRead,
 }

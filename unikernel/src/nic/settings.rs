@@ -18,6 +18,8 @@ pub struct Settings {
     pub promiscuous: bool,
     /// Receive queues to spread flows over, where the hardware has as many.
     pub queues: Queues,
+    /// Station address in place of the NIC's own.
+    pub mac: Option<[u8; 6]>,
 }
 
 impl Settings {
@@ -29,6 +31,7 @@ impl Settings {
             vlan: keys.value("vlan", Membership(default.vlan)).0,
             promiscuous: keys.value("promiscuous", Switch(default.promiscuous)).0,
             queues: keys.value("queues", default.queues),
+            mac: default.mac,
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Bridge {
     function: Function,
     bars: Vec<Bar>,
     buses: RangeInclusive<u8>,
+    /// What firmware wrote into [`bridge::ASSIGNED`].
+    assigned: [u32; bridge::ASSIGNED.len()],
 }
 
 impl Bridge {
@@ -34,10 +36,28 @@ impl Bridge {
             return None;
         }
         let bars = bar::size(&function, BARS);
-        // Bus master on a bridge is what lets requests from below pass, and its own messages.
+        let assigned = bridge::ASSIGNED.map(|register| function.read32(register));
+        let bridge = Self { function, bars, buses: secondary..=subordinate, assigned };
+        bridge.forward();
+        Some(bridge)
+    }
+
+    /// Bus master on a bridge is what lets requests from below pass, and its own messages.
+    fn forward(&self) {
         let forward = CommandRegister::MEMORY_ENABLE | CommandRegister::BUS_MASTER_ENABLE;
-        function.update16(COMMAND, 0, forward.bits());
-        Some(Self { function, bars, buses: secondary..=subordinate })
+        self.function.update16(COMMAND, 0, forward.bits());
+    }
+
+    /// Gives the bridge its bus numbers, windows and BARs back, if it was reset.
+    pub fn restore(&self) {
+        if self.function.read8(bridge::SECONDARY_BUS) == *self.buses.start() {
+            return;
+        }
+        for (register, value) in bridge::ASSIGNED.into_iter().zip(self.assigned) {
+            self.function.write32(register, value);
+        }
+        self.bars.iter().for_each(|bar| bar.write(&self.function));
+        self.forward();
     }
 
     /// Where it is.
@@ -112,13 +132,22 @@ impl Bridge {
     }
 
     /// The endpoints directly below, their BARs assigned inside the bridge's windows and their INTx
-    /// pins routed: what to call when a card has been plugged in. A function that cannot be used is
-    /// left out and logged.
-    pub fn attach(&self) -> Vec<Device> {
+    /// pins routed: what to call when they are new, or have been reset. A function that cannot be
+    /// used is left out and logged, and one that is in use, a bus master that is, left alone.
+    /// `bridges` are those that are there as well.
+    pub fn attach<'b>(&self, bridges: impl IntoIterator<Item = &'b Self>) -> Vec<Device> {
         let mut taken = Vec::new();
+        for bridge in bridges {
+            if bridge.address().bus() == *self.buses.start() {
+                taken.extend(bridge.windows().into_iter().map(|window| window.range));
+                taken.extend(bridge.bars.iter().filter(|bar| bar.is_memory()).map(Bar::range));
+            }
+        }
         let windows = self.windows();
+        let master = CommandRegister::BUS_MASTER_ENABLE.bits();
         self.functions()
             .filter(|function| function.read8(HEADER_TYPE) & HEADER_LAYOUT == 0)
+            .filter(|function| function.read16(COMMAND) & master == 0)
             .inspect(|function| self.route_pin(function))
             .filter_map(|function| {
                 Device::plugged(function, &windows, &mut taken)

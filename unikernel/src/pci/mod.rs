@@ -24,6 +24,8 @@ mod error;
 #[cfg(not(target_os = "none"))]
 pub mod fake;
 mod interrupt;
+#[cfg(target_os = "none")]
+mod ports;
 mod registers;
 mod root;
 mod slot;

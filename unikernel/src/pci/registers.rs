@@ -33,6 +33,14 @@ pub(crate) mod bridge {
     pub(crate) const PREFETCH_LIMIT: u16 = 0x26;
     pub(crate) const PREFETCH_BASE_UPPER: u16 = 0x28;
     pub(crate) const PREFETCH_LIMIT_UPPER: u16 = 0x2c;
+    /// Double words of bus numbers and memory windows; ports are not used.
+    pub(crate) const ASSIGNED: [u16; 5] = [
+        SECONDARY_BUS & !0b11,
+        MEMORY_BASE,
+        PREFETCH_BASE,
+        PREFETCH_BASE_UPPER,
+        PREFETCH_LIMIT_UPPER,
+    ];
 }
 
 /// Capability ids (PCI Code and ID Assignment Specification, section 2).

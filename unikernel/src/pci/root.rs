@@ -48,6 +48,13 @@ impl Root {
         Ok(Self::new(host, range.segment, range.first_bus..=range.last_bus))
     }
 
+    /// The one segment of a machine without ECAM; `None` where there is no PCI at all.
+    #[cfg(target_os = "none")]
+    pub fn from_ports() -> Option<Self> {
+        let ports = super::ports::Ports::find()?;
+        Some(Self::new(Arc::new(ports), 0, 0..=255))
+    }
+
     /// Finds every function. Nothing below may be in use: BARs are sized, which stops decoding.
     ///
     /// Functions that cannot be used, and bridges without bus numbers, are left out and logged.

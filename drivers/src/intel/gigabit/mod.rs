@@ -127,6 +127,10 @@ impl<M: Mac> Hardware for Gigabit<M> {
         Ok(mac)
     }
 
+    fn set_mac(&mut self, mac: [u8; 6]) {
+        set_station_address(&self.registers, mac);
+    }
+
     fn enable_link(&mut self) {
         let forced = ctrl::FORCE_SPEED | ctrl::FORCE_DUPLEX;
         let off = forced | ctrl::PHY_RST | ctrl::VME | ctrl::RESERVED_29;

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{
-    recipe::{BINARY, CONFIGURE, DATA, Recipe},
+    recipe::{BINARY, CONFIGURE, DATA, DEVICES, DEVICES_PATH, QTEST, QTEST_TARGET, Recipe},
     source,
 };
 use crate::system::{command, debian, progress::Step, tools, tools::Tool};
@@ -59,16 +59,17 @@ pub(super) fn build(recipe: &Recipe, cache: &Path) -> Result<()> {
     for patch in &recipe.patches {
         apply(patch, &source, &tarball.version)?;
     }
+    complete(&source)?;
     let build = scratch.path().join("build");
     configure(&source, &build, &scratch.path().join("python"))?;
     compile(&build, &tarball.version)?;
 
     let place = scratch.path().join("place");
     let binary = place.join(BINARY);
-    fs::create_dir_all(binary.parent().expect("it is in bin"))?;
-    command::run(
-        Command::new("strip").arg("-o").arg(&binary).arg(build.join("qemu-system-x86_64")),
-    )?;
+    for (program, built) in [(&binary, "qemu-system-x86_64"), (&place.join(QTEST), QTEST_TARGET)] {
+        fs::create_dir_all(program.parent().expect("it is in a directory of the place"))?;
+        command::run(Command::new("strip").arg("-o").arg(program).arg(build.join(built)))?;
+    }
     gather_firmware(&source, &scratch.path().join("packages"), &place.join(DATA))?;
     // What cannot even print its version must not be kept.
     command::run(Command::new(&binary).arg("--version"))?;
@@ -127,6 +128,32 @@ fn apply(patch: &Path, source: &Path, version: &str) -> Result<()> {
     Ok(())
 }
 
+/// Adds what the build needs besides the patches. `configure` wants firmware to be there that
+/// distributions leave out of their tarballs, also if it is not to be installed, once there are
+/// tools (`bzip2`, `dtc`) to unpack or make it with; nothing is built from what is put there.
+fn complete(source: &Path) -> Result<()> {
+    let write = |path: &str, text: &str| {
+        let path = source.join(path);
+        fs::write(&path, text).with_context(|| path.display().to_string())
+    };
+    write(DEVICES_PATH, DEVICES)?;
+    write("pc-bios/dtb/meson.build", "# No device trees.\n")?;
+    let list = source.join("pc-bios/meson.build");
+    let list = fs::read_to_string(&list).with_context(|| list.display().to_string())?;
+    for name in firmware_images(&list) {
+        let name = format!("pc-bios/{name}.bz2");
+        if !source.join(&name).exists() {
+            write(&name, "")?;
+        }
+    }
+    Ok(())
+}
+
+/// The UEFI images in a list of meson's.
+fn firmware_images(list: &str) -> impl Iterator<Item = &str> {
+    list.split('\'').filter(|name| name.starts_with("edk2-") && name.ends_with(".fd"))
+}
+
 fn configure(source: &Path, build: &Path, venv: &Path) -> Result<()> {
     let mut step = Step::new("Configuring QEMU");
     step.message("Python packages");
@@ -155,7 +182,7 @@ fn configure(source: &Path, build: &Path, venv: &Path) -> Result<()> {
 fn compile(build: &Path, version: &str) -> Result<()> {
     let mut step = Step::new(format!("Building QEMU {version}"));
     let mut ninja = Command::new("ninja")
-        .arg("qemu-system-x86_64")
+        .args(["qemu-system-x86_64", QTEST_TARGET])
         .env("NINJA_STATUS", "[%f/%t] ")
         .env("LC_ALL", command::LOCALE)
         .current_dir(build)
@@ -226,6 +253,14 @@ mod tests {
         assert_eq!(parse_progress("[3/1491] Compiling C object"), Some((3, 1491)));
         assert_eq!(parse_progress("ninja: no work to do."), None);
         assert_eq!(parse_progress("[x/y]"), None);
+    }
+
+    #[test]
+    fn firmware_is_named_by_mesons_list() {
+        let list =
+            "fds = [\n  'edk2-arm-code.fd',\n  'edk2-x86_64-code.fd',\n]\n'edk2-licenses.txt',";
+        let images: Vec<_> = firmware_images(list).collect();
+        assert_eq!(images, ["edk2-arm-code.fd", "edk2-x86_64-code.fd"]);
     }
 
     #[test]

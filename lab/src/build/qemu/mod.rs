@@ -4,7 +4,10 @@ mod build;
 mod recipe;
 mod source;
 
-use std::fs::{self, File};
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+};
 
 use anyhow::{Context, Result};
 pub use build::{SPACE_MIB, TOOLS, free_mib};
@@ -37,6 +40,14 @@ pub fn get() -> Result<Qemu> {
     }
     build::build(&recipe, &cache)?;
     recipe.built(&cache).context("the QEMU just built is not in the cache")
+}
+
+/// The patched QEMU and the series' own test of it: a program that finds the QEMU to test in
+/// `QTEST_QEMU_BINARY`.
+pub fn with_test() -> Result<(Qemu, PathBuf)> {
+    let qemu = get()?;
+    let test = Recipe::read()?.built_test(&paths::cache()?);
+    Ok((qemu, test.context("the QEMU just built is not in the cache")?))
 }
 
 /// Whether the patched QEMU is there without building it.

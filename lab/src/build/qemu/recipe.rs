@@ -16,12 +16,15 @@ use crate::{
 /// Within a finished place.
 pub(super) const BINARY: &str = "bin/qemu-system-x86_64";
 pub(super) const DATA: &str = "share/qemu";
+/// The series' own test, there and in the build.
+pub(super) const QTEST: &str = "libexec/pci-dirty-log-test";
+pub(super) const QTEST_TARGET: &str = "tests/qtest/pci-dirty-log-test";
 
 /// How the names of such places begin.
 const INSTALLED_PREFIX: &str = "qemu-";
 
-/// `godwit` names the device list that the patch series adds. The tarball may have no firmware,
-/// and nothing is to come from elsewhere behind our back.
+/// `godwit` names the list of [`DEVICES`]. The tarball may have no firmware, and nothing is to come
+/// from elsewhere behind our back.
 pub(super) const CONFIGURE: &[&str] = &[
     "--target-list=x86_64-softmmu",
     "--without-default-features",
@@ -40,6 +43,10 @@ pub(super) const CONFIGURE: &[&str] = &[
     "--disable-download",
     "--disable-werror",
 ];
+
+/// The devices that this QEMU is built with, and where its source is to have the list.
+pub(super) const DEVICES: &str = include_str!("../../../../qemu/godwit.mak");
+pub(super) const DEVICES_PATH: &str = "configs/devices/x86_64-softmmu/godwit.mak";
 
 /// What, besides its version, makes a QEMU ours.
 pub(super) struct Recipe {
@@ -65,6 +72,8 @@ impl Recipe {
         for argument in CONFIGURE {
             hash.update(argument);
         }
+        hash.update(DEVICES);
+        hash.update(QTEST_TARGET);
         let digest = format!("{:x}", hash.finalize())[..12].to_owned();
         Ok(Self { patches, digest })
     }
@@ -76,9 +85,18 @@ impl Recipe {
 
     /// The newest that was built by this recipe. A place exists only complete.
     pub(super) fn built(&self, cache: &Path) -> Option<Qemu> {
-        let place = debian::versions_in(cache, INSTALLED_PREFIX)
-            .into_iter()
-            .rfind(|path| path.to_string_lossy().ends_with(&format!("-{}", self.digest)))?;
+        let place = self.kept(cache)?;
         Some(Qemu { binary: place.join(BINARY), data: vec![place.join(DATA)] })
+    }
+
+    /// The series' test, of the same build.
+    pub(super) fn built_test(&self, cache: &Path) -> Option<PathBuf> {
+        Some(self.kept(cache)?.join(QTEST))
+    }
+
+    fn kept(&self, cache: &Path) -> Option<PathBuf> {
+        debian::versions_in(cache, INSTALLED_PREFIX)
+            .into_iter()
+            .rfind(|path| path.to_string_lossy().ends_with(&format!("-{}", self.digest)))
     }
 }

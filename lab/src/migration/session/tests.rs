@@ -1,6 +1,7 @@
 //! Migrations of a fake guest between fake QEMUs, which say what real ones say.
 
 use super::*;
+use crate::choices::{Bridge, Chipset};
 use crate::migration::machine::{NICS, Pair, Profile};
 use serde_json::json;
 use std::io::{BufRead, BufReader, Write};
@@ -73,7 +74,7 @@ impl World {
                     self.phase = "acknowledged";
                     self.guest_says(self.home, "agent: logging on epoch=2 caught-up=9\n");
                 } else {
-                    self.phase = "detached";
+                    self.phase = "quiesced";
                     self.nics_are(self.home, "detached");
                 }
             }
@@ -92,9 +93,9 @@ impl World {
                 self.status = Some("cancelled");
                 self.guest_says(self.home, "agent: logging off epoch=3\n");
                 match self.phase {
-                    "detached" => self.nics_are(self.home, "attached e1000e"),
-                    // Asked for, it goes all the same, and comes back.
-                    "detaching" => {
+                    "quiesced" => self.nics_are(self.home, "attached e1000e"),
+                    // It had stopped it already, and starts it again.
+                    "quiescing" => {
                         self.nics_are(self.home, "detached");
                         self.nics_are(self.home, "attached e1000e");
                     }
@@ -109,7 +110,7 @@ impl World {
             "query-migrate" => return Ok(self.progress()),
             "qom-list" if !self.capability => return Ok(json!([{ "name": "type" }])),
             "qom-get" if !self.capability => return Err("no such property"),
-            "qom-list" => return Ok(json!([{ "name": "type" }, { "name": "migration-phase" }])),
+            "qom-list" => return Ok(json!([{ "name": "type" }, { "name": "dirty-log-phase" }])),
             "qom-get" => return Ok(self.phase.into()),
             _ => {}
         }
@@ -137,13 +138,13 @@ impl World {
     /// One step of detach and switchover for each look.
     fn advance(&mut self) {
         match self.phase {
-            "acknowledged" => self.phase = "detaching",
-            "detaching" => {
-                self.phase = "detached";
+            "acknowledged" => self.phase = "quiescing",
+            "quiescing" => {
+                self.phase = "quiesced";
                 self.nics_are(self.home, "detached");
             }
-            "detached" if self.pauses => self.status = Some("pre-switchover"),
-            "detached" => {
+            "quiesced" if self.pauses => self.status = Some("pre-switchover"),
+            "quiesced" => {
                 self.status = Some("completed");
                 let there = self.home.other();
                 self.event(there, "RESUME", json!({}));
@@ -299,7 +300,7 @@ fn plan(strategy: Strategy, cancel_at: Option<CancelAt>) -> Plan {
 }
 
 fn migrate(mishap: Mishap, plans: &[Plan]) -> (Vec<Record>, Arc<Mutex<World>>) {
-    migrate_pair(Pair { standby: false, capability: true }, mishap, plans)
+    migrate_pair(pair(false, true), mishap, plans)
 }
 
 fn migrate_pair(pair: Pair, mishap: Mishap, plans: &[Plan]) -> (Vec<Record>, Arc<Mutex<World>>) {
@@ -310,6 +311,16 @@ fn migrate_pair(pair: Pair, mishap: Mishap, plans: &[Plan]) -> (Vec<Record>, Arc
     let mut session = Session::boot(&mut lab, "", logs.path(), &mut say).unwrap();
     let records = plans.iter().map(|plan| session.migrate(plan, &[&Flows::default()]).unwrap());
     (records.collect(), world)
+}
+
+fn pair(standby: bool, capability: bool) -> Pair {
+    Pair {
+        standby,
+        capability,
+        chipset: Chipset::Q35,
+        bridge: Bridge::PcieRootPort,
+        native: !capability,
+    }
 }
 
 #[test]
@@ -325,7 +336,7 @@ fn warm_is_held_then_let_go() {
     let check = record.check.unwrap();
     assert_eq!((check.checked, check.stale, check.while_logging), (4000, 0, Some(1200)));
     assert_eq!(record.dma.unwrap().pages_caught_up, 8);
-    assert_eq!(record.ports[0]["phase"], "detached");
+    assert_eq!(record.ports[0]["phase"], "quiesced");
     assert_eq!(world.lock().unwrap().stopped, [Machine::Source]);
 }
 
@@ -341,7 +352,7 @@ fn cold_takes_the_nic_first_and_holds_nothing() {
 
 #[test]
 fn a_cancelled_guest_stays_and_migrates_later() {
-    for at in [CancelAt::Setup, CancelAt::Warmup, CancelAt::Detach, CancelAt::Detached] {
+    for at in [CancelAt::Setup, CancelAt::Warmup, CancelAt::Quiesce, CancelAt::Quiesced] {
         let plans = [plan(Strategy::Warm, Some(at)), plan(Strategy::Warm, None)];
         let (records, world) = migrate(Mishap::None, &plans);
         assert_eq!(
@@ -351,7 +362,7 @@ fn a_cancelled_guest_stays_and_migrates_later() {
         let timeline = records[0].timeline;
         assert!(timeline.cancelled.is_some() && timeline.logging_off.is_some(), "{at:?}");
         assert_eq!(records[0].check.unwrap().checked, 4000);
-        let left = matches!(at, CancelAt::Detach | CancelAt::Detached);
+        let left = matches!(at, CancelAt::Quiesce | CancelAt::Quiesced);
         assert_eq!((timeline.detached.is_some(), timeline.attached.is_some()), (left, left));
         assert_eq!(world.lock().unwrap().stopped, [Machine::Destination, Machine::Source]);
     }
@@ -376,7 +387,7 @@ fn what_qemu_refuses_or_fails_is_a_result() {
 #[test]
 fn a_guest_that_dies_is_the_reason_for_what_comes_of_it() {
     let logs = tempfile::tempdir().unwrap();
-    let mut lab = FakeLab::new(Pair { standby: false, capability: true }, 1, Mishap::Dies);
+    let mut lab = FakeLab::new(pair(false, true), 1, Mishap::Dies);
     let mut say = |_: &str| {};
     let mut session = Session::boot(&mut lab, "", logs.path(), &mut say).unwrap();
     let plan = plan(Strategy::Warm, None);
@@ -391,7 +402,7 @@ fn a_guest_that_dies_is_the_reason_for_what_comes_of_it() {
 #[test]
 fn failover_has_its_warm_up_without_the_nic() {
     let plan = plan(Strategy::Failover, None);
-    let pair = Pair { standby: true, capability: false };
+    let pair = pair(true, false);
     let (records, _) = migrate_pair(pair, Mishap::None, std::slice::from_ref(&plan));
     let timeline = records[0].timeline;
     assert_eq!(records[0].outcome, Outcome::Completed);
@@ -415,7 +426,7 @@ fn a_guest_goes_to_and_fro() {
 fn two_nics_leave_and_come_back_together() {
     for strategy in [Strategy::Warm, Strategy::Cold] {
         let logs = tempfile::tempdir().unwrap();
-        let pair = Pair { standby: false, capability: true };
+        let pair = pair(false, true);
         let mut lab = FakeLab::new(pair, 2, Mishap::None);
         let world = lab.world.clone();
         let mut say = |_: &str| {};

@@ -153,6 +153,17 @@ impl Machine {
         self.with_slot(port, |config, at| raise(config, at, PRESSED));
     }
 
+    /// Resets the card: it decodes nothing, and has forgotten where.
+    pub fn reset(&self, port: Port) {
+        let mut state = self.0.lock().unwrap();
+        let card = state.child(port.0).expect("a card");
+        let card = &mut state.functions[card].as_mut().expect("a card").card;
+        card.config.write(COMMAND, Width::Word, 0);
+        for &(index, ..) in &card.bars {
+            card.config.write(0x10 + 4 * u16::from(index), Width::Dword, 0);
+        }
+    }
+
     /// Pulls the card without asking.
     pub fn pull(&self, port: Port) {
         self.0.lock().unwrap().unplug(port.0);

@@ -7,7 +7,7 @@ fn attach_one(machine: &Machine, port: Port, card: Card) -> Vec<Device> {
     let mut slot = slot(machine);
     machine.hot_plug(port, card);
     embassy_futures::block_on(slot.power_on()).unwrap();
-    slot.bridge().attach()
+    slot.bridge().attach([])
 }
 
 #[test]

@@ -56,10 +56,10 @@ fn plug_eject_and_plug_again() {
         machine.hot_plug(port, nic());
         assert_eq!(slot.poll(), Some(SlotEvent::Inserted));
         assert_eq!(slot.poll(), None);
-        assert!(slot.bridge().attach().is_empty(), "no power, no answer");
+        assert!(slot.bridge().attach([]).is_empty(), "no power, no answer");
         block_on(slot.power_on()).unwrap();
         assert!(slot.is_in_use());
-        assert_eq!(slot.bridge().attach().len(), 1);
+        assert_eq!(slot.bridge().attach([]).len(), 1);
         machine.press(port);
         assert_eq!(slot.poll(), Some(SlotEvent::EjectRequested));
         block_on(slot.power_off());
@@ -151,7 +151,7 @@ fn a_swapped_card_is_announced_after_the_power_cycle() {
     block_on(slot.power_off());
     assert_eq!(slot.poll(), Some(SlotEvent::Inserted));
     block_on(slot.power_on()).unwrap();
-    assert_eq!(slot.bridge().attach().len(), 1);
+    assert_eq!(slot.bridge().attach([]).len(), 1);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_card_that_does_not_come_up_is_switched_off_and_not_announced_again() {
     assert!(matches!(block_on(slot.power_on()), Err(Error::PowerFailed(_))));
     assert!(!slot.is_in_use());
     assert_eq!(slot.poll(), None);
-    assert_eq!(slot.bridge().attach().len(), 0);
+    assert_eq!(slot.bridge().attach([]).len(), 0);
 }
 
 #[test]

@@ -1,0 +1,59 @@
+//! Below other bridges than a root port, in another machine, and to another NIC.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    migrations::{check, completed, fresh, migrate},
+    options::Kernel,
+    refusal::cancelled,
+    suite::{LONG, MINUTES, Suite},
+};
+
+/// A machine and a bridge as the command line has them.
+const SHAPES: [&[&str]; 3] = [
+    &["--bridge", "pci-bridge"],
+    &["--bridge", "pcie-pci-bridge"],
+    &["--machine", "pc", "--bridge", "pci-bridge"],
+];
+/// From one model, and address, to another.
+const OTHER_NIC: &[&str] = &["--nic", "e1000e", "--destination-nic", "igb"];
+
+/// In the lab on this machine.
+pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
+    for shape in SHAPES {
+        let name = format!("a migration {} cancelled at every stage", shape.join(" "));
+        suite.test(&name, LONG, move |log| {
+            let options = [&["--lab", "local", "--nic", "e1000e"], shape].concat();
+            cancelled(log, kernel, &options)
+        });
+    }
+}
+
+/// In the nested lab.
+pub(crate) fn add_nested(suite: &mut Suite, kernel: Kernel, long: bool) {
+    for shape in SHAPES {
+        let name = format!("migrate {}", shape.join(" "));
+        suite.test(&name, MINUTES, move |log| fresh_on_arrival(log, kernel, shape));
+        if long {
+            suite.test(&format!("{name} --marking never loses writes"), MINUTES, move |log| {
+                let migration = migrate(log, kernel, &[shape, &["--marking", "never"]].concat())?;
+                completed(&migration)?;
+                let (stale, checked) = check(&migration)?;
+                ensure!(stale > 0, "stale is 0 without marking: the test cannot fail");
+                Ok(format!("{stale} of {checked} stale"))
+            });
+            let name = format!("{name} cancelled at every stage, nested");
+            suite.test(&name, LONG, move |log| cancelled(log, kernel, shape));
+        }
+    }
+    let name = format!("migrate {}", OTHER_NIC.join(" "));
+    suite.test(&name, MINUTES, move |log| fresh_on_arrival(log, kernel, OTHER_NIC));
+}
+
+fn fresh_on_arrival(log: &Path, kernel: Kernel, options: &[&str]) -> Result<String> {
+    let migration = migrate(log, kernel, options)?;
+    completed(&migration)?;
+    fresh(&migration)
+}
