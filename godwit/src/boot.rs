@@ -30,9 +30,6 @@ where
         });
         devices.take_over(by_ecam.chain(by_ports)).await;
     });
-            devices.take_over(roots).await;
-        }
-    });
     if let Some(button) = kernel.power_button {
         let system = system.clone();
         system.clone().spawn(async move {
