@@ -43,8 +43,8 @@ fn far_nic(log: &Path) -> Result<String> {
         return Err(Skipped(remedy).into());
     }
     let options = "-device pxb-pcie,id=far,bus=pcie.0,bus_nr=32 \
-                   -device pcie-root-port,id=port,bus=far,chassis=9 \
-                   -netdev user,id=net -device e1000e,bus=port,netdev=net";
+                   -device pcie-root-port,id=below,bus=far,chassis=9 \
+                   -netdev user,id=net -device e1000e,bus=below,netdev=net";
     let mut guest = boot(log, options)?;
     Ok(format!("`{}`", guest.wait_for(READY)?))
 }
