@@ -32,8 +32,8 @@ const MOST: usize = 512;
 /// whoever sends from forged addresses makes such entries.
 const MOST_ASKED_FOR: usize = 64;
 /// How long a neighbour is believed to be where it was, without a packet from there. Shorter than
-/// REACHABLE_TIME of RFC 4861 (section 10): one that failed over without a word is found after that,
-/// and a connection has not waited for long by then.
+/// REACHABLE_TIME of RFC 4861 (section 10): one that failed over without a word is found after
+/// that, and a connection has not waited for long by then.
 const REACHABLE: Duration = Duration::from_secs(3);
 /// RETRANS_TIMER of RFC 4861, and what RFC 1122 (section 2.3.2.1) has as the highest rate.
 const RETRANSMIT: Duration = Duration::from_secs(1);
