@@ -26,7 +26,7 @@ const STRANGERS: u8 = 40;
 /// Less than what a client waits before it sends a lost first packet again (RFC 6298, section 2).
 const AT_ONCE: f64 = 0.9;
 /// Of a transfer.
-const SECONDS: usize = 12;
+const SECONDS: usize = 20;
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.test("new neighbours are answered at once", MINUTES, strangers);

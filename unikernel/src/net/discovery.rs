@@ -138,7 +138,13 @@ impl Discovery {
                 } else if to == self.mac
                     && let Some(source) = frame::source(packet)
                 {
-                    self.neighbors.saw(source, from, now);
+                    match self.routes.next_hop(source) {
+                        // Routers may send from another station than they are reached at.
+                        Some(router) if router != source => {
+                            self.neighbors.heard(router, from, now);
+                        }
+                        _ => self.neighbors.saw(source, from, now),
+                    }
                 }
                 true
             }

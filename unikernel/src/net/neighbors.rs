@@ -31,9 +31,10 @@ const MOST: usize = 512;
 /// How many of them can be asked for the first time at once, each with a packet in the DMA memory:
 /// whoever sends from forged addresses makes such entries.
 const MOST_ASKED_FOR: usize = 64;
-/// How long a neighbour is believed to be where it was. Shorter than REACHABLE_TIME of RFC 4861
-/// (section 10): a gateway that failed over without a word is found after that.
-const REACHABLE: Duration = Duration::from_secs(10);
+/// How long a neighbour is believed to be where it was, without a packet from there. Shorter than
+/// REACHABLE_TIME of RFC 4861 (section 10): one that failed over without a word is found after that,
+/// and a connection has not waited for long by then.
+const REACHABLE: Duration = Duration::from_secs(3);
 /// RETRANS_TIMER of RFC 4861, and what RFC 1122 (section 2.3.2.1) has as the highest rate.
 const RETRANSMIT: Duration = Duration::from_secs(1);
 /// Questions without an answer until a neighbour is gone: MAX_MULTICAST_SOLICIT of RFC 4861.
@@ -238,6 +239,14 @@ impl Neighbors {
                 self.is_due(at);
             }
             None => {}
+        }
+    }
+
+    /// A packet came by way of a neighbour, perhaps: from a station that may be its.
+    #[inline]
+    pub(super) fn heard(&mut self, address: IpAddress, station: EthernetAddress, now: Instant) {
+        if let Some(neighbor) = self.find(address).filter(|known| known.station == Some(station)) {
+            neighbor.confirm(now);
         }
     }
 
