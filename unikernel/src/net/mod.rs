@@ -17,16 +17,18 @@
 //! interrupt-per-packet designs lose first.
 //!
 //! smoltcp is given IP packets. Ethernet is dealt with in front of it: who is where on the link, by
-//! which router packets go, and which addresses the interface has.
+//! which router packets go, and which addresses the interface has. So are the handshakes of
+//! listeners, fragments, and paths that are narrower than the link: what strangers send costs
+//! memory that was reserved beforehand, until they have shown that they are where they say.
 //!
 //! The parts, each using only what stands to its right:
 //!
 //! ```text
 //!   tcp ┐                    ┌ pair ───────────────┐
 //!   udp ┴─▶ stack ─▶ engine ▶┼ announcer ─▶ emit ──┴─▶ device ─▶ discovery ─▶ neighbors, routes
-//!                            ├ addresses ─▶ ipv4 ─▶ dhcp
-//!                            │           └▶ ipv6 ─▶ ndisc
-//!                            ├ groups
+//!                            ├ addresses ─▶ ipv4 ─▶ dhcp             ├▶ listen ─▶ sequence
+//!                            │           └▶ ipv6 ─▶ ndisc            ├▶ reassembly
+//!                            ├ groups                                └▶ pieces ─▶ path_mtu
 //!                            └ sockets
 //! ```
 

@@ -269,8 +269,11 @@ fn smoltcp_uses_the_numbers_it_is_given() {
     let listener = TcpListener::bind(&b.stack, PORT, 1, SMALL).unwrap();
     for _ in 0..50 {
         let client = TcpStream::connect(&a.stack, endpoint(2, PORT), SMALL);
-        let (client, _server) = world.run(LIMIT, join(client, listener.accept()));
-        client.expect("numbers that the table and the socket agree on");
+        let (client, server) = world.run(LIMIT, join(client, listener.accept()));
+        let (client, data) = (client.expect("a connection"), pattern(100));
+        // They talk only if the table and the socket agree on the numbers.
+        let both = join(send(&client, &data), receive(&server));
+        assert!(world.run(LIMIT, both).1 == data);
     }
     let (sequence, [local, peer]) = (Sequence::default(), [1, 2].map(|last| endpoint(last, 5)));
     let number = |at| sequence.first(local.into(), peer.into(), Instant::from_micros(at));
