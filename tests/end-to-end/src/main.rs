@@ -63,6 +63,7 @@ fn main() -> Result<ExitCode> {
     two_nics::add_local(&mut suite, kernel);
     refusal::add_local(&mut suite, kernel);
     bridges::add_local(&mut suite, kernel);
+    standby::add_local(&mut suite, kernel);
     if !options.quick {
         nested::add(&mut suite, kernel);
         two_nics::add_nested(&mut suite, kernel);

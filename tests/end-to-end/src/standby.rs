@@ -1,4 +1,7 @@
-//! Migrations of a NIC with a standby, and with what QEMU does by itself.
+//! Migrations of a NIC with a standby, with what QEMU does by itself, and without either: how long
+//! the service is gone.
+
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use lab::{
@@ -20,6 +23,14 @@ const TIMES_TEXT: &str = "10";
 const BEYOND_MS: f64 = 50.0;
 /// A transfer, in megabytes.
 const TRANSFER: u64 = 1000;
+
+/// Without one, in the lab on this machine.
+pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
+    suite.test("ten migrations to and fro of e1000e alone", LONG, move |log| {
+        let options = ["--lab", "local", "--nic", "e1000e", "--times", TIMES_TEXT];
+        short_gaps(log, kernel, &options)
+    });
+}
 
 pub(crate) fn add(suite: &mut Suite, kernel: Kernel, long: bool) {
     suite.test("migrate --strategy failover", LONG, move |log| {
@@ -55,19 +66,7 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel, long: bool) {
     });
     let to_and_fro = ["--standby", "--times", TIMES_TEXT, "--rate", RATE];
     suite.test("ten migrations to and fro under UDP", LONG, move |log| {
-        let first = migrate(log, kernel, &[&to_and_fro[..], &["--seconds", "1"]].concat())?;
-        let runs = all(&first)?;
-        let lost = runs.iter().map(|run| run.losses.map_or(0, |losses| losses.lost)).max();
-        let median = first.median_beyond_downtime().context("no migration has a downtime")?;
-        ensure!(
-            median <= BEYOND_MS,
-            "the service gaps exceed the downtime by {median:.0} ms in the median"
-        );
-        Ok(format!(
-            "service gap {median:.0} ms beyond the downtime in the median, at most {} datagrams \
-            lost",
-            lost.unwrap_or(0)
-        ))
+        short_gaps(log, kernel, &to_and_fro)
     });
     suite.test("ten migrations to and fro under one connection of iperf3", LONG, move |log| {
         let first = migrate(log, kernel, &[&to_and_fro[..], &["--traffic", "tcp"]].concat())?;
@@ -89,6 +88,22 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel, long: bool) {
 fn longest_gap(runs: &[&Migration]) -> String {
     let longest = runs.iter().map(|run| run.service_gap_ms).fold(0.0, f64::max);
     format!("the source was never held up for longer than {longest:.0} ms")
+}
+
+/// A series under UDP, whose service gaps are what QEMU takes and little more.
+fn short_gaps(log: &Path, kernel: Kernel, options: &[&str]) -> Result<String> {
+    let first = migrate(log, kernel, &[options, &["--seconds", "1"]].concat())?;
+    let runs = all(&first)?;
+    let lost = runs.iter().map(|run| run.losses.map_or(0, |losses| losses.lost)).max();
+    let median = first.median_beyond_downtime().context("no migration has a downtime")?;
+    ensure!(
+        median <= BEYOND_MS,
+        "the service gaps exceed the downtime by {median:.0} ms in the median"
+    );
+    Ok(format!(
+        "service gap {median:.0} ms beyond the downtime in the median, at most {} datagrams lost",
+        lost.unwrap_or(0)
+    ))
 }
 
 /// The migrations of a series, all of which completed. Traffic flowed after each of them, or there
