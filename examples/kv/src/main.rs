@@ -68,7 +68,8 @@ fn limit(asked: Size, heap: HeapUse) -> usize {
     let asked = usize::try_from(asked.0).unwrap_or(usize::MAX);
     if asked > most {
         godwit::log::warn!(
-            "kv.memory={} is more than this machine has to give: {} MiB are taken; give it more memory",
+            "kv.memory={} is more than this machine has to give: {} MiB are taken; give it more \
+             memory",
             Size(asked as u64),
             most >> 20
         );

@@ -10,7 +10,7 @@ use core::ptr::{NonNull, null_mut};
 
 use linked_list_allocator::{Heap, LockedHeap};
 
-use super::HeapUse;
+use super::heap_use::HeapUse;
 use crate::arch::interrupts::in_handler;
 
 struct KernelHeap(LockedHeap);

@@ -2,24 +2,17 @@
 
 mod map;
 
+pub use heap_use::HeapUse;
 pub use map::{CarveError, Kind, Layout, MemoryMap, Region, carve};
 
 #[cfg(target_os = "none")]
 mod heap;
+mod heap_use;
 #[cfg(target_os = "none")]
 mod space;
 
 #[cfg(target_os = "none")]
 pub(crate) use space::{FirmwareMemory, init, map_device};
-
-/// The heap, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeapUse {
-    /// All of it.
-    pub size: usize,
-    /// What is not in use; the largest block that can be had is smaller.
-    pub free: usize,
-}
 
 /// How full the heap is. On a host, whose heap grows, both figures are [`usize::MAX`].
 pub fn heap_use() -> HeapUse {
