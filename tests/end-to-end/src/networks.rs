@@ -1,6 +1,7 @@
 //! Many connections, and routers in between, on a tap device of this machine.
 
 use std::{
+    fs,
     io::Write,
     net::{Ipv4Addr, TcpStream},
     path::Path,
@@ -80,8 +81,11 @@ impl Tap {
         ] {
             command::run(&mut ip(&words))?;
         }
-        let forward = "net.ipv4.ip_forward=1";
-        command::run(Command::new("sysctl").args(["--quiet", "--write", forward]))?;
+        // Of these two devices alone, so that nothing is left of it when they are gone.
+        for device in [TAP, NEAR] {
+            let forwarding = format!("/proc/sys/net/ipv4/conf/{device}/forwarding");
+            fs::write(&forwarding, "1").with_context(|| forwarding)?;
+        }
         Ok(())
     }
 }

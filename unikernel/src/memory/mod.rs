@@ -1,15 +1,14 @@
 //! Physical memory: the loader's map, how it is carved up, and the heap.
 
-mod map;
-
-pub use heap_use::HeapUse;
-pub use map::{CarveError, Kind, Layout, MemoryMap, Region, carve};
-
 #[cfg(target_os = "none")]
 mod heap;
 mod heap_use;
+mod map;
 #[cfg(target_os = "none")]
 mod space;
+
+pub use heap_use::HeapUse;
+pub use map::{CarveError, Kind, Layout, MemoryMap, Region, carve};
 
 #[cfg(target_os = "none")]
 pub(crate) use space::{FirmwareMemory, init, map_device};
