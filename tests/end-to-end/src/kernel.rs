@@ -245,9 +245,11 @@ fn counts_pauses(log: &Path) -> Result<String> {
     let mut guest = boot(log, "check=clock", &monitor.options().each_ref().map(String::as_str))?;
     // The clocks have been compared by then.
     let before = millis(&guest.wait_for("check: tick 20 ")?)?;
-    drop(monitor.execute("stop")?);
+    // Each conversation is kept up until it has had its effect.
+    let stop = monitor.execute("stop")?;
     thread::sleep(Duration::from_secs(PAUSE));
-    drop(monitor.execute("cont")?);
+    drop(stop);
+    let _conversation = monitor.execute("cont")?;
     guest.wait_for("the machine was stopped for about")?;
     let after = millis(&guest.wait_for("check: tick 60 ")?)?;
     let unseen = (after - before).saturating_sub(40 * 100);
