@@ -28,4 +28,4 @@ mod side;
 pub(crate) use machine::MEMORY_MIB;
 pub use machine::{Comparison, Device, Lab, Machine, NICS, PORTS, Pages, Pair, Profile, STANDBY};
 pub use record::{Check, Effort, Outcome, Plan, Record, Timeline};
-pub use session::Session;
+pub use session::{ResetInSilence, Session};

@@ -8,7 +8,7 @@ use crate::addresses::interface_name;
 use crate::choices::{CancelAt, Strategy};
 use crate::console::{Console, Died, Line, Said};
 use crate::init::Channel;
-use crate::qmp::{self, Capability, Qmp};
+use crate::qmp::{self, Capability, Ends, Qmp};
 use crate::source::{DmaCounts, Traffic};
 use anyhow::{Result, anyhow, bail};
 use serde_json::{Map, Value};
@@ -21,6 +21,20 @@ const BOOT: Duration = Duration::from_secs(60);
 const CHECKING: Duration = Duration::from_secs(60);
 /// Until traffic that has started over is reported on.
 const SETTLE: Duration = Duration::from_millis(500);
+
+/// A machine's processor was reset, and its guest had said nothing that leads to it. With all there
+/// is to know of it.
+#[derive(Debug)]
+pub struct ResetInSilence(String);
+
+impl std::fmt::Display for ResetInSilence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ResetInSilence {}
+
 /// A guest in a lab, from boot on.
 pub struct Session<'a> {
     lab: &'a mut dyn Lab,
@@ -258,15 +272,19 @@ fn boot(lab: &dyn Lab, console: &Console) -> Result<Qmp> {
 /// Adds to an error what is often its reason: that the guest died, and what the QEMUs said.
 fn explain(error: anyhow::Error, lab: &mut dyn Lab, consoles: &[&Console]) -> anyhow::Error {
     let mut text = format!("{error:#}");
-    if error.downcast_ref::<Died>().is_none()
-        && let Some(died) = consoles.iter().find_map(|console| console.death())
-    {
-        text = format!("{died}. What came of it: {text}");
+    let mut death = error.downcast_ref::<Died>().map(ToString::to_string);
+    if death.is_none() {
+        death = consoles.iter().find_map(|console| console.death()).map(|died| died.to_string());
+        if let Some(died) = &death {
+            text = format!("{died}. What came of it: {text}");
+        }
     }
-    match lab.said() {
-        said if said.is_empty() => anyhow!(text),
-        said => anyhow!("{text}\nThe machines' QEMUs said last:\n{said}"),
+    let said = lab.said();
+    if !said.is_empty() {
+        text += &format!("\nThe machines' QEMUs said last:\n{said}");
     }
+    let reset = death.is_none() && error.downcast_ref::<Ends>().is_some_and(Ends::by_reset);
+    if reset { ResetInSilence(text).into() } else { anyhow!(text) }
 }
 
 /// The check that ends with `end`, and the DMA layer's counts with it, among `lines`.

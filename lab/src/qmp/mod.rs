@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -138,7 +139,7 @@ impl Qmp {
         let Ok(event) = serde_json::from_value::<Event>(message) else { return Ok(()) };
         if event.name == "SHUTDOWN" {
             let reason = event.data["reason"].as_str().unwrap_or("unknown");
-            bail!("QEMU ends: {reason}{}", hint(reason));
+            bail!(Ends { reason: reason.into() });
         }
         self.events.push_back(event);
         Ok(())
@@ -183,14 +184,34 @@ impl Qmp {
     }
 }
 
-/// What a reason of QEMU's means for Godwit (QEMU, `qapi/run-state.json`, `ShutdownCause`).
-fn hint(reason: &str) -> &'static str {
-    match reason {
-        "guest-reset" => ", which Godwit never asks for: its processor was reset by a triple fault",
-        "guest-shutdown" => ", which Godwit asks for when it has panicked",
-        _ => "",
+/// A machine's QEMU is at its end.
+#[derive(Debug)]
+pub struct Ends {
+    /// Why (QEMU, `qapi/run-state.json`, `ShutdownCause`).
+    reason: String,
+}
+
+impl Ends {
+    /// Whether the guest's processor was reset, which Godwit never asks for.
+    pub fn by_reset(&self) -> bool {
+        self.reason == "guest-reset"
     }
 }
+
+impl fmt::Display for Ends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "QEMU ends: {}", self.reason)?;
+        f.write_str(match self.reason.as_str() {
+            _ if self.by_reset() => {
+                ", which Godwit never asks for: its processor was reset by a triple fault"
+            }
+            "guest-shutdown" => ", which Godwit asks for when it has panicked",
+            _ => "",
+        })
+    }
+}
+
+impl std::error::Error for Ends {}
 
 /// Whether the error is QEMU's own refusal, and not a broken connection.
 pub fn refusal(error: &anyhow::Error) -> Option<&Refused> {
@@ -280,7 +301,9 @@ mod tests {
             "{\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true, \"reason\": \"guest-reset\"}}",
         ]);
         let mut qmp = Qmp::connect("source", stream).unwrap();
-        let error = format!("{:#}", qmp.execute(&Cont {}).unwrap_err());
+        let error = qmp.execute(&Cont {}).unwrap_err();
+        assert!(error.downcast_ref::<Ends>().is_some_and(Ends::by_reset), "{error:?}");
+        let error = format!("{error:#}");
         assert!(error.contains("source") && error.contains("triple fault"), "{error}");
     }
 

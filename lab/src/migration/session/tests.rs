@@ -20,6 +20,8 @@ enum Mishap {
     Fails,
     /// The guest dies when it hears of the migration, and its machine ends.
     Dies,
+    /// The machine's processor is reset.
+    IsReset,
 }
 
 struct World {
@@ -67,6 +69,9 @@ impl World {
                 self.status = Some("active");
                 self.ended = Some(self.home);
                 self.guest_says(self.home, "panicked at src/irq.rs:70:5:\nboom\n");
+            }
+            "migrate" if self.mishap == Mishap::IsReset => {
+                self.event(self.home, "SHUTDOWN", json!({ "reason": "guest-reset" }));
             }
             "migrate" => {
                 self.status = Some("active");
@@ -396,6 +401,18 @@ fn a_guest_that_dies_is_the_reason_for_what_comes_of_it() {
         let error = format!("{:#}", session.migrate(&plan, &[]).unwrap_err());
         assert!(error.starts_with(&format!("{start}{died}")), "{error}");
         assert!(error.contains("the source's QEMU has ended (exit status: 0)"), "{error}");
+    }
+}
+
+#[test]
+fn a_reset_is_told_from_a_guest_that_said_why() {
+    for (mishap, silent) in [(Mishap::IsReset, true), (Mishap::Dies, false)] {
+        let logs = tempfile::tempdir().unwrap();
+        let mut lab = FakeLab::new(pair(false, true), 1, mishap);
+        let mut say = |_: &str| {};
+        let mut session = Session::boot(&mut lab, "", logs.path(), &mut say).unwrap();
+        let error = session.migrate(&plan(Strategy::Warm, None), &[]).unwrap_err();
+        assert_eq!(error.downcast_ref::<ResetInSilence>().is_some(), silent, "{error:#}");
     }
 }
 
