@@ -26,8 +26,8 @@ use godwit::picoserve::{Clock, Socket};
 use godwit::recorder::Recorder;
 use godwit::time::{Duration, Instant, with_timeout};
 use picoserve::io::Write;
-use picoserve::response::Content;
 use picoserve::response::chunked::{ChunkWriter, ChunkedResponse, Chunks, ChunksWritten};
+use picoserve::response::{Content, StatusCode};
 use picoserve::routing::{PathRouter, get, post};
 use picoserve::{Router, Server, Timeouts};
 
@@ -103,15 +103,15 @@ async fn check(app: &App) -> String {
     )
 }
 
-fn reset(app: &App, last: &Cell<Option<Instant>>) -> String {
+fn reset(app: &App, last: &Cell<Option<Instant>>) -> (StatusCode, String) {
     if last.get().is_some_and(|last: Instant| last.elapsed() < RESET) {
-        return "the NIC was just reset\n".into();
+        return (StatusCode::TOO_MANY_REQUESTS, "the NIC was just reset\n".into());
     }
     last.set(Some(Instant::now()));
     match app.interface().reset_nic() {
-        Some(Ok(())) => "the NIC was reset\n".into(),
-        Some(Err(error)) => format!("{error}\n"),
-        None => "there is no NIC\n".into(),
+        Some(Ok(())) => (StatusCode::OK, "the NIC was reset\n".into()),
+        Some(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "there is no NIC\n".into()),
     }
 }
 

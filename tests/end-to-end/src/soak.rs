@@ -121,11 +121,24 @@ fn flap_and_reset(guest: &mut Guest, qmp: &mut Qmp, iperf3: u16, http: u16) -> R
             }
         }
         if flap % FLAPS_PER_RESET == 0 {
-            let answer = clients::request(http, "POST", "/reset")?;
-            ensure!(answer.contains("the NIC was reset"), "flap {flap}: reset: {answer:?}");
+            reset(http).with_context(|| format!("flap {flap}"))?;
         }
     }
     Ok(())
+}
+
+/// Has the NIC reset, which may be asked for once a second.
+fn reset(http: u16) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = clients::request(http, "POST", "/reset")?;
+        if answer.contains("the NIC was reset") {
+            return Ok(());
+        }
+        let is_early = answer.starts_with("HTTP/1.1 429");
+        ensure!(is_early && Instant::now() < deadline, "reset: {answer:?}");
+        thread::sleep(POLL);
+    }
 }
 
 fn send_datagrams(port: u16, stop: &AtomicBool) -> Result<()> {
