@@ -3,9 +3,9 @@
 
 use std::{net::Ipv4Addr, path::Path, process::Command, thread, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use lab::{
-    guest::{Guest, Net, READY, Wire, nic},
+    guest::{Guest, READY},
     parts::NicModel,
     system::{
         command,
@@ -14,7 +14,10 @@ use lab::{
 };
 use serde_json::Value;
 
-use crate::suite::{MINUTES, Skipped, Suite};
+use crate::{
+    suite::{MINUTES, Suite},
+    tap::{Tap, ip},
+};
 
 const NAME: &str = "godwit-link";
 const OURS: &str = "10.83.0.1/16";
@@ -40,51 +43,19 @@ pub(crate) fn add(suite: &mut Suite) {
     });
 }
 
-/// A tap device, for as long as it is.
-struct Tap;
-
-impl Tap {
-    fn new() -> Result<Self> {
-        // What an earlier run has left.
-        let _ = command::succeeds(ip("tuntap del").args([NAME, "mode", "tap"]));
-        if !command::succeeds(ip("tuntap add").args([NAME, "mode", "tap"]))? {
-            bail!(Skipped("this user may make no tap device on this machine".into()));
-        }
-        let tap = Self;
-        command::run(ip("addr add").args([OURS, "dev", NAME]))?;
-        command::run(ip("link set").args([NAME, "up"]))?;
-        Ok(tap)
-    }
-
-    fn boot(&self, log: &Path) -> Result<Guest> {
-        let wire = Wire::Netdev(nic::backend(&Net::Tap(NAME.into()), &[])?);
-        let mut guest =
-            Guest::boot_on(&wire, NicModel::E1000e, log, &format!("ip={GUEST}/16"), &[])?;
-        guest.wait_for(READY)?;
-        Ok(guest)
-    }
-}
-
-impl Drop for Tap {
-    fn drop(&mut self) {
-        let _ = command::succeeds(ip("tuntap del").args([NAME, "mode", "tap"]));
-    }
-}
-
-fn ip(words: &str) -> Command {
-    let mut command = Command::new("ip");
-    command.args(words.split(' '));
-    command
+fn boot(log: &Path) -> Result<(Tap, Guest)> {
+    let tap = Tap::new(NAME, OURS)?;
+    let guest = tap.boot(log, &format!("ip={GUEST}/16"))?;
+    Ok((tap, guest))
 }
 
 fn strangers(log: &Path) -> Result<String> {
     tools::require("this test", &[Tool::program("curl", "curl")])?;
-    let tap = Tap::new()?;
-    let _guest = tap.boot(log)?;
+    let (_tap, _guest) = boot(log)?;
     let mut slowest = 0.0_f64;
     for n in 1..=STRANGERS {
         let address = Ipv4Addr::new(10, 83, 1, n);
-        command::run(ip("addr add").args([&format!("{address}/16"), "dev", NAME]))?;
+        command::run(&mut ip(&format!("addr add {address}/16 dev {NAME}")))?;
         let said = command::run(
             Command::new("curl")
                 .args(["--silent", "--output", "/dev/null", "--write-out", "%{time_connect}"])
@@ -100,12 +71,11 @@ fn strangers(log: &Path) -> Result<String> {
 
 fn moved(log: &Path) -> Result<String> {
     tools::require("this test", &[Tool::program("iperf3", "iperf3")])?;
-    let tap = Tap::new()?;
-    let _guest = tap.boot(log)?;
+    let (_tap, _guest) = boot(log)?;
     let mover = thread::spawn(|| {
         thread::sleep(Duration::from_secs(4));
         // Linux does not tell anybody by itself.
-        command::run(ip("link set").args(["dev", NAME, "address", MOVED]))
+        command::run(&mut ip(&format!("link set dev {NAME} address {MOVED}")))
     });
     let seconds = SECONDS.to_string();
     let server = GUEST.to_string();

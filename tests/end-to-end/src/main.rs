@@ -30,6 +30,7 @@ mod refusal;
 mod soak;
 mod standby;
 mod suite;
+mod tap;
 mod tshark;
 mod two_nics;
 mod wire;

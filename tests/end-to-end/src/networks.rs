@@ -12,8 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::{
-    guest::{Guest, Net, READY, Wire, nic},
-    parts::NicModel,
+    guest::Guest,
     system::{
         command,
         tools::{self, Tool},
@@ -21,7 +20,10 @@ use lab::{
 };
 use serde_json::Value;
 
-use crate::suite::{MINUTES, Skipped, Suite};
+use crate::{
+    suite::{MINUTES, Skipped, Suite},
+    tap::{Tap, ip},
+};
 
 const TAP: &str = "godwit-nets";
 const OURS: &str = "10.84.0.1";
@@ -43,34 +45,23 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.test("TCP passes a router whose link is narrower", MINUTES, narrow);
 }
 
-/// A tap device, for as long as it is, and what is beyond it.
-struct Tap;
+fn boot(log: &Path) -> Result<(Tap, Guest)> {
+    let tap = Tap::new(TAP, &format!("{OURS}/24"))?;
+    let guest = tap.boot(log, &format!("ip={GUEST}/24 gw={OURS}"))?;
+    Ok((tap, guest))
+}
 
-impl Tap {
+/// A client behind a narrow link, to which this machine is the router, for as long as it is.
+struct Narrow;
+
+impl Narrow {
     fn new() -> Result<Self> {
+        // What an earlier run has left.
         drop(Self);
-        if !command::succeeds(&mut ip(&format!("tuntap add {TAP} mode tap")))? {
-            bail!(Skipped("this user may make no tap device on this machine".into()));
-        }
-        let tap = Self;
-        command::run(&mut ip(&format!("addr add {OURS}/24 dev {TAP}")))?;
-        command::run(&mut ip(&format!("link set {TAP} up")))?;
-        Ok(tap)
-    }
-
-    fn boot(&self, log: &Path) -> Result<Guest> {
-        let wire = Wire::Netdev(nic::backend(&Net::Tap(TAP.into()), &[])?);
-        let line = format!("ip={GUEST}/24 gw={OURS}");
-        let mut guest = Guest::boot_on(&wire, NicModel::E1000e, log, &line, &[])?;
-        guest.wait_for(READY)?;
-        Ok(guest)
-    }
-
-    /// A client behind a narrow link, to which this machine is the router.
-    fn add_narrow(&self) -> Result<()> {
         if !command::succeeds(&mut ip(&format!("netns add {SPACE}")))? {
             bail!(Skipped("this user may make no network namespace on this machine".into()));
         }
+        let narrow = Self;
         for words in [
             format!("link add {NEAR} mtu {MTU} type veth peer name {FAR} mtu {MTU} netns {SPACE}"),
             format!("addr add 10.85.0.1/24 dev {NEAR}"),
@@ -86,28 +77,20 @@ impl Tap {
             let forwarding = format!("/proc/sys/net/ipv4/conf/{device}/forwarding");
             fs::write(&forwarding, "1").with_context(|| forwarding)?;
         }
-        Ok(())
+        Ok(narrow)
     }
 }
 
-impl Drop for Tap {
+impl Drop for Narrow {
     fn drop(&mut self) {
-        for words in [format!("netns del {SPACE}"), format!("tuntap del {TAP} mode tap")] {
-            let _ = command::succeeds(&mut ip(&words));
-        }
+        // The link goes with it.
+        let _ = command::succeeds(&mut ip(&format!("netns del {SPACE}")));
     }
-}
-
-fn ip(words: &str) -> Command {
-    let mut command = Command::new("ip");
-    command.args(words.split(' '));
-    command
 }
 
 fn requests(log: &Path) -> Result<String> {
     tools::require("this test", &[Tool::program("curl", "curl")])?;
-    let tap = Tap::new()?;
-    let _guest = tap.boot(log)?;
+    let (_tap, _guest) = boot(log)?;
     for round in 0..ROUNDS {
         let clients: Vec<_> = (0..REQUESTS)
             .map(|_| {
@@ -130,8 +113,7 @@ fn requests(log: &Path) -> Result<String> {
 
 fn streams(log: &Path) -> Result<String> {
     tools::require("this test", &[Tool::program("iperf3", "iperf3")])?;
-    let tap = Tap::new()?;
-    let _guest = tap.boot(log)?;
+    let (_tap, _guest) = boot(log)?;
     let mut rates = String::new();
     for parallel in ["17", "40", "128"] {
         for more in [&[][..], &["--reverse"], &["--reverse", "--bitrate", "1M"]] {
@@ -144,8 +126,7 @@ fn streams(log: &Path) -> Result<String> {
 
 fn killed(log: &Path) -> Result<String> {
     tools::require("this test", &[Tool::program("iperf3", "iperf3")])?;
-    let tap = Tap::new()?;
-    let _guest = tap.boot(log)?;
+    let (_tap, _guest) = boot(log)?;
     // A cookie has 37 bytes.
     for bytes in [0, 20, 37] {
         let mut stranger = TcpStream::connect((GUEST, 5201))?;
@@ -169,9 +150,8 @@ fn killed(log: &Path) -> Result<String> {
 
 fn narrow(log: &Path) -> Result<String> {
     tools::require("this test", &[Tool::program("iperf3", "iperf3")])?;
-    let tap = Tap::new()?;
-    tap.add_narrow()?;
-    let _guest = tap.boot(log)?;
+    let (_tap, _guest) = boot(log)?;
+    let _narrow = Narrow::new()?;
     let behind = || ip(&format!("netns exec {SPACE} iperf3"));
     let from = iperf3(behind(), "1", &["--reverse"])?;
     let to = iperf3(behind(), "1", &[])?;

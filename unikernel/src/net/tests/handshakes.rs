@@ -8,8 +8,8 @@ use embedded_io_async::Read;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol, Ipv4Address,
-    Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+    EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Address, Ipv4Packet, TcpControl, TcpPacket,
+    TcpRepr, TcpSeqNumber,
 };
 
 use super::network::{Host, Wire, World, host, pair};
@@ -38,25 +38,7 @@ fn segment(from: (Ipv4Address, u16), control: TcpControl, numbers: (i32, Option<
         timestamp: None,
         payload: &[],
     };
-    let to = Ipv4Address::new(10, 0, 0, 2);
-    let ip = Ipv4Repr {
-        src_addr: from.0,
-        dst_addr: to,
-        next_header: IpProtocol::Tcp,
-        payload_len: tcp.buffer_len(),
-        hop_limit: 64,
-    };
-    let [src_addr, dst_addr] = [1, 2].map(|last| EthernetAddress([0x52, 0x54, 0, 0, 0, last]));
-    let ethernet = EthernetRepr { src_addr, dst_addr, ethertype: EthernetProtocol::Ipv4 };
-    let mut bytes = std::vec![0; 14 + ip.buffer_len() + tcp.buffer_len()];
-    let mut frame = EthernetFrame::new_unchecked(&mut bytes[..]);
-    ethernet.emit(&mut frame);
-    let sums = ChecksumCapabilities::default();
-    let mut packet = Ipv4Packet::new_unchecked(frame.payload_mut());
-    ip.emit(&mut packet, &sums);
-    let mut packet = TcpPacket::new_unchecked(packet.payload_mut());
-    tcp.emit(&mut packet, &from.0.into(), &to.into(), &sums);
-    bytes
+    super::network::segment(from.0, &tcp, &ChecksumCapabilities::default())
 }
 
 /// What TCP had to say on this wire: control, sequence number, and what it acknowledges.

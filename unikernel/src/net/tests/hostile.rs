@@ -14,14 +14,13 @@ use embassy_futures::select::{Either, select};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::time::Duration;
 use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, Icmpv4Packet, Icmpv6Packet,
-    IgmpPacket, IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr, Ipv6Packet, TcpControl, TcpPacket,
-    TcpRepr, TcpSeqNumber,
+    EthernetFrame, EthernetProtocol, Icmpv4Packet, Icmpv6Packet, IgmpPacket, IpProtocol,
+    Ipv4Address, Ipv4Packet, Ipv6Packet, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 
 use super::address;
 use super::ipv6::advertisement;
-use super::network::{Host, PROBED, Wire, World, host, host6};
+use super::network::{Host, PROBED, Wire, World, host, host6, segment};
 use super::traffic::{BUFFERS, LIMIT, PORT, endpoint, pattern};
 use crate::net::{Addressing6, Role, TcpListener, TcpStream, UdpFrames, UdpSocket};
 
@@ -245,29 +244,6 @@ fn whatever_arrives_the_stack_goes_on() {
     }
 }
 
-/// A TCP segment from 10.0.0.1 to 10.0.0.2, checksums left out.
-fn segment(tcp: &TcpRepr<'_>) -> Vec<u8> {
-    let [from, to] = [1, 2].map(|last| Ipv4Address::new(10, 0, 0, last));
-    let ip = Ipv4Repr {
-        src_addr: from,
-        dst_addr: to,
-        next_header: IpProtocol::Tcp,
-        payload_len: tcp.buffer_len(),
-        hop_limit: 64,
-    };
-    let [src_addr, dst_addr] = [1, 2].map(|last| EthernetAddress([0x52, 0x54, 0, 0, 0, last]));
-    let ethernet = EthernetRepr { src_addr, dst_addr, ethertype: EthernetProtocol::Ipv4 };
-    let mut bytes = std::vec![0; 14 + ip.buffer_len() + tcp.buffer_len()];
-    let mut frame = EthernetFrame::new_unchecked(&mut bytes[..]);
-    ethernet.emit(&mut frame);
-    let none = ChecksumCapabilities::ignored();
-    let mut packet = Ipv4Packet::new_unchecked(frame.payload_mut());
-    ip.emit(&mut packet, &none);
-    let mut packet = TcpPacket::new_unchecked(packet.payload_mut());
-    tcp.emit(&mut packet, &from.into(), &to.into(), &none);
-    bytes
-}
-
 /// Whoever does not wait for an acknowledgement may send more than the receive buffer has room for.
 #[test]
 fn a_peer_that_ignores_the_window_does_no_harm() {
@@ -277,6 +253,7 @@ fn a_peer_that_ignores_the_window_does_no_harm() {
     world.idle(Duration::from_millis(1));
     let listener = TcpListener::bind(&host.stack, PORT, 1, BUFFERS).unwrap();
     let data = [7; 1400];
+    let (from, ignored) = (Ipv4Address::new(10, 0, 0, 1), ChecksumCapabilities::ignored());
     let mut tcp = TcpRepr {
         src_port: 40_000,
         dst_port: PORT,
@@ -295,7 +272,7 @@ fn a_peer_that_ignores_the_window_does_no_harm() {
     let question =
         [&[0, 1, 8, 0, 6, 4, 0, 1], &station(1)[..], &[10, 0, 0, 1], &[0; 6], &[10, 0, 0, 2]];
     rx.send([&station(2)[..], &station(1), &[8, 6], &question.concat()].concat());
-    rx.send(segment(&tcp));
+    rx.send(segment(from, &tcp, &ignored));
     world.idle(Duration::from_millis(10));
     let answer = core::iter::from_fn(|| tx.take()).find_map(|frame| {
         let frame = EthernetFrame::new_checked(&frame[..]).ok()?;
@@ -307,7 +284,7 @@ fn a_peer_that_ignores_the_window_does_no_harm() {
     tcp.ack_number = Some(answer.expect("an answer") + 1);
     tcp.seq_number += 1;
     for payload in core::iter::once(&[][..]).chain([&data[..]; 60]) {
-        rx.send(segment(&TcpRepr { payload, ..tcp }));
+        rx.send(segment(from, &TcpRepr { payload, ..tcp }, &ignored));
         tcp.seq_number += payload.len();
     }
     let stream = world.run(LIMIT, listener.accept());

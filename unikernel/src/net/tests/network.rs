@@ -11,8 +11,12 @@ use std::rc::Rc;
 use std::vec;
 use std::vec::Vec;
 
+use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{EthernetFrame, Ipv4Packet, TcpPacket, TcpSeqNumber};
+use smoltcp::wire::{
+    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol, Ipv4Address,
+    Ipv4Packet, Ipv4Repr, TcpPacket, TcpRepr, TcpSeqNumber,
+};
 
 use crate::dma::{MAX_RUN, Policy, Pool, RxBuffer, TxBuffer, fake};
 use crate::irq::{self, Interrupt};
@@ -368,4 +372,30 @@ impl Observer for Keeper {
         self.0.borrow_mut().push(frame);
         None
     }
+}
+
+/// A frame with a TCP segment to 10.0.0.2, the second of a [`pair`].
+pub(super) fn segment(
+    from: Ipv4Address,
+    tcp: &TcpRepr<'_>,
+    sums: &ChecksumCapabilities,
+) -> Vec<u8> {
+    let to = Ipv4Address::new(10, 0, 0, 2);
+    let ip = Ipv4Repr {
+        src_addr: from,
+        dst_addr: to,
+        next_header: IpProtocol::Tcp,
+        payload_len: tcp.buffer_len(),
+        hop_limit: 64,
+    };
+    let [src_addr, dst_addr] = [1, 2].map(|last| EthernetAddress([0x52, 0x54, 0, 0, 0, last]));
+    let ethernet = EthernetRepr { src_addr, dst_addr, ethertype: EthernetProtocol::Ipv4 };
+    let mut bytes = vec![0; 14 + ip.buffer_len() + tcp.buffer_len()];
+    let mut frame = EthernetFrame::new_unchecked(&mut bytes[..]);
+    ethernet.emit(&mut frame);
+    let mut packet = Ipv4Packet::new_unchecked(frame.payload_mut());
+    ip.emit(&mut packet, sums);
+    let mut packet = TcpPacket::new_unchecked(packet.payload_mut());
+    tcp.emit(&mut packet, &from.into(), &to.into(), sums);
+    bytes
 }
