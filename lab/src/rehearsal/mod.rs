@@ -62,7 +62,7 @@ const RESTARTS: u32 = 2;
 /// Boots the guest and migrates it as the script says. A migration that failed is a result.
 ///
 /// The emulated host's own kernel has been seen to crash, once in some twenty runs, and a guest's
-/// processor to be given the host's state (see [`confused`]). That says nothing about the guest, so
+/// processor to be given the state of the host. That says nothing about the guest, so
 /// then, and only then, all is done again, and the result says so.
 pub fn run(script: &Script, parts: &LabParts) -> Result<Migration> {
     let mut restarts = 0;
