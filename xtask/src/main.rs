@@ -16,9 +16,15 @@ mod test;
 use std::process::ExitCode;
 
 use clap::Parser;
-use lab::system::{command, paths};
+use lab::system::{command, paths, scratch, signals};
 
 fn main() -> ExitCode {
+    if let Err(error) = signals::end_cleanly() {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    // What processes that were killed have left.
+    let _ = scratch::sweep();
     let result = match cli::Cli::parse().command {
         cli::Command::Demo(options) => demo::main(&options),
         cli::Command::Test(options) => test::main(&options),
@@ -31,6 +37,7 @@ fn main() -> ExitCode {
         cli::Command::Qemu => qemu::main(),
         cli::Command::Doctor => doctor::main(),
     };
+    signals::unless_ending();
     match result {
         Ok(code) => code,
         Err(error) => {

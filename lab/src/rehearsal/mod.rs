@@ -15,7 +15,7 @@ use crate::{
     result::{self, Facts, Migration, ProcessorTime, Saturated, Setting, Traffic},
     segment::Segment,
     source::Meter,
-    system::progress::Step,
+    system::{progress::Step, scratch::Scratch},
 };
 use anyhow::{Context, Result, bail};
 use load::{Carried, IP_LENGTH, Load, SETTLE};
@@ -147,10 +147,10 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
     fs::create_dir_all(&script.logs)
         .with_context(|| format!("cannot create {}", script.logs.display()))?;
     // Not in the logs' directory: a socket's path has at most 107 characters.
-    let sockets = tempfile::Builder::new().prefix("godwit-segment-").tempdir()?;
+    let sockets = Scratch::new()?;
     let segment = Arc::new(Segment::start(script.pcap.as_deref())?);
-    let mut lab = start_lab(script, parts, &segment, sockets.path())?;
-    let load = Load::start(script, &parts.qemu, &segment, sockets.path())?;
+    let mut lab = start_lab(script, parts, &segment, &sockets)?;
+    let load = Load::start(script, &parts.qemu, &segment, &sockets)?;
     perform(script, parts, &mut *lab, &load).map_err(|error| {
         if lab.answers() { error } else { error.context(lost(&mut *lab, &script.logs)) }
     })

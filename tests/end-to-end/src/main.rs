@@ -11,6 +11,7 @@ mod errors;
 mod examples;
 mod guest;
 mod host;
+mod interrupt;
 mod kernel;
 mod link;
 mod linux;
@@ -40,15 +41,18 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use lab::system::signals;
 use options::Options;
 use suite::Suite;
 
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
+    signals::end_cleanly()?;
     let kernel = options.kernel();
     let mut suite = Suite::new();
     host::add(&mut suite);
     errors::add(&mut suite);
+    interrupt::add(&mut suite);
     guest::add(&mut suite);
     odd::add(&mut suite);
     pair::add(&mut suite);
