@@ -83,7 +83,7 @@ pub fn run(script: &Script, parts: &LabParts) -> Result<Migration> {
                     return Err(error);
                 };
                 if restarts == RESTARTS {
-                    return Err(error.context(format!("the lab's host crashed: {why}")));
+                    return Err(error.context(Crashed(why)));
                 }
                 restarts += 1;
                 let kept = script.logs.join(format!("host-crash-{restarts}.log"));
@@ -96,6 +96,11 @@ pub fn run(script: &Script, parts: &LabParts) -> Result<Migration> {
             }
         }
     }
+}
+
+/// Whether an error of [`run`] is the emulated host's, and says nothing about the guest.
+pub fn is_of_the_lab(error: &anyhow::Error) -> bool {
+    error.is::<HostLost>() || error.is::<Crashed>()
 }
 
 /// The first line of what the host's kernel said when it crashed, if it did.
@@ -123,6 +128,16 @@ fn confused(error: &anyhow::Error, place: &Place) -> Option<String> {
 /// last, if anything.
 #[derive(Debug)]
 struct HostLost(Option<String>);
+
+/// The lab's host crashed each time, at last because of that.
+#[derive(Debug)]
+struct Crashed(String);
+
+impl std::fmt::Display for Crashed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the lab's host crashed: {}", self.0)
+    }
+}
 
 impl std::fmt::Display for HostLost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

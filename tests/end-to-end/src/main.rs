@@ -7,11 +7,13 @@
 
 mod application;
 mod bridges;
+mod endings;
 mod errors;
 mod examples;
 mod guest;
 mod host;
 mod interrupt;
+mod junit;
 mod kernel;
 mod link;
 mod linux;
@@ -52,6 +54,7 @@ fn main() -> Result<ExitCode> {
     let mut suite = Suite::new();
     host::add(&mut suite);
     errors::add(&mut suite);
+    endings::add(&mut suite);
     interrupt::add(&mut suite);
     guest::add(&mut suite);
     odd::add(&mut suite);
