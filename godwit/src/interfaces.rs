@@ -31,6 +31,9 @@ const STRAGGLERS: Duration = Duration::from_millis(20);
 pub(crate) type Probe =
     fn(Device, &'static Pool, &Settings) -> Result<Box<dyn Nic>, drivers::Error>;
 
+/// Vendor and device id of an IOMMU (virtio 1.2, 4.1.2 and 5.13).
+const VIRTIO_IOMMU: (u16, u16) = (0x1af4, 0x1057);
+
 /// All of them. A handle, cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Interfaces(Rc<Shared>);
@@ -177,6 +180,12 @@ impl Interfaces {
 impl Nics for Interfaces {
     async fn attach(&self, device: Device) -> Option<Attached> {
         let address = device.address();
+        if device.ids() == VIRTIO_IOMMU {
+            unikernel::println!(
+                "pci: {address} is a virtio-iommu, which has no driver: give it boot-bypass=on, \
+                 its default, or the NICs behind it reach no memory"
+            );
+        }
         if !drivers::is_nic(&device) {
             log::debug!("pci: {address} is no NIC, left alone");
             return None;

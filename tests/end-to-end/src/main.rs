@@ -30,6 +30,7 @@ mod peer;
 mod program;
 mod qtest;
 mod refusal;
+mod shapes;
 mod soak;
 mod standby;
 mod suite;
@@ -58,6 +59,7 @@ fn main() -> Result<ExitCode> {
     interrupt::add(&mut suite);
     guest::add(&mut suite);
     odd::add(&mut suite);
+    shapes::add(&mut suite);
     pair::add(&mut suite);
     link::add(&mut suite);
     networks::add(&mut suite);

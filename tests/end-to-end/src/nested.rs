@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use lab::{build::application::Application, rehearsal::parts};
+use lab::{build::application::Application, rehearsal::parts, result::Migration};
 
 use crate::{
     migrations::{check, command, completed, fresh, migrate, path, read},
@@ -25,6 +25,9 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
             let idle = migration.dma.pages_marked_before;
             let idle = idle.context("the guest reported nothing before the migration")?;
             ensure!((idle > 0) == (marking == "always"), "{idle} pages marked while nobody logged");
+            if marking == "auto" {
+                short_gap(&migration)?;
+            }
             fresh(&migration)
         });
     }
@@ -47,6 +50,17 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
         ensure!(stale == 0 && checked > 0, "{stale} of {checked} stale");
         Ok(String::new())
     });
+}
+
+/// That the NIC is not missing for much longer than the machine. Relative to the downtime, since
+/// both take longer on a machine that others use as well.
+fn short_gap(migration: &Migration) -> Result<()> {
+    const TIMES: f64 = 4.0;
+    let downtime = migration.migration.downtime_ms.context("there is no downtime")? as f64;
+    let gap = migration.service_gap_ms;
+    let message = format!("a gap of {gap:.0} ms with a downtime of {downtime:.0} ms");
+    ensure!(gap <= TIMES * downtime, message);
+    Ok(())
 }
 
 /// The main job, with its report.
