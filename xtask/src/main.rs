@@ -58,8 +58,8 @@ fn main() -> ExitCode {
 fn check_machine(architecture: &str) -> Result<()> {
     ensure!(
         architecture == "x86_64",
-        "this machine is {architecture}, and what boots is x86_64: use a machine, or a virtual one, \
-         with x86_64 Linux. `cargo test -p unikernel -p drivers -p migrate-agent` works here"
+        "this machine is {architecture}, and what boots is x86_64: use a machine, or a virtual \
+         one, with x86_64 Linux. `cargo test -p unikernel -p drivers -p migrate-agent` works here"
     );
     Ok(())
 }
