@@ -149,8 +149,8 @@ impl Engine {
             IpAddress::Ipv4(to) => to.is_broadcast() || to.is_multicast(),
             IpAddress::Ipv6(to) => to.is_multicast(),
         };
-        let mut own = self.interface.ip_addrs().iter();
-        own.any(|own| own.address().version() == to.version())
+        let own = self.addresses.in_use(self.mac());
+        own.iter().any(|own| own.address().version() == to.version())
             && (is_on_all || self.pair.device.discovery.routes.next_hop(to).is_some())
     }
 
@@ -304,7 +304,8 @@ impl Engine {
         {
             self.addresses.solicited(now);
         }
-        self.announcer.poll(self.interface.ip_addrs(), &self.groups, device, now);
+        let own = self.addresses.in_use(device.discovery.mac.0);
+        self.announcer.poll(&own, &self.groups, device, now);
     }
 
     /// Asks for the neighbours that something waits for.
@@ -315,10 +316,9 @@ impl Engine {
         {
             let station = question.station;
             let sent = match question.address {
-                IpAddress::Ipv4(wanted) => self
-                    .interface
-                    .ipv4_addr()
-                    .is_none_or(|own| emit::arp_request(device, own, wanted, station)),
+                IpAddress::Ipv4(wanted) => self.addresses.lease().is_none_or(|own| {
+                    emit::arp_request(device, own.address.address(), wanted, station)
+                }),
                 IpAddress::Ipv6(wanted) => {
                     link_local(&self.interface).or_else(|| self.interface.ipv6_addr()).is_none_or(
                         |own| emit::neighbor_solicitation(device, own, wanted, station, now),
