@@ -1,4 +1,5 @@
-# What Godwit's lab and its passthrough guests need, and nothing else; for
+# What Godwit's lab, its passthrough guests and the tests of other machines
+# need, and nothing else; for
 # configure --without-default-devices --with-devices-x86_64=godwit
 
 CONFIG_Q35=y
@@ -10,8 +11,15 @@ CONFIG_SERIAL_ISA=y
 CONFIG_PCIE_PORT=y
 CONFIG_PCIE_PCI_BRIDGE=y
 CONFIG_PCI_BRIDGE=y
+# pxb-pcie, which is in one file with pxb-cxl
+CONFIG_PXB=y
+CONFIG_CXL=y
+CONFIG_CXL_MEM_DEVICE=y
+CONFIG_XIO3130=y
+CONFIG_I82801B11=y
 
 CONFIG_VTD=y
+CONFIG_VIRTIO_IOMMU=y
 CONFIG_IOMMUFD=y
 CONFIG_VFIO=y
 CONFIG_VFIO_PCI=y
@@ -26,3 +34,7 @@ CONFIG_VIRTIO_BLK=y
 CONFIG_VIRTIO_NET=y
 CONFIG_VIRTIO_RNG=y
 CONFIG_VIRTIO_SERIAL=y
+
+CONFIG_AHCI_ICH9=y
+CONFIG_USB_XHCI_PCI=y
+CONFIG_USB_STORAGE_CLASSIC=y

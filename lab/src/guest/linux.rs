@@ -6,7 +6,6 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use tempfile::TempDir;
 
 use super::machine;
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
     system::{
         debian, paths,
         progress::Step,
+        scratch::Scratch,
         tools::{self, Tool},
     },
 };
@@ -52,7 +52,7 @@ pub struct LinuxGuest {
     /// Its kernel.
     pub kernel: HostKernel,
     initramfs: PathBuf,
-    _directory: TempDir,
+    _directory: Scratch,
 }
 
 impl LinuxGuest {
@@ -75,8 +75,8 @@ impl LinuxGuest {
         let (ip, iperf3) = (ip?, iperf3?);
         let programs: Vec<&Path> = [&*ip, &*iperf3].into_iter().chain(more).collect();
         let step = Step::new("Packing the Linux guest");
-        let directory = tempfile::Builder::new().prefix("godwit-linux-").tempdir()?;
-        let path = directory.path().join("initramfs");
+        let directory = Scratch::new()?;
+        let path = directory.join("initramfs");
         let out = File::create(&path)?;
         initramfs::write_guest(&out, &init, &kernel, MODULES, &programs)
             .with_context(|| path.display().to_string())?;

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{command, progress::Step, tools};
+use super::{command, progress::Step, scratch::Scratch, tools};
 
 /// Names of available packages that begin with `prefix`. Asks for fresh lists when there are none.
 pub fn package_names(prefix: &str) -> Result<Vec<String>> {
@@ -45,12 +45,12 @@ pub fn unpack_package(package: &str, directory: &Path) -> Result<()> {
         command::run(
             Command::new("apt-get")
                 .args(["-o", "APT::Sandbox::User=root", "download", package])
-                .current_dir(scratch.path()),
+                .current_dir(&*scratch),
         )
     };
     // Old lists name files that the mirror has dropped.
     download().or_else(|_| tools::refresh_package_lists().and_then(|()| download()))?;
-    let archive = fs::read_dir(scratch.path())?
+    let archive = fs::read_dir(&*scratch)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
         .with_context(|| format!("apt-get downloaded no file for {package}"))?;
@@ -61,7 +61,7 @@ pub fn unpack_package(package: &str, directory: &Path) -> Result<()> {
 /// Unpacks a .deb into a new directory at `directory`, all of it or nothing.
 pub fn unpack(archive: &Path, directory: &Path) -> Result<()> {
     let scratch = scratch_beside(directory)?;
-    let tree = scratch.path().join("tree");
+    let tree = scratch.join("tree");
     command::run(Command::new("dpkg-deb").arg("--extract").arg(archive).arg(&tree))
         .with_context(|| format!("cannot unpack {}", archive.display()))?;
     if directory.exists() {
@@ -70,13 +70,10 @@ pub fn unpack(archive: &Path, directory: &Path) -> Result<()> {
     fs::rename(&tree, directory).with_context(|| directory.display().to_string())
 }
 
-fn scratch_beside(directory: &Path) -> Result<tempfile::TempDir> {
+fn scratch_beside(directory: &Path) -> Result<Scratch> {
     let parent = directory.parent().context("a directory in the cache")?;
     fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
-    tempfile::Builder::new()
-        .prefix(".incoming-")
-        .tempdir_in(parent)
-        .with_context(|| format!("cannot write to {}", parent.display()))
+    Scratch::within(parent, ".incoming-")
 }
 
 /// Compares versions as dpkg does for the parts seen here: numbers by value.

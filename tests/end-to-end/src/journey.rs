@@ -21,16 +21,17 @@ use lab::{
     migration::{Lab, Machine, Pair, Role},
     parts::NicModel,
     qmp::{Capability, Migrate, MigrateSetCapabilities, Qmp, SetLink},
-    segment::{Segment, UnknownUnicast},
+    segment::Segment,
     source::{Listens, cable, stream},
     system::{command, process::Guard},
 };
 
 use crate::{
     dhcp_server::DhcpServer,
+    namespace::ip,
     narrow::Narrow,
     suite::{MINUTES, Suite},
-    tap::{Tap, ip},
+    tap::Tap,
 };
 
 const TAP: &str = "godwit-journey";
@@ -176,7 +177,7 @@ impl Road {
         let segment = Segment::start(None)?;
         let listen = |port: &str| -> Result<PathBuf> {
             let path = sockets.path().join(port);
-            segment.listen(port, &path, UnknownUnicast::Flood)?;
+            segment.listen(port, &path)?;
             Ok(path)
         };
         let router = stream("router", &listen("router")?, Listens::Peer);

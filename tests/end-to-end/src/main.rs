@@ -8,12 +8,15 @@
 mod application;
 mod bridges;
 mod dhcp_server;
+mod endings;
 mod errors;
 mod examples;
 mod floods;
 mod guest;
 mod host;
+mod interrupt;
 mod journey;
+mod junit;
 mod kernel;
 mod link;
 mod linux;
@@ -46,15 +49,19 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use lab::system::signals;
 use options::Options;
 use suite::Suite;
 
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
+    signals::end_cleanly()?;
     let kernel = options.kernel();
     let mut suite = Suite::new();
     host::add(&mut suite);
     errors::add(&mut suite);
+    endings::add(&mut suite);
+    interrupt::add(&mut suite);
     guest::add(&mut suite);
     odd::add(&mut suite);
     pair::add(&mut suite);

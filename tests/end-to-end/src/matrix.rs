@@ -1,5 +1,5 @@
-//! iperf3 with all numbers of streams that people use, in all directions, over a tap device and over
-//! QEMU's user network.
+//! iperf3 with all numbers of streams that people use, in all directions: over a tap device, and
+//! over the user network of QEMU.
 
 use std::{fmt::Write, net::Ipv4Addr, path::Path, process::Command};
 

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     os::fd::{AsFd, OwnedFd},
     path::Path,
+    process::Command,
     thread,
 };
 
@@ -11,7 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use lab::system::command;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::{suite::Skipped, tap::ip};
+use crate::suite::Skipped;
 
 /// A network namespace, for as long as it is.
 pub(crate) struct Namespace(&'static str);
@@ -66,4 +67,11 @@ impl Drop for Inside {
 fn go_to(namespace: &impl AsFd) -> Result<()> {
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
         .context("cannot enter a network namespace")
+}
+
+/// `ip` of iproute2 with these words.
+pub(crate) fn ip(words: &str) -> Command {
+    let mut command = Command::new("ip");
+    command.args(words.split(' '));
+    command
 }

@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 use anyhow::{Context, Result};
 use lab::system::command;
 
-use crate::{namespace::Namespace, tap::ip};
+use crate::namespace::{Namespace, ip};
 
 const SPACE: &str = "godwit-narrow";
 const NEAR: &str = "godwit-near";

@@ -1,6 +1,6 @@
 //! Guests on a tap device, in a network of its own.
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use lab::{
@@ -10,7 +10,7 @@ use lab::{
 };
 
 use crate::{
-    namespace::{Inside, Namespace},
+    namespace::{Inside, Namespace, ip},
     suite::Skipped,
 };
 
@@ -52,11 +52,4 @@ impl Tap {
         guest.wait_for(READY)?;
         Ok(guest)
     }
-}
-
-/// `ip` of iproute2 with these words.
-pub(crate) fn ip(words: &str) -> Command {
-    let mut command = Command::new("ip");
-    command.args(words.split(' '));
-    command
 }

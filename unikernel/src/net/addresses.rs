@@ -124,7 +124,7 @@ impl Addresses {
 
     /// Gives the interface its addresses, and the link its routes.
     ///
-    /// smoltcp resets a connection whose address the interface has not, and a server that refuses an
+    /// smoltcp resets a connection whose address the interface lacks, and a server that refuses an
     /// address may grant it again. So the interface keeps one that was lost until there is another,
     /// and [`Discovery`] lets nothing of it pass in between.
     pub(super) fn apply(&self, interface: &mut Interface, discovery: &mut Discovery) {

@@ -14,7 +14,7 @@ use super::{
     recipe::{BINARY, CONFIGURE, DATA, DEVICES, DEVICES_PATH, QTEST, QTEST_TARGET, Recipe},
     source,
 };
-use crate::system::{command, debian, progress::Step, tools, tools::Tool};
+use crate::system::{command, debian, progress::Step, scratch::Scratch, tools, tools::Tool};
 
 /// Builds happen in directories of this prefix in the cache.
 pub(super) const SCRATCH_PREFIX: &str = ".qemu-build-";
@@ -50,27 +50,24 @@ pub(super) fn build(recipe: &Recipe, cache: &Path) -> Result<()> {
     tools::require("building QEMU", TOOLS)?;
     check_space(cache)?;
     let tarball = source::get()?;
-    let scratch = tempfile::Builder::new()
-        .prefix(SCRATCH_PREFIX)
-        .tempdir_in(cache)
-        .with_context(|| format!("cannot write to {}", cache.display()))?;
-    let source = scratch.path().join("source");
+    let scratch = Scratch::within(cache, SCRATCH_PREFIX)?;
+    let source = scratch.join("source");
     unpack(&tarball.path, &source)?;
     for patch in &recipe.patches {
         apply(patch, &source, &tarball.version)?;
     }
     complete(&source)?;
-    let build = scratch.path().join("build");
-    configure(&source, &build, &scratch.path().join("python"))?;
+    let build = scratch.join("build");
+    configure(&source, &build, &scratch.join("python"))?;
     compile(&build, &tarball.version)?;
 
-    let place = scratch.path().join("place");
+    let place = scratch.join("place");
     let binary = place.join(BINARY);
     for (program, built) in [(&binary, "qemu-system-x86_64"), (&place.join(QTEST), QTEST_TARGET)] {
         fs::create_dir_all(program.parent().expect("it is in a directory of the place"))?;
         command::run(Command::new("strip").arg("-o").arg(program).arg(build.join(built)))?;
     }
-    gather_firmware(&source, &scratch.path().join("packages"), &place.join(DATA))?;
+    gather_firmware(&source, &scratch.join("packages"), &place.join(DATA))?;
     // What cannot even print its version must not be kept.
     command::run(Command::new(&binary).arg("--version"))?;
     let kept = recipe.place(cache, &tarball.version);
