@@ -218,13 +218,17 @@ impl Nics for Interfaces {
         if has_standby {
             Timer::after(STRAGGLERS).await;
         }
-        for (interface, role) in leaving {
-            if let Some(mut nic) = interface.stack().detach(role) {
-                nic.stop();
-            }
+        // While they still receive: a line takes a virtual machine a while.
+        for (interface, role) in &leaving {
             match role {
                 Role::Primary => unikernel::println!("{}: {why}", interface.name()),
                 Role::Standby => unikernel::println!("{}: standby {why}", interface.name()),
+            }
+        }
+        unikernel::console::written().await;
+        for (interface, role) in leaving {
+            if let Some(mut nic) = interface.stack().detach(role) {
+                nic.stop();
             }
         }
     }
@@ -237,7 +241,10 @@ impl Nics for Interfaces {
 
     async fn drain(&self) {
         for interface in self.all() {
-            interface.stack().drain().await;
+            // Without a NIC, other tasks would have their turns, and nothing would come of it.
+            if interface.nic().is_some() {
+                interface.stack().drain().await;
+            }
         }
     }
 }

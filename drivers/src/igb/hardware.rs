@@ -91,6 +91,16 @@ impl<C: Controller> Hardware for Igb<C> {
         Ok(())
     }
 
+    fn end_dma(&mut self) -> bool {
+        let r = &self.registers;
+        r.write32(shared::interrupt::IMC, u32::MAX);
+        r.write32(interrupt::EIMC, u32::MAX);
+        r.clear32(shared::receive::RCTL, shared::receive::RCTL_EN);
+        r.clear32(shared::transmit::TCTL, shared::transmit::TCTL_EN);
+        r.set32(shared::ctrl::OFFSET, CTRL_GIO_MASTER_DISABLE);
+        wait_for(QUIESCE_US, || r.read32(shared::status::OFFSET) & STATUS_GIO_MASTER_ENABLE == 0)
+    }
+
     fn quiesce(&mut self) -> bool {
         let ended = self.end_dma();
         ended & self.reset().is_ok()
@@ -150,8 +160,8 @@ impl<C: Controller> Hardware for Igb<C> {
         self.buffer = buffer;
     }
 
-    fn set_multicast(&mut self, table: &Table) {
-        table.write(&self.registers, shared::receive::MTA);
+    fn set_multicast(&mut self, table: &Table, before: Option<&Table>) {
+        table.write_over(before, &self.registers, shared::receive::MTA);
     }
 
     fn enable_receive(&mut self, queues: &[Descriptors]) {
@@ -279,16 +289,6 @@ impl<C: Controller> Hardware for Igb<C> {
 }
 
 impl<C> Igb<C> {
-    fn end_dma(&self) -> bool {
-        let r = &self.registers;
-        r.write32(shared::interrupt::IMC, u32::MAX);
-        r.write32(interrupt::EIMC, u32::MAX);
-        r.clear32(shared::receive::RCTL, shared::receive::RCTL_EN);
-        r.clear32(shared::transmit::TCTL, shared::transmit::TCTL_EN);
-        r.set32(shared::ctrl::OFFSET, CTRL_GIO_MASTER_DISABLE);
-        wait_for(QUIESCE_US, || r.read32(shared::status::OFFSET) & STATUS_GIO_MASTER_ENABLE == 0)
-    }
-
     /// Enables the queue that `control` is the RXDCTL or TXDCTL of.
     fn enable_queue(&self, control: usize) {
         self.registers.write32(control, THRESHOLDS | dctl::ENABLE);

@@ -42,6 +42,9 @@ pub(crate) trait Hardware: Sized + 'static {
     /// Software reset, from any state. Interrupts are masked and nothing is pending afterwards.
     fn reset(&mut self) -> Result<(), ()>;
 
+    /// Masks interrupts and ends all DMA. `false` if that did not end in time.
+    fn end_dma(&mut self) -> bool;
+
     /// Ends all DMA and leaves the device in reset state. `false` if it did not end in time.
     fn quiesce(&mut self) -> bool;
 
@@ -74,8 +77,9 @@ pub(crate) trait Hardware: Sized + 'static {
     /// from 2 KiB to 16 KiB.
     fn configure(&mut self, settings: &Settings, buffer: usize);
 
-    /// Lets frames to multicast groups through: those in the table and no others.
-    fn set_multicast(&mut self, table: &Table);
+    /// Lets frames to multicast groups through: those in the table and no others. The device has
+    /// `before`, if that is known.
+    fn set_multicast(&mut self, table: &Table, before: Option<&Table>);
 
     /// Receives into the rings of the queues from now on.
     fn enable_receive(&mut self, queues: &[Descriptors]);
@@ -148,6 +152,9 @@ pub(crate) struct Driver<H: Hardware> {
     settings: Settings,
     groups: Vec<[u8; 6]>,
     vector: Vector,
+    /// The vector is. Not until there is a reason to wait for it: that takes a hypervisor a while,
+    /// and a machine that has just moved has its address to announce.
+    is_enabled: bool,
     /// `None` once stopped.
     rings: Option<Dma<Rings<H>>>,
     /// The receive queue whose turn it is.
@@ -181,13 +188,14 @@ impl<H: Hardware> Driver<H> {
         };
 
         let rings = Rings::new(pool, settings).map_err(|error| Error::Dma(address, error))?;
-        let vector = device.enable_interrupts(H::entries(rings.receive.len()))?;
+        let vector = device.interrupts(H::entries(rings.receive.len()))?;
         let mut driver = Self {
             device,
             hardware,
             settings: *settings,
             groups: Vec::new(),
             vector,
+            is_enabled: false,
             rings: None,
             queue: 0,
             mac,
@@ -216,7 +224,7 @@ impl<H: Hardware> Driver<H> {
             self.hardware.set_mac(mac);
         }
         self.hardware.configure(&self.settings, buffer_size(&self.settings));
-        self.hardware.set_multicast(&Table::of_groups(&self.groups));
+        self.hardware.set_multicast(&Table::of_groups(&self.groups), None);
         self.hardware.enable_receive(&queues);
         self.hardware.enable_transmit(transmit);
         self.hardware.route_interrupts(&self.vector);
@@ -305,6 +313,9 @@ impl<H: Hardware> Nic for Driver<H> {
 
     fn arm(&mut self) -> bool {
         let Some(rings) = &mut self.rings else { return true };
+        if !core::mem::replace(&mut self.is_enabled, true) {
+            self.vector.enable();
+        }
         let raised = self.vector.interrupt.take();
         self.statistics.interrupts += u64::from(raised);
         if self.armed && raised {
@@ -341,10 +352,11 @@ impl<H: Hardware> Nic for Driver<H> {
     }
 
     fn accept_multicast(&mut self, groups: &[[u8; 6]]) {
-        self.groups = groups.to_vec();
         if self.rings.is_some() {
-            self.hardware.set_multicast(&Table::of_groups(groups));
+            let before = Table::of_groups(&self.groups);
+            self.hardware.set_multicast(&Table::of_groups(groups), Some(&before));
         }
+        self.groups = groups.to_vec();
     }
 
     fn reset(&mut self) -> Result<(), ResetError> {
@@ -362,7 +374,7 @@ impl<H: Hardware> Nic for Driver<H> {
             return Ok(());
         }
         self.link = Link::default();
-        self.device.disable_interrupt();
+        self.vector.disable();
         Err(if self.hardware.is_gone() { ResetError::Gone } else { ResetError::Stuck })
     }
 
@@ -372,12 +384,14 @@ impl<H: Hardware> Nic for Driver<H> {
         let Some(rings) = self.rings.take() else { return };
         self.armed = false;
         self.link = Link::default();
-        if !self.hardware.is_gone() && !self.hardware.quiesce() {
+        // No reset: whoever starts the device again has to see to that, and this may be what a
+        // migration waits for.
+        if !self.hardware.is_gone() && !self.hardware.end_dma() {
             log::warn!("{}: DMA did not end in time, cut off", self.device.address());
         }
-        self.device.disable_interrupt();
         // From here on no request of the device passes, whatever it does.
         let mut rings = rings.stop();
+        self.vector.disable();
         rings.receive.iter_mut().for_each(ReceiveRing::mark_completed);
         rings.transmit.mark_completed();
     }

@@ -107,6 +107,17 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         Ok(())
     }
 
+    /// Stops both directions, then the bus (5.2.5.3.2).
+    fn end_dma(&mut self) -> bool {
+        let r = &self.registers;
+        self.mask_interrupts();
+        self.halt_receive();
+        r.clear32(receive::RXCTRL, receive::RXCTRL_RXEN);
+        r.clear32(transmit::DMATXCTL, transmit::DMATXCTL_TE);
+        r.set32(ctrl::OFFSET, ctrl::PCIE_MASTER_DISABLE);
+        wait_for(QUIESCE_US, || r.read32(status::OFFSET) & status::PCIE_MASTER_ENABLE == 0)
+    }
+
     fn quiesce(&mut self) -> bool {
         let ended = self.end_dma();
         let is_reset = self.assert_reset();
@@ -184,8 +195,8 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         self.set_receive_path(settings);
     }
 
-    fn set_multicast(&mut self, table: &Table) {
-        table.write(&self.registers, receive::MTA);
+    fn set_multicast(&mut self, table: &Table, before: Option<&Table>) {
+        table.write_over(before, &self.registers, receive::MTA);
     }
 
     /// Receive initialisation (4.6.7).
@@ -287,17 +298,6 @@ impl<M: Mac> Hardware for Ixgbe<M> {
 }
 
 impl<M: Mac> Ixgbe<M> {
-    /// Stops both directions, then the bus (5.2.5.3.2). `false` if it does not end in time.
-    fn end_dma(&self) -> bool {
-        let r = &self.registers;
-        self.mask_interrupts();
-        self.halt_receive();
-        r.clear32(receive::RXCTRL, receive::RXCTRL_RXEN);
-        r.clear32(transmit::DMATXCTL, transmit::DMATXCTL_TE);
-        r.set32(ctrl::OFFSET, ctrl::PCIE_MASTER_DISABLE);
-        wait_for(QUIESCE_US, || r.read32(status::OFFSET) & status::PCIE_MASTER_ENABLE == 0)
-    }
-
     /// Resets the device (4.2.1). `false` if it stays there.
     fn assert_reset(&mut self) -> bool {
         // Management firmware may be using a link that is up.

@@ -97,7 +97,7 @@ impl Virtio {
             return Err(Error::Unsupported { address, family: "virtio", setting: "vlan=" });
         }
         let mut transport = Transport::new(&device)?;
-        let vector = device.enable_interrupts(1)?;
+        let vector = device.enable_interrupt()?;
         let running = bring_up(&device, &mut transport, pool, settings, vector.signalling)?;
         let features = running.features;
         let mac = transport.mac();
@@ -142,7 +142,7 @@ impl Virtio {
     fn shut_down(&mut self) {
         self.armed = false;
         self.link = Link::default();
-        self.device.disable_interrupt();
+        self.vector.disable();
     }
 
     /// Looks at the link if it may have changed.

@@ -1,6 +1,7 @@
 //! What all Intel families do, against a model of the device. What is the crate's family's own is
 //! in `crate::family`.
 
+mod accesses;
 mod filtering;
 mod long;
 mod misbehaving;

@@ -7,20 +7,26 @@
 
 mod application;
 mod bridges;
+mod dhcp_server;
 mod endings;
 mod errors;
 mod examples;
+mod floods;
 mod guest;
 mod host;
 mod interrupt;
+mod journey;
 mod junit;
 mod kernel;
 mod link;
 mod linux;
 mod local;
+mod matrix;
 mod migrations;
 mod monitor;
 mod moves;
+mod namespace;
+mod narrow;
 mod nested;
 mod networks;
 mod odd;
@@ -62,6 +68,9 @@ fn main() -> Result<ExitCode> {
     pair::add(&mut suite);
     link::add(&mut suite);
     networks::add(&mut suite);
+    matrix::add(&mut suite, options.long);
+    floods::add(&mut suite);
+    journey::add(&mut suite);
     linux::add(&mut suite, kernel);
     wire::add(&mut suite, kernel);
     soak::add(&mut suite);

@@ -106,6 +106,13 @@ impl<M: Mac> Hardware for Gigabit<M> {
         if self.restart() { Ok(()) } else { Err(()) }
     }
 
+    fn end_dma(&mut self) -> bool {
+        self.mask_interrupts();
+        self.registers.clear32(receive::RCTL, receive::RCTL_EN);
+        self.registers.clear32(transmit::TCTL, transmit::TCTL_EN);
+        M::end_mastering(&self.registers)
+    }
+
     fn quiesce(&mut self) -> bool {
         let ended = self.end_dma();
         ended & self.restart()
@@ -164,8 +171,8 @@ impl<M: Mac> Hardware for Gigabit<M> {
         M::prepare_receive(r);
     }
 
-    fn set_multicast(&mut self, table: &Table) {
-        table.write(&self.registers, receive::MTA);
+    fn set_multicast(&mut self, table: &Table, before: Option<&Table>) {
+        table.write_over(before, &self.registers, receive::MTA);
     }
 
     fn enable_receive(&mut self, queues: &[Descriptors]) {
@@ -251,13 +258,6 @@ impl<M: Mac> Hardware for Gigabit<M> {
 }
 
 impl<M: Mac> Gigabit<M> {
-    fn end_dma(&self) -> bool {
-        self.mask_interrupts();
-        self.registers.clear32(receive::RCTL, receive::RCTL_EN);
-        self.registers.clear32(transmit::TCTL, transmit::TCTL_EN);
-        M::end_mastering(&self.registers)
-    }
-
     /// Resets the device once its DMA has ended.
     fn restart(&self) -> bool {
         let has_reset = M::reset(&self.registers) && !self.is_gone();
