@@ -11,7 +11,7 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    fn of(bridge: &Function) -> Self {
+    pub(crate) fn of(bridge: &Function) -> Self {
         Self { pin: bridge.read8(INTERRUPT_PIN), line: bridge.read8(INTERRUPT_LINE) }
     }
 
