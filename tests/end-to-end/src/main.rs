@@ -30,6 +30,7 @@ mod narrow;
 mod nested;
 mod networks;
 mod odd;
+mod offline;
 mod options;
 mod pair;
 mod peer;
@@ -87,6 +88,9 @@ fn main() -> Result<ExitCode> {
         refusal::add_nested(&mut suite, kernel);
         bridges::add_nested(&mut suite, kernel, options.long);
         standby::add(&mut suite, kernel, options.long);
+    }
+    if options.long {
+        offline::add(&mut suite);
     }
     suite.run(options.filter, options.list)
 }
