@@ -55,6 +55,10 @@ pub(crate) enum Command {
     Qemu,
     /// What this machine can do, and what to do about the rest
     Doctor,
+    /// Fill a directory with all that comes from elsewhere, for a machine without a network
+    Fetch(Fetch),
+    /// Remove what earlier runs have left in the cache, and where temporary files are
+    Clean(Clean),
 }
 
 impl Command {
@@ -305,6 +309,20 @@ pub(crate) struct LibvirtXml {
     /// The guest's image [default: built now]
     #[arg(long, value_name = "FILE")]
     pub(crate) image: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fetch {
+    /// The directory; there, set GODWIT_DOWNLOADS to it
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Clean {
+    /// All of the cache, also what the next run would have to build or download again
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,10 +1,12 @@
 //! `cargo xtask`: builds, boots, migrates and tests Godwit.
 
 mod bench;
+mod clean;
 mod cli;
 mod demo;
 mod doctor;
 mod ending;
+mod fetch;
 mod image;
 mod libvirt;
 mod migrate;
@@ -14,9 +16,12 @@ mod qemu;
 mod run;
 mod test;
 
-use std::process::{ExitCode, Termination};
+use std::{
+    env,
+    process::{ExitCode, Termination},
+};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
 use cli::Command;
 use ending::Ending;
@@ -37,7 +42,7 @@ fn main() -> ExitCode {
             "A disk is full: free some space on it, or set GODWIT_CACHE to a directory on another \
              disk (the cache is {}, temporary files are in {})",
             cache.display(),
-            std::env::temp_dir().display()
+            env::temp_dir().display()
         );
     }
     let status = ending::status_of(&error);
@@ -49,7 +54,18 @@ fn main() -> ExitCode {
     ExitCode::from(status)
 }
 
+/// Guests run at full speed, and the tool's own programs at all, on their own architecture only.
+fn check_machine(architecture: &str) -> Result<()> {
+    ensure!(
+        architecture == "x86_64",
+        "this machine is {architecture}, and what boots is x86_64: use a machine, or a virtual \
+         one, with x86_64 Linux. `cargo test -p unikernel -p drivers -p migrate-agent` works here"
+    );
+    Ok(())
+}
+
 fn run(command: &Command) -> Result<Ending> {
+    check_machine(env::consts::ARCH)?;
     signals::end_cleanly()?;
     // What processes that were killed have left.
     scratch::sweep()?;
@@ -67,5 +83,19 @@ fn run(command: &Command) -> Result<Ending> {
         Command::LibvirtXml(options) => libvirt::main(options),
         Command::Qemu => qemu::main(),
         Command::Doctor => doctor::main(),
+        Command::Fetch(options) => fetch::main(options),
+        Command::Clean(options) => clean::main(options),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_architecture_is_told_what_works_there() {
+        assert!(check_machine("x86_64").is_ok());
+        let error = check_machine("aarch64").unwrap_err().to_string();
+        assert!(error.contains("aarch64") && error.contains("cargo test"), "{error}");
     }
 }

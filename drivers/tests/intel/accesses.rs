@@ -3,6 +3,7 @@
 //! are in the service gap. A change that needs more of them has to say so here.
 
 use super::*;
+use embassy_futures::block_on;
 use unikernel::pci::fake::Accesses;
 
 #[test]
@@ -10,14 +11,14 @@ fn a_machine_that_moves_takes_so_many_accesses() {
     let mut rig = Rig::new();
     let bridge = rig.machine.root().enumerate().bridges.remove(0);
     rig.machine.take_accesses();
-    rig.nic.stop();
+    block_on(rig.nic.stop());
     let stop = rig.machine.take_accesses();
 
     rig.machine.reset(rig.port);
     rig.model.abandon();
     let device = bridge.attach([]).remove(0);
     let settings = Settings { mac: Some(model::MAC), ..Settings::default() };
-    rig.nic = drivers::probe(device, rig.pool, &settings).unwrap();
+    rig.nic = block_on(drivers::probe(device, rig.pool, &settings)).unwrap();
     let start = rig.machine.take_accesses();
     rig.model.connect(Some(rig.nic.interrupt()));
     assert!(rig.model.arrive(&frame(0, 60)), "it is up again");

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::machine;
 use crate::{
-    build::{crates, host_kernel},
+    build::{crates, fetch::BUSYBOX, host_kernel},
     initramfs,
     parts::{Accelerator, HostKernel, Qemu},
     system::{
@@ -43,8 +43,6 @@ const TOOLS: &[Tool] = &[
 
 /// The address that makes the guest ask for one; it needs busybox for that.
 pub const DHCP: &str = "dhcp";
-/// The package whose one program has a DHCP client and a shell.
-const BUSYBOX: &str = "busybox-static";
 
 /// A Linux guest in files.
 #[derive(Debug)]

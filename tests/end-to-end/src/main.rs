@@ -7,23 +7,30 @@
 
 mod application;
 mod bridges;
+mod dhcp_server;
 mod endings;
 mod errors;
 mod examples;
+mod floods;
 mod guest;
 mod host;
 mod interrupt;
+mod journey;
 mod junit;
 mod kernel;
 mod link;
 mod linux;
 mod local;
+mod matrix;
 mod migrations;
 mod monitor;
 mod moves;
+mod namespace;
+mod narrow;
 mod nested;
 mod networks;
 mod odd;
+mod offline;
 mod options;
 mod pair;
 mod peer;
@@ -63,6 +70,9 @@ fn main() -> Result<ExitCode> {
     pair::add(&mut suite);
     link::add(&mut suite);
     networks::add(&mut suite);
+    matrix::add(&mut suite, options.long);
+    floods::add(&mut suite);
+    journey::add(&mut suite);
     linux::add(&mut suite, kernel);
     wire::add(&mut suite, kernel);
     soak::add(&mut suite);
@@ -80,6 +90,9 @@ fn main() -> Result<ExitCode> {
         refusal::add_nested(&mut suite, kernel);
         bridges::add_nested(&mut suite, kernel, options.long);
         standby::add(&mut suite, kernel, options.long);
+    }
+    if options.long {
+        offline::add(&mut suite);
     }
     suite.run(options.filter, options.list)
 }
