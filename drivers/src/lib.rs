@@ -35,33 +35,36 @@ pub fn is_nic(device: &Device) -> bool {
 }
 
 /// Resets `device` and starts its driver as `settings` say, with rings and buffers from `pool`.
+/// Other tasks run while the device takes its time.
 ///
 /// # Errors
 /// The device has no driver, cannot do what a setting asks for, or does not start: [`Error`] says
 /// which, and names it.
-pub fn probe(
+pub async fn probe(
     device: Device,
     pool: &'static Pool,
     settings: &Settings,
 ) -> Result<Box<dyn Nic>, Error> {
     match device.ids() {
         e1000::INTEL_82540EM | e1000::INTEL_82545EM => {
-            start::<e1000::Hardware>(device, pool, settings)
+            start::<e1000::Hardware>(device, pool, settings).await
         }
-        e1000e::INTEL_82574L => start::<e1000e::Hardware>(device, pool, settings),
-        igb::INTEL_82576 => start::<igb::Hardware82576>(device, pool, settings),
-        igb::INTEL_I350 => start::<igb::HardwareI350>(device, pool, settings),
-        ixgbe::INTEL_82599 => start::<ixgbe::Hardware82599>(device, pool, settings),
-        ixgbe::INTEL_X540 => start::<ixgbe::HardwareX540>(device, pool, settings),
-        ids if virtio::is_ours(ids) => Ok(Box::new(virtio::Virtio::start(device, pool, settings)?)),
+        e1000e::INTEL_82574L => start::<e1000e::Hardware>(device, pool, settings).await,
+        igb::INTEL_82576 => start::<igb::Hardware82576>(device, pool, settings).await,
+        igb::INTEL_I350 => start::<igb::HardwareI350>(device, pool, settings).await,
+        ixgbe::INTEL_82599 => start::<ixgbe::Hardware82599>(device, pool, settings).await,
+        ixgbe::INTEL_X540 => start::<ixgbe::HardwareX540>(device, pool, settings).await,
+        ids if virtio::is_ours(ids) => {
+            Ok(Box::new(virtio::Virtio::start(device, pool, settings).await?))
+        }
         (vendor, id) => Err(Error::Unknown { address: device.address(), vendor, id }),
     }
 }
 
-fn start<H: Hardware>(
+async fn start<H: Hardware>(
     device: Device,
     pool: &'static Pool,
     settings: &Settings,
 ) -> Result<Box<dyn Nic>, Error> {
-    Ok(Box::new(Driver::<H>::start(device, pool, settings)?))
+    Ok(Box::new(Driver::<H>::start(device, pool, settings).await?))
 }

@@ -20,7 +20,7 @@ where
         unikernel::println!("command line: {error}; the machine stops here");
         unikernel::power::exit(unikernel::power::FAILED);
     }
-    let system = System::new(kernel.dma, kernel.command_line, drivers::probe);
+    let system = System::new(kernel.dma, kernel.command_line, crate::interfaces::probe);
     let (devices, ranges) = (system.clone(), kernel.ecam);
     system.spawn(async move {
         // A machine that has no ECAM may have the ports of before.

@@ -62,7 +62,7 @@ pub async fn run<F>(
     if let Err(error) = settings::check(&line) {
         panic!("command line: {error}");
     }
-    let system = System::new(pool, line, drivers::probe);
+    let system = System::new(pool, line, crate::interfaces::probe);
     hardware.nics.into_iter().for_each(|nic| system.adopt(nic));
     let devices = system.clone();
     system.spawn(async move { devices.take_over(hardware.roots).await });

@@ -15,7 +15,7 @@ use migrate_agent::{Attached, Nics, Why};
 use unikernel::cmdline::CommandLine;
 use unikernel::dma::Pool;
 use unikernel::net::{Role, Stack};
-use unikernel::nic::{Nic, Settings};
+use unikernel::nic::{LocalBoxFuture, Nic, Settings};
 use unikernel::pci::{Device, PciAddress};
 use unikernel::watch::Watch;
 
@@ -28,8 +28,15 @@ use crate::tasks::Tasks;
 const STRAGGLERS: Duration = Duration::from_millis(20);
 
 /// Starts the driver of a device.
-pub(crate) type Probe =
-    fn(Device, &'static Pool, &Settings) -> Result<Box<dyn Nic>, drivers::Error>;
+pub(crate) type Probe = fn(Device, &'static Pool, Settings) -> Probing;
+
+/// A driver that starts.
+pub(crate) type Probing = LocalBoxFuture<'static, Result<Box<dyn Nic>, drivers::Error>>;
+
+/// Starts the driver of a NIC that there is a driver for.
+pub(crate) fn probe(device: Device, pool: &'static Pool, settings: Settings) -> Probing {
+    Box::pin(async move { drivers::probe(device, pool, &settings).await })
+}
 
 /// All of them. A handle, cheap to clone.
 #[derive(Clone)]
@@ -84,7 +91,8 @@ impl Interfaces {
     #[cfg(not(target_os = "none"))]
     pub(crate) fn adopt(&self, nic: Box<dyn Nic>) {
         let nowhere = PciAddress::new(0xffff, 0xff, 0x1f, 7);
-        self.give(nowhere, nic);
+        // One that is left alone stops when it is dropped.
+        let _ = self.give(nowhere, nic);
     }
 
     /// The interface that a device's NIC will most likely serve: what its settings are taken from
@@ -123,8 +131,13 @@ impl Interfaces {
     }
 
     /// Starts the driver of a device, for interface `index`.
-    fn start(&self, device: &Device, index: usize, settings: &Settings) -> Option<Box<dyn Nic>> {
-        let started = (self.0.probe)(device.clone(), self.0.pool, settings);
+    async fn start(
+        &self,
+        device: &Device,
+        index: usize,
+        settings: &Settings,
+    ) -> Option<Box<dyn Nic>> {
+        let started = (self.0.probe)(device.clone(), self.0.pool, *settings).await;
         started.inspect_err(|error| log::error!("{}: {error}", interface::name(index))).ok()
     }
 
@@ -132,20 +145,20 @@ impl Interfaces {
         self.0.list.borrow().get(index).cloned()
     }
 
-    /// Gives a NIC to its interface, making that if need be.
-    fn give(&self, device: PciAddress, nic: Box<dyn Nic>) -> Option<Attached> {
+    /// Gives a NIC to its interface, making that if need be. It comes back if it
+    /// makes no pair with the one that is there.
+    fn give(&self, device: PciAddress, nic: Box<dyn Nic>) -> Result<Attached, Box<dyn Nic>> {
         let index = self.interface_for(device, &*nic);
         let (mac, role, family) = (nic.mac(), Role::of(&*nic), nic.family());
         let is_logged = nic.is_logged();
         let known = self.interface(index);
         let interface = known.clone().unwrap_or_else(|| self.make(index));
-        if let Err(mut nic) = interface.stack().attach(nic) {
-            nic.stop();
+        if let Err(nic) = interface.stack().attach(nic) {
             let name = interface.name();
             log::error!(
                 "{name}: {device} is left alone: it makes no pair with its interface's NIC"
             );
-            return None;
+            return Err(nic);
         }
         let mut nics = self.0.nics.borrow_mut();
         nics.retain(|place| place.interface != index || place.role != role);
@@ -160,7 +173,7 @@ impl Interfaces {
         if known.is_none() {
             self.0.count.set(index + 1);
         }
-        Some(Attached { is_logged })
+        Ok(Attached { is_logged })
     }
 
     fn make(&self, index: usize) -> Interface {
@@ -183,17 +196,23 @@ impl Nics for Interfaces {
         }
         let expected = self.expected(address);
         let first = self.settings(expected, |place| place.device == address);
-        let mut nic = self.start(&device, expected, &first)?;
+        let mut nic = self.start(&device, expected, &first).await?;
         let index = self.interface_for(address, &*nic);
         let role = Role::of(&*nic);
         let settings = self.settings(index, |place| place.role == role);
         if settings != first {
-            nic.stop();
-            nic = self.start(&device, index, &settings)?;
+            nic.stop().await;
+            nic = self.start(&device, index, &settings).await?;
         }
         // Before the standby is left: its backlog is older than what the NIC receives from now on.
         self.drain().await;
-        self.give(address, nic)
+        match self.give(address, nic) {
+            Ok(attached) => Some(attached),
+            Err(mut nic) => {
+                nic.stop().await;
+                None
+            }
+        }
     }
 
     async fn release(&self, below: impl Fn(PciAddress) -> bool, why: Why) {
@@ -218,13 +237,17 @@ impl Nics for Interfaces {
         if has_standby {
             Timer::after(STRAGGLERS).await;
         }
-        for (interface, role) in leaving {
-            if let Some(mut nic) = interface.stack().detach(role) {
-                nic.stop();
-            }
+        // While they still receive: a line takes a virtual machine a while.
+        for (interface, role) in &leaving {
             match role {
                 Role::Primary => unikernel::println!("{}: {why}", interface.name()),
                 Role::Standby => unikernel::println!("{}: standby {why}", interface.name()),
+            }
+        }
+        unikernel::console::written().await;
+        for (interface, role) in leaving {
+            if let Some(mut nic) = interface.stack().detach(role) {
+                nic.stop().await;
             }
         }
     }
@@ -237,7 +260,10 @@ impl Nics for Interfaces {
 
     async fn drain(&self) {
         for interface in self.all() {
-            interface.stack().drain().await;
+            // Without a NIC, other tasks would have their turns, and nothing would come of it.
+            if interface.nic().is_some() {
+                interface.stack().drain().await;
+            }
         }
     }
 }

@@ -12,9 +12,10 @@ pub trait Nics: Clone {
     /// if it is left alone, which has been said on the console.
     async fn attach(&self, device: Device) -> Option<Attached>;
 
-    /// Moves traffic to the standbys of the NICs that are `below`, stops these NICs, and takes them
-    /// out of their interfaces. No DMA of theirs happens afterwards, what they received has been
-    /// completed, and nobody touches them any more.
+    /// Moves traffic to the standbys of the NICs that are `below`, says on the console what
+    /// happens, stops these NICs, and takes them out of their interfaces. No DMA of theirs happens
+    /// afterwards, what they received has been completed, and nobody touches them any more. The
+    /// machine may go on elsewhere at once: all that is said has been written.
     async fn release(&self, below: impl Fn(PciAddress) -> bool, why: Why);
 
     /// Has every interface announce its addresses: the machine is elsewhere on the network.

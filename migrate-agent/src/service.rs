@@ -15,6 +15,7 @@ use core::str::FromStr;
 use embassy_futures::select::select;
 use embassy_futures::yield_now;
 use embassy_time::{Duration, Timer};
+use unikernel::console::Hold;
 use unikernel::dma::{Policy, Pool};
 use unikernel::pci::{Bridge, Device, PciAddress, Slot, SlotEvent, Topology, Vector};
 
@@ -113,7 +114,17 @@ impl<N: Nics> Service<N> {
         });
         let below = below.cloned().collect();
         let (service, bridge) = (self.clone(), bridge.clone());
-        Some(BridgeService { service, bridge, below, slot, agent, vector, is_covered, told: false })
+        Some(BridgeService {
+            service,
+            bridge,
+            below,
+            slot,
+            agent,
+            vector,
+            is_covered,
+            told: false,
+            silence: None,
+        })
     }
 
     /// Gives a device to its driver, and marks always if nobody would tell when to.
@@ -148,6 +159,8 @@ pub struct BridgeService<N> {
     is_covered: bool,
     /// It was said that the NICs stay although they were asked for.
     told: bool,
+    /// The NICs are quiet, and the console with them.
+    silence: Option<Hold>,
 }
 
 impl<N: Nics> BridgeService<N> {
@@ -232,8 +245,9 @@ impl<N: Nics> BridgeService<N> {
                     let below =
                         |nic: PciAddress| nic.segment() == segment && buses.contains(&nic.bus());
                     nics.release(below, Why::Quiesced).await;
-                    // The acknowledgement may be all that the migration waits for.
-                    unikernel::console::written().await;
+                    // The acknowledgement may be all that the migration waits for. From here until
+                    // there is a NIC again, nobody waits for the console.
+                    self.silence = Some(unikernel::console::hold());
                     nics.drain().await;
                     agent.quiesced();
                 }
@@ -263,6 +277,7 @@ impl<N: Nics> BridgeService<N> {
                         self.service.attach(device, self.is_covered).await;
                     }
                 }
+                self.silence = None;
             }
         }
         membership.update(|bridge| {
@@ -277,8 +292,6 @@ impl<N: Nics> BridgeService<N> {
             membership.update(|bridge| bridge.leaving = agent.logging());
         }
         self.service.nics.release(|nic| self.bridge.is_above(nic), Why::Detached).await;
-        // An empty slot may be all that a migration waits for.
-        unikernel::console::written().await;
         self.service.nics.drain().await;
         if let Some(slot) = &mut self.slot {
             slot.power_off().await;

@@ -1,14 +1,17 @@
 //! `cargo xtask bench`.
 
-use std::{fs, process::ExitCode};
+use std::fs;
 
 use anyhow::{Context, Result};
 use lab::bench::{dma, nic};
 use serde_json::{Map, Value};
 
-use crate::cli::{Bench, BenchName};
+use crate::{
+    cli::{Bench, BenchName},
+    ending::Ending,
+};
 
-pub(crate) fn main(options: &Bench) -> Result<ExitCode> {
+pub(crate) fn main(options: &Bench) -> Result<Ending> {
     let all = [BenchName::Dma, BenchName::Nic];
     let names = if options.names.is_empty() { &all[..] } else { &options.names };
     let mut results = Map::new();
@@ -25,5 +28,5 @@ pub(crate) fn main(options: &Bench) -> Result<ExitCode> {
         let text = serde_json::to_string_pretty(&Value::from(results))?;
         fs::write(path, text + "\n").with_context(|| path.display().to_string())?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Ending::AsAsked)
 }

@@ -18,14 +18,15 @@ use lab::{
     parts::NicModel,
 };
 
-use crate::names::parse_name;
+use crate::{ending::STATUSES, names::parse_name};
 
 /// Where the report goes that nobody named a place for.
-pub(crate) const REPORT: &str = "report";
+const REPORT: &str = "report";
 
 /// Builds, boots, live-migrates and tests the Godwit unikernel.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+#[command(after_help = STATUSES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -54,6 +55,22 @@ pub(crate) enum Command {
     Qemu,
     /// What this machine can do, and what to do about the rest
     Doctor,
+    /// Fill a directory with all that comes from elsewhere, for a machine without a network
+    Fetch(Fetch),
+    /// Remove what earlier runs have left in the cache, and where temporary files are
+    Clean(Clean),
+}
+
+impl Command {
+    /// Where the result is to be written, for scripts.
+    pub(crate) fn json(&self) -> Option<&Path> {
+        match self {
+            Self::Demo(options) => options.json.as_deref(),
+            Self::Migrate(options) => options.json.as_deref(),
+            Self::Bench(options) => options.json.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 /// What the lab's virtual host is made of; common to everything that starts the lab.
@@ -113,6 +130,9 @@ pub(crate) struct Demo {
     /// Also write the result here
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Write result, plot, page and logs into this directory
+    #[arg(long, value_name = "DIR", default_value = REPORT)]
+    pub(crate) report: PathBuf,
     #[command(flatten)]
     pub(crate) host: Host,
 }
@@ -289,6 +309,20 @@ pub(crate) struct LibvirtXml {
     /// The guest's image [default: built now]
     #[arg(long, value_name = "FILE")]
     pub(crate) image: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fetch {
+    /// The directory; there, set GODWIT_DOWNLOADS to it
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Clean {
+    /// All of the cache, also what the next run would have to build or download again
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! `cargo xtask demo`.
 
-use std::{path::Path, process::ExitCode, time::Duration};
+use std::time::Duration;
 
 use anyhow::Result;
 use lab::{
@@ -8,22 +8,20 @@ use lab::{
     choices::{Bridge, Chipset, LabKind, Marking, Strategy, TrafficKind},
     migration::Outcome,
     rehearsal::{self, Script, parts},
+    report::Place,
     result::{Migration, PhaseName},
 };
 
-use crate::{
-    cli::{Demo, REPORT},
-    migrate,
-};
+use crate::{cli::Demo, ending::Ending, migrate};
 
 /// How long traffic is measured before and after the migration to compare with.
 const BASELINE: Duration = Duration::from_secs(3);
 
-pub(crate) fn main(options: &Demo) -> Result<ExitCode> {
+pub(crate) fn main(options: &Demo) -> Result<Ending> {
     let application = Application::ours()?;
+    let place = Place::take(&options.report)?;
     migrate::check_model(LabKind::Nested, options.nic)?;
     let parts = parts::prepare(options.host.kernel(), &application)?;
-    let directory = Path::new(REPORT);
     let script = Script {
         application,
         nic: options.nic,
@@ -45,7 +43,7 @@ pub(crate) fn main(options: &Demo) -> Result<ExitCode> {
         saturated_warmup: true,
         append: String::new(),
         pcap: None,
-        logs: directory.join("logs"),
+        logs: place.logs(),
     };
     let mut result = rehearsal::run(&script, &parts)?;
     eprintln!("The same with the NIC taken away at the start, to compare:");
@@ -59,14 +57,18 @@ pub(crate) fn main(options: &Demo) -> Result<ExitCode> {
     };
     let baseline = rehearsal::run(&cold, &parts);
     result.baseline = baseline.as_ref().ok().map(Migration::as_baseline);
-    let page = migrate::publish(&result, directory, options.json.as_deref())?;
+    let page = migrate::publish(&result, &place, options.json.as_deref())?;
     let mut complaints = complaints(&result);
     complaints.extend(baseline.err().map(|error| format!("the baseline: {error:#}")));
     for complaint in &complaints {
         eprintln!("error: {complaint}");
     }
     println!("{}", page.display());
-    Ok(if complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match complaints.is_empty() {
+        true => Ending::AsAsked,
+        false if result.integrity.is_stale() => Ending::Stale,
+        false => Ending::Failed,
+    })
 }
 
 /// What is not as it has to be.

@@ -1,10 +1,6 @@
 //! `cargo xtask doctor`.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, ExitCode},
-};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::Result;
 
@@ -16,6 +12,8 @@ use lab::{
         tools::{self, Tool},
     },
 };
+
+use crate::ending::Ending;
 
 /// Memory of the lab's host and of the QEMU around it.
 const LAB_MEMORY_MIB: u64 = 5 * 1024;
@@ -38,12 +36,12 @@ impl Finding {
     }
 }
 
-pub(crate) fn main() -> Result<ExitCode> {
+pub(crate) fn main() -> Result<Ending> {
     println!("For demo, migrate, test and run:");
     print(&[rust_targets(), tools(), patched_qemu(), kernel(), cache(), memory(), iperf3()]);
     println!("\nFor run on this machine's own hardware:");
     print(&[distribution_qemu(), kvm(), nested(), iommu(), vfio()]);
-    Ok(ExitCode::SUCCESS)
+    Ok(Ending::AsAsked)
 }
 
 fn print(findings: &[Finding]) {

@@ -1,14 +1,17 @@
 //! `cargo xtask image`.
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 
 use lab::build::crates;
 
-use crate::cli::{Image, ImageFormat};
+use crate::{
+    cli::{Image, ImageFormat},
+    ending::Ending,
+};
 
-pub(crate) fn main(options: &Image) -> Result<ExitCode> {
+pub(crate) fn main(options: &Image) -> Result<Ending> {
     let kernel = options.app.find()?.build()?;
     let path = match options.format {
         ImageFormat::Elf => {
@@ -31,7 +34,7 @@ pub(crate) fn main(options: &Image) -> Result<ExitCode> {
         }
     };
     println!("{}", path.display());
-    Ok(ExitCode::SUCCESS)
+    Ok(Ending::AsAsked)
 }
 
 fn cannot_write(path: &Path) -> String {

@@ -1,9 +1,12 @@
 //! `cargo xtask`: builds, boots, migrates and tests Godwit.
 
 mod bench;
+mod clean;
 mod cli;
 mod demo;
 mod doctor;
+mod ending;
+mod fetch;
 mod image;
 mod libvirt;
 mod migrate;
@@ -13,38 +16,86 @@ mod qemu;
 mod run;
 mod test;
 
-use std::process::ExitCode;
+use std::{
+    env,
+    process::{ExitCode, Termination},
+};
 
+use anyhow::{Result, ensure};
 use clap::Parser;
-use lab::system::{command, paths};
+use cli::Command;
+use ending::Ending;
+use lab::system::{command, paths, scratch, signals};
 
 fn main() -> ExitCode {
-    let result = match cli::Cli::parse().command {
-        cli::Command::Demo(options) => demo::main(&options),
-        cli::Command::Test(options) => test::main(&options),
-        cli::Command::Run(options) => run::main(&options),
-        cli::Command::New(options) => new::main(&options),
-        cli::Command::Migrate(options) => migrate::main(&options),
-        cli::Command::Image(options) => image::main(&options),
-        cli::Command::Bench(options) => bench::main(&options),
-        cli::Command::LibvirtXml(options) => libvirt::main(&options),
-        cli::Command::Qemu => qemu::main(),
-        cli::Command::Doctor => doctor::main(),
+    let command = cli::Cli::parse().command;
+    let result = run(&command);
+    signals::unless_ending();
+    let error = match result {
+        Ok(ending) => return ending.report(),
+        Err(error) => error,
     };
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            if command::is_full_disk(&error) {
-                let cache = paths::cache().unwrap_or_default();
-                eprintln!(
-                    "A disk is full: free some space on it, or set GODWIT_CACHE to a directory on \
-                     another disk (the cache is {}, temporary files are in {})",
-                    cache.display(),
-                    std::env::temp_dir().display()
-                );
-            }
-            ExitCode::FAILURE
-        }
+    eprintln!("error: {error:#}");
+    if command::is_full_disk(&error) {
+        let cache = paths::cache().unwrap_or_default();
+        eprintln!(
+            "A disk is full: free some space on it, or set GODWIT_CACHE to a directory on another \
+             disk (the cache is {}, temporary files are in {})",
+            cache.display(),
+            env::temp_dir().display()
+        );
+    }
+    let status = ending::status_of(&error);
+    if let Some(path) = command.json()
+        && let Err(more) = ending::write_error(path, &format!("{error:#}"), status)
+    {
+        eprintln!("error: {}: {more}", path.display());
+    }
+    ExitCode::from(status)
+}
+
+/// Guests run at full speed, and the tool's own programs at all, on their own architecture only.
+fn check_machine(architecture: &str) -> Result<()> {
+    ensure!(
+        architecture == "x86_64",
+        "this machine is {architecture}, and what boots is x86_64: use a machine, or a virtual \
+         one, with x86_64 Linux. `cargo test -p unikernel -p drivers -p migrate-agent` works here"
+    );
+    Ok(())
+}
+
+fn run(command: &Command) -> Result<Ending> {
+    check_machine(env::consts::ARCH)?;
+    signals::end_cleanly()?;
+    // What processes that were killed have left.
+    scratch::sweep()?;
+    if let Some(path) = command.json() {
+        ending::begin_json(path)?;
+    }
+    match command {
+        Command::Demo(options) => demo::main(options),
+        Command::Test(options) => test::main(options),
+        Command::Run(options) => run::main(options),
+        Command::New(options) => new::main(options),
+        Command::Migrate(options) => migrate::main(options),
+        Command::Image(options) => image::main(options),
+        Command::Bench(options) => bench::main(options),
+        Command::LibvirtXml(options) => libvirt::main(options),
+        Command::Qemu => qemu::main(),
+        Command::Doctor => doctor::main(),
+        Command::Fetch(options) => fetch::main(options),
+        Command::Clean(options) => clean::main(options),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_architecture_is_told_what_works_there() {
+        assert!(check_machine("x86_64").is_ok());
+        let error = check_machine("aarch64").unwrap_err().to_string();
+        assert!(error.contains("aarch64") && error.contains("cargo test"), "{error}");
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::ExitCode,
     time::Duration,
 };
 
@@ -15,19 +14,23 @@ use lab::{
         self, Script,
         parts::{self, LabParts},
     },
-    report,
+    report::{self, Place},
     result::Migration,
     system::tools::{self, Tool},
 };
 
-use crate::cli::Migrate;
+use crate::{
+    cli::Migrate,
+    ending::{Ending, Usage},
+};
 
 /// What the fastest of the NICs has, in bits a second. More would only fill the source's memory.
 const FASTEST: u64 = 10_000_000_000;
 
-pub(crate) fn main(options: &Migrate) -> Result<ExitCode> {
-    let directory = &options.report;
-    let script = script(options, directory)?;
+pub(crate) fn main(options: &Migrate) -> Result<Ending> {
+    let script = script(options).map_err(Usage::wrap)?;
+    let place = Place::take(&options.report)?;
+    let script = Script { logs: place.logs(), ..script };
     if script.traffic == TrafficKind::Tcp {
         tools::require("TCP traffic", &[Tool::program("iperf3", "iperf3")])?;
     }
@@ -37,7 +40,7 @@ pub(crate) fn main(options: &Migrate) -> Result<ExitCode> {
     };
     let mut result = rehearsal::run(&script, &parts)?;
     let compared = if options.compare { compare(&script, &mut result, &parts) } else { Ok(()) };
-    let page = publish(&result, directory, options.json.as_deref())?;
+    let page = publish(&result, &place, options.json.as_deref())?;
     if let Some((stale @ 1.., checked)) = result.integrity.check() {
         println!(
             "{stale} of {checked} frames are STALE on arrival{}",
@@ -51,19 +54,22 @@ pub(crate) fn main(options: &Migrate) -> Result<ExitCode> {
     println!("{}", page.display());
     // Only now: what was measured before is shown all the same.
     compared?;
-    let as_asked = as_asked(&result, !options.cancel_at.is_empty(), options.marking);
-    Ok(if as_asked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(ending(&result, !options.cancel_at.is_empty(), options.marking))
 }
 
 /// Whether every migration ended as it should, and nothing is stale that the guest was to mark.
-fn as_asked(result: &Migration, cancelled: bool, marking: Marking) -> bool {
+fn ending(result: &Migration, cancelled: bool, marking: Marking) -> Ending {
     let expected = if cancelled { Outcome::Cancelled } else { Outcome::Completed };
     let others: Vec<_> = result.second.as_deref().into_iter().chain(&result.comparisons).collect();
     let runs = result.runs();
-    runs.iter().all(|run| run.outcome == expected)
-        && others.iter().all(|other| other.outcome == Outcome::Completed)
-        && (marking == Marking::Never
-            || runs.into_iter().chain(others).all(|run| !run.integrity.is_stale()))
+    let all_ended = runs.iter().all(|run| run.outcome == expected)
+        && others.iter().all(|other| other.outcome == Outcome::Completed);
+    let is_stale = runs.into_iter().chain(others).any(|run| run.integrity.is_stale());
+    match (is_stale && marking != Marking::Never, all_ended) {
+        (true, _) => Ending::Stale,
+        (false, true) => Ending::AsAsked,
+        (false, false) => Ending::Failed,
+    }
 }
 
 /// The same with the strategies that the script does not have.
@@ -87,11 +93,7 @@ fn compare(script: &Script, result: &mut Migration, parts: &LabParts) -> Result<
 }
 
 /// Prints the table and writes the report. Returns the path of the page.
-pub(crate) fn publish(
-    result: &Migration,
-    directory: &Path,
-    json: Option<&Path>,
-) -> Result<PathBuf> {
+pub(crate) fn publish(result: &Migration, place: &Place, json: Option<&Path>) -> Result<PathBuf> {
     println!("\n{}", report::table(result));
     if let Some(second) = &result.second {
         println!("The same guest, migrated again:\n\n{}", report::table(second));
@@ -99,10 +101,10 @@ pub(crate) fn publish(
     if let Some(path) = json {
         report::write_json(path, result)?;
     }
-    report::write(directory, result)
+    report::write(place, result)
 }
 
-fn script(options: &Migrate, directory: &Path) -> Result<Script> {
+fn script(options: &Migrate) -> Result<Script> {
     if options.lab == LabKind::Host {
         bail!("`--lab host` is not available yet; `--lab nested` and `local` are");
     }
@@ -200,7 +202,7 @@ fn script(options: &Migrate, directory: &Path) -> Result<Script> {
         append: options.append.clone(),
         pcap: options.pcap.clone(),
         saturated_warmup: options.compare && options.strategy != Strategy::Cold,
-        logs: directory.join("logs"),
+        logs: PathBuf::new(),
     })
 }
 

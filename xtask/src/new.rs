@@ -1,13 +1,13 @@
 //! `cargo xtask new`: an application outside of this repository.
 
-use std::{env, fs, path::Path, process::ExitCode};
+use std::{env, fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use lab::system::paths;
 use minijinja::{AutoEscape, Environment, context};
 use serde::Deserialize;
 
-use crate::cli::New;
+use crate::{cli::New, ending::Ending};
 
 /// What it is made of: each file's place, and what is put there.
 const FILES: [(&str, &str); 6] = [
@@ -22,7 +22,7 @@ const FILES: [(&str, &str); 6] = [
 /// What cargo keeps the versions of dependencies in.
 const LOCK: &str = "Cargo.lock";
 
-pub(crate) fn main(options: &New) -> Result<ExitCode> {
+pub(crate) fn main(options: &New) -> Result<Ending> {
     let name = &options.name;
     let folder = &place(&env::current_dir()?, paths::checkout()).join(name);
     ensure!(
@@ -41,7 +41,7 @@ pub(crate) fn main(options: &New) -> Result<ExitCode> {
     fs::copy(paths::checkout().join(LOCK), &lock).with_context(|| lock.display().to_string())?;
     let folder = folder.display();
     println!("{folder} is an application. Now:\n\n    cd {folder}\n    cargo xtask run\n");
-    Ok(ExitCode::SUCCESS)
+    Ok(Ending::AsAsked)
 }
 
 /// Where applications made in `here` go: there, or beside the checkout if that is in it. Inside,

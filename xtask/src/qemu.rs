@@ -1,11 +1,11 @@
 //! `cargo xtask qemu`.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use lab::build::qemu;
 
-pub(crate) fn main() -> Result<ExitCode> {
+use crate::ending::Ending;
+
+pub(crate) fn main() -> Result<Ending> {
     println!("{}", qemu::get()?.binary.display());
-    Ok(ExitCode::SUCCESS)
+    Ok(Ending::AsAsked)
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask run`.
 
 use std::{
-    process::{ExitCode, ExitStatus, Stdio},
+    process::{ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -12,12 +12,9 @@ use lab::{
     system::process::Guard,
 };
 
-use crate::cli::Run;
+use crate::{cli::Run, ending::Ending};
 
-/// As timeout(1) has it.
-const TIMED_OUT: u8 = 124;
-
-pub(crate) fn main(options: &Run) -> Result<ExitCode> {
+pub(crate) fn main(options: &Run) -> Result<Ending> {
     // First what can be wrong with the request: building takes a while.
     let nic = AttachedNic::new(&options.nic, &options.net, &options.forward, options.mem)?;
     let image = options.app.find()?.build()?;
@@ -36,20 +33,20 @@ pub(crate) fn main(options: &Run) -> Result<ExitCode> {
         .and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
     loop {
         if let Some(status) = guest.try_wait()? {
-            return Ok(exit_code(status));
+            return Ok(ending(status));
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Ok(ExitCode::from(TIMED_OUT));
+            return Ok(Ending::TimedOut);
         }
         thread::sleep(Duration::from_millis(20));
     }
 }
 
 /// The guest's own code where it gave one: isa-debug-exit makes `code << 1 | 1` of it.
-fn exit_code(status: ExitStatus) -> ExitCode {
+fn ending(status: ExitStatus) -> Ending {
     match status.code() {
-        Some(0) => ExitCode::SUCCESS,
-        Some(code) if code & 1 == 1 && code > 1 => ExitCode::from((code >> 1) as u8),
-        _ => ExitCode::FAILURE,
+        Some(0) => Ending::AsAsked,
+        Some(code) if code & 1 == 1 && code > 1 => Ending::Guest((code >> 1) as u8),
+        _ => Ending::Failed,
     }
 }

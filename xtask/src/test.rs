@@ -1,13 +1,11 @@
 //! `cargo xtask test`: builds and runs the suite in `tests/end-to-end`.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use lab::{build::crates, system::paths};
 
-use crate::cli::Test;
+use crate::{cli::Test, ending::Ending};
 
-pub(crate) fn main(options: &Test) -> Result<ExitCode> {
+pub(crate) fn main(options: &Test) -> Result<Ending> {
     let mut suite = crates::cargo();
     suite.args(["run", "--quiet", "--package", "end-to-end", "--"]).current_dir(paths::checkout());
     for (option, is_given) in
@@ -21,5 +19,5 @@ pub(crate) fn main(options: &Test) -> Result<ExitCode> {
     if let Some(filter) = &options.filter {
         suite.args(["--", filter]);
     }
-    Ok(if suite.status()?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if suite.status()?.success() { Ending::AsAsked } else { Ending::Failed })
 }

@@ -6,4 +6,4 @@ mod wait;
 
 pub(crate) use checksum::{Checked, Offload, fill, is_good};
 pub(crate) use ethernet::{HEADER as ETHERNET_HEADER, is_station_address};
-pub(crate) use wait::wait_for;
+pub(crate) use wait::{pause, wait_for};

@@ -9,7 +9,7 @@
 mod descriptors;
 mod registers;
 
-use crate::common::wait_for;
+use crate::common::{pause, wait_for};
 use crate::intel::gigabit::{Causes, Gigabit, Mac, registers as shared};
 use descriptors::Legacy;
 use registers::*;
@@ -42,20 +42,21 @@ impl Mac for Intel8254x {
     const NVM_ADDRESS_SHIFT: u32 = eerd::ADDRESS_SHIFT;
     const TXDCTL: u32 = 0;
 
-    fn end_mastering(registers: &Mmio) -> bool {
+    async fn end_mastering(registers: &Mmio) -> bool {
         // A read pushes what the device has posted to memory before its answer (PCI 3.0, 3.2.5).
-        wait_for(QUIESCE_US, || false);
+        pause(QUIESCE_US).await;
         registers.read32(shared::status::OFFSET);
         true
     }
 
-    fn reset(registers: &Mmio) -> bool {
+    async fn reset(registers: &Mmio) -> bool {
         registers.set32(shared::ctrl::OFFSET, shared::ctrl::RST);
         // Nothing may be read for a microsecond after RST.
-        wait_for(1, || false);
+        pause(1).await;
         let is_done =
-            wait_for(RESET_US, || registers.read32(shared::ctrl::OFFSET) & shared::ctrl::RST == 0);
-        wait_for(RELOAD_US, || false);
+            wait_for(RESET_US, || registers.read32(shared::ctrl::OFFSET) & shared::ctrl::RST == 0)
+                .await;
+        pause(RELOAD_US).await;
         is_done
     }
 

@@ -7,7 +7,7 @@
 mod descriptors;
 mod registers;
 
-use crate::common::wait_for;
+use crate::common::{pause, wait_for};
 use crate::intel::gigabit::{Causes, Gigabit, Mac, THROTTLE, registers as shared};
 use descriptors::Extended;
 use registers::*;
@@ -38,29 +38,32 @@ impl Mac for Intel82574 {
     const NVM_ADDRESS_SHIFT: u32 = eerd::ADDRESS_SHIFT;
     const TXDCTL: u32 = txdctl::RESERVED_22;
 
-    fn end_mastering(registers: &Mmio) -> bool {
+    async fn end_mastering(registers: &Mmio) -> bool {
         registers.set32(shared::ctrl::OFFSET, ctrl::GIO_MASTER_DISABLE);
         wait_for(QUIESCE_US, || {
             registers.read32(shared::status::OFFSET) & status::GIO_MASTER_ENABLE == 0
         })
+        .await
     }
 
-    fn reset(registers: &Mmio) -> bool {
+    async fn reset(registers: &Mmio) -> bool {
         // Firmware must not be in the middle of talking to the PHY. It gives way in time,
         // or is not there.
         let owner = extcnf_ctrl::MDIO_SW_OWNERSHIP;
         wait_for(SEMAPHORE_US, || {
             registers.set32(extcnf_ctrl::OFFSET, owner);
             registers.read32(extcnf_ctrl::OFFSET) & owner != 0
-        });
+        })
+        .await;
         registers.set32(shared::ctrl::OFFSET, shared::ctrl::RST);
         // Nothing may be read for a microsecond after RST.
-        wait_for(1, || false);
+        pause(1).await;
         let is_done = wait_for(RESET_US, || {
             let ctrl = registers.read32(shared::ctrl::OFFSET);
             let eecd = registers.read32(eecd::OFFSET);
             ctrl & shared::ctrl::RST == 0 && eecd & eecd::AUTO_RD != 0
-        });
+        })
+        .await;
         if is_done {
             registers.clear32(extcnf_ctrl::OFFSET, owner);
             registers.clear32(shared::ctrl::OFFSET, ctrl::GIO_MASTER_DISABLE);

@@ -3,7 +3,7 @@
 use super::controller::{Controller, Receive};
 use super::phy;
 use super::registers::*;
-use crate::common::wait_for;
+use crate::common::{pause, wait_for};
 use crate::intel::gigabit::{self, registers as shared};
 use crate::intel::{AdvancedTransmit, Descriptors, Hardware, Table, rss};
 use core::marker::PhantomData;
@@ -69,21 +69,21 @@ impl<C: Controller> Hardware for Igb<C> {
 
     /// Software reset of the port (CTRL.RST), from any state. DMA ends first, as the datasheet
     /// asks.
-    fn reset(&mut self) -> Result<(), ()> {
+    async fn reset(&mut self) -> Result<(), ()> {
         if self.is_gone() {
             return Err(());
         }
-        self.end_dma();
+        self.end_dma().await;
         let r = &self.registers;
         r.set32(shared::ctrl::OFFSET, shared::ctrl::RST);
-        wait_for(SETTLE_US, || false);
+        pause(SETTLE_US).await;
         let is_done =
-            wait_for(RESET_US, || r.read32(shared::ctrl::OFFSET) & shared::ctrl::RST == 0);
+            wait_for(RESET_US, || r.read32(shared::ctrl::OFFSET) & shared::ctrl::RST == 0).await;
         if !is_done || self.is_gone() {
             return Err(());
         }
         // A device without NVM never has read it, nor has QEMU's model.
-        wait_for(NVM_US, || r.read32(eec::OFFSET) & eec::AUTO_RD != 0);
+        wait_for(NVM_US, || r.read32(eec::OFFSET) & eec::AUTO_RD != 0).await;
         r.clear32(shared::ctrl::OFFSET, CTRL_GIO_MASTER_DISABLE);
         self.messages = None;
         self.mask_interrupts();
@@ -91,14 +91,25 @@ impl<C: Controller> Hardware for Igb<C> {
         Ok(())
     }
 
-    fn quiesce(&mut self) -> bool {
-        let ended = self.end_dma();
-        ended & self.reset().is_ok()
+    async fn end_dma(&mut self) -> bool {
+        let r = &self.registers;
+        r.write32(shared::interrupt::IMC, u32::MAX);
+        r.write32(interrupt::EIMC, u32::MAX);
+        r.clear32(shared::receive::RCTL, shared::receive::RCTL_EN);
+        r.clear32(shared::transmit::TCTL, shared::transmit::TCTL_EN);
+        r.set32(shared::ctrl::OFFSET, CTRL_GIO_MASTER_DISABLE);
+        wait_for(QUIESCE_US, || r.read32(shared::status::OFFSET) & STATUS_GIO_MASTER_ENABLE == 0)
+            .await
+    }
+
+    async fn quiesce(&mut self) -> bool {
+        let ended = self.end_dma().await;
+        ended & self.reset().await.is_ok()
     }
 
     /// What the device loaded from NVM. The words of a port's own address are not where those of
     /// other ports are, so the registers are all there is to ask.
-    fn mac(&mut self) -> Result<[u8; 6], [u8; 6]> {
+    async fn mac(&mut self) -> Result<[u8; 6], [u8; 6]> {
         gigabit::station_address(&self.registers)
     }
 
@@ -111,7 +122,7 @@ impl<C: Controller> Hardware for Igb<C> {
         queues as u16 + 2
     }
 
-    fn enable_link(&mut self) {
+    async fn enable_link(&mut self) {
         let r = &self.registers;
         let forced = shared::ctrl::FORCE_SPEED | shared::ctrl::FORCE_DUPLEX;
         r.clear32(shared::ctrl::OFFSET, forced | shared::ctrl::PHY_RST | shared::ctrl::VME);
@@ -121,7 +132,7 @@ impl<C: Controller> Hardware for Igb<C> {
         // A reset of the MAC leaves the PHY as it is; QEMU's takes the link down until it
         // negotiates.
         let is_copper = r.read32(ctrl_ext::OFFSET) & ctrl_ext::LINK_MODE == 0;
-        if is_copper && !phy::negotiate(r) {
+        if is_copper && !phy::negotiate(r).await {
             log::warn!("igb: the PHY does not answer; its link is what it makes of it");
         }
     }
@@ -150,11 +161,11 @@ impl<C: Controller> Hardware for Igb<C> {
         self.buffer = buffer;
     }
 
-    fn set_multicast(&mut self, table: &Table) {
-        table.write(&self.registers, shared::receive::MTA);
+    fn set_multicast(&mut self, table: &Table, before: Option<&Table>) {
+        table.write_over(before, &self.registers, shared::receive::MTA);
     }
 
-    fn enable_receive(&mut self, queues: &[Descriptors]) {
+    async fn enable_receive(&mut self, queues: &[Descriptors]) {
         let r = &self.registers;
         self.queues = queues.len();
         let several = queues.len() > 1;
@@ -180,14 +191,14 @@ impl<C: Controller> Hardware for Igb<C> {
             r.write32(base + receive::SRRCTL, control);
             r.write32(base + receive::RDH, 0);
             r.write32(base + receive::RDT, 0);
-            self.enable_queue(base + receive::RXDCTL);
+            self.enable_queue(base + receive::RXDCTL).await;
             // The tail comes after the enable.
             self.set_receive_tail(queue, ring.tail);
         }
     }
 
     /// Transmit initialisation (4.5.10).
-    fn enable_transmit(&mut self, ring: Descriptors) {
+    async fn enable_transmit(&mut self, ring: Descriptors) {
         let r = &self.registers;
         r.set32(shared::transmit::TCTL, shared::transmit::TCTL_EN | shared::transmit::TCTL_PSP);
         r.write32(transmit::TDBAL, ring.address as u32);
@@ -197,7 +208,7 @@ impl<C: Controller> Hardware for Igb<C> {
         r.write32(transmit::TDT, ring.tail as u32);
         // Completions are reported in the descriptors.
         r.write32(transmit::TDWBAL, 0);
-        self.enable_queue(transmit::TXDCTL);
+        self.enable_queue(transmit::TXDCTL).await;
     }
 
     /// Causes are masked and acknowledged by the driver: automatic clearing and masking would save
@@ -279,20 +290,10 @@ impl<C: Controller> Hardware for Igb<C> {
 }
 
 impl<C> Igb<C> {
-    fn end_dma(&self) -> bool {
-        let r = &self.registers;
-        r.write32(shared::interrupt::IMC, u32::MAX);
-        r.write32(interrupt::EIMC, u32::MAX);
-        r.clear32(shared::receive::RCTL, shared::receive::RCTL_EN);
-        r.clear32(shared::transmit::TCTL, shared::transmit::TCTL_EN);
-        r.set32(shared::ctrl::OFFSET, CTRL_GIO_MASTER_DISABLE);
-        wait_for(QUIESCE_US, || r.read32(shared::status::OFFSET) & STATUS_GIO_MASTER_ENABLE == 0)
-    }
-
     /// Enables the queue that `control` is the RXDCTL or TXDCTL of.
-    fn enable_queue(&self, control: usize) {
+    async fn enable_queue(&self, control: usize) {
         self.registers.write32(control, THRESHOLDS | dctl::ENABLE);
-        if !wait_for(QUEUE_US, || self.registers.read32(control) & dctl::ENABLE != 0) {
+        if !wait_for(QUEUE_US, || self.registers.read32(control) & dctl::ENABLE != 0).await {
             log::warn!("igb: the queue at {control:#x} is not enabled in time");
         }
     }

@@ -19,29 +19,30 @@ const STATUS_NEGOTIATED: u16 = 1 << 5;
 
 /// Has the PHY negotiate, unless it has a link that it negotiated: getting one takes seconds.
 /// `false` if it does not answer.
-pub(super) fn negotiate(registers: &Mmio) -> bool {
+pub(super) async fn negotiate(registers: &Mmio) -> bool {
     let port = registers.read32(status::OFFSET) >> STATUS_LAN_ID_SHIFT & STATUS_LAN_ID_MASK;
     let phy = SYNC_PHY[port as usize];
-    SEMAPHORE.acquire(registers, phy);
-    let done = match transact(registers, mdic::READ | STATUS << mdic::REGISTER_SHIFT) {
+    SEMAPHORE.acquire(registers, phy).await;
+    let done = match transact(registers, mdic::READ | STATUS << mdic::REGISTER_SHIFT).await {
         Some(status) if status & STATUS_LINK != 0 && status & STATUS_NEGOTIATED != 0 => true,
         _ => {
             let value = u32::from(CONTROL_NEGOTIATE | CONTROL_RESTART);
             let command = mdic::WRITE | CONTROL << mdic::REGISTER_SHIFT | value;
-            transact(registers, command).is_some()
+            transact(registers, command).await.is_some()
         }
     };
-    SEMAPHORE.release(registers, phy);
+    SEMAPHORE.release(registers, phy).await;
     done
 }
 
 /// Reads or writes a register of the PHY.
-fn transact(registers: &Mmio, command: u32) -> Option<u16> {
+async fn transact(registers: &Mmio, command: u32) -> Option<u16> {
     registers.write32(mdic::OFFSET, command | mdic::INTERNAL_PHY);
     let mut answer = 0;
     let done = wait_for(PATIENCE_US, || {
         answer = registers.read32(mdic::OFFSET);
         answer & mdic::READY != 0
-    });
+    })
+    .await;
     (done && answer & mdic::ERROR == 0).then_some(answer as u16)
 }

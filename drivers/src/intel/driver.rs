@@ -10,13 +10,16 @@ use super::{
 };
 use crate::Error;
 use crate::common::Offload;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
+use embassy_futures::block_on;
 use unikernel::dma::{MAX_RUN, Pool, RxBuffer, TxBuffer};
 use unikernel::irq::Interrupt;
 use unikernel::mmio::Mmio;
 use unikernel::nic::{
-    Capabilities, Checksums, Link, Nic, ResetError, Segmentation, Settings, Statistics,
+    Capabilities, Checksums, Link, LocalBoxFuture, Nic, ResetError, Segmentation, Settings,
+    Statistics,
 };
 use unikernel::pci::{self, Device, Dma, Vector};
 
@@ -40,19 +43,22 @@ pub(crate) trait Hardware: Sized + 'static {
     fn is_gone(&self) -> bool;
 
     /// Software reset, from any state. Interrupts are masked and nothing is pending afterwards.
-    fn reset(&mut self) -> Result<(), ()>;
+    async fn reset(&mut self) -> Result<(), ()>;
+
+    /// Masks interrupts and ends all DMA. `false` if that did not end in time.
+    async fn end_dma(&mut self) -> bool;
 
     /// Ends all DMA and leaves the device in reset state. `false` if it did not end in time.
-    fn quiesce(&mut self) -> bool;
+    async fn quiesce(&mut self) -> bool;
 
     /// Waits until the device is ready after its last reset. `false` if it does not get there.
-    fn settle(&self) -> bool {
+    async fn settle(&self) -> bool {
         true
     }
 
     /// The station address: what the device loaded, else what its NVM says. The error is what was
     /// found instead.
-    fn mac(&mut self) -> Result<[u8; 6], [u8; 6]>;
+    async fn mac(&mut self) -> Result<[u8; 6], [u8; 6]>;
 
     /// Gives it another, until the next reset.
     fn set_mac(&mut self, mac: [u8; 6]);
@@ -64,7 +70,7 @@ pub(crate) trait Hardware: Sized + 'static {
     }
 
     /// Lets the MAC follow the PHY, which negotiates by itself.
-    fn enable_link(&mut self);
+    async fn enable_link(&mut self);
 
     /// The link as it is now; down when the device is gone.
     fn link(&self) -> Link;
@@ -74,14 +80,15 @@ pub(crate) trait Hardware: Sized + 'static {
     /// from 2 KiB to 16 KiB.
     fn configure(&mut self, settings: &Settings, buffer: usize);
 
-    /// Lets frames to multicast groups through: those in the table and no others.
-    fn set_multicast(&mut self, table: &Table);
+    /// Lets frames to multicast groups through: those in the table and no others. The device has
+    /// `before`, if that is known.
+    fn set_multicast(&mut self, table: &Table, before: Option<&Table>);
 
     /// Receives into the rings of the queues from now on.
-    fn enable_receive(&mut self, queues: &[Descriptors]);
+    async fn enable_receive(&mut self, queues: &[Descriptors]);
 
     /// Transmits from a ring from now on.
-    fn enable_transmit(&mut self, ring: Descriptors);
+    async fn enable_transmit(&mut self, ring: Descriptors);
 
     /// Sets up throttling, and how the device raises its interrupt.
     fn route_interrupts(&mut self, vector: &Vector);
@@ -148,6 +155,9 @@ pub(crate) struct Driver<H: Hardware> {
     settings: Settings,
     groups: Vec<[u8; 6]>,
     vector: Vector,
+    /// The vector is. Not until there is a reason to wait for it: that takes a hypervisor a while,
+    /// and a machine that has just moved has its address to announce.
+    is_enabled: bool,
     /// `None` once stopped.
     rings: Option<Dma<Rings<H>>>,
     /// The receive queue whose turn it is.
@@ -163,7 +173,7 @@ pub(crate) struct Driver<H: Hardware> {
 
 impl<H: Hardware> Driver<H> {
     /// Resets the device, whatever state it is in, and starts it.
-    pub(crate) fn start(
+    pub(crate) async fn start(
         device: Device,
         pool: &'static Pool,
         settings: &Settings,
@@ -174,20 +184,21 @@ impl<H: Hardware> Driver<H> {
             return Err(pci::Error::NoBar(address, 0).into());
         }
         let mut hardware = H::new(registers);
-        hardware.reset().map_err(|()| Error::Reset(address))?;
+        hardware.reset().await.map_err(|()| Error::Reset(address))?;
         let mac = match settings.mac {
             Some(mac) => mac,
-            None => hardware.mac().map_err(|mac| Error::NoAddress(address, mac))?,
+            None => hardware.mac().await.map_err(|mac| Error::NoAddress(address, mac))?,
         };
 
         let rings = Rings::new(pool, settings).map_err(|error| Error::Dma(address, error))?;
-        let vector = device.enable_interrupts(H::entries(rings.receive.len()))?;
+        let vector = device.interrupts(H::entries(rings.receive.len()))?;
         let mut driver = Self {
             device,
             hardware,
             settings: *settings,
             groups: Vec::new(),
             vector,
+            is_enabled: false,
             rings: None,
             queue: 0,
             mac,
@@ -196,7 +207,7 @@ impl<H: Hardware> Driver<H> {
             blocked: false,
             statistics: Statistics::default(),
         };
-        driver.bring_up(rings).map_err(|()| Error::Reset(address))?;
+        driver.bring_up(rings).await.map_err(|()| Error::Reset(address))?;
         // What was counted before is nobody's.
         driver.hardware.take_errors();
         Ok(driver)
@@ -204,24 +215,62 @@ impl<H: Hardware> Driver<H> {
 
     /// From a device that was reset, and rings that start over, to one that receives and transmits.
     /// An error is that the device is not ready after its reset.
-    fn bring_up(&mut self, rings: Rings<H>) -> Result<(), ()> {
-        if !self.hardware.settle() {
+    async fn bring_up(&mut self, rings: Rings<H>) -> Result<(), ()> {
+        if !self.hardware.settle().await {
             return Err(());
         }
         let queues: Vec<_> = rings.receive.iter().map(ReceiveRing::descriptors).collect();
         let transmit = rings.transmit.descriptors();
         self.rings = Some(self.device.start_dma(rings));
-        self.hardware.enable_link();
+        self.hardware.enable_link().await;
         if let Some(mac) = self.settings.mac {
             self.hardware.set_mac(mac);
         }
         self.hardware.configure(&self.settings, buffer_size(&self.settings));
-        self.hardware.set_multicast(&Table::of_groups(&self.groups));
-        self.hardware.enable_receive(&queues);
-        self.hardware.enable_transmit(transmit);
+        self.hardware.set_multicast(&Table::of_groups(&self.groups), None);
+        self.hardware.enable_receive(&queues).await;
+        self.hardware.enable_transmit(transmit).await;
         self.hardware.route_interrupts(&self.vector);
         self.link = self.hardware.link();
         Ok(())
+    }
+
+    async fn restart(&mut self) -> Result<(), ResetError> {
+        // Counters go with the reset.
+        self.statistics();
+        let Some(rings) = self.rings.take() else { return Err(ResetError::Stopped) };
+        self.disarm();
+        let ended = !self.hardware.is_gone() && self.hardware.quiesce().await;
+        // From here on no request of the device passes that is still under way.
+        let mut rings = rings.stop();
+        rings.restart();
+        self.blocked = false;
+        let is_up =
+            (ended || self.hardware.reset().await.is_ok()) && self.bring_up(rings).await.is_ok();
+        if is_up {
+            return Ok(());
+        }
+        self.link = Link::default();
+        self.vector.disable();
+        Err(if self.hardware.is_gone() { ResetError::Gone } else { ResetError::Stuck })
+    }
+
+    async fn end(&mut self) {
+        // Counters go with the reset.
+        self.statistics();
+        let Some(rings) = self.rings.take() else { return };
+        self.armed = false;
+        self.link = Link::default();
+        // No reset: whoever starts the device again has to see to that, and this may be what a
+        // migration waits for.
+        if !self.hardware.is_gone() && !self.hardware.end_dma().await {
+            log::warn!("{}: DMA did not end in time, cut off", self.device.address());
+        }
+        // From here on no request of the device passes, whatever it does.
+        let mut rings = rings.stop();
+        self.vector.disable();
+        rings.receive.iter_mut().for_each(ReceiveRing::mark_completed);
+        rings.transmit.mark_completed();
     }
 
     fn disarm(&mut self) {
@@ -305,6 +354,9 @@ impl<H: Hardware> Nic for Driver<H> {
 
     fn arm(&mut self) -> bool {
         let Some(rings) = &mut self.rings else { return true };
+        if !core::mem::replace(&mut self.is_enabled, true) {
+            self.vector.enable();
+        }
         let raised = self.vector.interrupt.take();
         self.statistics.interrupts += u64::from(raised);
         if self.armed && raised {
@@ -341,45 +393,19 @@ impl<H: Hardware> Nic for Driver<H> {
     }
 
     fn accept_multicast(&mut self, groups: &[[u8; 6]]) {
-        self.groups = groups.to_vec();
         if self.rings.is_some() {
-            self.hardware.set_multicast(&Table::of_groups(groups));
+            let before = Table::of_groups(&self.groups);
+            self.hardware.set_multicast(&Table::of_groups(groups), Some(&before));
         }
+        self.groups = groups.to_vec();
     }
 
     fn reset(&mut self) -> Result<(), ResetError> {
-        // Counters go with the reset.
-        self.statistics();
-        let Some(rings) = self.rings.take() else { return Err(ResetError::Stopped) };
-        self.disarm();
-        let ended = !self.hardware.is_gone() && self.hardware.quiesce();
-        // From here on no request of the device passes that is still under way.
-        let mut rings = rings.stop();
-        rings.restart();
-        self.blocked = false;
-        let is_up = (ended || self.hardware.reset().is_ok()) && self.bring_up(rings).is_ok();
-        if is_up {
-            return Ok(());
-        }
-        self.link = Link::default();
-        self.device.disable_interrupt();
-        Err(if self.hardware.is_gone() { ResetError::Gone } else { ResetError::Stuck })
+        block_on(self.restart())
     }
 
-    fn stop(&mut self) {
-        // Counters go with the reset.
-        self.statistics();
-        let Some(rings) = self.rings.take() else { return };
-        self.armed = false;
-        self.link = Link::default();
-        if !self.hardware.is_gone() && !self.hardware.quiesce() {
-            log::warn!("{}: DMA did not end in time, cut off", self.device.address());
-        }
-        self.device.disable_interrupt();
-        // From here on no request of the device passes, whatever it does.
-        let mut rings = rings.stop();
-        rings.receive.iter_mut().for_each(ReceiveRing::mark_completed);
-        rings.transmit.mark_completed();
+    fn stop(&mut self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(self.end())
     }
 
     fn statistics(&mut self) -> Statistics {
@@ -394,6 +420,6 @@ impl<H: Hardware> Nic for Driver<H> {
 
 impl<H: Hardware> Drop for Driver<H> {
     fn drop(&mut self) {
-        self.stop();
+        block_on(self.end());
     }
 }

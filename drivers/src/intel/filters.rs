@@ -33,8 +33,15 @@ impl Table {
 
     /// Writes the table to the registers from `offset` on.
     pub(crate) fn write(&self, registers: &Mmio, offset: usize) {
+        self.write_over(None, registers, offset);
+    }
+
+    /// The same over a table that is there already, if it is known: no more than the difference.
+    pub(crate) fn write_over(&self, before: Option<&Self>, registers: &Mmio, offset: usize) {
         for (index, &word) in self.0.iter().enumerate() {
-            registers.write32(offset + 4 * index, word);
+            if before.is_none_or(|before| before.0[index] != word) {
+                registers.write32(offset + 4 * index, word);
+            }
         }
     }
 }

@@ -2,7 +2,9 @@
 //! says who has it, and SWSM who may change that (82576 datasheet, 4.7; 82599 datasheet, 10.5.4).
 
 use crate::common::wait_for;
+use embassy_futures::yield_now;
 use unikernel::mmio::Mmio;
+use unikernel::time::now_ns;
 
 /// In SWSM, set by reading it: whoever reads 0 has it, among drivers.
 const SMBI: u32 = 1 << 0;
@@ -23,26 +25,32 @@ pub(crate) struct Semaphore {
 impl Semaphore {
     /// Takes the resources whose bits those are in SW_FW_SYNC, if need be from whoever does not let
     /// go of them.
-    pub(crate) fn acquire(&self, registers: &Mmio, bits: u32) {
+    pub(crate) async fn acquire(&self, registers: &Mmio, bits: u32) {
         let all = bits | bits << self.firmware_shift;
         let take = |owners| if owners & all == 0 { owners | bits } else { owners };
-        if !wait_for(PATIENCE_US, || self.change(registers, take) & all == 0) {
-            self.change(registers, |owners| owners | bits);
+        let deadline = now_ns() + PATIENCE_US * 1000;
+        while self.change(registers, take).await & all != 0 {
+            if now_ns() >= deadline {
+                self.change(registers, |owners| owners | bits).await;
+                return;
+            }
+            yield_now().await;
         }
     }
 
     /// Gives them back.
-    pub(crate) fn release(&self, registers: &Mmio, bits: u32) {
-        self.change(registers, |owners| owners & !bits);
+    pub(crate) async fn release(&self, registers: &Mmio, bits: u32) {
+        self.change(registers, |owners| owners & !bits).await;
     }
 
     /// Changes SW_FW_SYNC while nobody else does, and returns what it was.
-    fn change(&self, registers: &Mmio, change: impl Fn(u32) -> u32) -> u32 {
-        wait_for(PATIENCE_US, || registers.read32(self.swsm) & SMBI == 0);
+    async fn change(&self, registers: &Mmio, change: impl Fn(u32) -> u32) -> u32 {
+        wait_for(PATIENCE_US, || registers.read32(self.swsm) & SMBI == 0).await;
         wait_for(PATIENCE_US, || {
             registers.set32(self.swsm, SWESMBI);
             registers.read32(self.swsm) & SWESMBI != 0
-        });
+        })
+        .await;
         let owners = registers.read32(self.sw_fw_sync);
         registers.write32(self.sw_fw_sync, change(owners));
         registers.clear32(self.swsm, SMBI | SWESMBI);

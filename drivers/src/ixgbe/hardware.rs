@@ -1,7 +1,7 @@
 //! What the driver does to registers.
 
 use super::registers::*;
-use crate::common::{is_station_address, wait_for};
+use crate::common::{is_station_address, pause, wait_for};
 use crate::intel::{
     AdvancedReceive, AdvancedTransmit, Descriptors, Hardware, ReceiveErrors, Table, gigabit, rss,
 };
@@ -94,12 +94,12 @@ impl<M: Mac> Hardware for Ixgbe<M> {
     }
 
     /// Software reset, from any state (4.6.3), and the device is ready afterwards.
-    fn reset(&mut self) -> Result<(), ()> {
+    async fn reset(&mut self) -> Result<(), ()> {
         if self.is_gone() {
             return Err(());
         }
-        self.quiesce();
-        if !self.settle() || self.is_gone() {
+        self.quiesce().await;
+        if !self.settle().await || self.is_gone() {
             return Err(());
         }
         self.mask_interrupts();
@@ -107,33 +107,45 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         Ok(())
     }
 
-    fn quiesce(&mut self) -> bool {
-        let ended = self.end_dma();
-        let is_reset = self.assert_reset();
+    /// Stops both directions, then the bus (5.2.5.3.2).
+    async fn end_dma(&mut self) -> bool {
+        let r = &self.registers;
+        self.mask_interrupts();
+        self.halt_receive().await;
+        r.clear32(receive::RXCTRL, receive::RXCTRL_RXEN);
+        r.clear32(transmit::DMATXCTL, transmit::DMATXCTL_TE);
+        r.set32(ctrl::OFFSET, ctrl::PCIE_MASTER_DISABLE);
+        wait_for(QUIESCE_US, || r.read32(status::OFFSET) & status::PCIE_MASTER_ENABLE == 0).await
+    }
+
+    async fn quiesce(&mut self) -> bool {
+        let ended = self.end_dma().await;
+        let is_reset = self.assert_reset().await;
         if !ended {
             // A second reset stops what is still under way (5.2.5.3.2).
-            self.assert_reset();
+            self.assert_reset().await;
         }
         ended && is_reset
     }
 
-    fn settle(&self) -> bool {
+    async fn settle(&self) -> bool {
         let r = &self.registers;
         let rest = SETTLE_NS.saturating_sub(now_ns() - self.reset_at);
-        wait_for(rest.div_ceil(1000), || false);
+        pause(rest.div_ceil(1000)).await;
         wait_for(RESET_US, || {
             r.read32(eeprom::EEC) & eeprom::EEC_AUTO_RD != 0
                 && r.read32(receive::RDRXCTL) & receive::RDRXCTL_DMA_INIT_DONE != 0
                 && !self.is_in_reset()
         })
+        .await
     }
 
-    fn mac(&mut self) -> Result<[u8; 6], [u8; 6]> {
+    async fn mac(&mut self) -> Result<[u8; 6], [u8; 6]> {
         let loaded = match gigabit::station_address(&self.registers) {
             Ok(loaded) => return Ok(loaded),
             Err(loaded) => loaded,
         };
-        let mac = self.mac_in_eeprom().ok_or(loaded)?;
+        let mac = self.mac_in_eeprom().await.ok_or(loaded)?;
         if !is_station_address(mac) {
             return Err(mac);
         }
@@ -150,7 +162,7 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         queues as u16 + 2
     }
 
-    fn enable_link(&mut self) {
+    async fn enable_link(&mut self) {
         let r = &self.registers;
         let ordered = ctrl_ext::NO_SNOOP_DISABLE | ctrl_ext::RELAXED_ORDERING_DISABLE;
         r.set32(ctrl_ext::OFFSET, ordered | ctrl_ext::DRV_LOAD);
@@ -159,9 +171,9 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         }
         r.clear32(esdp::OFFSET, esdp::SDP3_DATA);
         // Firmware may be managing the link, and must not be in the middle of it.
-        SEMAPHORE.acquire(r, SYNC_MAC_CSR);
+        SEMAPHORE.acquire(r, SYNC_MAC_CSR).await;
         r.set32(mac::AUTOC, mac::AUTOC_RESTART);
-        SEMAPHORE.release(r, SYNC_MAC_CSR);
+        SEMAPHORE.release(r, SYNC_MAC_CSR).await;
     }
 
     fn link(&self) -> Link {
@@ -184,12 +196,12 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         self.set_receive_path(settings);
     }
 
-    fn set_multicast(&mut self, table: &Table) {
-        table.write(&self.registers, receive::MTA);
+    fn set_multicast(&mut self, table: &Table, before: Option<&Table>) {
+        table.write_over(before, &self.registers, receive::MTA);
     }
 
     /// Receive initialisation (4.6.7).
-    fn enable_receive(&mut self, queues: &[Descriptors]) {
+    async fn enable_receive(&mut self, queues: &[Descriptors]) {
         self.queues = queues.len();
         if queues.len() > 1 {
             let r = &self.registers;
@@ -197,9 +209,9 @@ impl<M: Mac> Hardware for Ixgbe<M> {
             r.write32(receive::MRQC, receive::MRQC_RSS | receive::MRQC_FIELDS);
         }
         for (queue, ring) in queues.iter().enumerate() {
-            self.enable_receive_queue(queue, ring);
+            self.enable_receive_queue(queue, ring).await;
         }
-        self.start_receive();
+        self.start_receive().await;
         for (queue, ring) in queues.iter().enumerate() {
             // The tail comes after the enable.
             self.set_receive_tail(queue, ring.tail);
@@ -207,7 +219,7 @@ impl<M: Mac> Hardware for Ixgbe<M> {
     }
 
     /// Transmit initialisation (4.6.8).
-    fn enable_transmit(&mut self, ring: Descriptors) {
+    async fn enable_transmit(&mut self, ring: Descriptors) {
         let r = &self.registers;
         r.write32(transmit::DTXMXSZRQ, transmit::DTXMXSZRQ_MOST);
         r.write32(transmit::TDBAL, ring.address as u32);
@@ -218,7 +230,7 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         r.write32(transmit::TDT, 0);
         r.set32(transmit::DMATXCTL, transmit::DMATXCTL_TE);
         r.write32(transmit::TXDCTL, transmit::TXDCTL_PREFETCH | QUEUE_ENABLE);
-        if !wait_for(SWITCH_US, || r.read32(transmit::TXDCTL) & QUEUE_ENABLE != 0) {
+        if !wait_for(SWITCH_US, || r.read32(transmit::TXDCTL) & QUEUE_ENABLE != 0).await {
             log::warn!("ixgbe: the transmit queue is not enabled in time");
         }
     }
@@ -287,26 +299,15 @@ impl<M: Mac> Hardware for Ixgbe<M> {
 }
 
 impl<M: Mac> Ixgbe<M> {
-    /// Stops both directions, then the bus (5.2.5.3.2). `false` if it does not end in time.
-    fn end_dma(&self) -> bool {
-        let r = &self.registers;
-        self.mask_interrupts();
-        self.halt_receive();
-        r.clear32(receive::RXCTRL, receive::RXCTRL_RXEN);
-        r.clear32(transmit::DMATXCTL, transmit::DMATXCTL_TE);
-        r.set32(ctrl::OFFSET, ctrl::PCIE_MASTER_DISABLE);
-        wait_for(QUIESCE_US, || r.read32(status::OFFSET) & status::PCIE_MASTER_ENABLE == 0)
-    }
-
     /// Resets the device (4.2.1). `false` if it stays there.
-    fn assert_reset(&mut self) -> bool {
+    async fn assert_reset(&mut self) -> bool {
         // Management firmware may be using a link that is up.
         let link = if self.link().up { 0 } else { ctrl::LRST };
         self.registers.set32(ctrl::OFFSET, ctrl::RST | link);
         // Nothing may be read for a microsecond after RST.
-        wait_for(1, || false);
+        pause(1).await;
         self.reset_at = now_ns();
-        wait_for(RESET_US, || !self.is_in_reset())
+        wait_for(RESET_US, || !self.is_in_reset()).await
     }
 
     fn is_in_reset(&self) -> bool {
@@ -314,28 +315,29 @@ impl<M: Mac> Ixgbe<M> {
     }
 
     /// The address in words 1 to 3 of the port's LAN core section.
-    fn mac_in_eeprom(&self) -> Option<[u8; 6]> {
+    async fn mac_in_eeprom(&self) -> Option<[u8; 6]> {
         let port = self.registers.read32(status::OFFSET) >> status::LAN_ID_SHIFT;
         let pointer = eeprom::LAN_CORE.get((port & status::LAN_ID_MASK) as usize)?;
-        let section = match self.eeprom(*pointer)? {
+        let section = match self.eeprom(*pointer).await? {
             0 | u16::MAX => return None,
             section => u32::from(section) + eeprom::LAN_CORE_ADDRESS,
         };
         let mut mac = [0; 6];
         for (word, bytes) in mac.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-            *bytes = self.eeprom(section + word as u32)?.to_le_bytes();
+            *bytes = self.eeprom(section + word as u32).await?.to_le_bytes();
         }
         Some(mac)
     }
 
-    fn eeprom(&self, word: u32) -> Option<u16> {
+    async fn eeprom(&self, word: u32) -> Option<u16> {
         let command = word << eeprom::EERD_ADDRESS_SHIFT | eeprom::EERD_START;
         self.registers.write32(eeprom::EERD, command);
         let mut value = 0;
         let done = wait_for(EEPROM_US, || {
             value = self.registers.read32(eeprom::EERD);
             value & eeprom::EERD_DONE != 0
-        });
+        })
+        .await;
         done.then_some((value >> eeprom::EERD_DATA_SHIFT) as u16)
     }
 
@@ -387,7 +389,7 @@ impl<M: Mac> Ixgbe<M> {
         r.set32(receive::RXCSUM, receive::RXCSUM_PCSD);
     }
 
-    fn enable_receive_queue(&self, queue: usize, ring: &Descriptors) {
+    async fn enable_receive_queue(&self, queue: usize, ring: &Descriptors) {
         let r = &self.registers;
         let at = queue * receive::QUEUE;
         r.write32(receive::RDBAL + at, ring.address as u32);
@@ -400,22 +402,22 @@ impl<M: Mac> Ixgbe<M> {
         r.write32(receive::RDT + at, 0);
         let tags = if self.strips_tags { receive::RXDCTL_VME } else { 0 };
         r.write32(receive::RXDCTL + at, QUEUE_ENABLE | tags);
-        if !wait_for(SWITCH_US, || r.read32(receive::RXDCTL + at) & QUEUE_ENABLE != 0) {
+        if !wait_for(SWITCH_US, || r.read32(receive::RXDCTL + at) & QUEUE_ENABLE != 0).await {
             log::warn!("ixgbe: receive queue {queue} is not enabled in time");
         }
     }
 
     /// Lets frames in, once every queue is set up.
-    fn start_receive(&self) {
+    async fn start_receive(&self) {
         let r = &self.registers;
-        self.halt_receive();
+        self.halt_receive().await;
         r.set32(receive::RXCTRL, receive::RXCTRL_RXEN);
         r.clear32(receive::SECRXCTRL, receive::SECRXCTRL_RX_DIS);
     }
 
-    fn halt_receive(&self) {
+    async fn halt_receive(&self) {
         let r = &self.registers;
         r.set32(receive::SECRXCTRL, receive::SECRXCTRL_RX_DIS);
-        wait_for(SWITCH_US, || r.read32(receive::SECRXSTAT) & receive::SECRXSTAT_READY != 0);
+        wait_for(SWITCH_US, || r.read32(receive::SECRXSTAT) & receive::SECRXSTAT_READY != 0).await;
     }
 }

@@ -22,7 +22,9 @@ mod transport;
 use crate::Error;
 use crate::common::{ETHERNET_HEADER, fill, is_station_address};
 use ::virtio::net::{F, Hdr};
+use alloc::boxed::Box;
 use core::num::NonZeroU16;
+use embassy_futures::block_on;
 use receive::{ReceiveQueue, buffer_size};
 use registers::{NET_IDS, RECEIVE_QUEUE, TRANSMIT_QUEUE, VENDOR};
 use ring::Ring;
@@ -31,7 +33,8 @@ use transport::Transport;
 use unikernel::dma::{MAX_RUN, Pool, RxBuffer, TxBuffer};
 use unikernel::irq::Interrupt;
 use unikernel::nic::{
-    Capabilities, Checksums, Link, Nic, ResetError, Segmentation, Settings, Statistics,
+    Capabilities, Checksums, Link, LocalBoxFuture, Nic, ResetError, Segmentation, Settings,
+    Statistics,
 };
 use unikernel::pci::{Device, Dma, Signalling, Vector};
 use unikernel::time::now_ns;
@@ -87,7 +90,7 @@ pub struct Virtio {
 
 impl Virtio {
     /// Resets the device, whatever state it is in, and starts it.
-    pub(crate) fn start(
+    pub(crate) async fn start(
         device: Device,
         pool: &'static Pool,
         settings: &Settings,
@@ -97,8 +100,8 @@ impl Virtio {
             return Err(Error::Unsupported { address, family: "virtio", setting: "vlan=" });
         }
         let mut transport = Transport::new(&device)?;
-        let vector = device.enable_interrupts(1)?;
-        let running = bring_up(&device, &mut transport, pool, settings, vector.signalling)?;
+        let vector = device.enable_interrupt()?;
+        let running = bring_up(&device, &mut transport, pool, settings, vector.signalling).await?;
         let features = running.features;
         let mac = transport.mac();
         if !features.contains(F::MAC) || !is_station_address(mac) {
@@ -138,11 +141,44 @@ impl Virtio {
         (self.armed, self.blocked) = (false, false);
     }
 
+    async fn restart(&mut self) -> Result<(), ResetError> {
+        let Some(running) = self.running.take() else { return Err(ResetError::Stopped) };
+        // From here on no request of the device passes that is still under way.
+        let running = running.stop();
+        let ended = !self.transport.is_gone() && self.transport.reset().await;
+        // Its buffers go back to the pool, where the new queues find as many.
+        drop(running);
+        let signalling = self.vector.signalling;
+        let (device, transport) = (&self.device, &mut self.transport);
+        let running = match ended {
+            true => bring_up(device, transport, self.pool, &self.settings, signalling).await.ok(),
+            false => None,
+        };
+        let Some(running) = running else {
+            self.shut_down();
+            let gone = self.transport.is_gone();
+            return Err(if gone { ResetError::Gone } else { ResetError::Stuck });
+        };
+        self.capabilities = capabilities(&running);
+        self.go(running);
+        Ok(())
+    }
+
+    async fn end(&mut self) {
+        let Some(running) = self.running.take() else { return };
+        if !self.transport.is_gone() && !self.transport.reset().await {
+            log::warn!("{}: the device does not come out of reset, cut off", self.device.address());
+        }
+        self.shut_down();
+        // From here on no request of the device passes. Its buffers go back to the pool after that.
+        drop(running);
+    }
+
     /// Keeps the device from interrupting, whatever it does.
     fn shut_down(&mut self) {
         self.armed = false;
         self.link = Link::default();
-        self.device.disable_interrupt();
+        self.vector.disable();
     }
 
     /// Looks at the link if it may have changed.
@@ -163,7 +199,7 @@ impl Virtio {
 }
 
 /// From a device in any state to one that needs only be told to begin.
-fn bring_up(
+async fn bring_up(
     device: &Device,
     transport: &mut Transport,
     pool: &'static Pool,
@@ -172,7 +208,7 @@ fn bring_up(
 ) -> Result<Running, Error> {
     let address = device.address();
     let dma = |error| Error::Dma(address, error);
-    if !transport.reset() {
+    if !transport.reset().await {
         return Err(Error::Reset(address));
     }
     let features = transport.negotiate(wanted(), address)?;
@@ -337,25 +373,7 @@ impl Nic for Virtio {
     fn accept_multicast(&mut self, _: &[[u8; 6]]) {}
 
     fn reset(&mut self) -> Result<(), ResetError> {
-        let Some(running) = self.running.take() else { return Err(ResetError::Stopped) };
-        // From here on no request of the device passes that is still under way.
-        let running = running.stop();
-        let ended = !self.transport.is_gone() && self.transport.reset();
-        // Its buffers go back to the pool, where the new queues find as many.
-        drop(running);
-        let signalling = self.vector.signalling;
-        let (device, transport) = (&self.device, &mut self.transport);
-        let running = ended
-            .then(|| bring_up(device, transport, self.pool, &self.settings, signalling).ok())
-            .flatten();
-        let Some(running) = running else {
-            self.shut_down();
-            let gone = self.transport.is_gone();
-            return Err(if gone { ResetError::Gone } else { ResetError::Stuck });
-        };
-        self.capabilities = capabilities(&running);
-        self.go(running);
-        Ok(())
+        block_on(self.restart())
     }
 
     fn is_standby(&self) -> bool {
@@ -366,14 +384,8 @@ impl Nic for Virtio {
         true
     }
 
-    fn stop(&mut self) {
-        let Some(running) = self.running.take() else { return };
-        if !self.transport.is_gone() && !self.transport.reset() {
-            log::warn!("{}: the device does not come out of reset, cut off", self.device.address());
-        }
-        self.shut_down();
-        // From here on no request of the device passes. Its buffers go back to the pool after that.
-        drop(running);
+    fn stop(&mut self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(self.end())
     }
 
     fn statistics(&mut self) -> Statistics {
@@ -383,6 +395,6 @@ impl Nic for Virtio {
 
 impl Drop for Virtio {
     fn drop(&mut self) {
-        self.stop();
+        block_on(self.end());
     }
 }

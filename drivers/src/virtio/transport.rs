@@ -48,9 +48,9 @@ impl Transport {
     }
 
     /// Resets the device, whatever state it is in. `false` if it stays in reset.
-    pub(super) fn reset(&self) -> bool {
+    pub(super) async fn reset(&self) -> bool {
         self.common.write8(common::DEVICE_STATUS, 0);
-        wait_for(RESET_US, || self.common.read8(common::DEVICE_STATUS) == 0)
+        wait_for(RESET_US, || self.common.read8(common::DEVICE_STATUS) == 0).await
     }
 
     /// Agrees on features: those of `wanted` that the device offers (3.1.1, steps 2 to 6).

@@ -50,6 +50,9 @@ pub(crate) const BAR: u64 = 0x2_0000;
 pub(crate) const MSI_X: (u8, u16) = (3, 5);
 /// Of the link, in Mbit/s.
 pub(crate) const SPEED: u32 = 1000;
+/// Accesses to configuration space and to registers when a machine moves: to stop, and to start.
+pub(crate) const MOVES: [[u32; 2]; 2] =
+    if IS_82574 { [[3, 16], [32, 201]] } else { [[3, 14], [29, 186]] };
 /// The driver's favourite first.
 pub(crate) const OFFERS: &[Offers] =
     if IS_82574 { &[Offers::MsiX, Offers::Msi, Offers::Pin] } else { &[Offers::Msi, Offers::Pin] };

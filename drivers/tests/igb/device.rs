@@ -2,6 +2,7 @@
 
 use crate::family::{CTRL, INTEL_I350, SW_FW_SYNC};
 use crate::intel::{Arc, Faults, Model, Offers, POOL, Rig, plug, starting};
+use embassy_futures::block_on;
 use unikernel::dma::{Policy, fake};
 use unikernel::nic::{Nic, Settings, VlanId};
 use unikernel::pci::fake::Card;
@@ -9,7 +10,7 @@ use unikernel::pci::fake::Card;
 fn probe(faults: Faults) -> (Arc<Model>, Box<dyn Nic>) {
     let pool = fake::pool(POOL, Policy::Never);
     let (_machine, _port, model, device) = plug(pool, faults, Offers::MsiX);
-    let nic = drivers::probe(device, pool, &Settings::default()).unwrap();
+    let nic = block_on(drivers::probe(device, pool, &Settings::default())).unwrap();
     (model, nic)
 }
 

@@ -60,6 +60,8 @@ pub(crate) const BAR: u64 = 0x2_0000;
 pub(crate) const MSI_X: (u8, u16) = (3, 10);
 /// Of the link, in Mbit/s.
 pub(crate) const SPEED: u32 = 1000;
+/// Accesses to configuration space and to registers when a machine moves: to stop, and to start.
+pub(crate) const MOVES: [[u32; 2]; 2] = [[3, 18], [32, 233]];
 /// The driver's favourite first.
 pub(crate) const OFFERS: &[Offers] = &[Offers::MsiX, Offers::Msi, Offers::Pin];
 /// A register says that no more requests are under way.

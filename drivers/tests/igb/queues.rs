@@ -2,6 +2,7 @@
 
 use crate::family::{DEVICE, EITR, INTEL_I350};
 use crate::intel::{Rig, model::MAC};
+use embassy_futures::block_on;
 use std::collections::BTreeSet;
 use unikernel::nic::{Queues, Settings};
 use unikernel::pci::fake::Card;
@@ -141,7 +142,7 @@ fn buffers_of_all_queues_are_given_back() {
         rig.model.receive(&segment(port, 0));
     }
     let kept: Vec<_> = std::iter::from_fn(|| rig.nic.receive()).take(50).collect();
-    rig.nic.stop();
+    block_on(rig.nic.stop());
     assert_eq!(slots - rig.free(), 50);
     drop(kept);
     assert_eq!(rig.free(), slots);

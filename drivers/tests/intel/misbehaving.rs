@@ -1,4 +1,5 @@
 use super::*;
+use embassy_futures::block_on;
 use family::{ENABLE, RCTL, RDT, TCTL};
 use model::WHOLE;
 
@@ -28,7 +29,7 @@ pub(crate) fn in_mid_traffic() -> (Rig, Vec<unikernel::dma::RxBuffer>) {
 fn stopping_in_mid_traffic_gives_every_buffer_back() {
     let (mut rig, kept) = in_mid_traffic();
     let slots = rig.pool.statistics().slots;
-    rig.nic.stop();
+    block_on(rig.nic.stop());
     assert_eq!(slots - rig.free(), kept.len() as u32, "only what the application keeps");
     assert_eq!(rig.model.register(RCTL) & ENABLE, 0);
     assert_eq!(rig.model.register(TCTL) & ENABLE, 0);
@@ -38,7 +39,7 @@ fn stopping_in_mid_traffic_gives_every_buffer_back() {
     assert_eq!(rig.free(), slots);
 
     // Stopped is stopped.
-    rig.nic.stop();
+    block_on(rig.nic.stop());
     assert!(rig.nic.receive().is_none());
     assert!(!rig.nic.transmit_ready());
     rig.queue(&frame(0, 60));
@@ -56,7 +57,7 @@ fn dropping_the_driver_stops_it_and_the_device_starts_again() {
     assert_eq!(pool.statistics().slots_free, pool.statistics().slots);
     model.set_faults(Faults::default());
     let device = machine.root().enumerate().devices.remove(0);
-    let mut nic = drivers::probe(device, pool, &Settings::default()).unwrap();
+    let mut nic = block_on(drivers::probe(device, pool, &Settings::default())).unwrap();
     assert!(model.receive(&frame(9, 60)));
     assert_eq!(*nic.receive().unwrap(), frame(9, 60));
 }
@@ -65,7 +66,7 @@ fn dropping_the_driver_stops_it_and_the_device_starts_again() {
 fn a_device_that_keeps_mastering_the_bus_is_cut_off() {
     let mut rig = Rig::new();
     rig.model.set_faults(Faults { keeps_mastering: true, ..Faults::default() });
-    rig.nic.stop();
+    block_on(rig.nic.stop());
     assert!(!rig.machine.is_bus_master(PciAddress::new(0, 1, 0, 0)));
     assert_eq!(rig.free(), rig.pool.statistics().slots);
 }
@@ -144,7 +145,7 @@ fn what_the_device_missed_is_counted_once() {
         assert_eq!(rig.nic.statistics().missed, 7);
         assert_eq!(rig.nic.statistics().missed, 7);
         rig.model.count_missed(3);
-        rig.nic.stop();
+        block_on(rig.nic.stop());
         assert_eq!(rig.nic.statistics().missed, 10, "the last count is taken when it stops");
     }
 }

@@ -1,6 +1,7 @@
 //! What all Intel families do, against a model of the device. What is the crate's family's own is
 //! in `crate::family`.
 
+mod accesses;
 mod filtering;
 mod long;
 mod misbehaving;
@@ -14,6 +15,7 @@ pub(crate) mod starting;
 mod transmitting;
 
 use crate::family;
+use embassy_futures::block_on;
 use misbehaving::in_mid_traffic;
 pub(crate) use model::{Faults, Model};
 pub(crate) use nic::frame;
@@ -84,7 +86,7 @@ impl Rig {
         (machine, port, model, device): (Machine, Port, Arc<Model>, Device),
         settings: &Settings,
     ) -> Self {
-        let nic = drivers::probe(device, pool, settings).unwrap();
+        let nic = block_on(drivers::probe(device, pool, settings)).unwrap();
         model.connect(Some(nic.interrupt()));
         let _connection = Connection(model.clone());
         Self { machine, port, model, pool, nic, _connection }

@@ -173,6 +173,13 @@ impl Model {
         Arc::new(Self { machine, memory, state: Mutex::new(state) })
     }
 
+    /// As somebody else leaves it: the driver has to manage with any state.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.state();
+        state.reset();
+        state.registers.extend(State::abandoned());
+    }
+
     /// The device as it is now; to be let go of before the driver goes on.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()

@@ -1,4 +1,5 @@
 use super::*;
+use embassy_futures::block_on;
 use family::RDT;
 use model::{CHECKED, WHOLE};
 use unikernel::dma::RxBuffer;
@@ -188,7 +189,7 @@ fn what_the_device_wrote_is_marked() {
 
 #[test]
 fn what_nobody_looked_at_is_marked_when_the_driver_stops_or_starts_over() {
-    let ways: [fn(&mut Rig); 2] = [|rig| rig.nic.stop(), |rig| rig.nic.reset().unwrap()];
+    let ways: [fn(&mut Rig); 2] = [|rig| block_on(rig.nic.stop()), |rig| rig.nic.reset().unwrap()];
     for way in ways {
         let mut rig = Rig::with(8 << 20, Policy::Always, family::OFFERS[0]);
         rig.nic.flush();

@@ -1,5 +1,6 @@
 use super::*;
 use drivers::Error;
+use embassy_futures::block_on;
 use model::MAC;
 use unikernel::nic::Link;
 
@@ -11,7 +12,7 @@ pub(crate) fn probe(
     let before = pool.statistics().slots_free;
     let (_machine, _port, model, device) = plug(pool, faults, family::OFFERS[0]);
     set_up(&model);
-    let nic = drivers::probe(device, pool, &Settings::default());
+    let nic = block_on(drivers::probe(device, pool, &Settings::default()));
     (nic, before - pool.statistics().slots_free)
 }
 
@@ -37,7 +38,7 @@ fn a_device_that_stays_in_reset_is_an_error() {
 fn a_pool_too_small_names_the_remedy_and_keeps_its_memory() {
     let pool = fake::pool(512 << 10, Policy::Never);
     let (_machine, _port, _model, device) = plug(pool, Faults::default(), family::OFFERS[0]);
-    let error = drivers::probe(device, pool, &Settings::default()).err().unwrap();
+    let error = block_on(drivers::probe(device, pool, &Settings::default())).err().unwrap();
     assert!(error.to_string().contains("swiotlb="), "{error}");
     assert_eq!(pool.statistics().slots_free, pool.statistics().slots);
 }
@@ -49,7 +50,8 @@ fn an_unknown_device_is_named() {
     let device = machine.root().enumerate().devices.remove(0);
     assert!(drivers::is_nic(&device));
     let pool = fake::pool(1 << 20, Policy::Never);
-    let error = drivers::probe(device, pool, &Settings::default()).err().unwrap().to_string();
+    let error =
+        block_on(drivers::probe(device, pool, &Settings::default())).err().unwrap().to_string();
     assert!(error.contains("8086:1533") && error.contains("0000:00:03.0"), "{error}");
 }
 

@@ -61,6 +61,8 @@ pub(crate) const BAR: u64 = 0x8_0000;
 pub(crate) const MSI_X: (u8, u16) = (4, 64);
 /// Of the link, in Mbit/s.
 pub(crate) const SPEED: u32 = 10_000;
+/// Accesses to configuration space and to registers when a machine moves: to stop, and to start.
+pub(crate) const MOVES: [[u32; 2]; 2] = [[3, 30], [32, 275]];
 /// The driver's favourite first.
 pub(crate) const OFFERS: &[Offers] = &[Offers::MsiX, Offers::Msi, Offers::Pin];
 /// A register says that no more requests are under way.

@@ -2,6 +2,7 @@
 //! one.
 
 use super::{Rig, in_mid_traffic, model};
+use embassy_futures::block_on;
 
 /// A frame of `len` bytes that no two numbers share, of no protocol the driver knows.
 pub(crate) fn frame(number: usize, len: usize) -> Vec<u8> {
@@ -26,7 +27,7 @@ fn surprise_removal_neither_hangs_nor_leaks() {
     rig.nic.arm();
     assert!(!rig.nic.link().up, "all ones are no link");
     assert_eq!(rig.nic.statistics().missed, 0, "and no count");
-    rig.nic.stop();
+    block_on(rig.nic.stop());
     drop(kept);
     assert_eq!(rig.taken(), 0);
 }

@@ -8,6 +8,7 @@ mod receiving;
 mod starting;
 mod transmitting;
 
+use embassy_futures::block_on;
 use misbehaving::in_mid_traffic;
 use model::{Model, Sent, Traits};
 use nic::frame;
@@ -44,7 +45,7 @@ impl Rig {
     fn start(pool: usize, policy: Policy, traits: Traits, msi_x: bool) -> Self {
         let pool = fake::pool(pool, policy);
         let (machine, port, model, device) = plug(pool, traits, &Model::structures(), msi_x);
-        let nic = drivers::probe(device, pool, &Settings::default()).unwrap();
+        let nic = block_on(drivers::probe(device, pool, &Settings::default())).unwrap();
         model.connect(nic.interrupt());
         Self { machine, port, model, pool, nic }
     }

@@ -1,4 +1,5 @@
 use super::*;
+use embassy_futures::block_on;
 use model::{RECEIVE, TRANSMIT};
 use unikernel::pci::PciAddress;
 
@@ -18,13 +19,13 @@ pub(crate) fn in_mid_traffic() -> (Rig, Vec<unikernel::dma::RxBuffer>) {
 #[test]
 fn stopping_gives_everything_back_at_any_moment() {
     let (mut rig, kept) = in_mid_traffic();
-    rig.nic.stop();
+    block_on(rig.nic.stop());
     assert_eq!(rig.model.status(), 0);
     assert!(!rig.machine.is_bus_master(PciAddress::new(0, 1, 0, 0)));
     assert!(rig.nic.receive().is_none() && !rig.nic.transmit_ready() && rig.nic.arm());
     rig.queue(&frame(0, 60));
     rig.nic.flush();
-    rig.nic.stop();
+    block_on(rig.nic.stop());
     drop(kept);
     assert_eq!(rig.taken(), 0);
 }
@@ -65,7 +66,7 @@ fn a_used_index_that_jumps_is_not_followed() {
     rig.model.jump(TRANSMIT, 0x8000);
     rig.queue(&frame(0, 60));
     rig.nic.flush();
-    rig.nic.stop();
+    block_on(rig.nic.stop());
     assert_eq!(rig.taken(), 0);
 }
 

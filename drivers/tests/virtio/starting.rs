@@ -1,5 +1,6 @@
 use super::*;
 use drivers::Error;
+use embassy_futures::block_on;
 use model::*;
 use unikernel::nic::{Checksums, Mtu, ResetError, VlanId};
 use unikernel::pci::PciAddress;
@@ -8,7 +9,8 @@ use unikernel::pci::PciAddress;
 fn failure(traits: Traits, structures: &[(u8, u32, u32)]) -> (Error, Arc<Model>) {
     let pool = fake::pool(4 << 20, Policy::Never);
     let (machine, _, model, device) = plug(pool, traits, structures, true);
-    let error = drivers::probe(device, pool, &Settings::default()).map(|_| ()).unwrap_err();
+    let error =
+        block_on(drivers::probe(device, pool, &Settings::default())).map(|_| ()).unwrap_err();
     assert_eq!(pool.statistics().slots_free, pool.statistics().slots);
     assert!(!machine.is_bus_master(address()), "it cannot reach memory");
     (error, model)
@@ -76,7 +78,7 @@ fn a_feature_whose_field_the_device_does_not_have_is_none() {
     structures[3].2 = 8;
     let traits = Traits { offered: USUAL | MTU, ..Traits::default() };
     let (_machine, _, model, device) = plug(pool, traits, &structures, true);
-    let nic = drivers::probe(device, pool, &Settings::default()).unwrap();
+    let nic = block_on(drivers::probe(device, pool, &Settings::default())).unwrap();
     assert_eq!(model.accepted() & (MTU | STATUS), STATUS);
     assert_eq!(nic.capabilities().max_frame, 1514);
 }
@@ -176,7 +178,7 @@ fn jumbo_frames_have_buffers_of_their_size_and_tags_are_refused() {
     let pool = fake::pool(8 << 20, Policy::Never);
     let settings = Settings { mtu: Mtu::MAX, ..Settings::default() };
     let (_machine, _, model, device) = plug(pool, Traits::default(), &Model::structures(), true);
-    let mut nic = drivers::probe(device.clone(), pool, &settings).unwrap();
+    let mut nic = block_on(drivers::probe(device.clone(), pool, &settings)).unwrap();
     assert_eq!(nic.capabilities().max_frame, 9230);
     for number in 0..200 {
         assert!(model.receive(&frame(number, 9230)));
@@ -185,7 +187,7 @@ fn jumbo_frames_have_buffers_of_their_size_and_tags_are_refused() {
     }
     drop(nic);
     let settings = Settings { vlan: VlanId::new(7), ..Settings::default() };
-    let error = drivers::probe(device, pool, &settings).map(|_| ()).unwrap_err();
+    let error = block_on(drivers::probe(device, pool, &settings)).map(|_| ()).unwrap_err();
     assert!(matches!(error, Error::Unsupported { setting: "vlan=", .. }));
     assert_eq!(pool.statistics().slots_free, pool.statistics().slots);
 }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use embassy_time::{Duration, with_timeout};
-use migrate_agent::{Migration, State};
+use migrate_agent::{Migration, Nics as _, State};
 use unikernel::cmdline::Size;
 use unikernel::dma::Pool;
 use unikernel::watch::Watcher;
@@ -62,6 +62,8 @@ async fn check_after_migrations(
                 // What the standby receives until then is not to drive out what came before.
                 recorder.hold_for_check();
                 let _ = with_timeout(NIC_PATIENCE, primaries(&interfaces)).await;
+                // They have yet to announce themselves.
+                interfaces.drain().await;
                 recorder.check().await;
             }
         }

@@ -1,11 +1,14 @@
 //! A NIC with nothing to say.
 
+use std::boxed::Box;
 use std::cell::RefCell;
+use std::future::ready;
 use std::num::NonZeroU16;
 
+use crate::interfaces::Probing;
 use unikernel::dma::{Pool, RxBuffer, TxBuffer};
 use unikernel::irq::{self, Interrupt};
-use unikernel::nic::{Capabilities, Link, Nic, ResetError, Settings, Statistics};
+use unikernel::nic::{Capabilities, Link, LocalBoxFuture, Nic, ResetError, Settings, Statistics};
 use unikernel::pci::Device;
 use unikernel::pci::fake::{Card, Memory};
 
@@ -33,11 +36,11 @@ pub(super) fn started() -> Vec<(u8, usize)> {
 }
 
 /// Starts the driver of a card made here.
-pub(super) fn probe(
-    device: Device,
-    _: &'static Pool,
-    settings: &Settings,
-) -> Result<Box<dyn Nic>, drivers::Error> {
+pub(super) fn probe(device: Device, _: &'static Pool, settings: Settings) -> Probing {
+    Box::pin(ready(start(&device, &settings)))
+}
+
+fn start(device: &Device, settings: &Settings) -> Result<Box<dyn Nic>, drivers::Error> {
     let (vendor, id) = device.ids();
     if vendor != VENDOR {
         return Err(drivers::Error::Unknown { address: device.address(), vendor, id });
@@ -87,7 +90,9 @@ impl Nic for Quiet {
     fn is_standby(&self) -> bool {
         self.id & STANDBY != 0
     }
-    fn stop(&mut self) {}
+    fn stop(&mut self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
     fn statistics(&mut self) -> Statistics {
         Statistics::default()
     }

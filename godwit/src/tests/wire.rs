@@ -9,7 +9,7 @@ use std::vec::Vec;
 
 use unikernel::dma::{Policy, Pool, RxBuffer, TxBuffer, fake};
 use unikernel::irq::{self, Interrupt};
-use unikernel::nic::{Capabilities, Link, Nic, ResetError, Statistics};
+use unikernel::nic::{Capabilities, Link, LocalBoxFuture, Nic, ResetError, Statistics};
 
 use crate::host::Hardware;
 
@@ -80,7 +80,9 @@ impl Nic for End {
     fn reset(&mut self) -> Result<(), ResetError> {
         Ok(())
     }
-    fn stop(&mut self) {}
+    fn stop(&mut self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
     fn statistics(&mut self) -> Statistics {
         Statistics::default()
     }

@@ -17,7 +17,7 @@ use crate::{
     guest::{Forward, Net, Wire, clients, nic as wires},
     parts::NicModel,
     result::{Facts, ProcessorTime},
-    system::{paths, progress::Step},
+    system::{paths, progress::Step, scratch::Scratch},
 };
 
 /// One of each family that has hardware.
@@ -95,8 +95,8 @@ fn sample(systems: &Systems, system: System, nic: NicModel) -> Result<Sample> {
     let tcp_send = clients::iperf3_after_another(port, &[&TCP[..], &["--reverse"]].concat())?;
     drop(running);
 
-    let directory = tempfile::Builder::new().prefix("godwit-bench-").tempdir()?;
-    let socket = directory.path().join("nic");
+    let directory = Scratch::new()?;
+    let socket = directory.join("nic");
     let range = Range::start(&socket)?;
     let (mut running, _) = systems.boot(system, nic, &Wire::Socket(Path::new(&socket)))?;
     let paced = range.best_paced()?;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    segment::{Segment, UnknownUnicast},
+    segment::Segment,
     source::{Config, Rate, UdpSource},
 };
 use anyhow::{Result, ensure};
@@ -47,7 +47,7 @@ impl Range {
     /// A segment whose port for the guest is at `socket`.
     pub(super) fn start(socket: &Path) -> Result<Self> {
         let segment = Segment::start(None)?;
-        segment.listen("nic", socket, UnknownUnicast::Flood)?;
+        segment.listen("nic", socket)?;
         let (sender, receiver) = segment.local("source");
         let config = Config { from: SOURCE, to: GUEST, ip_length: IP_LENGTH };
         let source = UdpSource::start(sender, receiver, config)?;

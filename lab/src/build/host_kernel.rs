@@ -1,6 +1,7 @@
 //! The kernel of the lab's virtual host: the distribution's package, unpacked but not installed.
 
 use std::{
+    cmp::Reverse,
     fs,
     path::{Path, PathBuf},
 };
@@ -26,6 +27,18 @@ pub fn cached() -> Result<Option<HostKernel>> {
     debian::versions_in(&directory()?, SERIES).pop().map(|tree| in_tree(&tree)).transpose()
 }
 
+/// Removes all but the newest of them from the cache: what it frees, in bytes.
+pub fn clean() -> Result<u64> {
+    let mut trees = debian::versions_in(&directory()?, SERIES);
+    trees.pop();
+    let mut freed = 0;
+    for tree in trees {
+        freed += paths::size(&tree);
+        fs::remove_dir_all(&tree).with_context(|| tree.display().to_string())?;
+    }
+    Ok(freed)
+}
+
 fn directory() -> Result<PathBuf> {
     Ok(paths::cache()?.join("host-kernel"))
 }
@@ -35,23 +48,9 @@ fn distributions() -> Result<HostKernel> {
         return Ok(kernel);
     }
     let directory = directory()?;
-    let mut names: Vec<String> = debian::package_names(SERIES)?
-        .into_iter()
-        .filter(|name| {
-            // Variants: -cloud-amd64 and -rt-amd64; cloud has no VFIO.
-            name.strip_prefix(SERIES)
-                .and_then(|rest| rest.strip_suffix("-amd64"))
-                .is_some_and(|version| !version.contains('-'))
-        })
-        .collect();
-    names.sort_by_key(|name| debian::version_key(name));
-    ensure!(
-        !names.is_empty(),
-        "apt knows no package {SERIES}*-amd64 for the lab's host; run `apt-get update`, or give a \
-         kernel with --host-kernel PATH"
-    );
+    let names = names()?;
     let mut failure = None;
-    for name in names.iter().rev() {
+    for name in &names {
         let tree = directory.join(name);
         match debian::unpack_package(name, &tree) {
             Ok(()) => return in_tree(&tree),
@@ -63,6 +62,26 @@ fn distributions() -> Result<HostKernel> {
     Err(failure.expect("there was a name to try")).context(
         "the lab's host needs a kernel; give one with --host-kernel PATH if the mirror has none",
     )
+}
+
+/// The packages that have such a kernel, the newest first.
+pub(super) fn names() -> Result<Vec<String>> {
+    let mut names: Vec<String> = debian::package_names(SERIES)?
+        .into_iter()
+        .filter(|name| {
+            // Variants: -cloud-amd64 and -rt-amd64; cloud has no VFIO.
+            name.strip_prefix(SERIES)
+                .and_then(|rest| rest.strip_suffix("-amd64"))
+                .is_some_and(|version| !version.contains('-'))
+        })
+        .collect();
+    names.sort_by_key(|name| Reverse(debian::version_key(name)));
+    ensure!(
+        !names.is_empty(),
+        "apt knows no package {SERIES}*-amd64 for the lab's host; run `apt-get update`, or give a \
+         kernel with --host-kernel PATH"
+    );
+    Ok(names)
 }
 
 fn from_path(path: &Path) -> Result<HostKernel> {

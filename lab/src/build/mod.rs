@@ -2,5 +2,6 @@
 
 pub mod application;
 pub mod crates;
+pub mod fetch;
 pub mod host_kernel;
 pub mod qemu;

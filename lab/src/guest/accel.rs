@@ -7,6 +7,7 @@ use clap::ValueEnum;
 
 use super::{AttachedNic, Guest, Net, READY, Wire, machine, nic};
 use crate::parts::{Accelerator, NicModel, Qemu};
+use crate::system::scratch::Scratch;
 
 /// What to look for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -50,12 +51,12 @@ pub fn kvm_trouble(qemu: &Qemu, image: &Path) -> Result<Option<String>> {
         Err(error) => return Ok(Some(format!("/dev/kvm: {error}"))),
         Ok(_) => {}
     }
-    let scratch = tempfile::tempdir()?;
+    let scratch = Scratch::new()?;
     let user = Wire::Netdev(nic::backend(&Net::User, &[])?);
     let nic = AttachedNic::emulated(NicModel::E1000e, &user, MEMORY_MIB)?;
     // Without an address to answer at it would never say that it is ready.
     let line = machine::command_line(qemu, Accelerator::Kvm, MEMORY_MIB, image, "ip=10.0.2.15/24");
-    let mut guest = Guest::start(line, Some(nic), &scratch.path().join("console"))?;
+    let mut guest = Guest::start(line, Some(nic), &scratch.join("console"))?;
     if guest.wait_so_long_for(READY, PATIENCE).is_ok() {
         return Ok(None);
     }

@@ -6,16 +6,16 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use tempfile::TempDir;
 
 use super::machine;
 use crate::{
-    build::{crates, host_kernel},
+    build::{crates, fetch::BUSYBOX, host_kernel},
     initramfs,
     parts::{Accelerator, HostKernel, Qemu},
     system::{
         debian, paths,
         progress::Step,
+        scratch::Scratch,
         tools::{self, Tool},
     },
 };
@@ -43,8 +43,6 @@ const TOOLS: &[Tool] = &[
 
 /// The address that makes the guest ask for one; it needs busybox for that.
 pub const DHCP: &str = "dhcp";
-/// The package whose one program has a DHCP client and a shell.
-const BUSYBOX: &str = "busybox-static";
 
 /// A Linux guest in files.
 #[derive(Debug)]
@@ -52,7 +50,7 @@ pub struct LinuxGuest {
     /// Its kernel.
     pub kernel: HostKernel,
     initramfs: PathBuf,
-    _directory: TempDir,
+    _directory: Scratch,
 }
 
 impl LinuxGuest {
@@ -75,8 +73,8 @@ impl LinuxGuest {
         let (ip, iperf3) = (ip?, iperf3?);
         let programs: Vec<&Path> = [&*ip, &*iperf3].into_iter().chain(more).collect();
         let step = Step::new("Packing the Linux guest");
-        let directory = tempfile::Builder::new().prefix("godwit-linux-").tempdir()?;
-        let path = directory.path().join("initramfs");
+        let directory = Scratch::new()?;
+        let path = directory.join("initramfs");
         let out = File::create(&path)?;
         initramfs::write_guest(&out, &init, &kernel, MODULES, &programs)
             .with_context(|| path.display().to_string())?;

@@ -4,7 +4,6 @@ use std::{net, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tempfile::TempDir;
 
 use super::{
     machine::qemu_with,
@@ -17,7 +16,7 @@ use crate::{
     local::Model,
     parts::NicModel,
     source::{Listens, cable, stream},
-    system::process::Guard,
+    system::{process::Guard, scratch::Scratch},
 };
 
 /// A NIC and what it is connected to.
@@ -25,7 +24,7 @@ pub struct AttachedNic {
     /// As QEMU's options.
     pub options: Vec<String>,
     /// What has to run as long as the machine does.
-    processes: Option<(Model, Option<Guard>, TempDir)>,
+    processes: Option<(Model, Option<Guard>, Scratch)>,
 }
 
 impl AttachedNic {
@@ -61,8 +60,8 @@ impl AttachedNic {
         let mut options: Vec<String> = port.iter().map(|&option| option.into()).collect();
         let mut processes = None;
         if model == NicModel::Ixgbe {
-            let sockets = tempfile::Builder::new().prefix("godwit-run-").tempdir()?;
-            let vfio = sockets.path().join("vfio");
+            let sockets = Scratch::new()?;
+            let vfio = sockets.join("vfio");
             let (model, cable) = start_ixgbe(&vfio, wire)?;
             processes = Some((model, cable, sockets));
             let device = json!({

@@ -10,6 +10,9 @@ use std::path::Path;
 /// The granularity of a hypervisor's dirty log on x86.
 pub(super) const PAGE: usize = 4096;
 
+/// Pages that are read at once.
+const PIECE: usize = 256;
+
 /// The memory of a machine, by the addresses its devices use: all of it lies below 4 GiB, where a
 /// machine's memory begins at address 0 and of its file.
 #[derive(Debug)]
@@ -31,34 +34,64 @@ impl Memory {
         bail!("QEMU (process {qemu}) has no memory that it shares")
     }
 
-    fn page(&self, page: u64, buffer: &mut [u8; PAGE]) -> Result<()> {
+    /// How many pages it has.
+    fn pages(&self) -> Result<u64> {
+        Ok(self.0.metadata().context("a machine's memory")?.len() / PAGE as u64)
+    }
+
+    /// Reads from `page` on: as many as fit.
+    fn read(&self, page: u64, buffer: &mut [u8]) -> Result<()> {
         self.0
             .read_exact_at(buffer, page * PAGE as u64)
             .with_context(|| format!("page {page:#x} of a machine's memory"))
     }
 }
 
-/// Compares the pages of these numbers, which each of the NICs wrote.
+/// Compares all pages, and counts those of these numbers, which each of the NICs wrote, besides.
 pub(super) fn compare(
     source: &Memory,
     destination: &Memory,
     nics: &[BTreeSet<u64>],
 ) -> Result<Comparison> {
-    let mut comparison =
-        Comparison { by_nic: vec![Pages::default(); nics.len()], ..<_>::default() };
-    let (mut before, mut after) = ([0; PAGE], [0; PAGE]);
-    let all: BTreeSet<u64> = nics.iter().flatten().copied().collect();
-    for page in all {
-        source.page(page, &mut before)?;
-        destination.page(page, &mut after)?;
-        let wrote = nics.iter().zip(&mut comparison.by_nic);
-        let counts = wrote.filter(|(pages, _)| pages.contains(&page)).map(|(_, counts)| counts);
-        for counts in counts.chain([&mut comparison.all]) {
-            counts.written += 1;
-            counts.stale += u64::from(before != after);
-        }
+    let memory = source.pages()?;
+    let there = destination.pages()?;
+    if memory != there {
+        bail!("the source's memory has {memory} pages, the destination's {there}");
     }
-    Ok(comparison)
+    if let Some(beyond) = nics.iter().filter_map(BTreeSet::last).find(|page| **page >= memory) {
+        bail!("a NIC wrote page {beyond:#x} of a memory of {memory:#x} pages");
+    }
+    let differing = differing(source, destination, memory)?;
+    let pages = |written: &BTreeSet<u64>| Pages {
+        written: written.len() as u64,
+        stale: written.intersection(&differing).count() as u64,
+    };
+    let all: BTreeSet<u64> = nics.iter().flatten().copied().collect();
+    Ok(Comparison {
+        memory,
+        differing: differing.len() as u64,
+        all: pages(&all),
+        by_nic: nics.iter().map(pages).collect(),
+    })
+}
+
+/// The numbers of the pages that are not the same in both, of the first `count`.
+fn differing(a: &Memory, b: &Memory, count: u64) -> Result<BTreeSet<u64>> {
+    let mut numbers = BTreeSet::new();
+    let mut buffers = [(); 2].map(|()| vec![0; PIECE * PAGE]);
+    for first in (0..count).step_by(PIECE) {
+        let pages = usize::try_from(count - first).unwrap_or(PIECE).min(PIECE);
+        let [here, there] = buffers.each_mut().map(|buffer| &mut buffer[..pages * PAGE]);
+        a.read(first, here)?;
+        b.read(first, there)?;
+        if here == there {
+            continue;
+        }
+        let pairs = here.chunks(PAGE).zip(there.chunks(PAGE));
+        let differ = (first..).zip(pairs).filter(|(_, (here, there))| here != there);
+        numbers.extend(differ.map(|(number, _)| number));
+    }
+    Ok(numbers)
 }
 
 #[cfg(test)]
@@ -78,6 +111,7 @@ mod tests {
         let (source, destination) = (memory(&[1, 2, 3, 4, 5]), memory(&[1, 0, 3, 0, 0]));
         let comparison = compare(&source, &destination, &[[0, 1, 3].into()]).unwrap();
         assert_eq!(comparison.all, Pages { written: 3, stale: 2 });
+        assert_eq!((comparison.memory, comparison.differing), (5, 3), "page 4 as well");
     }
 
     #[test]
@@ -98,9 +132,24 @@ mod tests {
     }
 
     #[test]
+    fn the_last_page_of_a_memory_of_several_pieces_is_looked_at() {
+        let pages = vec![7; 2 * PIECE + 1];
+        let (source, destination) = (memory(&pages), memory(&pages));
+        destination.0.write_all_at(&[8], (2 * PIECE * PAGE) as u64).unwrap();
+        let comparison = compare(&source, &destination, &[]).unwrap();
+        assert_eq!((comparison.memory, comparison.differing), (2 * PIECE as u64 + 1, 1));
+    }
+
+    #[test]
     fn a_page_beyond_memory_is_an_error() {
         let memory = memory(&[0]);
         let error = compare(&memory, &memory, &[[1].into()]).unwrap_err().to_string();
         assert!(error.contains("page 0x1"), "{error}");
+    }
+
+    #[test]
+    fn memories_of_different_sizes_are_an_error() {
+        let error = compare(&memory(&[0]), &memory(&[0, 0]), &[]).unwrap_err().to_string();
+        assert!(error.contains("1 pages") && error.contains("2"), "{error}");
     }
 }

@@ -18,6 +18,7 @@ use crate::migration::{Comparison, Device, Lab, MEMORY_MIB, Machine, Pair, Profi
 use crate::parts::{NicModel, Qemu};
 use crate::source::{Listens, stream};
 use crate::system::process::Guard;
+use crate::system::scratch::Scratch;
 use anyhow::{Context, Result, bail};
 use memory::Memory;
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -27,7 +28,6 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use tempfile::TempDir;
 
 /// What the lab is made of.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub struct LocalLab {
     model: Option<PathBuf>,
     sides: [Side; 2],
     logs: PathBuf,
-    _sockets: TempDir,
+    _sockets: Scratch,
 }
 
 /// One of the machines, running or not.
@@ -87,12 +87,12 @@ impl LocalLab {
     /// Sockets or logs cannot be made.
     pub fn new(setup: &Setup<'_>) -> Result<Self> {
         // Not in the logs' directory: a socket's path has at most 107 characters.
-        let sockets = tempfile::Builder::new().prefix("godwit-local-").tempdir()?;
+        let sockets = Scratch::new()?;
         fs::create_dir_all(setup.logs)?;
         let side = |machine: Machine| -> Result<Side> {
             let nic = |(index, segment): (usize, &PathBuf)| Sockets {
                 segment: segment.clone(),
-                vfio: sockets.path().join(format!("{machine}-{}.vfio", interface_name(index))),
+                vfio: sockets.join(format!("{machine}-{}.vfio", interface_name(index))),
             };
             Ok(Side {
                 qemu: None,
@@ -136,7 +136,7 @@ impl LocalLab {
                  -object memory-backend-memfd,id=ram,size={MEMORY_MIB}M,share=on"
             ),
             kernel: setup.guest.display().to_string(),
-            uri: format!("unix:{}", sockets.path().join("migration").display()),
+            uri: format!("unix:{}", sockets.join("migration").display()),
             nics: [nics(&sides[0]), nics(&sides[1])],
             compares: is_process,
             pair: setup.pair,

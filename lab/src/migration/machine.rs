@@ -93,17 +93,22 @@ pub trait Lab {
         None
     }
 
-    /// Compares the memory of both machines, which are stopped, page by page of what the NICs of
-    /// the one that the guest comes from wrote. Asked for where [`Profile::compares`] says so.
+    /// Compares the memory of both machines, which are stopped, page by page: all of it, and what
+    /// the NICs of the one that the guest comes from wrote. Asked for where [`Profile::compares`]
+    /// says so.
     fn compare(&mut self, _from: Machine) -> Result<Comparison> {
         anyhow::bail!("this lab does not know what its NICs write")
     }
 }
 
-/// Memory just after the switchover, against what the NICs wrote on the source.
+/// Memory just after the switchover, on the destination against the source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
-    /// Of all NICs: a page that several wrote counts once.
+    /// Pages of memory, whoever writes them.
+    pub memory: u64,
+    /// Those of them that are not on the destination as they are on the source.
+    pub differing: u64,
+    /// Of what the NICs wrote on the source: a page that several wrote counts once.
     pub all: Pages,
     /// Of each.
     pub by_nic: Vec<Pages>,

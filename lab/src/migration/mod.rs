@@ -26,6 +26,8 @@ mod session;
 mod side;
 
 pub(crate) use machine::MEMORY_MIB;
-pub use machine::{Comparison, Device, Lab, Machine, NICS, PORTS, Pages, Pair, Profile, STANDBY};
+pub use machine::{
+    Comparison, Device, Lab, Machine, NICS, PORTS, Pages, Pair, Profile, Role, STANDBY,
+};
 pub use record::{Check, Effort, Outcome, Plan, Record, Timeline};
 pub use session::{ResetInSilence, Session};

@@ -14,13 +14,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use lab_init::{CONTROL_PORT, Channel, Nic, Report, Request};
-use tempfile::TempDir;
 
 use super::state;
 use crate::{
     parts::{Accelerator, NicModel, Qemu, escape},
     source::{Listens, stream},
-    system::process::Guard,
+    system::{process::Guard, scratch::Scratch},
 };
 
 /// The machines the host has channels for.
@@ -83,7 +82,7 @@ pub struct VirtualHost {
     reports: Receiver<Report>,
     channels: HashMap<String, UnixStream>,
     console_log: PathBuf,
-    _sockets: TempDir,
+    _sockets: Scratch,
 }
 
 impl VirtualHost {
@@ -94,7 +93,7 @@ impl VirtualHost {
     /// QEMU cannot be started or ends at once: what it said is in the error.
     pub fn start(setup: &Setup<'_>) -> Result<Self> {
         // Not in the report directory: a socket's path has at most 107 characters.
-        let sockets = tempfile::Builder::new().prefix("godwit-lab-").tempdir()?;
+        let sockets = Scratch::new()?;
         let mut ports = vec![CONTROL_PORT.to_owned()];
         for machine in MACHINES {
             ports.extend([Channel::Qmp, Channel::Console].map(|channel| channel.port(machine)));
@@ -104,13 +103,13 @@ impl VirtualHost {
             .map(String::as_str)
             .chain([MONITOR])
             .map(|port| {
-                let listener = UnixListener::bind(sockets.path().join(port))?;
+                let listener = UnixListener::bind(sockets.join(port))?;
                 listener.set_nonblocking(true)?;
                 Ok(listener)
             })
             .collect::<Result<Vec<_>>>()?;
-        let line = command_line(setup, &ports, sockets.path());
-        let said = sockets.path().join("output");
+        let line = command_line(setup, &ports, &sockets);
+        let said = sockets.join("output");
         let output = fs::File::create(&said)?;
         let mut qemu = Guard::spawn(
             Guard::command(&line[0])

@@ -7,13 +7,13 @@ use std::{
 };
 
 use crate::{
-    addresses::{ECHO_PORT, GUEST, GUESTS, IPERF3_PORT, SOURCES},
+    addresses::{ECHO_PORT, GATEWAY, GUEST, GUESTS, IPERF3_PORT, SOURCES},
     choices::TrafficKind,
     parts::Qemu,
     segment::Segment,
     source::{
-        ClientRuns, ClientSource, Config, EchoSource, Meter, Rate, Slirp, TcpSource, Trace,
-        Traffic, Transfer, UdpSource,
+        ClientRuns, ClientSource, Config, EchoSource, Meter, Peer, Rate, TcpSource, Trace, Traffic,
+        Transfer, UdpSource,
     },
 };
 use anyhow::{Context, Result, bail};
@@ -39,9 +39,9 @@ pub(super) struct Load {
 /// What is driven at the guest's first interface.
 enum First {
     Udp(UdpSource),
-    Tcp { slirp: Slirp, segment: Arc<Segment>, logs: PathBuf },
-    Echo { slirp: Slirp, least: u64 },
-    Client { slirp: Slirp, segment: Arc<Segment>, logs: PathBuf, command: String },
+    Tcp { peer: Peer, segment: Arc<Segment>, logs: PathBuf },
+    Echo { peer: Peer, least: u64 },
+    Client { peer: Peer, segment: Arc<Segment>, logs: PathBuf, command: String },
 }
 
 /// Something done under traffic.
@@ -67,22 +67,22 @@ impl Load {
         segment: &Arc<Segment>,
         directory: &Path,
     ) -> Result<Self> {
-        let slirp = |usual: u16| {
-            let port = script.port.unwrap_or(usual);
-            Slirp::start(qemu, segment, directory, GUEST.ip, port)
+        let peer = |usual: u16| {
+            let server = (GUEST.ip, script.port.unwrap_or(usual)).into();
+            Peer::start(qemu, segment, directory, GATEWAY, server)
         };
         let first = match script.traffic {
             TrafficKind::Udp => First::Udp(udp(segment, 0)?),
             TrafficKind::Tcp => First::Tcp {
-                slirp: slirp(IPERF3_PORT)?,
+                peer: peer(IPERF3_PORT)?,
                 segment: segment.clone(),
                 logs: script.logs.clone(),
             },
-            TrafficKind::Echo => First::Echo { slirp: slirp(ECHO_PORT)?, least: script.transfer },
+            TrafficKind::Echo => First::Echo { peer: peer(ECHO_PORT)?, least: script.transfer },
             TrafficKind::Client => {
                 let (command, port) = script.client.clone().context("no client was named")?;
-                let (slirp, segment, logs) = (slirp(port)?, segment.clone(), script.logs.clone());
-                First::Client { slirp, segment, logs, command }
+                let (peer, segment, logs) = (peer(port)?, segment.clone(), script.logs.clone());
+                First::Client { peer, segment, logs, command }
             }
         };
         let others = (1..script.nics).map(|index| udp(segment, index)).collect::<Result<_>>()?;
@@ -122,21 +122,28 @@ impl Load {
                 source.set_rate(Rate::Idle);
                 Carried::new(done, source.trace())
             }
-            First::Tcp { slirp, segment, logs } => {
-                let source = TcpSource::start(slirp.address(), rate, segment.clone(), logs)?;
+            First::Tcp { peer, segment, logs } => {
+                let source = TcpSource::start(peer, rate, segment.clone(), logs)?;
                 std::thread::sleep(SETTLE);
                 let done = migrate(&all(&source))?;
                 Carried::new(done, source.finish()?)
             }
-            First::Echo { slirp, least } => {
-                let source = EchoSource::start(slirp.address(), rate, *least)?;
+            First::Echo { peer, least } => {
+                let (stream, _relay) = peer.connect()?;
+                let source = EchoSource::start(stream, rate, *least)?;
                 std::thread::sleep(SETTLE);
                 let done = migrate(&all(&source))?;
                 let (trace, transfer) = source.finish()?;
                 Carried { transfer: Some(transfer), ..Carried::new(done, trace) }
             }
-            First::Client { slirp, segment, logs, command } => {
-                let source = ClientSource::start(command, slirp.address(), segment.clone(), logs)?;
+            First::Client { peer, segment, logs, command } => {
+                let source = ClientSource::start(
+                    peer.command("sh"),
+                    command,
+                    peer.server(),
+                    segment.clone(),
+                    logs,
+                )?;
                 std::thread::sleep(SETTLE);
                 let done = migrate(&all(&source))?;
                 let (trace, runs) = source.finish()?;
@@ -170,13 +177,14 @@ impl Load {
                 source.set_rate(Rate::Idle);
                 source.trace().received(from, to).bits_per_s
             }
-            First::Tcp { slirp, segment, logs } => {
-                let source = TcpSource::start(slirp.address(), None, segment.clone(), logs)?;
+            First::Tcp { peer, segment, logs } => {
+                let source = TcpSource::start(peer, None, segment.clone(), logs)?;
                 let (from, to) = pause();
                 source.finish()?.received(from, to).bits_per_s
             }
-            First::Echo { slirp, .. } => {
-                let source = EchoSource::start(slirp.address(), None, 0)?;
+            First::Echo { peer, .. } => {
+                let (stream, _relay) = peer.connect()?;
+                let source = EchoSource::start(stream, None, 0)?;
                 let (from, to) = pause();
                 source.finish()?.0.received(from, to).bits_per_s
             }

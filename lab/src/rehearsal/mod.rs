@@ -15,7 +15,7 @@ use crate::{
     result::{self, Facts, Migration, ProcessorTime, Saturated, Setting, Traffic},
     segment::Segment,
     source::Meter,
-    system::progress::Step,
+    system::{progress::Step, scratch::Scratch},
 };
 use anyhow::{Context, Result, bail};
 use load::{Carried, IP_LENGTH, Load, SETTLE};
@@ -83,7 +83,7 @@ pub fn run(script: &Script, parts: &LabParts) -> Result<Migration> {
                     return Err(error);
                 };
                 if restarts == RESTARTS {
-                    return Err(error.context(format!("the lab's host crashed: {why}")));
+                    return Err(error.context(Crashed(why)));
                 }
                 restarts += 1;
                 let kept = script.logs.join(format!("host-crash-{restarts}.log"));
@@ -96,6 +96,11 @@ pub fn run(script: &Script, parts: &LabParts) -> Result<Migration> {
             }
         }
     }
+}
+
+/// Whether an error of [`run`] is the emulated host's, and says nothing about the guest.
+pub fn is_of_the_lab(error: &anyhow::Error) -> bool {
+    error.is::<HostLost>() || error.is::<Crashed>()
 }
 
 /// The first line of what the host's kernel said when it crashed, if it did.
@@ -124,6 +129,16 @@ fn confused(error: &anyhow::Error, place: &Place) -> Option<String> {
 #[derive(Debug)]
 struct HostLost(Option<String>);
 
+/// The lab's host crashed each time, at last because of that.
+#[derive(Debug)]
+struct Crashed(String);
+
+impl std::fmt::Display for Crashed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the lab's host crashed: {}", self.0)
+    }
+}
+
 impl std::fmt::Display for HostLost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.0.as_deref().unwrap_or("it does not answer any more"))
@@ -147,10 +162,10 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
     fs::create_dir_all(&script.logs)
         .with_context(|| format!("cannot create {}", script.logs.display()))?;
     // Not in the logs' directory: a socket's path has at most 107 characters.
-    let sockets = tempfile::Builder::new().prefix("godwit-segment-").tempdir()?;
+    let sockets = Scratch::new()?;
     let segment = Arc::new(Segment::start(script.pcap.as_deref())?);
-    let mut lab = start_lab(script, parts, &segment, sockets.path())?;
-    let load = Load::start(script, &parts.qemu, &segment, sockets.path())?;
+    let mut lab = start_lab(script, parts, &segment, &sockets)?;
+    let load = Load::start(script, &parts.qemu, &segment, &sockets)?;
     perform(script, parts, &mut *lab, &load).map_err(|error| {
         if lab.answers() { error } else { error.context(lost(&mut *lab, &script.logs)) }
     })

@@ -6,7 +6,6 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use tempfile::TempDir;
 
 use crate::{
     build::{application::Application, crates, host_kernel, qemu},
@@ -14,6 +13,7 @@ use crate::{
     parts::{HostKernel, NicModel, Qemu},
     system::{
         progress::Step,
+        scratch::Scratch,
         tools::{self, Tool},
     },
 };
@@ -34,7 +34,7 @@ pub(super) enum Place {
         kernel: HostKernel,
         /// With the guest's image in it.
         initramfs: PathBuf,
-        _directory: TempDir,
+        _directory: Scratch,
     },
     /// On this machine.
     Local {
@@ -69,8 +69,8 @@ pub fn prepare(kernel: Option<&Path>, application: &Application) -> Result<LabPa
     let init = crates::lab_init()?;
     let qemu = qemu::get()?;
     let step = Step::new("Packing the lab's host");
-    let directory = tempfile::Builder::new().prefix("godwit-parts-").tempdir()?;
-    let initramfs = directory.path().join("initramfs");
+    let directory = Scratch::new()?;
+    let initramfs = directory.join("initramfs");
     let mut out = File::create(&initramfs)?;
     initramfs::write(&mut out, &init, &qemu, &kernel)
         .and_then(|()| initramfs::append_guest(&mut out, &guest))

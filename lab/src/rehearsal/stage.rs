@@ -20,7 +20,7 @@ use crate::{
         host::{HostNic, Setup, VirtualHost},
     },
     parts::Accelerator,
-    segment::{Segment, UnknownUnicast},
+    segment::Segment,
     system::progress::Step,
 };
 
@@ -44,7 +44,7 @@ pub(super) fn start_lab(
 ) -> Result<Box<dyn Lab>> {
     let listen = |port: String| {
         let path = directory.join(&port);
-        segment.listen(&port, &path, UnknownUnicast::Flood)?;
+        segment.listen(&port, &path)?;
         Ok::<_, anyhow::Error>(path)
     };
     let nics = |machine: Machine| {

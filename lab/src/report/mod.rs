@@ -3,11 +3,13 @@
 mod comparison;
 mod format;
 mod page;
+mod place;
 mod plot;
 mod series;
 mod table;
 mod words;
 
+pub use place::Place;
 pub use table::table;
 
 use crate::result::Migration;
@@ -15,22 +17,19 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Writes `result.json`, `throughput.svg` and `index.html` into `directory`. Returns the path of
-/// the page.
-pub fn write(directory: &Path, result: &Migration) -> Result<PathBuf> {
-    fs::create_dir_all(directory)
-        .with_context(|| format!("cannot create {}", directory.display()))?;
+/// Writes `result.json`, `throughput.svg` and `index.html` there. Returns the path of the page.
+pub fn write(place: &Place, result: &Migration) -> Result<PathBuf> {
     let put = |name: &str, content: String| {
-        let path = directory.join(name);
+        let path = place.directory().join(name);
         fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
         Ok::<_, anyhow::Error>(path)
     };
-    write_json(&directory.join("result.json"), result)?;
-    put("throughput.svg", plot::svg(result)?)?;
+    write_json(&place.directory().join(place::RESULT), result)?;
+    put(place::PLOT, plot::svg(result)?)?;
     if let Some(second) = &result.second {
-        put("throughput-second.svg", plot::svg(second)?)?;
+        put(place::SECOND_PLOT, plot::svg(second)?)?;
     }
-    put("index.html", page::html(result)?)
+    put(place::PAGE, page::html(result)?)
 }
 
 /// Writes the result alone.

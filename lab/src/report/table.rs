@@ -208,7 +208,12 @@ fn integrity(result: &Migration) -> String {
         }
         None => "nothing was checked in the guest".into(),
     };
-    frames + &logged.unwrap_or_default() + &pages.unwrap_or_default()
+    let memory = integrity.memory_differing.zip(integrity.memory_pages);
+    let memory = memory.map(|(differing, pages)| {
+        let (differing, pages) = (thousands(differing), thousands(pages));
+        format!("; {differing} of all {pages} pages of memory differ")
+    });
+    [Some(frames), logged, pages, memory].into_iter().flatten().collect()
 }
 
 /// One sentence that says what came out.

@@ -210,7 +210,7 @@ fn a_failure_says_why() {
 #[test]
 fn everything_is_written_and_the_page_stands_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let page = write(&dir.path().join("report"), &result()).unwrap();
+    let page = write(&Place::take(&dir.path().join("report")).unwrap(), &result()).unwrap();
     let html = fs::read_to_string(&page).unwrap();
     assert!(html.contains("<svg") && html.contains("A &lt;Fast&gt; &amp; Good CPU"));
     let namespace = "http://www.w3.org/2000/svg";
@@ -223,7 +223,7 @@ fn everything_is_written_and_the_page_stands_alone() {
     }
     // To be looked at.
     if let Some(keep) = std::env::var_os("GODWIT_KEEP_REPORT") {
-        write(Path::new(&keep), &result()).unwrap();
+        write(&Place::take(Path::new(&keep)).unwrap(), &result()).unwrap();
     }
 }
 
@@ -232,12 +232,12 @@ fn an_empty_result_can_be_drawn() {
     let empty =
         Migration { phases: vec![], samples: vec![], events: vec![], saturated: None, ..result() };
     let dir = tempfile::tempdir().unwrap();
-    write(dir.path(), &empty).unwrap();
+    write(&Place::take(dir.path()).unwrap(), &empty).unwrap();
 }
 
 #[test]
 fn a_directory_that_cannot_be_made_is_named() {
-    let error = write(Path::new("/proc/nowhere"), &result()).unwrap_err();
+    let error = Place::take(Path::new("/proc/nowhere")).unwrap_err();
     assert!(format!("{error:#}").contains("/proc/nowhere"));
 }
 

@@ -79,6 +79,8 @@ pub fn build(record: &Record, meters: &[&dyn Meter], setting: Setting) -> Migrat
             buffers_checked: check.map(|check| check.checked),
             stale: check.map(|check| check.stale),
             while_logging: check.and_then(|check| check.while_logging),
+            memory_pages: record.comparison.as_ref().map(|compared| compared.memory),
+            memory_differing: record.comparison.as_ref().map(|compared| compared.differing),
             pages_written: record.comparison.as_ref().map(|compared| compared.all.written),
             pages_stale: record.comparison.as_ref().map(|compared| compared.all.stale),
         },
@@ -357,7 +359,8 @@ mod tests {
     fn several_interfaces_are_listed() {
         let (mut record, meter) = record(Strategy::Warm);
         let [all, first, second] = [90, 60, 40].map(|written| Pages { written, stale: 1 });
-        record.comparison = Some(Comparison { all, by_nic: vec![first, second] });
+        let by_nic = vec![first, second];
+        record.comparison = Some(Comparison { memory: 400, differing: 2, all, by_nic });
         assert!(build(&record, &[&meter], setting()).interfaces.is_empty());
         let other = Even { gap: None };
         let result = build(&record, &[&meter, &other], setting());
@@ -367,6 +370,8 @@ mod tests {
         assert_eq!((nic.received_after, nic1.received_after), (1400, 1500));
         assert_eq!((nic.pages_written, nic1.pages_written), (Some(60), Some(40)));
         assert_eq!((result.service_gap_ms, result.integrity.pages_written), (610.0, Some(90)));
+        let integrity = result.integrity;
+        assert_eq!((integrity.memory_pages, integrity.memory_differing), (Some(400), Some(2)));
         assert_eq!((nic1.sent, nic1.received), (Some(5000), Some(4993)));
     }
 

@@ -200,7 +200,14 @@ pub struct Integrity {
     pub stale: Option<u64>,
     /// Those received while the hypervisor was logging.
     pub while_logging: Option<u64>,
-    /// Seen from outside: pages the source's NICs wrote in all. Only where the lab can tell.
+    /// Seen from outside: pages of memory, which are all compared while both machines stand still.
+    /// Only where the lab can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_pages: Option<u64>,
+    /// Those of them that were not on the destination as they were on the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_differing: Option<u64>,
+    /// Pages the source's NICs wrote in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pages_written: Option<u64>,
     /// Those of them that were not on the destination, when it began to run, as they were on the

@@ -1,4 +1,4 @@
-//! The Ethernet segment that the traffic source, the lab's NICs and slirp hang on: a learning
+//! The Ethernet segment that the traffic source, the lab's NICs and a peer hang on: a learning
 //! switch in this process.
 //!
 //! A port is either a unix socket that a QEMU connects to, or an end inside the process:
@@ -23,7 +23,7 @@ mod worker;
 
 pub use frame::{Frame, PREFIX};
 pub use local::{Receiver, Sender, WhenFull};
-pub use port::{PortStatistics, UnknownUnicast};
+pub use port::PortStatistics;
 pub use table::Mac;
 
 use anyhow::{Context, Result};
@@ -64,12 +64,12 @@ impl Segment {
 
     /// Adds a port whose peer connects to the unix socket `path`. A new connection takes the place
     /// of the one before.
-    pub fn listen(&self, name: &str, path: &Path, unknown: UnknownUnicast) -> Result<()> {
+    pub fn listen(&self, name: &str, path: &Path) -> Result<()> {
         let listener = mio::net::UnixListener::bind(path)
             .with_context(|| format!("cannot listen on {} for port {name}", path.display()))?;
         self.sockets.lock().unwrap().push(path.to_path_buf());
         let port = self.add(name);
-        self.command(Command::Listen { port, listener, unknown });
+        self.command(Command::Listen { port, listener });
         Ok(())
     }
 

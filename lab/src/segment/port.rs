@@ -2,16 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-/// Whether a port gets frames for stations the switch does not know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownUnicast {
-    /// As everywhere.
-    Flood,
-    /// Not to this port: its stations always speak first. Right for slirp, which would act on
-    /// frames for others.
-    Block,
-}
-
 /// Counts of one port since it was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortStatistics {

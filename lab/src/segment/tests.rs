@@ -31,9 +31,9 @@ impl Bench {
     }
 
     /// A port as a QEMU sees it.
-    fn nic(&self, name: &str, unknown: UnknownUnicast) -> UnixStream {
+    fn nic(&self, name: &str) -> UnixStream {
         let path = self.dir.path().join(name);
-        self.segment.listen(name, &path, unknown).unwrap();
+        self.segment.listen(name, &path).unwrap();
         let stream = UnixStream::connect(path).unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         self.until(|s| s.iter().any(|p| p.name == name && p.connected));
@@ -64,9 +64,8 @@ fn receive(stream: &mut UnixStream) -> Option<Vec<u8>> {
 #[test]
 fn floods_then_learns_then_follows_a_gratuitous_arp() {
     let bench = Bench::new();
-    let mut a = bench.nic("source", UnknownUnicast::Flood);
-    let mut b = bench.nic("destination", UnknownUnicast::Flood);
-    let mut slirp = bench.nic("slirp", UnknownUnicast::Block);
+    let mut a = bench.nic("source");
+    let mut b = bench.nic("destination");
     let (sender, receiver) = bench.segment.local("traffic");
     let transmit = |tag| {
         sender.send(&mut VecDeque::from([frame(GUEST, SOURCE, tag)]), PATIENCE);
@@ -78,7 +77,6 @@ fn floods_then_learns_then_follows_a_gratuitous_arp() {
 
     send(&mut a, &frame(BROADCAST, GUEST, 2));
     assert_eq!(receive(&mut b).unwrap()[20], 2);
-    assert_eq!(receive(&mut slirp).unwrap()[20], 2, "blocking concerns unknown unicast only");
     assert_eq!(receiver.receive(PATIENCE).unwrap().ethernet()[20], 2);
 
     transmit(3);
@@ -93,7 +91,7 @@ fn floods_then_learns_then_follows_a_gratuitous_arp() {
 #[test]
 fn a_peer_that_does_not_drain_holds_up_nobody_and_gets_nothing_stale() {
     let bench = Bench::new();
-    let mut lazy = bench.nic("lazy", UnknownUnicast::Flood);
+    let mut lazy = bench.nic("lazy");
     let (sender, receiver) = bench.segment.local("traffic");
     send(&mut lazy, &frame(BROADCAST, GUEST, 1));
     assert!(receiver.receive(PATIENCE).is_some());
@@ -116,7 +114,7 @@ fn a_peer_that_does_not_drain_holds_up_nobody_and_gets_nothing_stale() {
 #[test]
 fn a_waiting_sender_goes_at_the_receivers_pace() {
     let bench = Bench::new();
-    let mut guest = bench.nic("guest", UnknownUnicast::Flood);
+    let mut guest = bench.nic("guest");
     let (sender, receiver) = bench.segment.local("traffic");
     send(&mut guest, &frame(BROADCAST, GUEST, 1));
     assert!(receiver.receive(PATIENCE).is_some());
@@ -149,7 +147,7 @@ fn a_waiting_sender_goes_at_the_receivers_pace() {
 #[test]
 fn a_peer_may_come_back_and_one_that_babbles_is_cut_off() {
     let bench = Bench::new();
-    let mut first = bench.nic("nic", UnknownUnicast::Flood);
+    let mut first = bench.nic("nic");
     let (_sender, receiver) = bench.segment.local("traffic");
     first.write_all(&[0xff; 64]).unwrap();
     bench.until(|s| !s[0].connected);
@@ -161,8 +159,8 @@ fn a_peer_may_come_back_and_one_that_babbles_is_cut_off() {
 #[test]
 fn what_stood_behind_a_peer_is_forgotten_with_it() {
     let bench = Bench::new();
-    let mut first = bench.nic("nic", UnknownUnicast::Flood);
-    let mut other = bench.nic("other", UnknownUnicast::Flood);
+    let mut first = bench.nic("nic");
+    let mut other = bench.nic("other");
     let (sender, receiver) = bench.segment.local("traffic");
     send(&mut first, &frame(BROADCAST, GUEST, 1));
     assert!(receiver.receive(PATIENCE).is_some() && receive(&mut other).is_some());
@@ -211,7 +209,6 @@ fn the_tap_has_an_interface_for_each_port() {
 #[test]
 fn a_path_that_cannot_be_bound_is_named() {
     let segment = Segment::start(None).unwrap();
-    let error =
-        segment.listen("nic", Path::new("/nonexistent/x"), UnknownUnicast::Flood).unwrap_err();
+    let error = segment.listen("nic", Path::new("/nonexistent/x")).unwrap_err();
     assert!(format!("{error:#}").contains("/nonexistent/x"));
 }

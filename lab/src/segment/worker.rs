@@ -3,7 +3,7 @@
 use super::frame::{self, Frame};
 use super::local::{Inbox, WhenFull};
 use super::pcap;
-use super::port::{Port, UnknownUnicast};
+use super::port::Port;
 use super::queue::{LIFETIME, Queue};
 use super::table::{self, Table};
 use bytes::BytesMut;
@@ -24,7 +24,7 @@ const READ: usize = 64 << 10;
 const TICK: Duration = Duration::from_millis(20);
 
 pub(super) enum Command {
-    Listen { port: Arc<Port>, listener: UnixListener, unknown: UnknownUnicast },
+    Listen { port: Arc<Port>, listener: UnixListener },
     Local { port: Arc<Port>, inbox: Arc<Inbox>, outbox: mpsc::SyncSender<Frame> },
     Stop,
 }
@@ -43,7 +43,6 @@ struct Stream {
 
 struct Member {
     port: Arc<Port>,
-    unknown: UnknownUnicast,
     peer: Peer,
 }
 
@@ -110,12 +109,10 @@ impl Worker {
             let index = self.members.len();
             let member = match command {
                 Command::Stop => return false,
-                Command::Local { port, inbox, outbox } => Member {
-                    port,
-                    unknown: UnknownUnicast::Flood,
-                    peer: Peer::Local { inbox, outbox, blocked: false },
-                },
-                Command::Listen { port, mut listener, unknown } => {
+                Command::Local { port, inbox, outbox } => {
+                    Member { port, peer: Peer::Local { inbox, outbox, blocked: false } }
+                }
+                Command::Listen { port, mut listener } => {
                     let token = listener_token(index);
                     if self
                         .poll
@@ -126,7 +123,7 @@ impl Worker {
                         return false;
                     }
                     let peer = Peer::Socket { listener, stream: None, queue: Queue::default() };
-                    Member { port, unknown, peer }
+                    Member { port, peer }
                 }
             };
             if let Some(tap) = &mut self.tap {
@@ -234,9 +231,8 @@ impl Worker {
             Some(to) if to == from => {}
             Some(to) => self.members[to].push(frame, now),
             None => {
-                let unicast = !table::is_group(destination);
                 for (index, member) in self.members.iter_mut().enumerate() {
-                    if index != from && !(unicast && member.unknown == UnknownUnicast::Block) {
+                    if index != from {
                         member.push(frame.clone(), now);
                     }
                 }

@@ -1,5 +1,5 @@
-//! A service's own client, from outside, through [`Slirp`](super::Slirp): a command line that is
-//! run over and over, and has to succeed each time.
+//! A service's own client at a [`Peer`](super::Peer): a command line that is run over and over,
+//! and has to succeed each time.
 
 use super::tcp::TcpTrace;
 use crate::segment::Segment;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -38,20 +38,21 @@ pub struct ClientSource {
 }
 
 impl ClientSource {
-    /// Runs `command` by the shell, with the service's address and port in it, until told to end.
-    /// What it prints is kept in `directory`.
+    /// Has `shell` run `line`, with the service's address and port in it, until told to end. What
+    /// it prints is kept in `directory`.
     ///
     /// # Errors
     /// It cannot be started.
     pub fn start(
-        command: &str,
+        mut shell: Command,
+        line: &str,
         server: SocketAddr,
         segment: Arc<Segment>,
         directory: &Path,
     ) -> Result<Self> {
-        let command = command
-            .replace(HOST, &server.ip().to_string())
-            .replace(PORT, &server.port().to_string());
+        let line =
+            line.replace(HOST, &server.ip().to_string()).replace(PORT, &server.port().to_string());
+        shell.args(["-c", &line]).stdin(Stdio::null());
         let log = directory.join("client.log");
         let output = File::create(&log).with_context(|| log.display().to_string())?;
         let stop = Arc::<AtomicBool>::default();
@@ -59,7 +60,7 @@ impl ClientSource {
         Ok(Self {
             segment,
             stop,
-            runs: spawn("client", move || run(&command, &output, &log, &stops))?,
+            runs: spawn("client", move || run(&mut shell, &output, &log, &stops))?,
             counts: spawn("client-count", move || count(&counted, &ends))?,
         })
     }
@@ -85,10 +86,10 @@ impl super::meter::Traffic for ClientSource {
     }
 }
 
-fn run(command: &str, output: &File, log: &Path, stop: &AtomicBool) -> Result<ClientRuns> {
+fn run(shell: &mut Command, output: &File, log: &Path, stop: &AtomicBool) -> Result<ClientRuns> {
     let mut done = ClientRuns::default();
     loop {
-        let status = run_once(command, output)?;
+        let status = run_once(shell, output)?;
         if !status.success() {
             let after = format!("after {} runs that succeeded", done.runs);
             bail!("the client failed ({status}) {after}; {} has its words", log.display());
@@ -100,11 +101,9 @@ fn run(command: &str, output: &File, log: &Path, stop: &AtomicBool) -> Result<Cl
     }
 }
 
-fn run_once(command: &str, output: &File) -> Result<ExitStatus> {
-    let mut shell = Guard::command("sh");
-    shell.args(["-c", command]).stdin(Stdio::null());
+fn run_once(shell: &mut Command, output: &File) -> Result<ExitStatus> {
     shell.stdout(output.try_clone()?).stderr(output.try_clone()?);
-    let mut client = Guard::spawn(&mut shell).context("cannot start the client")?;
+    let mut client = Guard::spawn(shell).context("cannot start the client")?;
     client.wait().context("the client")
 }
 
@@ -144,7 +143,9 @@ mod tests {
         let logs = tempfile::tempdir().unwrap();
         let segment = Arc::new(Segment::start(None).unwrap());
         let server = "127.0.0.1:7777".parse().unwrap();
-        let source = ClientSource::start(command, server, segment, logs.path()).unwrap();
+        let source =
+            ClientSource::start(Guard::command("sh"), command, server, segment, logs.path())
+                .unwrap();
         std::thread::sleep(Duration::from_millis(100));
         source.finish().map(|(_, runs)| runs)
     }

@@ -1,6 +1,5 @@
 //! A checked transfer over one TCP connection: bytes nobody could guess go to the guest's echo
-//! service (RFC 862) through
-//! [`Slirp`](super::Slirp), and each of them has to come back.
+//! service (RFC 862) from a [`Peer`](super::Peer), and each of them has to come back.
 
 use super::meter::Transfer;
 use super::pace::Bucket;
@@ -8,7 +7,8 @@ use super::tcp::TcpTrace;
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -25,7 +25,7 @@ const RESOLUTION: Duration = Duration::from_millis(10);
 
 /// The transfer under way.
 pub struct EchoSource {
-    stream: TcpStream,
+    stream: UnixStream,
     shared: Arc<Shared>,
     writer: JoinHandle<Result<Sum>>,
     reader: JoinHandle<Result<(Sum, TcpTrace)>>,
@@ -45,14 +45,12 @@ struct Sum {
 }
 
 impl EchoSource {
-    /// Connects to an echo server and sends, at most `bits_per_s` if given, until told to end, and
-    /// in any case `least` bytes.
+    /// Sends by `stream`, a connection to an echo server, at most `bits_per_s` if given, until told
+    /// to end, and in any case `least` bytes.
     ///
     /// # Errors
-    /// There is no connection.
-    pub fn start(server: SocketAddr, bits_per_s: Option<u64>, least: u64) -> Result<Self> {
-        let stream = TcpStream::connect(server).context("the guest's echo service")?;
-        stream.set_nodelay(true)?;
+    /// The threads for it cannot be started.
+    pub fn start(stream: UnixStream, bits_per_s: Option<u64>, least: u64) -> Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let shared = Arc::<Shared>::default();
@@ -113,7 +111,7 @@ fn join<T>(thread: JoinHandle<Result<T>>) -> Result<T> {
     thread.join().unwrap_or_else(|_| bail!("the transfer's thread panicked"))
 }
 
-fn send(mut to: TcpStream, bits_per_s: Option<u64>, least: u64, shared: &Shared) -> Result<Sum> {
+fn send(mut to: UnixStream, bits_per_s: Option<u64>, least: u64, shared: &Shared) -> Result<Sum> {
     let mut pattern = Pattern::default();
     let mut digest = Sha256::new();
     let mut block = [0; BLOCK];
@@ -136,7 +134,7 @@ fn send(mut to: TcpStream, bits_per_s: Option<u64>, least: u64, shared: &Shared)
 }
 
 /// Compares what comes back with what was sent, up to its end. The first byte that differs ends it.
-fn receive(mut from: TcpStream, shared: &Shared) -> Result<(Sum, TcpTrace)> {
+fn receive(mut from: UnixStream, shared: &Shared) -> Result<(Sum, TcpTrace)> {
     let mut pattern = Pattern::default();
     let mut digest = Sha256::new();
     let (mut block, mut expected) = ([0; BLOCK], [0; BLOCK]);
@@ -222,14 +220,11 @@ impl Pattern {
 mod tests {
     use super::*;
     use crate::source::Meter;
-    use std::net::TcpListener;
 
     /// An echo service that changes, drops or keeps a byte.
-    fn server(change: impl Fn(u64, &mut Vec<u8>) + Send + 'static) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
+    fn server(change: impl Fn(u64, &mut Vec<u8>) + Send + 'static) -> UnixStream {
+        let (mut stream, client) = UnixStream::pair().unwrap();
         std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
             let (mut block, mut bytes) = (vec![0; 1000], 0);
             while let Ok(len @ 1..) = stream.read(&mut block) {
                 let mut piece = block[..len].to_vec();
@@ -240,7 +235,7 @@ mod tests {
                 }
             }
         });
-        address
+        client
     }
 
     #[test]

@@ -2,20 +2,22 @@
 //! [`godwit_probe`] protocol, and for TCP stock iperf3, or a transfer of which every byte is
 //! checked.
 
+mod cable;
 mod client;
 mod echo;
 mod frames;
 mod meter;
 mod pace;
-mod slirp;
+mod peer;
 mod tcp;
 mod trace;
 
+pub use cable::{Listens, cable, stream};
 pub use client::{ClientRuns, ClientSource, HOST, PORT};
 pub use echo::EchoSource;
 pub use frames::Station;
 pub use meter::{DmaCounts, Losses, Meter, Traffic, Transfer};
-pub use slirp::{Listens, Slirp, cable, stream};
+pub use peer::Peer;
 pub use tcp::{TcpSource, TcpTrace};
 pub use trace::{Gap, Received, Trace};
 

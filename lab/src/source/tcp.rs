@@ -1,6 +1,7 @@
-//! TCP traffic: stock iperf3, from outside, through [`Slirp`](super::Slirp).
+//! TCP traffic: stock iperf3, at a [`Peer`].
 
 use super::meter::{DmaCounts, Meter};
+use super::peer::Peer;
 use super::trace::{Gap, Received};
 use crate::segment::Segment;
 use crate::system::process::Guard;
@@ -8,7 +9,6 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use std::fs::File;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl TcpSource {
     /// Connects to an iperf3 server and sends, at most `bits_per_s` if given. What iperf3 says is
     /// kept in `directory`.
     pub fn start(
-        server: SocketAddr,
+        peer: &Peer,
         bits_per_s: Option<u64>,
         segment: Arc<Segment>,
         directory: &Path,
@@ -39,7 +39,8 @@ impl TcpSource {
         let output = directory.join("iperf3.json");
         let file =
             File::create(&output).with_context(|| format!("cannot write {}", output.display()))?;
-        let mut command = Guard::command("iperf3");
+        let server = peer.server();
+        let mut command = peer.command("iperf3");
         command
             .args(["-c", &server.ip().to_string(), "-p", &server.port().to_string()])
             .args(["-t", FOREVER, "-i", "0.1", "--json"])

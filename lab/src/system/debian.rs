@@ -8,10 +8,17 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{command, progress::Step, tools};
+use super::{command, paths, progress::Step, scratch::Scratch, tools};
 
-/// Names of available packages that begin with `prefix`. Asks for fresh lists when there are none.
+/// Names of available packages that begin with `prefix`: of those that were downloaded before, or
+/// else of apt's. Asks for fresh lists when there are none.
 pub fn package_names(prefix: &str) -> Result<Vec<String>> {
+    let near = downloaded();
+    let near = near.iter().filter_map(|(name, _)| name.starts_with(prefix).then_some(name));
+    let near: Vec<String> = near.cloned().collect();
+    if !near.is_empty() {
+        return Ok(near);
+    }
     tools::require("finding packages", &[tools::Tool::program("apt-cache", "apt")])?;
     let names = || -> Result<Vec<String>> {
         let output = command::run(Command::new("apt-cache").args(["pkgnames", prefix]))?;
@@ -37,31 +44,54 @@ pub fn pool_directory(package: &str) -> Result<String> {
         .with_context(|| format!("apt does not say where it gets {package} from"))
 }
 
-/// Unpacks what apt has of `package` into a new directory at `directory`, all of it or nothing.
+/// The packages in `$GODWIT_DOWNLOADS`: name and file.
+fn downloaded() -> Vec<(String, PathBuf)> {
+    let entries = paths::downloads().and_then(|directory| fs::read_dir(directory).ok());
+    let files = entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    files.filter_map(|path| Some((package_of(&path)?, path))).collect()
+}
+
+/// `busybox-static` for `busybox-static_1.35.0-4_amd64.deb`.
+fn package_of(archive: &Path) -> Option<String> {
+    let name = archive.file_name()?.to_str()?.strip_suffix(".deb")?;
+    Some(name.split_once('_')?.0.to_owned())
+}
+
+/// Unpacks `package` into a new directory at `directory`, all of it or nothing: the one in
+/// `$GODWIT_DOWNLOADS`, or else what apt has.
 pub fn unpack_package(package: &str, directory: &Path) -> Result<()> {
+    if let Some((_, archive)) = downloaded().into_iter().find(|(name, _)| name == package) {
+        return unpack(&archive, directory);
+    }
     let scratch = scratch_beside(directory)?;
+    let archive = download(package, &scratch)?;
+    unpack(&archive, directory)
+}
+
+/// Downloads what apt has of `package` into a directory where none is.
+pub fn download(package: &str, directory: &Path) -> Result<PathBuf> {
     let step = Step::new(format!("Downloading {package}"));
     let download = || {
         command::run(
             Command::new("apt-get")
                 .args(["-o", "APT::Sandbox::User=root", "download", package])
-                .current_dir(scratch.path()),
+                .current_dir(directory),
         )
     };
     // Old lists name files that the mirror has dropped.
     download().or_else(|_| tools::refresh_package_lists().and_then(|()| download()))?;
-    let archive = fs::read_dir(scratch.path())?
+    let archive = fs::read_dir(directory)?
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .find(|path| package_of(path).is_some_and(|name| name == package))
         .with_context(|| format!("apt-get downloaded no file for {package}"))?;
     step.finish(format_args!("{} MiB", fs::metadata(&archive)?.len() >> 20));
-    unpack(&archive, directory)
+    Ok(archive)
 }
 
 /// Unpacks a .deb into a new directory at `directory`, all of it or nothing.
 pub fn unpack(archive: &Path, directory: &Path) -> Result<()> {
     let scratch = scratch_beside(directory)?;
-    let tree = scratch.path().join("tree");
+    let tree = scratch.join("tree");
     command::run(Command::new("dpkg-deb").arg("--extract").arg(archive).arg(&tree))
         .with_context(|| format!("cannot unpack {}", archive.display()))?;
     if directory.exists() {
@@ -70,13 +100,10 @@ pub fn unpack(archive: &Path, directory: &Path) -> Result<()> {
     fs::rename(&tree, directory).with_context(|| directory.display().to_string())
 }
 
-fn scratch_beside(directory: &Path) -> Result<tempfile::TempDir> {
+fn scratch_beside(directory: &Path) -> Result<Scratch> {
     let parent = directory.parent().context("a directory in the cache")?;
     fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
-    tempfile::Builder::new()
-        .prefix(".incoming-")
-        .tempdir_in(parent)
-        .with_context(|| format!("cannot write to {}", parent.display()))
+    Scratch::within(parent, ".incoming-")
 }
 
 /// Compares versions as dpkg does for the parts seen here: numbers by value.
@@ -104,6 +131,13 @@ pub fn versions_in(directory: &Path, prefix: &str) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packages_are_told_from_file_names() {
+        let of = |name| package_of(Path::new(name));
+        assert_eq!(of("/x/busybox-static_1.35.0-4_amd64.deb").as_deref(), Some("busybox-static"));
+        assert_eq!(of("qemu_11.1.1+ds.orig.tar.xz"), None);
+    }
 
     #[test]
     fn versions_compare_by_value() {

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-use super::{command, paths, progress::Step};
+use super::{command, paths, progress::Step, scratch::Scratch};
 
 /// apt's own downloader: on every Debian machine, and it knows that machine's proxy and keys.
 const APT_HELPER: &str = "/usr/lib/apt/apt-helper";
@@ -21,11 +21,8 @@ const APT_HELPER: &str = "/usr/lib/apt/apt-helper";
 pub fn fetch(url: &str, name: &str) -> Result<PathBuf> {
     let directory = paths::cache()?.join("downloads");
     fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
-    let scratch = tempfile::Builder::new()
-        .prefix(".incoming-")
-        .tempdir_in(&directory)
-        .with_context(|| format!("cannot write to {}", directory.display()))?;
-    let partial = scratch.path().join(name);
+    let scratch = Scratch::within(&directory, ".incoming-")?;
+    let partial = scratch.join(name);
     let mut step = Step::new(format!("Downloading {name}"));
     let mut child = Command::new(APT_HELPER)
         .args(["-o", "APT::Sandbox::User=root", "download-file", url])

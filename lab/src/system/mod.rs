@@ -6,4 +6,6 @@ pub mod download;
 pub mod paths;
 pub mod process;
 pub mod progress;
+pub mod scratch;
+pub mod signals;
 pub mod tools;

@@ -42,6 +42,17 @@ pub fn cache() -> Result<PathBuf> {
     fs::canonicalize(&directory).with_context(|| directory.display().to_string())
 }
 
+/// Bytes of a file, or of all that is in a directory.
+pub fn size(path: &Path) -> u64 {
+    // What goes meanwhile has none.
+    let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
+    if !metadata.is_dir() {
+        return metadata.len();
+    }
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.map(|entry| size(&entry.path())).sum()
+}
+
 /// A directory with files somebody downloaded before: `$GODWIT_DOWNLOADS`.
 pub fn downloads() -> Option<PathBuf> {
     set("GODWIT_DOWNLOADS")

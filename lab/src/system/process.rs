@@ -61,13 +61,21 @@ impl Drop for Guard {
 /// # Errors
 /// Linux does not say what processes there are.
 pub fn kill_descendants() -> io::Result<()> {
+    signal_descendants(Signal::KILL).map(drop)
+}
+
+/// Sends them a signal, and says how many there were.
+pub(super) fn signal_descendants(signal: Signal) -> io::Result<usize> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let path = entry?.path();
         // Of a process that has just ended there is nothing to read.
         let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
         // PID (NAME) STATE PARENT …, and a name may have blanks and parentheses (proc(5)).
-        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
+        let mut rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        // A zombie is as dead as can be.
+        let is_alive = rest.next().is_some_and(|state| state != "Z");
+        let parent = rest.next().filter(|_| is_alive);
         let pid = path.file_name().and_then(|name| name.to_str()?.parse::<i32>().ok());
         if let (Some(pid), Some(Ok(parent))) = (pid, parent.map(str::parse::<i32>)) {
             parents.push((pid, parent));
@@ -79,11 +87,12 @@ pub fn kill_descendants() -> io::Result<()> {
         known.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
         next += 1;
     }
+    let killed = known.len() - 1;
     for pid in known.into_iter().skip(1).filter_map(Pid::from_raw) {
         // One that has ended meanwhile is as it should be.
-        let _ = kill_process(pid, Signal::KILL);
+        let _ = kill_process(pid, signal);
     }
-    Ok(())
+    Ok(killed)
 }
 
 #[cfg(test)]

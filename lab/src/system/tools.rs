@@ -1,6 +1,6 @@
 //! Programs and libraries of the machine: found, installed, or asked for by name.
 
-use std::{env, fmt, path::PathBuf, process::Command};
+use std::{env, fmt, fs, path::PathBuf, process::Command};
 
 use anyhow::{Result, bail};
 
@@ -99,7 +99,10 @@ pub fn require(purpose: &str, tools: &[Tool]) -> Result<()> {
     }
     let names = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let line = install_line(&missing);
-    if !rustix::process::geteuid().is_root() || find_program("apt-get").is_none() {
+    if find_program("apt-get").is_none() {
+        bail!(Missing(format!("{purpose} needs {names}, not found on {}", elsewhere(&missing))));
+    }
+    if !rustix::process::geteuid().is_root() {
         bail!(Missing(format!(
             "{purpose} needs {names}, not found on this machine; install with:\n    sudo {line}"
         )));
@@ -113,6 +116,23 @@ pub fn require(purpose: &str, tools: &[Tool]) -> Result<()> {
         bail!("{purpose} needs {tool}; the package {} is installed but lacks it", tool.package);
     }
     Ok(())
+}
+
+/// What to do where there is no apt.
+fn elsewhere(missing: &[&Tool]) -> String {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    format!(
+        "this machine ({}): install what Debian has in {}. The lab's host is made of Debian's \
+         packages: in a container of Debian 12 or 13 everything works, here `run` and `image` do",
+        distribution(&release),
+        packages(missing).join(", ")
+    )
+}
+
+/// As people call it (os-release(5)).
+fn distribution(release: &str) -> String {
+    let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    name.map_or("not Debian", |name| name.trim_matches('"')).into()
 }
 
 fn packages(tools: &[&Tool]) -> Vec<&'static str> {
@@ -171,6 +191,15 @@ mod tests {
         assert!(!Tool::program("no-such-program", "none").present());
         assert!(!Tool::library("no-such-library", "none").present());
         assert!(!Tool::python_module("no_such_module", "none").present());
+    }
+
+    #[test]
+    fn other_distributions_are_called_by_name() {
+        let release = "NAME=Fedora\nPRETTY_NAME=\"Fedora Linux 43 (Container Image)\"\n";
+        assert_eq!(distribution(release), "Fedora Linux 43 (Container Image)");
+        assert_eq!(distribution(""), "not Debian");
+        let tool = Tool::program("a", "alpha");
+        assert!(elsewhere(&[&tool]).contains("alpha"));
     }
 
     #[test]

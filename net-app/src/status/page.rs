@@ -18,9 +18,16 @@ struct Status {
     gateway: Option<String>,
     traffic: Traffic,
     rates: Rates,
+    memory: Memory,
     dma: Dma,
     recorder: Recorder,
     migration: Migration,
+}
+
+#[derive(Serialize)]
+struct Memory {
+    heap: usize,
+    heap_free: usize,
 }
 
 #[derive(Serialize)]
@@ -104,7 +111,7 @@ impl Status {
         let lease = interface.ipv4();
         let (traffic, rates) = (interface.traffic(), app.rates());
         let (pool, migration) = (app.system().pool(), app.system().migration().facts());
-        let dma = pool.statistics();
+        let (dma, heap) = (pool.statistics(), app.system().heap());
         let (held, held_while_logging) = app.recorder().held();
         Self {
             uptime_ms: Instant::now().as_millis(),
@@ -129,6 +136,7 @@ impl Status {
                 tx_frames_per_s: rates.tx_frames,
                 tx_bits_per_s: rates.tx_bits,
             },
+            memory: Memory { heap: heap.size, heap_free: heap.free },
             dma: Dma {
                 policy: match pool.policy() {
                     Policy::Auto => "auto",

@@ -218,6 +218,7 @@ impl Bench {
         command
             .env("GODWIT_CACHE", &self.cache)
             .env("GODWIT_DOWNLOADS", &self.downloads)
+            .env("GODWIT_QEMU", self.downloads.join(TARBALL))
             .stdin(Stdio::null())
     }
 

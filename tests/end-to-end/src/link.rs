@@ -15,8 +15,9 @@ use lab::{
 use serde_json::Value;
 
 use crate::{
+    namespace::ip,
     suite::{MINUTES, Suite},
-    tap::{Tap, ip},
+    tap::Tap,
 };
 
 const NAME: &str = "godwit-link";

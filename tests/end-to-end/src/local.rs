@@ -16,17 +16,21 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
         let migration = run(log, kernel, "auto")?;
         let (stale, written) = pages(&migration)?;
         ensure!(stale == 0, "{stale} of {written} pages stale");
-        Ok(format!("{}, 0 of {written} pages", fresh(&migration)?))
+        let (differing, memory) = memory(&migration)?;
+        ensure!(differing == 0, "{differing} of all {memory} pages differ");
+        Ok(format!("{}, 0 of {written} pages, 0 of all {memory}", fresh(&migration)?))
     });
     suite.test("migrate --lab local --nic ixgbe --marking never loses writes", LONG, move |log| {
         let migration = run(log, kernel, "never")?;
         let (stale, written) = pages(&migration)?;
+        let (differing, _) = memory(&migration)?;
         let frames = migration.integrity.stale.unwrap_or(0);
         ensure!(
             stale > 0 && frames > 0,
             "{stale} of {written} pages and {frames} frames stale without marking: the test \
             cannot fail"
         );
+        ensure!(differing >= stale, "{stale} pages are stale, but only {differing} differ");
         Ok(format!("{frames} frames, {stale} of {written} pages stale"))
     });
 }
@@ -45,4 +49,11 @@ fn pages(migration: &Migration) -> Result<(u64, u64)> {
     let (stale, written) = counts.context("nobody compared the machines' memory")?;
     ensure!(written > 0, "the NIC wrote no page");
     Ok((stale, written))
+}
+
+/// Pages that differ, of all of memory.
+fn memory(migration: &Migration) -> Result<(u64, u64)> {
+    let integrity = migration.integrity;
+    let counts = integrity.memory_differing.zip(integrity.memory_pages);
+    counts.context("nobody compared all of the machines' memory")
 }

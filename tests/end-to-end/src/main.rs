@@ -7,20 +7,30 @@
 
 mod application;
 mod bridges;
+mod dhcp_server;
+mod endings;
 mod errors;
 mod examples;
+mod floods;
 mod guest;
 mod host;
+mod interrupt;
+mod journey;
+mod junit;
 mod kernel;
 mod link;
 mod linux;
 mod local;
+mod matrix;
 mod migrations;
 mod monitor;
 mod moves;
+mod namespace;
+mod narrow;
 mod nested;
 mod networks;
 mod odd;
+mod offline;
 mod options;
 mod pair;
 mod peer;
@@ -40,20 +50,27 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use lab::system::signals;
 use options::Options;
 use suite::Suite;
 
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
+    signals::end_cleanly()?;
     let kernel = options.kernel();
     let mut suite = Suite::new();
     host::add(&mut suite);
     errors::add(&mut suite);
+    endings::add(&mut suite);
+    interrupt::add(&mut suite);
     guest::add(&mut suite);
     odd::add(&mut suite);
     pair::add(&mut suite);
     link::add(&mut suite);
     networks::add(&mut suite);
+    matrix::add(&mut suite, options.long);
+    floods::add(&mut suite);
+    journey::add(&mut suite);
     linux::add(&mut suite, kernel);
     wire::add(&mut suite, kernel);
     soak::add(&mut suite);
@@ -71,6 +88,9 @@ fn main() -> Result<ExitCode> {
         refusal::add_nested(&mut suite, kernel);
         bridges::add_nested(&mut suite, kernel, options.long);
         standby::add(&mut suite, kernel, options.long);
+    }
+    if options.long {
+        offline::add(&mut suite);
     }
     suite.run(options.filter, options.list)
 }

@@ -15,7 +15,10 @@ use anyhow::{Context, Result, bail};
 use lab::system::{command, paths, tools};
 use libtest_mimic::{Arguments, Completion, Trial};
 
-use crate::worker::{Body, Worker};
+use crate::{
+    junit,
+    worker::{Body, Worker},
+};
 
 /// How much of a log a failure shows.
 const TAIL: usize = 30;
@@ -111,7 +114,9 @@ impl Suite {
         if passed + failed + skipped == 0 {
             println!("no test has {:?} in its name", arguments.filter.unwrap_or_default());
         }
-        println!("logs: {}", self.logs.display());
+        let results = self.logs.join("junit.xml");
+        junit::write(&results)?;
+        println!("logs: {}, results for CI: {}", self.logs.display(), results.display());
         let skipped_too = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
         println!("{passed} passed, {failed} failed{skipped_too}");
         let is_good = failed == 0 && passed > 0;
@@ -139,15 +144,20 @@ fn run(
     let seconds = started.elapsed().as_secs_f64();
     match result {
         Ok(remark) => {
+            junit::note(name, started.elapsed(), &junit::Outcome::Passed(&remark));
             let separator = if remark.is_empty() { "" } else { ": " };
             println!("test {name} ... ok{separator}{remark} ({seconds:.1} s)");
             Ok(Completion::Completed)
         }
         Err(error) if is_for_want(&error) => {
+            let why = format!("{error:#}");
+            junit::note(name, started.elapsed(), &junit::Outcome::Skipped(&why));
             println!("test {name} ... ignored, {error:#}");
-            Ok(Completion::ignored_with(format!("{error:#}")))
+            Ok(Completion::ignored_with(why))
         }
         Err(error) => {
+            let why = format!("{error:#}");
+            junit::note(name, started.elapsed(), &junit::Outcome::Failed(&why));
             println!("test {name} ... FAILED ({seconds:.1} s)\n    {error:#}");
             if log.exists() {
                 let text = fs::read(log).unwrap_or_default();

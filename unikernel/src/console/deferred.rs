@@ -26,6 +26,8 @@ struct Waiting {
     taken: u64,
     /// There is a task that writes them.
     deferred: bool,
+    /// How many [`Hold`]s there are.
+    holds: usize,
 }
 
 static WAITING: CriticalSectionMutex<RefCell<Waiting>> =
@@ -33,6 +35,7 @@ static WAITING: CriticalSectionMutex<RefCell<Waiting>> =
         bytes: Deque::new(),
         taken: 0,
         deferred: false,
+        holds: 0,
     }));
 static MORE: Signal<CriticalSectionRawMutex, ()> = Signal::new();
 
@@ -53,6 +56,26 @@ pub(super) fn write(bytes: &[u8]) {
     }
 }
 
+/// Keeps the console silent for as long as it exists: what is printed waits, as far as there is
+/// room for it. See [`hold`](super::hold).
+#[must_use = "dropped, it holds nothing"]
+#[derive(Debug)]
+pub struct Hold(());
+
+impl Hold {
+    pub(super) fn new() -> Self {
+        with(|waiting| waiting.holds += 1);
+        Self(())
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        with(|waiting| waiting.holds -= 1);
+        MORE.signal(());
+    }
+}
+
 /// Writes what waits, and from now on everything at once: the machine is about to end.
 pub(crate) fn finish() {
     with(|waiting| waiting.deferred = false);
@@ -64,7 +87,7 @@ pub(crate) async fn write_deferred() -> ! {
     with(|waiting| waiting.deferred = true);
     loop {
         MORE.wait().await;
-        while is_waiting() {
+        while may_write() {
             if !serial::is_ready() {
                 Timer::after(BUSY).await;
                 continue;
@@ -78,11 +101,11 @@ pub(crate) async fn write_deferred() -> ! {
 }
 
 /// Waits until what waits now is written, but not for long. What others print meanwhile may go on
-/// waiting.
+/// waiting. Where the console is held, nothing is waited for.
 pub(super) async fn written() {
     let end = with(|waiting| waiting.taken + waiting.bytes.len() as u64);
     let deadline = Instant::now() + PATIENCE;
-    while with(|waiting| waiting.taken) < end && Instant::now() < deadline {
+    while with(|waiting| waiting.taken) < end && may_write() && Instant::now() < deadline {
         yield_now().await;
     }
 }
@@ -93,8 +116,9 @@ fn write_waiting() {
     }
 }
 
-fn is_waiting() -> bool {
-    with(|waiting| !waiting.bytes.is_empty()) == Some(true)
+/// There is something to write, and nobody minds.
+fn may_write() -> bool {
+    with(|waiting| !waiting.bytes.is_empty() && waiting.holds == 0) == Some(true)
 }
 
 fn take() -> Option<Vec<u8, PIECE>> {

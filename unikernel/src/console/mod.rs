@@ -52,6 +52,12 @@ pub async fn written() {
     deferred::written().await;
 }
 
+/// Keeps the console silent until what this returns is dropped, for a moment in which nobody should
+/// wait for it: a line takes a virtual machine milliseconds. A crash is told all the same.
+pub fn hold() -> Hold {
+    Hold::new()
+}
+
 /// Collects what the formatter hands over in fragments: a fragment each would cost a status read.
 struct Line {
     buffer: heapless::Vec<u8, 256>,
@@ -86,6 +92,8 @@ impl Write for Line {
 }
 
 #[cfg(target_os = "none")]
+pub use deferred::Hold;
+#[cfg(target_os = "none")]
 use deferred::write;
 #[cfg(target_os = "none")]
 pub(crate) use deferred::{finish, write_deferred};
@@ -97,4 +105,17 @@ mod deferred;
 fn write(bytes: &[u8]) {
     // A closed standard output is no reason for a test to fail.
     let _ = std::io::Write::write_all(&mut std::io::stdout(), bytes);
+}
+
+/// A silence that nobody hears: on a host there is no console to wait for.
+#[cfg(not(target_os = "none"))]
+#[must_use = "dropped, it holds nothing"]
+#[derive(Debug)]
+pub struct Hold(());
+
+#[cfg(not(target_os = "none"))]
+impl Hold {
+    fn new() -> Self {
+        Self(())
+    }
 }

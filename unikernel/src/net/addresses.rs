@@ -6,7 +6,7 @@ use smoltcp::wire::{IpAddress, IpCidr, Ipv6Address, Ipv6Cidr};
 
 use super::config::{Config, NameServers};
 use super::dhcp;
-use super::discovery::Discovery;
+use super::discovery::{ADDRESSES, Discovery};
 use super::ipv4::{Ipv4, Lease};
 use super::ipv6::{Advertisement, Ipv6};
 
@@ -115,19 +115,31 @@ impl Addresses {
         self.ipv6.probed(address, now);
     }
 
+    /// The addresses in use of a station: as many as Cargo.toml makes room for.
+    pub(super) fn in_use(&self, mac: [u8; 6]) -> heapless::Vec<IpCidr, ADDRESSES> {
+        let ipv4 = self.lease().map(|lease| IpCidr::Ipv4(lease.address));
+        let ipv6 = self.ipv6(mac).map(IpCidr::Ipv6);
+        ipv4.into_iter().chain(ipv6).take(ADDRESSES).collect()
+    }
+
     /// Gives the interface its addresses, and the link its routes.
+    ///
+    /// smoltcp resets a connection whose address the interface lacks, and a server that refuses an
+    /// address may grant it again. So the interface keeps one that was lost until there is another,
+    /// and [`Discovery`] lets nothing of it pass in between.
     pub(super) fn apply(&self, interface: &mut Interface, discovery: &mut Discovery) {
         let lease = self.lease();
+        let own = self.in_use(discovery.mac.0);
+        let lost = self.ipv4.lost();
         interface.update_ip_addrs(|addresses| {
             addresses.clear();
-            let ipv4 = lease.map(|lease| IpCidr::Ipv4(lease.address));
-            let ipv6 = self.ipv6(discovery.mac.0).map(IpCidr::Ipv6);
-            // As many as Cargo.toml makes room for.
-            addresses.extend(ipv4.into_iter().chain(ipv6).take(addresses.capacity()));
+            let lost = lost.map(IpCidr::Ipv4);
+            addresses.extend(own.iter().copied().chain(lost).take(addresses.capacity()));
         });
-        let own = interface.ip_addrs().iter().map(IpCidr::address);
+        let own = own.iter().map(IpCidr::address);
         let broadcast = lease.and_then(|lease| lease.address.broadcast());
         discovery.set_own(own, broadcast, self.ipv6.tentative());
+        discovery.lost = lost.map(|lost| lost.address());
         discovery.routes.clear();
         for (network, router) in self.ipv4.routes() {
             discovery.routes.add(network.into(), router.map(Into::into));

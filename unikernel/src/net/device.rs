@@ -12,6 +12,7 @@ use smoltcp::wire::EthernetAddress;
 
 use super::dhcp;
 use super::discovery::{Discovery, write_header};
+use super::fragments6::LONGEST_PACKET;
 use super::frame::{self, ETHERNET_HEADER, Header};
 use super::intake::Intake;
 use super::ipv6::Advertisement;
@@ -136,7 +137,7 @@ impl Device {
             log::warn!("net: no DMA memory to send long packets from; a larger swiotlb= has it");
             self.spares = Spares::new(self.pool, capabilities.max_frame);
         }
-        self.scratch.resize(self.spares.longest(), 0);
+        self.scratch.resize(self.spares.longest().max(LONGEST_PACKET), 0);
         (self.discovery.mac, self.capabilities) = (EthernetAddress(nic.mac()), capabilities);
         self.nic = Some(nic);
     }
@@ -408,7 +409,7 @@ impl phy::Device for Device {
         let pending = self.pending.take()?;
         // Receiving must go on when the transmit side is full: the reply is what gets lost, as it
         // would on the wire.
-        let ready = self.transmit_ready();
+        let (ready, mtu) = (self.transmit_ready(), self.mtu());
         let received = match pending {
             Pending::Frame(frame, packet) => RxToken::Frame(frame, packet, &mut self.intake),
             Pending::Datagram(place) => RxToken::Datagram(self.reassembly.whole(place)),
@@ -422,6 +423,7 @@ impl phy::Device for Device {
             checksums: self.capabilities.transmit_checksums,
             paths: &self.paths,
             pool: self.pool,
+            mtu,
             segment: None,
             now,
         };
@@ -429,6 +431,7 @@ impl phy::Device for Device {
     }
 
     fn transmit(&mut self, now: Instant) -> Option<TxToken<'_>> {
+        let mtu = self.mtu();
         self.transmit_ready().then(|| TxToken {
             nic: self.nic.as_deref_mut(),
             spares: Some(&mut self.spares),
@@ -438,6 +441,7 @@ impl phy::Device for Device {
             checksums: self.capabilities.transmit_checksums,
             paths: &self.paths,
             pool: self.pool,
+            mtu,
             segment: None,
             now,
         })

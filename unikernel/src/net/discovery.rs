@@ -48,6 +48,8 @@ pub(super) struct Discovery {
     pub(super) neighbors: Neighbors,
     pub(super) routes: Routes,
     own: heapless::Vec<IpAddress, ADDRESSES>,
+    /// An address that was taken back: nothing is sent from it, and nothing heard for it.
+    pub(super) lost: Option<Ipv4Address>,
     /// Where all of the network on the link is reached.
     broadcast: Option<Ipv4Address>,
     /// Addresses that we are going to have unless somebody else does.
@@ -63,6 +65,7 @@ impl Discovery {
             neighbors: Neighbors::default(),
             routes: Routes::default(),
             own: heapless::Vec::new(),
+            lost: None,
             broadcast: None,
             tentative: heapless::Vec::new(),
             duplicate: None,
@@ -110,6 +113,9 @@ impl Discovery {
     #[inline]
     pub(super) fn way(&mut self, packet: &[u8], now: Instant) -> Way {
         let Some(to) = frame::destination(packet) else { return Way::Nowhere };
+        if self.is_lost(frame::source(packet)) {
+            return Way::Nowhere;
+        }
         match to {
             IpAddress::Ipv4(to) if to.is_broadcast() || Some(to) == self.broadcast => {
                 Way::To(EthernetAddress::BROADCAST)
@@ -120,6 +126,11 @@ impl Discovery {
                 Some(hop) => self.neighbors.station(hop, now).map_or(Way::Unknown(hop), Way::To),
             },
         }
+    }
+
+    #[inline]
+    fn is_lost(&self, address: Option<IpAddress>) -> bool {
+        self.lost.is_some() && address == self.lost.map(IpAddress::Ipv4)
     }
 
     /// Hears a frame. Returns whether it is for smoltcp: an IP packet for this station.
@@ -133,6 +144,9 @@ impl Discovery {
         let packet = &frame[header.payload..];
         match header.ethertype {
             frame::IPV4 | frame::IPV6 => {
+                if self.is_lost(frame::destination(packet)) {
+                    return false;
+                }
                 if header.ethertype == frame::IPV6 && Message::is_likely(packet) {
                     self.hear_ndisc(packet, from, now);
                 } else if to == self.mac

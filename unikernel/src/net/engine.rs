@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use smoltcp::iface::{self, Interface, PollResult};
+use smoltcp::phy::Device as _;
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{HardwareAddress, IpAddress, Ipv6Address};
 
@@ -14,6 +15,7 @@ use super::device::Device;
 use super::discovery::{ADDRESSES, Answer};
 use super::emit;
 use super::error::Error;
+use super::fragments6;
 use super::groups::Groups;
 use super::pair::{LinkEvent, Pair, Role};
 use super::sequence::Sequence;
@@ -149,9 +151,30 @@ impl Engine {
             IpAddress::Ipv4(to) => to.is_broadcast() || to.is_multicast(),
             IpAddress::Ipv6(to) => to.is_multicast(),
         };
-        let mut own = self.interface.ip_addrs().iter();
-        own.any(|own| own.address().version() == to.version())
+        let own = self.addresses.in_use(self.mac());
+        own.iter().any(|own| own.address().version() == to.version())
             && (is_on_all || self.pair.device.discovery.routes.next_hop(to).is_some())
+    }
+
+    /// Whether a datagram of so many bytes goes by [`send_long`](Self::send_long).
+    pub(super) fn is_long(&self, to: IpAddress, len: usize) -> bool {
+        matches!(to, IpAddress::Ipv6(_)) && fragments6::datagram_len(len) > self.pair.device.mtu()
+    }
+
+    /// Sends a datagram over IPv6 that no frame holds. `false` if there is no room for it now.
+    pub(super) fn send_long(
+        &mut self,
+        port: u16,
+        (to, to_port): (Ipv6Address, u16),
+        len: usize,
+        f: impl FnOnce(&mut [u8]),
+    ) -> bool {
+        let from = self.interface.get_source_address_ipv6(&to);
+        let Some(token) = self.pair.device.transmit(self.now) else { return false };
+        token.send_long(fragments6::datagram_len(len), |packet| {
+            fragments6::write_datagram(packet, (from, to), (port, to_port), f);
+        });
+        true
     }
 
     /// Moves packets, a bounded number of them. Returns what to do then, and whether address, link
@@ -304,7 +327,8 @@ impl Engine {
         {
             self.addresses.solicited(now);
         }
-        self.announcer.poll(self.interface.ip_addrs(), &self.groups, device, now);
+        let own = self.addresses.in_use(device.discovery.mac.0);
+        self.announcer.poll(&own, &self.groups, device, now);
     }
 
     /// Asks for the neighbours that something waits for.
@@ -315,10 +339,9 @@ impl Engine {
         {
             let station = question.station;
             let sent = match question.address {
-                IpAddress::Ipv4(wanted) => self
-                    .interface
-                    .ipv4_addr()
-                    .is_none_or(|own| emit::arp_request(device, own, wanted, station)),
+                IpAddress::Ipv4(wanted) => self.addresses.lease().is_none_or(|own| {
+                    emit::arp_request(device, own.address.address(), wanted, station)
+                }),
                 IpAddress::Ipv6(wanted) => {
                     link_local(&self.interface).or_else(|| self.interface.ipv6_addr()).is_none_or(
                         |own| emit::neighbor_solicitation(device, own, wanted, station, now),

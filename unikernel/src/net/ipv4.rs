@@ -120,6 +120,11 @@ impl Ipv4 {
         }
     }
 
+    /// An address that DHCP has taken back, until there is another.
+    pub(super) fn lost(&self) -> Option<Ipv4Cidr> {
+        self.dhcp()?.lost()
+    }
+
     /// Networks, and the routers to them; none for one that is on the link.
     pub(super) fn routes(&self) -> impl Iterator<Item = (Ipv4Cidr, Option<Ipv4Address>)> {
         let lease = self.lease();

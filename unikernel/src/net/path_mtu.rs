@@ -12,6 +12,8 @@ use smoltcp::wire::{
     IpEndpoint, IpProtocol, Ipv4Packet, Ipv6Packet,
 };
 
+use super::fragments6;
+
 /// Destinations that are remembered. Beyond that the one goes that was learned first.
 const DESTINATIONS: usize = 64;
 /// How long; then a longer packet is tried (RFC 1191, section 6.3).
@@ -129,10 +131,14 @@ impl TooBig {
                 let (mtu, data) = ip.payload().get(4..).filter(|_| is_it)?.split_first_chunk()?;
                 let (header, data) = data.split_at_checked(40)?;
                 let quoted = Ipv6Packet::new_unchecked(header);
+                let (protocol, data) = match quoted.next_header() {
+                    IpProtocol::Ipv6Frag => fragments6::first_of(data)?,
+                    protocol => (protocol, data),
+                };
                 let ports = data.first_chunk()?;
                 Some(Self {
                     mtu: u32::from_be_bytes(*mtu),
-                    protocol: quoted.next_header(),
+                    protocol,
                     from: endpoint(quoted.src_addr().into(), ports, 0),
                     to: endpoint(quoted.dst_addr().into(), ports, 2),
                     len: quoted.payload_len().saturating_add(40),

@@ -13,6 +13,8 @@ pub(super) enum Fit {
     AsIs,
     /// Routers may cut it: it is no TCP over IPv4.
     MayBeCut,
+    /// It is IPv6 and no TCP, and goes in fragments for this MTU.
+    Fragments(usize),
     /// It is TCP, and goes in several segments.
     Segments(Cut),
 }
@@ -52,8 +54,10 @@ fn plan(packet: &[u8], paths: &Paths) -> Option<Fit> {
         return path.may_be_cut.then_some(Fit::MayBeCut);
     }
     if protocol != IpProtocol::Tcp {
-        let is_ipv4 = matches!(to, IpAddress::Ipv4(_));
-        return is_ipv4.then_some(Fit::MayBeCut);
+        return Some(match to {
+            IpAddress::Ipv4(_) => Fit::MayBeCut,
+            IpAddress::Ipv6(_) => Fit::Fragments(path.mtu.into()),
+        });
     }
     let tcp = TcpPacket::new_checked(packet.get(header..len)?).ok()?;
     let headers = header + usize::from(tcp.header_len());

@@ -8,7 +8,8 @@ use smoltcp::time::Instant;
 use smoltcp::wire::EthernetAddress;
 
 use super::discovery::{Discovery, Way, write_header};
-use super::frame::ETHERNET_HEADER;
+use super::fragments6::{Fragments, fill_sums};
+use super::frame::{self, ETHERNET_HEADER};
 use super::intake::Intake;
 use super::neighbors::Kept;
 use super::path_mtu::Paths;
@@ -48,6 +49,8 @@ pub(super) struct TxToken<'a> {
     pub(super) checksums: Checksums,
     pub(super) paths: &'a Paths,
     pub(super) pool: &'static Pool,
+    /// The longest packet of the link.
+    pub(super) mtu: usize,
     /// Payload of each segment, if the device is to cut the frame.
     pub(super) segment: Option<NonZeroU16>,
     pub(super) now: Instant,
@@ -94,6 +97,53 @@ impl phy::TxToken for TxToken<'_> {
 }
 
 impl TxToken<'_> {
+    /// Sends an IPv6 packet that no frame holds, which `f` writes.
+    pub(super) fn send_long(mut self, packet: usize, f: impl FnOnce(&mut [u8])) {
+        let scratch = core::mem::take(&mut self.scratch);
+        let packet = &mut scratch[..packet];
+        f(packet);
+        match (self.discovery.way(packet, self.now), self.nic.take()) {
+            (Way::To(station), Some(nic)) => {
+                let path = frame::destination(packet).and_then(|to| self.paths.to(to));
+                let mtu = path.map_or(self.mtu, |path| self.mtu.min(path.mtu.into()));
+                self.send_fragments(nic, packet, mtu, station);
+            }
+            (Way::Unknown(neighbor), _) => {
+                self.discovery.neighbors.ask(neighbor, self.now);
+                self.traffic.tx_dropped += 1;
+            }
+            _ => self.traffic.tx_dropped += 1,
+        }
+    }
+
+    /// Sends a packet in fragments, as far as there is room.
+    fn send_fragments(
+        &mut self,
+        nic: &mut dyn Nic,
+        packet: &mut [u8],
+        mtu: usize,
+        station: EthernetAddress,
+    ) {
+        let Some(fragments) = Fragments::of(packet, mtu) else {
+            self.traffic.tx_dropped += 1;
+            return;
+        };
+        fill_sums(packet, &sums(self.checksums));
+        // No other packet has it for a while.
+        let identification = self.traffic.tx_frames as u32;
+        for index in 0..fragments.count() {
+            let buffer = nic.transmit_ready().then(|| self.pool.transmit_buffer()).flatten();
+            let Some(mut frame) = buffer else {
+                self.traffic.tx_dropped += 1;
+                return;
+            };
+            let fragment = &mut frame[ETHERNET_HEADER..];
+            let len = ETHERNET_HEADER + fragments.write(index, packet, identification, fragment);
+            write_header(&mut frame, station, self.discovery.mac);
+            self.send(nic, frame, len, None);
+        }
+    }
+
     fn send(
         &mut self,
         nic: &mut dyn Nic,
@@ -114,6 +164,10 @@ impl TxToken<'_> {
                 let sums = sums(self.checksums);
                 let_be_cut(&mut frame[..len], self.identification(), &sums);
                 self.send(nic, frame, len, segment);
+            }
+            (Fit::Fragments(mtu), _) => {
+                let station = EthernetAddress::from_bytes(&frame[..6]);
+                self.send_fragments(nic, &mut frame[ETHERNET_HEADER..len], mtu, station);
             }
             (Fit::Segments(cut), Some(segment)) if cut.is_for_device() => {
                 let size = segment.get().min(cut.size);

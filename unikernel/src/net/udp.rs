@@ -11,6 +11,9 @@ use super::error::Error;
 use super::memory::{check_headroom, filled};
 use super::stack::Stack;
 
+/// The longest payload of a datagram: its length has 16 bits (RFC 768).
+const LONGEST: usize = u16::MAX as usize - 8;
+
 /// A bound UDP socket. Dropping it drops what is not sent yet; see [`flush`](Self::flush).
 pub struct UdpSocket {
     stack: Stack,
@@ -126,11 +129,27 @@ impl UdpSocket {
         let sent = poll_fn(|context| {
             self.stack.with(|engine| {
                 let reachable = engine.reaches(to.ip().into());
+                let is_long = engine.is_long(to.ip().into(), len);
                 let socket = engine.sockets.get::<udp::Socket<'_>>(self.handle);
-                Poll::Ready(if len > socket.payload_send_capacity() {
+                Poll::Ready(if len > socket.payload_send_capacity().min(LONGEST) {
                     Err(Error::TooLong)
                 } else if !reachable {
                     Err(Error::Unreachable)
+                } else if let (IpAddr::V6(ip), true) = (to.ip(), is_long) {
+                    if to.port() == 0 || ip.is_unspecified() {
+                        return Poll::Ready(Err(Error::InvalidAddress));
+                    }
+                    // Behind those that wait already.
+                    if socket.send_queue() != 0 {
+                        socket.register_send_waker(context.waker());
+                        return Poll::Pending;
+                    }
+                    if !engine.send_long(self.port, (ip, to.port()), len, &mut f) {
+                        // Nobody tells a socket of the NIC's room.
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    Ok(())
                 } else {
                     match socket.send(len, to) {
                         Ok(room) => {

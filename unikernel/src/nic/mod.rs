@@ -17,8 +17,10 @@
 
 mod settings;
 
+use alloc::boxed::Box;
 use core::fmt;
 use core::num::NonZeroU16;
+use core::pin::Pin;
 
 use crate::dma::{RxBuffer, TxBuffer};
 use crate::irq::Interrupt;
@@ -97,6 +99,9 @@ pub struct Statistics {
     pub interrupts: u64,
 }
 
+/// What takes a device its time, in which other tasks run.
+pub type LocalBoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
 /// A network interface card, as the stack sees it.
 pub trait Nic {
     /// Name of the device family, for people.
@@ -144,6 +149,8 @@ pub trait Nic {
     ///
     /// # Errors
     /// The device does not run, and every buffer is back in the pool.
+    ///
+    /// No other task runs meanwhile: nobody may take the NIC away in the middle of it.
     fn reset(&mut self) -> Result<(), ResetError>;
 
     /// The device is there to take over for another with the same station address, while that has
@@ -158,8 +165,8 @@ pub trait Nic {
     }
 
     /// Ends all DMA and gives every buffer back to the pool. Works at any moment, also when the
-    /// device is gone, and more than once.
-    fn stop(&mut self);
+    /// device is gone, and more than once. Other tasks run while the device takes its time.
+    fn stop(&mut self) -> LocalBoxFuture<'_, ()>;
 
     /// Counters since the driver started.
     fn statistics(&mut self) -> Statistics;

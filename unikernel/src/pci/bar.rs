@@ -60,40 +60,84 @@ impl Bar {
         matches!(self.space, Space::Memory { .. })
     }
 
+    /// The registers that it takes: offsets in configuration space.
+    fn registers(&self) -> impl Iterator<Item = u16> {
+        let register = BAR0 + 4 * u16::from(self.index);
+        let is_wide = matches!(self.space, Space::Memory { wide: true, .. });
+        [Some(register), is_wide.then_some(register + 4)].into_iter().flatten()
+    }
+
     /// Tells the function.
     pub(crate) fn write(&self, function: &Function) {
-        let register = BAR0 + 4 * u16::from(self.index);
-        function.write32(register, self.address as u32);
-        if let Space::Memory { wide: true, .. } = self.space {
-            function.write32(register + 4, (self.address >> 32) as u32);
+        for (register, shift) in self.registers().zip([0, 32]) {
+            function.write32(register, (self.address >> shift) as u32);
         }
     }
 }
 
-/// Sizes the first `count` registers. Decoding is off meanwhile: a BAR that is being sized decodes
-/// addresses that belong to others, and a hypervisor that maps BARs follows every write. A bridge
-/// stops forwarding too, so bridges are sized before anything below them runs.
+/// Sizes the first `count` registers, which keep what they hold. Decoding is off meanwhile: a BAR
+/// that is being sized decodes addresses that belong to others, and a hypervisor that maps BARs
+/// follows every write. A bridge stops forwarding too, so bridges are sized before anything below
+/// them runs.
 pub(crate) fn size(function: &Function, count: u8) -> Vec<Bar> {
     let command = function.read16(COMMAND);
     let decoding = CommandRegister::IO_ENABLE | CommandRegister::MEMORY_ENABLE;
     function.write16(COMMAND, command & !decoding.bits());
-    let mut bars = Vec::new();
-    let mut index = 0;
-    while index < count {
-        let wide_fits = index + 1 < count;
-        let (bar, registers) = size_one(function, index, wide_fits);
-        bars.extend(bar);
-        index += registers;
-    }
+    let bars = size_each(count, |register| {
+        let held = function.read32(register);
+        let mask = probe(function, register);
+        function.write32(register, held);
+        (held, mask)
+    });
     function.write16(COMMAND, command);
     bars
 }
 
+/// The same for a function whose decoding is off, and whose registers hold what is nobody's
+/// decision. None of them has an address afterwards. In a virtual machine each access is slow, and
+/// these are between a machine that has moved and its NIC.
+pub(crate) fn size_anew(function: &Function, count: u8) -> Vec<Bar> {
+    let mut holding = Vec::new();
+    let mut bars = size_each(count, |register| {
+        // What cannot be written is in the mask as well: what kind of BAR it is.
+        let mask = probe(function, register);
+        if mask != 0 {
+            holding.push(register);
+        }
+        (mask, mask)
+    });
+    bars.iter_mut().for_each(|bar| bar.address = 0);
+    // Those in memory are about to be given one.
+    let assigned = |register: &u16| {
+        bars.iter().any(|bar| bar.is_memory() && bar.registers().any(|its| its == *register))
+    };
+    for register in holding.into_iter().filter(|register| !assigned(register)) {
+        function.write32(register, 0);
+    }
+    bars
+}
+
+/// Sizes registers by what `probe` says: what each holds, and which of its bits can be written.
+fn size_each(count: u8, mut probe: impl FnMut(u16) -> (u32, u32)) -> Vec<Bar> {
+    let mut bars = Vec::new();
+    let mut index = 0;
+    while index < count {
+        let wide_fits = index + 1 < count;
+        let (bar, registers) = size_one(&mut probe, index, wide_fits);
+        bars.extend(bar);
+        index += registers;
+    }
+    bars
+}
+
 /// Sizes one BAR; also says how many registers it takes.
-fn size_one(function: &Function, index: u8, wide_fits: bool) -> (Option<Bar>, u8) {
+fn size_one(
+    mut probe: impl FnMut(u16) -> (u32, u32),
+    index: u8,
+    wide_fits: bool,
+) -> (Option<Bar>, u8) {
     let register = BAR0 + 4 * u16::from(index);
-    let low = function.read32(register);
-    let low_mask = probe(function, register, low);
+    let (low, low_mask) = probe(register);
     if low & IO != 0 {
         let mask = u64::from(low_mask & IO_ADDRESS) | !0xffff_ffff;
         let bar = bar(index, Space::Io, (low & IO_ADDRESS).into(), mask);
@@ -109,18 +153,15 @@ fn size_one(function: &Function, index: u8, wide_fits: bool) -> (Option<Bar>, u8
     if !wide_fits {
         return (None, 1);
     }
-    let high = function.read32(register + 4);
-    let high_mask = probe(function, register + 4, high);
+    let (high, high_mask) = probe(register + 4);
     let address = address | u64::from(high) << 32;
     (bar(index, space, address, mask | u64::from(high_mask) << 32), 2)
 }
 
-/// Which bits of a BAR can be written; puts `original` back.
-fn probe(function: &Function, register: u16, original: u32) -> u32 {
+/// What a BAR reads with ones written to it.
+fn probe(function: &Function, register: u16) -> u32 {
     function.write32(register, u32::MAX);
-    let mask = function.read32(register);
-    function.write32(register, original);
-    mask
+    function.read32(register)
 }
 
 /// `mask` has ones where address bits can be written, and above. The device may claim anything:

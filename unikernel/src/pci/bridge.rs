@@ -2,9 +2,9 @@
 
 use super::bar::{self, Bar, Window};
 use super::registers::{
-    COMMAND, HEADER_LAYOUT, HEADER_MULTI_FUNCTION, HEADER_TYPE, INTERRUPT_LINE, INTERRUPT_PIN,
-    VENDOR_ID, bridge, express, id,
+    COMMAND, HEADER_LAYOUT, HEADER_MULTI_FUNCTION, HEADER_TYPE, VENDOR_ID, bridge, express, id,
 };
+use super::wire::Wire;
 use super::{Device, Error, Function, PciAddress};
 use crate::mmio::Mmio;
 use alloc::vec::Vec;
@@ -16,7 +16,8 @@ const BARS: u8 = 2;
 /// Resolution of a memory window (7.5.1.3.8).
 const WINDOW_UNIT: u64 = 1 << 20;
 
-/// A bridge that firmware gave bus numbers and windows.
+/// A bridge that firmware gave bus numbers and windows. What does not change is read once: when a
+/// machine has moved, its NICs are waited for.
 #[derive(Clone, Debug)]
 pub struct Bridge {
     function: Function,
@@ -24,6 +25,8 @@ pub struct Bridge {
     buses: RangeInclusive<u8>,
     /// What firmware wrote into [`bridge::ASSIGNED`].
     assigned: [u32; bridge::ASSIGNED.len()],
+    is_port: bool,
+    wire: Wire,
 }
 
 impl Bridge {
@@ -37,7 +40,9 @@ impl Bridge {
         }
         let bars = bar::size(&function, BARS);
         let assigned = bridge::ASSIGNED.map(|register| function.read32(register));
-        let bridge = Self { function, bars, buses: secondary..=subordinate, assigned };
+        let (is_port, wire) = (is_port(&function), Wire::of(&function));
+        let bridge =
+            Self { function, bars, buses: secondary..=subordinate, assigned, is_port, wire };
         bridge.forward();
         Some(bridge)
     }
@@ -92,15 +97,16 @@ impl Bridge {
 
     /// The memory it forwards downwards (7.5.1.3.8 to 7.5.1.3.10).
     pub fn windows(&self) -> Vec<Window> {
-        let f = &self.function;
-        let unit = |register| u64::from(f.read16(register) & 0xfff0) << 16;
-        let upper = |register| u64::from(f.read32(register)) << 32;
-        let memory = (unit(bridge::MEMORY_BASE), unit(bridge::MEMORY_LIMIT));
-        let mut prefetch = (unit(bridge::PREFETCH_BASE), unit(bridge::PREFETCH_LIMIT));
-        let wide = f.read16(bridge::PREFETCH_BASE) & 0xf == 1;
+        // In the order of `bridge::ASSIGNED`; a base, and a limit in the upper half.
+        let [_, memory, prefetch, base_upper, limit_upper] = self.assigned;
+        let base = |register: u32| u64::from(register & 0xfff0) << 16;
+        let limit = |register: u32| u64::from(register & 0xfff0_0000);
+        let wide = prefetch & 0xf == 1;
+        let memory = (base(memory), limit(memory));
+        let mut prefetch = (base(prefetch), limit(prefetch));
         if wide {
-            prefetch.0 |= upper(bridge::PREFETCH_BASE_UPPER);
-            prefetch.1 |= upper(bridge::PREFETCH_LIMIT_UPPER);
+            prefetch.0 |= u64::from(base_upper) << 32;
+            prefetch.1 |= u64::from(limit_upper) << 32;
         }
         [(memory, false), (prefetch, true)]
             .into_iter()
@@ -116,16 +122,11 @@ impl Bridge {
 
     /// Whether this is a PCI Express port, below which only device number 0 exists (7.3.1).
     pub(crate) fn is_port(&self) -> bool {
-        let f = &self.function;
-        f.capability(id::EXPRESS).is_some_and(|capability| {
-            let kind = f.read16(capability.offset + express::CAPABILITIES) >> express::TYPE_SHIFT;
-            let kind = kind & express::TYPE_MASK;
-            kind == express::TYPE_ROOT_PORT || kind == express::TYPE_DOWNSTREAM_PORT
-        })
+        self.is_port
     }
 
-    /// The functions that answer on the secondary bus.
-    pub(crate) fn functions(&self) -> impl Iterator<Item = Function> + '_ {
+    /// The functions that answer on the secondary bus, with their header types.
+    pub(crate) fn functions(&self) -> impl Iterator<Item = (Function, u8)> + '_ {
         let devices = if self.is_port() { 1 } else { 32 };
         let segment = self.address().segment();
         on_bus(&self.function, segment, *self.buses.start(), devices)
@@ -144,62 +145,49 @@ impl Bridge {
             }
         }
         let windows = self.windows();
-        let master = CommandRegister::BUS_MASTER_ENABLE.bits();
         self.functions()
-            .filter(|function| function.read8(HEADER_TYPE) & HEADER_LAYOUT == 0)
-            .filter(|function| function.read16(COMMAND) & master == 0)
-            .inspect(|function| self.route_pin(function))
-            .filter_map(|function| {
-                Device::plugged(function, &windows, &mut taken)
+            .filter(|(_, header)| header & HEADER_LAYOUT == 0)
+            .filter_map(|(function, _)| {
+                Device::plugged(function, self.wire, &windows, &mut taken)
                     .inspect_err(|error| log::error!("pci: {error}"))
                     .ok()
+                    .flatten()
             })
             .collect()
     }
 }
 
-impl Bridge {
-    /// Does for a plugged function what firmware does at boot: notes which line its INTx pin ends
-    /// up on. Known only where the pin shares a wire with the bridge's own (2.2.8.1, table of the
-    /// mapping across bridges); elsewhere it takes an ACPI interpreter to know, and the line counts
-    /// as not connected.
-    fn route_pin(&self, function: &Function) {
-        const NOT_CONNECTED: u8 = 0xff;
-        let pin = function.read8(INTERRUPT_PIN);
-        if pin == 0 {
-            return;
-        }
-        let wire = (pin.wrapping_sub(1).wrapping_add(function.address().device())) % 4 + 1;
-        let line = if wire == self.function.read8(INTERRUPT_PIN) {
-            self.function.read8(INTERRUPT_LINE)
-        } else {
-            NOT_CONNECTED
-        };
-        function.write8(INTERRUPT_LINE, line);
-    }
+/// Whether this is a PCI Express port.
+fn is_port(function: &Function) -> bool {
+    function.capability(id::EXPRESS).is_some_and(|capability| {
+        let capabilities = function.read16(capability.offset + express::CAPABILITIES);
+        let kind = capabilities >> express::TYPE_SHIFT & express::TYPE_MASK;
+        kind == express::TYPE_ROOT_PORT || kind == express::TYPE_DOWNSTREAM_PORT
+    })
 }
 
-/// The functions that answer on `bus`, of its first `devices` device numbers.
+/// The functions that answer on `bus`, of its first `devices` device numbers, with their header
+/// types.
 pub(crate) fn on_bus(
     any: &Function,
     segment: u16,
     bus: u8,
     devices: u8,
-) -> impl Iterator<Item = Function> + '_ {
-    let present = |function: &Function| function.read16(VENDOR_ID) != u16::MAX;
+) -> impl Iterator<Item = (Function, u8)> + '_ {
     (0..devices).flat_map(move |device| {
-        let at = move |number| {
+        let look = move |number| {
             let address = PciAddress::new(segment, bus, device, number);
-            Function::new(any.host().clone(), address)
+            let function = Function::new(any.host().clone(), address);
+            let is_present = function.read16(VENDOR_ID) != u16::MAX;
+            is_present.then(|| {
+                let header = function.read8(HEADER_TYPE);
+                (function, header)
+            })
         };
-        let first = at(0);
-        let functions = if !present(&first) {
-            0
-        } else if first.read8(HEADER_TYPE) & HEADER_MULTI_FUNCTION != 0 {
-            8
-        } else {
-            1
-        };
-        (0..functions).map(at).filter(present)
+        let first = look(0);
+        let is_several =
+            first.as_ref().is_some_and(|(_, header)| header & HEADER_MULTI_FUNCTION != 0);
+        let others = if is_several { 1..8 } else { 0..0 };
+        first.into_iter().chain(others.filter_map(look))
     })
 }

@@ -115,11 +115,6 @@ impl Function {
         self.host.read(self.address, offset, Width::Dword)
     }
 
-    /// Writes 8 bits.
-    pub(crate) fn write8(&self, offset: u16, value: u8) {
-        self.host.write(self.address, offset, Width::Byte, value.into());
-    }
-
     /// Writes 16 bits.
     pub(crate) fn write16(&self, offset: u16, value: u16) {
         self.host.write(self.address, offset, Width::Word, value.into());
@@ -130,10 +125,15 @@ impl Function {
         self.host.write(self.address, offset, Width::Dword, value);
     }
 
-    /// Clears `clear` and sets `set` in the 16 bits at `offset`. Not for registers next to which a
-    /// write clears bits: this writes 16 bits and no more.
+    /// Clears `clear` and sets `set` in the 16 bits at `offset`, unless they are so already: a
+    /// write is slow in a virtual machine. Not for registers next to which a write clears bits:
+    /// this writes 16 bits and no more.
     pub(crate) fn update16(&self, offset: u16, clear: u16, set: u16) {
-        self.write16(offset, self.read16(offset) & !clear | set);
+        let before = self.read16(offset);
+        let after = before & !clear | set;
+        if after != before {
+            self.write16(offset, after);
+        }
     }
 }
 

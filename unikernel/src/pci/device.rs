@@ -1,7 +1,8 @@
 //! A function that a driver can drive.
 
 use super::bar::{self, Bar, Window};
-use super::registers::{COMMAND, VENDOR_ID};
+use super::registers::{COMMAND, INTERRUPT_LINE, VENDOR_ID};
+use super::wire::Wire;
 use super::{Error, Function, PciAddress};
 use crate::mmio::Mmio;
 use alloc::vec::Vec;
@@ -19,6 +20,8 @@ pub struct Device {
     id: u16,
     class: u16,
     bars: Vec<Bar>,
+    /// What its INTx pin is wired by, where firmware has not seen to it.
+    wire: Option<Wire>,
 }
 
 impl Device {
@@ -30,25 +33,33 @@ impl Device {
         taken: &mut Vec<Range<u64>>,
     ) -> Result<Self, Error> {
         let bars = bar::size(&function, BARS);
-        Self::with_bars(function, bars, windows, taken)
+        Self::with_bars(function, bars, None, windows, taken)
     }
 
-    /// Takes stock of an endpoint that was plugged in: whatever its BARs hold is nobody's decision.
+    /// Takes stock of an endpoint that was plugged in, below a bridge with this wire: whatever its
+    /// BARs hold is nobody's decision. `None` if it is in use, a bus master that is.
     pub(crate) fn plugged(
         function: Function,
+        wire: Wire,
         windows: &[Window],
         taken: &mut Vec<Range<u64>>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Option<Self>, Error> {
         let decoding = CommandRegister::IO_ENABLE | CommandRegister::MEMORY_ENABLE;
-        function.update16(COMMAND, decoding.bits(), 0);
-        let mut bars = bar::size(&function, BARS);
-        bars.iter_mut().for_each(|bar| bar.address = 0);
-        Self::with_bars(function, bars, windows, taken)
+        let command = CommandRegister::from_bits_retain(function.read16(COMMAND));
+        if command.contains(CommandRegister::BUS_MASTER_ENABLE) {
+            return Ok(None);
+        }
+        if command.intersects(decoding) {
+            function.write16(COMMAND, (command - decoding).bits());
+        }
+        let bars = bar::size_anew(&function, BARS);
+        Self::with_bars(function, bars, Some(wire), windows, taken).map(Some)
     }
 
     fn with_bars(
         function: Function,
         mut bars: Vec<Bar>,
+        wire: Option<Wire>,
         windows: &[Window],
         taken: &mut Vec<Range<u64>>,
     ) -> Result<Self, Error> {
@@ -60,7 +71,7 @@ impl Device {
         taken.extend(bars.iter().filter(assigned).map(Bar::range));
         bar::assign(&function, &mut bars, windows, taken)?;
         let class = function.read16(super::registers::CLASS);
-        Ok(Self { function, vendor: ids as u16, id: (ids >> 16) as u16, class, bars })
+        Ok(Self { function, vendor: ids as u16, id: (ids >> 16) as u16, class, bars, wire })
     }
 
     /// Where it is.
@@ -109,14 +120,24 @@ impl Device {
 
     /// Ends the function's access to memory.
     pub(super) fn disable_bus_master(&self) {
+        let command = self.function.read16(COMMAND);
         // A function that is gone reads all ones; writing them back to whatever answers next at
         // this address would be a surprise.
-        if self.is_present() {
-            self.function.update16(COMMAND, CommandRegister::BUS_MASTER_ENABLE.bits(), 0);
+        if command != u16::MAX {
+            let master = CommandRegister::BUS_MASTER_ENABLE.bits();
+            self.function.write16(COMMAND, command & !master);
             // A write through memory-mapped configuration space may be posted. Reading waits for
             // it, and the answer does not overtake writes to memory that the function sent before
             // (7.2.2, 2.4.1).
             self.function.read16(COMMAND);
+        }
+    }
+
+    /// The line that its INTx pin, which it has, ends up on.
+    pub(super) fn line(&self, pin: u8) -> u8 {
+        match self.wire {
+            Some(wire) => wire.line(self.address().device(), pin),
+            None => self.function.read8(INTERRUPT_LINE),
         }
     }
 

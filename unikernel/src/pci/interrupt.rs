@@ -18,7 +18,7 @@ pub enum Signalling {
     Pin,
 }
 
-/// An interrupt of a function, set up and enabled.
+/// An interrupt of a function.
 #[derive(Clone)]
 pub struct Vector {
     /// The handle to wait on.
@@ -27,6 +27,46 @@ pub struct Vector {
     pub signalling: Signalling,
     /// MSI-X table entries that raise it, from the first on; 1 with MSI and INTx.
     pub entries: u16,
+    function: Function,
+    place: Place,
+}
+
+/// What of a function raises a [`Vector`].
+#[derive(Clone)]
+enum Place {
+    /// A capability, and its table.
+    MsiX {
+        control: u16,
+        table: Mmio,
+        entries: Range<u16>,
+    },
+    /// A capability.
+    Msi(u16),
+    Pin,
+}
+
+impl Vector {
+    /// Has the function raise it from now on. A hypervisor sets up a way for it then, which takes a
+    /// while.
+    pub fn enable(&self) {
+        match &self.place {
+            Place::MsiX { control, table, entries } => {
+                enable_msi_x(&self.function, *control, table, entries, self.interrupt.message());
+            }
+            Place::Msi(offset) => enable_msi(&self.function, *offset, self.interrupt.message()),
+            Place::Pin => {
+                self.function.update16(COMMAND, CommandRegister::INTERRUPT_DISABLE.bits(), 0);
+            }
+        }
+    }
+
+    /// Takes it from a function that may not write memory any more. Messages are such writes, and
+    /// have ended with the others: there is nothing more to do, and nothing to wait for.
+    pub fn disable(&self) {
+        if matches!(self.place, Place::Pin) && self.function.read16(COMMAND) != u16::MAX {
+            disable_pin(&self.function);
+        }
+    }
 }
 
 impl Device {
@@ -35,24 +75,19 @@ impl Device {
     /// # Errors
     /// [`Error::NoInterrupt`] if it has none of these, or there is no vector left.
     pub fn enable_interrupt(&self) -> Result<Vector, Error> {
-        self.enable_interrupts(1)
+        let vector = self.interrupts(1)?;
+        vector.enable();
+        Ok(vector)
     }
 
-    /// The same with up to `entries` MSI-X table entries, for a function whose queues have one each
-    /// and are moderated and masked on their own. All raise the same interrupt: one processor
-    /// serves them.
+    /// The interrupt that the function can be given, which is not enabled yet. With up to `entries`
+    /// MSI-X table entries, for a function whose queues have one each and are moderated and masked
+    /// on their own. All raise the same interrupt: one processor serves them.
     ///
     /// # Errors
     /// As [`Device::enable_interrupt`].
-    pub fn enable_interrupts(&self, entries: u16) -> Result<Vector, Error> {
-        enable(self.function(), 0..entries, |bar| self.bar(bar))
-    }
-
-    /// Takes the interrupt away again: the function raises none.
-    pub fn disable_interrupt(&self) {
-        if self.is_present() {
-            disable(self.function());
-        }
+    pub fn interrupts(&self, entries: u16) -> Result<Vector, Error> {
+        choose(self.function(), 0..entries, |bar| self.bar(bar), |pin| self.line(pin))
     }
 }
 
@@ -63,88 +98,127 @@ impl Bridge {
     /// # Errors
     /// As [`Device::enable_interrupt`].
     pub fn enable_interrupt(&self) -> Result<Vector, Error> {
-        let entry = self.function().capability(id::EXPRESS).map_or(0, |capability| {
-            let capabilities = self.function().read16(capability.offset + express::CAPABILITIES);
+        let function = self.function();
+        let entry = function.capability(id::EXPRESS).map_or(0, |capability| {
+            let capabilities = function.read16(capability.offset + express::CAPABILITIES);
             capabilities >> express::MESSAGE_SHIFT & express::MESSAGE_MASK
         });
-        enable(self.function(), entry..entry + 1, |bar| self.bar(bar))
+        let line = |_| function.read8(INTERRUPT_LINE);
+        let vector = choose(function, entry..entry + 1, |bar| self.bar(bar), line)?;
+        vector.enable();
+        Ok(vector)
     }
 }
 
-fn enable(
+/// Where the capabilities for messages are.
+struct Messages {
+    msi_x: Option<u16>,
+    msi: Option<u16>,
+}
+
+impl Messages {
+    /// The first of either kind, by one walk of the list, as far as need be.
+    fn of(function: &Function) -> Self {
+        let mut found = Self { msi_x: None, msi: None };
+        for capability in function.capabilities() {
+            match capability.id {
+                id::MSI_X => found.msi_x.get_or_insert(capability.offset),
+                id::MSI => found.msi.get_or_insert(capability.offset),
+                _ => continue,
+            };
+            if found.msi_x.is_some() && found.msi.is_some() {
+                break;
+            }
+        }
+        found
+    }
+}
+
+/// Turns off what a previous owner left on, and finds out which interrupt there is to be had.
+fn choose(
     function: &Function,
     entries: Range<u16>,
     bar: impl Fn(u8) -> Result<Mmio, Error>,
+    line: impl FnOnce(u8) -> u8,
 ) -> Result<Vector, Error> {
-    disable(function);
+    let messages = Messages::of(function);
+    disable(function, &messages);
     let none = Error::NoInterrupt(function.address());
-    let msi_x = function.capability(id::MSI_X);
-    let msi = function.capability(id::MSI);
+    let vector = |interrupt, signalling, entries, place| Vector {
+        interrupt,
+        signalling,
+        entries,
+        function: function.clone(),
+        place,
+    };
+    let Messages { msi_x, msi } = messages;
     if msi_x.is_some() || msi.is_some() {
         let interrupt = irq::allocate().map_err(|error| {
             log::error!("pci: {:?}: {error}", function);
             none
         })?;
-        let message = interrupt.message();
-        if let Some(capability) = msi_x {
-            match enable_msi_x(function, capability.offset, entries, bar, message) {
-                Some(entries) => {
-                    return Ok(Vector { interrupt, signalling: Signalling::MsiX, entries });
-                }
-                None => log::warn!("pci: {function:?}: MSI-X table out of place, not used"),
+        if let Some(offset) = msi_x {
+            if let Some((table, entries)) = find_table(function, offset, entries, bar) {
+                let count = entries.end - entries.start;
+                let place = Place::MsiX { control: offset + msix::CONTROL, table, entries };
+                return Ok(vector(interrupt, Signalling::MsiX, count, place));
             }
+            log::warn!("pci: {function:?}: MSI-X table out of place, not used");
         }
-        if let Some(capability) = msi {
-            enable_msi(function, capability.offset, message);
-            return Ok(Vector { interrupt, signalling: Signalling::Msi, entries: 1 });
+        if let Some(offset) = msi {
+            return Ok(vector(interrupt, Signalling::Msi, 1, Place::Msi(offset)));
         }
     }
-    if function.read8(INTERRUPT_PIN) == 0 {
+    let pin = function.read8(INTERRUPT_PIN);
+    if pin == 0 {
         return Err(none);
     }
-    let line = function.read8(INTERRUPT_LINE);
-    let interrupt = irq::legacy(line).map_err(|error| {
+    let interrupt = irq::legacy(line(pin)).map_err(|error| {
         log::error!("pci: {function:?}: {error}");
         none
     })?;
-    function.update16(COMMAND, CommandRegister::INTERRUPT_DISABLE.bits(), 0);
-    Ok(Vector { interrupt, signalling: Signalling::Pin, entries: 1 })
+    Ok(vector(interrupt, Signalling::Pin, 1, Place::Pin))
 }
 
-/// Fills and unmasks table entries, and returns how many of them there are. The table is where the
-/// device says; `None` when that is not inside one of its BARs or has no such entry.
-fn enable_msi_x(
+/// The MSI-X table, and those of these entries that it has. It is where the device says; `None`
+/// when that is not inside one of its BARs or has no such entry.
+fn find_table(
     function: &Function,
     offset: u16,
     entries: Range<u16>,
     bar: impl Fn(u8) -> Result<Mmio, Error>,
-    message: MsiMessage,
-) -> Option<u16> {
+) -> Option<(Mmio, Range<u16>)> {
     let size = (function.read16(offset + msix::CONTROL) & msix::CONTROL_TABLE_SIZE) + 1;
     let place = function.read32(offset + msix::TABLE);
     let table = bar((place & msix::TABLE_BAR) as u8).ok()?;
     let table =
         table.window((place & !msix::TABLE_BAR) as usize, usize::from(size) * msix::ENTRY)?;
     let entries = entries.start..entries.end.min(size);
-    if entries.is_empty() {
-        return None;
-    }
+    (!entries.is_empty()).then_some((table, entries))
+}
+
+/// Fills and unmasks table entries.
+fn enable_msi_x(
+    function: &Function,
+    control: u16,
+    table: &Mmio,
+    entries: &Range<u16>,
+    message: MsiMessage,
+) {
     // Masked as a whole while entries hold what a previous owner left (7.7.2.2).
-    let control = offset + msix::CONTROL;
-    function.update16(control, 0, msix::CONTROL_FUNCTION_MASK | msix::CONTROL_ENABLE);
-    for other in 0..size {
-        let at = usize::from(other) * msix::ENTRY;
-        table.write32(at + msix::ENTRY_CONTROL, msix::ENTRY_MASKED);
-    }
-    for entry in entries.clone() {
-        let at = usize::from(entry) * msix::ENTRY;
+    let enabled = function.read16(control) | msix::CONTROL_ENABLE;
+    function.write16(control, enabled | msix::CONTROL_FUNCTION_MASK);
+    for at in (0..table.len()).step_by(msix::ENTRY) {
+        if !entries.contains(&((at / msix::ENTRY) as u16)) {
+            table.write32(at + msix::ENTRY_CONTROL, msix::ENTRY_MASKED);
+            continue;
+        }
         table.write32(at + msix::ENTRY_ADDRESS, message.address as u32);
         table.write32(at + msix::ENTRY_ADDRESS_UPPER, (message.address >> 32) as u32);
         table.write32(at + msix::ENTRY_DATA, message.data);
         table.write32(at + msix::ENTRY_CONTROL, 0);
     }
-    function.update16(control, msix::CONTROL_FUNCTION_MASK, 0);
-    Some(entries.end - entries.start)
+    function.write16(control, enabled & !msix::CONTROL_FUNCTION_MASK);
 }
 
 fn enable_msi(function: &Function, offset: u16, message: MsiMessage) {
@@ -167,12 +241,16 @@ fn enable_msi(function: &Function, offset: u16, message: MsiMessage) {
 }
 
 /// Turns all three off.
-fn disable(function: &Function) {
-    if let Some(capability) = function.capability(id::MSI_X) {
-        function.update16(capability.offset + msix::CONTROL, msix::CONTROL_ENABLE, 0);
+fn disable(function: &Function, messages: &Messages) {
+    if let Some(offset) = messages.msi_x {
+        function.update16(offset + msix::CONTROL, msix::CONTROL_ENABLE, 0);
     }
-    if let Some(capability) = function.capability(id::MSI) {
-        function.update16(capability.offset + msi::CONTROL, msi::CONTROL_ENABLE, 0);
+    if let Some(offset) = messages.msi {
+        function.update16(offset + msi::CONTROL, msi::CONTROL_ENABLE, 0);
     }
+    disable_pin(function);
+}
+
+fn disable_pin(function: &Function) {
     function.update16(COMMAND, 0, CommandRegister::INTERRUPT_DISABLE.bits());
 }

@@ -31,6 +31,7 @@ mod root;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub use bar::{Bar, Space, Window};
 pub use bridge::Bridge;

@@ -27,10 +27,9 @@ pub(crate) const INTERRUPT_PIN: u16 = 0x3d;
 pub(crate) mod bridge {
     pub(crate) const SECONDARY_BUS: u16 = 0x19;
     pub(crate) const SUBORDINATE_BUS: u16 = 0x1a;
+    /// Its limit is in the upper half of the double word, as the prefetchable window's is.
     pub(crate) const MEMORY_BASE: u16 = 0x20;
-    pub(crate) const MEMORY_LIMIT: u16 = 0x22;
     pub(crate) const PREFETCH_BASE: u16 = 0x24;
-    pub(crate) const PREFETCH_LIMIT: u16 = 0x26;
     pub(crate) const PREFETCH_BASE_UPPER: u16 = 0x28;
     pub(crate) const PREFETCH_LIMIT_UPPER: u16 = 0x2c;
     /// Double words of bus numbers and memory windows; ports are not used.

@@ -1,7 +1,7 @@
 //! Enumeration.
 
 use super::bridge::on_bus;
-use super::registers::{HEADER_LAYOUT, HEADER_TYPE};
+use super::registers::HEADER_LAYOUT;
 use super::{Bridge, Device, Function, HostBridge, PciAddress};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -88,16 +88,16 @@ impl Root {
     /// Bus numbers grow on the way down (`Bridge::open` sees to that), so this ends.
     fn visit(
         &self,
-        functions: Vec<Function>,
+        functions: Vec<(Function, u8)>,
         above: Option<&Bridge>,
         others: &[RangeInclusive<u8>],
         topology: &mut Topology,
     ) {
         let windows = above.map(Bridge::windows).unwrap_or_default();
         let mut addresses = Vec::new();
-        for function in functions {
+        for (function, header) in functions {
             let address = function.address();
-            match function.read8(HEADER_TYPE) & HEADER_LAYOUT {
+            match header & HEADER_LAYOUT {
                 0 => match Device::open(function, &windows, &mut addresses) {
                     Ok(device) => topology.devices.push(device),
                     Err(error) => log::warn!("pci: {error}"),

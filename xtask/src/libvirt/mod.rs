@@ -5,7 +5,7 @@
 //! (`qemu:commandline`). The machines of the lab are started as libvirt starts these: see
 //! [`lab::migration::Profile`].
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 use lab::{
@@ -16,9 +16,9 @@ use lab::{
 use minijinja::Environment;
 use serde::Serialize;
 
-use crate::cli::LibvirtXml;
+use crate::{cli::LibvirtXml, ending::Ending};
 
-pub(crate) fn main(options: &LibvirtXml) -> Result<ExitCode> {
+pub(crate) fn main(options: &LibvirtXml) -> Result<Ending> {
     let mac = match &options.mac {
         Some(mac) => mac.clone(),
         None => mac_of(&options.nic)?,
@@ -28,7 +28,7 @@ pub(crate) fn main(options: &LibvirtXml) -> Result<ExitCode> {
         None => application::ours()?,
     };
     println!("{}", domain(options, &mac, &kernel, &qemu::get()?)?);
-    Ok(ExitCode::SUCCESS)
+    Ok(Ending::AsAsked)
 }
 
 #[derive(Serialize)]

@@ -41,10 +41,10 @@ pub(crate) trait Mac: 'static {
     const TXDCTL: u32;
 
     /// Ends all DMA, with both directions disabled already. `false` if it does not end in time.
-    fn end_mastering(registers: &Mmio) -> bool;
+    async fn end_mastering(registers: &Mmio) -> bool;
 
     /// Resets the device. `false` if it stays in reset.
-    fn reset(registers: &Mmio) -> bool;
+    async fn reset(registers: &Mmio) -> bool;
 
     /// Has the device write back the receive descriptors of the family.
     fn prepare_receive(registers: &Mmio);
@@ -98,27 +98,34 @@ impl<M: Mac> Hardware for Gigabit<M> {
     }
 
     /// Software reset (CTRL.RST), from any state. DMA ends first, as the datasheet asks.
-    fn reset(&mut self) -> Result<(), ()> {
+    async fn reset(&mut self) -> Result<(), ()> {
         if self.is_gone() {
             return Err(());
         }
-        self.end_dma();
-        if self.restart() { Ok(()) } else { Err(()) }
+        self.end_dma().await;
+        if self.restart().await { Ok(()) } else { Err(()) }
     }
 
-    fn quiesce(&mut self) -> bool {
-        let ended = self.end_dma();
-        ended & self.restart()
+    async fn end_dma(&mut self) -> bool {
+        self.mask_interrupts();
+        self.registers.clear32(receive::RCTL, receive::RCTL_EN);
+        self.registers.clear32(transmit::TCTL, transmit::TCTL_EN);
+        M::end_mastering(&self.registers).await
     }
 
-    fn mac(&mut self) -> Result<[u8; 6], [u8; 6]> {
+    async fn quiesce(&mut self) -> bool {
+        let ended = self.end_dma().await;
+        ended & self.restart().await
+    }
+
+    async fn mac(&mut self) -> Result<[u8; 6], [u8; 6]> {
         let loaded = match station_address(&self.registers) {
             Ok(loaded) => return Ok(loaded),
             Err(loaded) => loaded,
         };
         let mut mac = [0; 6];
         for (word, bytes) in mac.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-            *bytes = self.nvm(word as u32).ok_or(loaded)?.to_le_bytes();
+            *bytes = self.nvm(word as u32).await.ok_or(loaded)?.to_le_bytes();
         }
         if !is_station_address(mac) {
             return Err(mac);
@@ -131,7 +138,7 @@ impl<M: Mac> Hardware for Gigabit<M> {
         set_station_address(&self.registers, mac);
     }
 
-    fn enable_link(&mut self) {
+    async fn enable_link(&mut self) {
         let forced = ctrl::FORCE_SPEED | ctrl::FORCE_DUPLEX;
         let off = forced | ctrl::PHY_RST | ctrl::VME | ctrl::RESERVED_29;
         self.registers.clear32(ctrl::OFFSET, off);
@@ -164,11 +171,11 @@ impl<M: Mac> Hardware for Gigabit<M> {
         M::prepare_receive(r);
     }
 
-    fn set_multicast(&mut self, table: &Table) {
-        table.write(&self.registers, receive::MTA);
+    fn set_multicast(&mut self, table: &Table, before: Option<&Table>) {
+        table.write_over(before, &self.registers, receive::MTA);
     }
 
-    fn enable_receive(&mut self, queues: &[Descriptors]) {
+    async fn enable_receive(&mut self, queues: &[Descriptors]) {
         let (r, ring) = (&self.registers, &queues[0]);
         r.write32(receive::RDTR, 0);
         r.write32(receive::RADV, 0);
@@ -186,7 +193,7 @@ impl<M: Mac> Hardware for Gigabit<M> {
     }
 
     /// Transmit initialisation (manual, 14.5; 82574 datasheet, chapter 4).
-    fn enable_transmit(&mut self, ring: Descriptors) {
+    async fn enable_transmit(&mut self, ring: Descriptors) {
         let r = &self.registers;
         r.write32(transmit::TDBAL, ring.address as u32);
         r.write32(transmit::TDBAH, (ring.address >> 32) as u32);
@@ -251,28 +258,22 @@ impl<M: Mac> Hardware for Gigabit<M> {
 }
 
 impl<M: Mac> Gigabit<M> {
-    fn end_dma(&self) -> bool {
-        self.mask_interrupts();
-        self.registers.clear32(receive::RCTL, receive::RCTL_EN);
-        self.registers.clear32(transmit::TCTL, transmit::TCTL_EN);
-        M::end_mastering(&self.registers)
-    }
-
     /// Resets the device once its DMA has ended.
-    fn restart(&self) -> bool {
-        let has_reset = M::reset(&self.registers) && !self.is_gone();
+    async fn restart(&self) -> bool {
+        let has_reset = M::reset(&self.registers).await && !self.is_gone();
         self.mask_interrupts();
         self.registers.read32(interrupt::ICR);
         has_reset
     }
 
-    fn nvm(&self, word: u32) -> Option<u16> {
+    async fn nvm(&self, word: u32) -> Option<u16> {
         self.registers.write32(eerd::OFFSET, word << M::NVM_ADDRESS_SHIFT | eerd::START);
         let mut value = 0;
         let done = wait_for(NVM_US, || {
             value = self.registers.read32(eerd::OFFSET);
             value & M::NVM_DONE != 0
-        });
+        })
+        .await;
         done.then_some((value >> eerd::DATA_SHIFT) as u16)
     }
 }

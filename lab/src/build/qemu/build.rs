@@ -11,10 +11,11 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{
+    python,
     recipe::{BINARY, CONFIGURE, DATA, DEVICES, DEVICES_PATH, QTEST, QTEST_TARGET, Recipe},
     source,
 };
-use crate::system::{command, debian, progress::Step, tools, tools::Tool};
+use crate::system::{command, debian, progress::Step, scratch::Scratch, tools, tools::Tool};
 
 /// Builds happen in directories of this prefix in the cache.
 pub(super) const SCRATCH_PREFIX: &str = ".qemu-build-";
@@ -22,10 +23,8 @@ pub(super) const SCRATCH_PREFIX: &str = ".qemu-build-";
 /// What a build takes at its largest, and what is left of it.
 pub const SPACE_MIB: u64 = 2048;
 
-/// What QEMU's configure insists on (pythondeps.toml, groups meson and tooling; the mkvenv.py that
-/// reads it needs distlib, and tomli before Python 3.11).
-const PYTHON_PACKAGES: &[&str] =
-    &["meson==1.9.*", "pycotap", "qemu.qmp", "setuptools", "wheel", "distlib", "tomli"];
+/// The packages that have the firmware: that of the machine, and that of devices.
+pub const PACKAGES: [&str; 2] = ["seabios", "qemu-system-data"];
 
 /// What a build needs of the machine.
 pub const TOOLS: &[Tool] = &[
@@ -50,27 +49,24 @@ pub(super) fn build(recipe: &Recipe, cache: &Path) -> Result<()> {
     tools::require("building QEMU", TOOLS)?;
     check_space(cache)?;
     let tarball = source::get()?;
-    let scratch = tempfile::Builder::new()
-        .prefix(SCRATCH_PREFIX)
-        .tempdir_in(cache)
-        .with_context(|| format!("cannot write to {}", cache.display()))?;
-    let source = scratch.path().join("source");
+    let scratch = Scratch::within(cache, SCRATCH_PREFIX)?;
+    let source = scratch.join("source");
     unpack(&tarball.path, &source)?;
     for patch in &recipe.patches {
         apply(patch, &source, &tarball.version)?;
     }
     complete(&source)?;
-    let build = scratch.path().join("build");
-    configure(&source, &build, &scratch.path().join("python"))?;
+    let build = scratch.join("build");
+    configure(&source, &build, &python::environment(&scratch)?)?;
     compile(&build, &tarball.version)?;
 
-    let place = scratch.path().join("place");
+    let place = scratch.join("place");
     let binary = place.join(BINARY);
     for (program, built) in [(&binary, "qemu-system-x86_64"), (&place.join(QTEST), QTEST_TARGET)] {
         fs::create_dir_all(program.parent().expect("it is in a directory of the place"))?;
         command::run(Command::new("strip").arg("-o").arg(program).arg(build.join(built)))?;
     }
-    gather_firmware(&source, &scratch.path().join("packages"), &place.join(DATA))?;
+    gather_firmware(&source, &scratch.join("packages"), &place.join(DATA))?;
     // What cannot even print its version must not be kept.
     command::run(Command::new(&binary).arg("--version"))?;
     let kept = recipe.place(cache, &tarball.version);
@@ -155,18 +151,7 @@ fn firmware_images(list: &str) -> impl Iterator<Item = &str> {
 }
 
 fn configure(source: &Path, build: &Path, venv: &Path) -> Result<()> {
-    let mut step = Step::new("Configuring QEMU");
-    step.message("Python packages");
-    command::run(Command::new(tools::PYTHON).args(["-m", "venv"]).arg(venv))?;
-    command::run(
-        Command::new(venv.join("bin/pip"))
-            .args(["install", "--quiet", "--disable-pip-version-check"])
-            .args(PYTHON_PACKAGES),
-    )
-    .with_context(|| {
-        format!("building QEMU needs {} from Python's package index", PYTHON_PACKAGES.join(", "))
-    })?;
-    step.message("configure");
+    let step = Step::new("Configuring QEMU");
     fs::create_dir(build)?;
     command::run(
         Command::new(source.join("configure"))
@@ -224,7 +209,7 @@ fn parse_progress(line: &str) -> Option<(u64, u64)> {
 fn gather_firmware(source: &Path, packages: &Path, data: &Path) -> Result<()> {
     fs::create_dir_all(data)?;
     for name in crate::initramfs::FIRMWARE {
-        let package = if name.starts_with("bios") { "seabios" } else { "qemu-system-data" };
+        let package = PACKAGES[usize::from(!name.starts_with("bios"))];
         let unpacked = packages.join(package);
         let places = |root: &Path| {
             ["usr/share/seabios", "usr/share/qemu"].map(|directory| root.join(directory).join(name))

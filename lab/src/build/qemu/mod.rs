@@ -1,22 +1,28 @@
 //! The patched QEMU, built once and kept in the cache.
 
 mod build;
+mod python;
 mod recipe;
 mod source;
 
 use std::{
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
-pub use build::{SPACE_MIB, TOOLS, free_mib};
+pub use build::{PACKAGES, SPACE_MIB, TOOLS, free_mib};
 use recipe::Recipe;
 
 use crate::{
     parts::Qemu,
-    system::{debian, paths},
+    system::{debian, paths, scratch::Scratch},
 };
+
+/// Held by who builds.
+const LOCK: &str = "qemu.lock";
+/// Builds that are kept: of this checkout, and of others, or of other states of the patches.
+const KEPT: usize = 4;
 
 /// The patched QEMU, built now if need be.
 pub fn get() -> Result<Qemu> {
@@ -26,7 +32,7 @@ pub fn get() -> Result<Qemu> {
         return Ok(built);
     }
     // One build at a time; and whoever holds the lock may clear away what a killed one left.
-    let lock_path = cache.join("qemu.lock");
+    let lock_path = cache.join(LOCK);
     let lock = File::create(&lock_path).with_context(|| lock_path.display().to_string())?;
     if lock.try_lock().is_err() {
         eprintln!("Waiting for another build of QEMU to end ...");
@@ -39,7 +45,21 @@ pub fn get() -> Result<Qemu> {
         fs::remove_dir_all(&leftover).with_context(|| leftover.display().to_string())?;
     }
     build::build(&recipe, &cache)?;
+    forget_oldest(&cache)?;
     recipe.built(&cache).context("the QEMU just built is not in the cache")
+}
+
+/// Keeps the cache bounded.
+fn forget_oldest(cache: &Path) -> Result<()> {
+    let mut builds: Vec<_> = debian::versions_in(cache, recipe::INSTALLED_PREFIX)
+        .into_iter()
+        .map(|place| Ok((fs::metadata(&place)?.modified()?, place)))
+        .collect::<Result<_>>()?;
+    builds.sort();
+    for (_, place) in builds.iter().rev().skip(KEPT) {
+        fs::remove_dir_all(place).with_context(|| place.display().to_string())?;
+    }
+    Ok(())
 }
 
 /// The patched QEMU and the series' own test of it: a program that finds the QEMU to test in
@@ -48,6 +68,38 @@ pub fn with_test() -> Result<(Qemu, PathBuf)> {
     let qemu = get()?;
     let test = Recipe::read()?.built_test(&paths::cache()?);
     Ok((qemu, test.context("the QEMU just built is not in the cache")?))
+}
+
+/// Puts what a build takes from elsewhere into `downloads`, for a machine without a network.
+pub fn fetch(downloads: &Path) -> Result<()> {
+    source::fetch(downloads)?;
+    python::fetch(downloads, &Scratch::new()?)
+}
+
+/// The lock of builds, if none is running.
+///
+/// # Errors
+/// One is.
+pub fn lock() -> Result<File> {
+    let lock = File::create(paths::cache()?.join(LOCK))?;
+    lock.try_lock().context("a build of QEMU is running: let it end first")?;
+    Ok(lock)
+}
+
+/// Removes all from the cache but what this checkout would use: what it frees, in bytes.
+pub fn clean() -> Result<u64> {
+    let (recipe, cache) = (Recipe::read()?, paths::cache()?);
+    let _idle = lock()?;
+    let ours = recipe.kept(&cache);
+    let others = debian::versions_in(&cache, recipe::INSTALLED_PREFIX);
+    let leftovers = debian::versions_in(&cache, build::SCRATCH_PREFIX);
+    let old = others.into_iter().filter(|place| Some(place) != ours.as_ref()).chain(leftovers);
+    let mut freed = 0;
+    for place in old {
+        freed += paths::size(&place);
+        fs::remove_dir_all(&place).with_context(|| place.display().to_string())?;
+    }
+    Ok(freed)
 }
 
 /// Whether the patched QEMU is there without building it.

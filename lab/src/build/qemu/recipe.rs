@@ -21,7 +21,7 @@ pub(super) const QTEST: &str = "libexec/pci-dirty-log-test";
 pub(super) const QTEST_TARGET: &str = "tests/qtest/pci-dirty-log-test";
 
 /// How the names of such places begin.
-const INSTALLED_PREFIX: &str = "qemu-";
+pub(super) const INSTALLED_PREFIX: &str = "qemu-";
 
 /// `godwit` names the list of [`DEVICES`]. The tarball may have no firmware, and nothing is to come
 /// from elsewhere behind our back.
@@ -94,7 +94,7 @@ impl Recipe {
         Some(self.kept(cache)?.join(QTEST))
     }
 
-    fn kept(&self, cache: &Path) -> Option<PathBuf> {
+    pub(super) fn kept(&self, cache: &Path) -> Option<PathBuf> {
         debian::versions_in(cache, INSTALLED_PREFIX)
             .into_iter()
             .rfind(|path| path.to_string_lossy().ends_with(&format!("-{}", self.digest)))

@@ -1,7 +1,7 @@
-//! The QEMU tarball: any release of the series the patches are made for.
+//! The QEMU tarball: the one whose digest is known here, or one that was named.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -10,16 +10,15 @@ use anyhow::{Context, Result, bail};
 
 use crate::system::{command, debian, download, paths, progress::Step};
 
-/// The series, and its releases in the order they are asked for: first the one the patches were
-/// written on, then the newer before the older.
+/// The series that the patches are made for.
 const SERIES: &str = "11.1";
-const RELEASES: [u32; 6] = [1, 5, 4, 3, 2, 0];
 
-/// Digests of tarballs that were seen to build.
-const KNOWN: &[(&str, &str)] = &[(
-    "qemu_11.1.1+ds.orig.tar.xz",
-    "0b1376e75dbe3e2fea4e408f8669f88a723f419f36a5b7d74cc6a4cfe07e4f5e",
-)];
+/// Debian's tarball of the release they were written on.
+const NAME: &str = "qemu_11.1.1+ds.orig.tar.xz";
+const SHA256: &str = "0b1376e75dbe3e2fea4e408f8669f88a723f419f36a5b7d74cc6a4cfe07e4f5e";
+
+/// Names another tarball of the series, for those who want that one.
+const NAMED: &str = "GODWIT_QEMU";
 
 /// A tarball that can be unpacked.
 pub(super) struct Tarball {
@@ -28,29 +27,43 @@ pub(super) struct Tarball {
     pub(super) version: String,
 }
 
-/// Looks in the download cache, then asks the machine's Debian mirror, then upstream.
+/// The one that was named; else ours, from the download cache, `$GODWIT_DOWNLOADS` or the machine's
+/// Debian mirror.
 pub(super) fn get() -> Result<Tarball> {
-    let tarball = match near()? {
-        Some(found) => found,
+    if let Some(path) = env::var_os(NAMED).filter(|path| !path.is_empty()) {
+        return named(PathBuf::from(path));
+    }
+    let cached = paths::cache()?.join("downloads");
+    let near = [Some(cached), paths::downloads()].into_iter().flatten();
+    let near = near.map(|directory| directory.join(NAME)).find(|path| path.exists());
+    let path = match near {
+        Some(path) => path,
         None => far()?,
     };
-    check(&tarball.path)?;
-    Ok(tarball)
+    let step = Step::new(format!("Checking {}", path.display()));
+    let found = download::sha256(&path)?;
+    if found != SHA256 {
+        let path = path.display();
+        bail!(
+            "{path} is corrupted: remove it, and it will be downloaded again (SHA-256 {found}, \
+             not {SHA256})"
+        );
+    }
+    step.finish("intact");
+    let version = version(&path).context("the name was made here")?;
+    Ok(Tarball { path, version })
 }
 
-/// The newest tarball in the cache or in `$GODWIT_DOWNLOADS`.
-fn near() -> Result<Option<Tarball>> {
-    let cached = paths::cache()?.join("downloads");
-    let mut found: Vec<Tarball> = [Some(cached), paths::downloads()]
-        .into_iter()
-        .flatten()
-        .filter_map(|directory| fs::read_dir(directory).ok())
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter_map(|path| Some(Tarball { version: version(&path)?, path }))
-        .collect();
-    found.sort_by_key(|tarball| debian::version_key(&tarball.version));
-    Ok(found.pop())
+/// One that nobody here has a digest of.
+fn named(path: PathBuf) -> Result<Tarball> {
+    let version = version(&path)
+        .with_context(|| format!("{NAMED}={} is no qemu-{SERIES}.N.tar.xz", path.display()))?;
+    let step = Step::new(format!("Checking {}", path.display()));
+    command::run(Command::new("xz").arg("--test").arg(&path)).with_context(|| {
+        format!("{} is corrupted: remove it, and name another in {NAMED}", path.display())
+    })?;
+    step.finish("intact");
+    Ok(Tarball { path, version })
 }
 
 /// `11.1.1` for Debian's `qemu_11.1.1+ds.orig.tar.xz` and upstream's `qemu-11.1.1.tar.xz`.
@@ -64,54 +77,29 @@ fn version(path: &Path) -> Option<String> {
         .then(|| format!("{SERIES}.{}", &release[..digits]))
 }
 
-fn far() -> Result<Tarball> {
-    let mut asked = Vec::new();
-    let pool = debian::pool_directory("qemu-system-x86");
-    let debian = pool.iter().flat_map(|directory| {
-        RELEASES.map(|release| {
-            let name = format!("qemu_{SERIES}.{release}+ds.orig.tar.xz");
-            (format!("{directory}{name}"), name)
-        })
-    });
-    let upstream = RELEASES.map(|release| {
-        let name = format!("qemu-{SERIES}.{release}.tar.xz");
-        (format!("https://download.qemu.org/{name}"), name)
-    });
-    for (url, name) in debian.chain(upstream) {
-        match download::fetch(&url, &name) {
-            Ok(path) => {
-                let version = version(&path).expect("the name was made here");
-                return Ok(Tarball { path, version });
-            }
-            Err(error) if command::is_full_disk(&error) => return Err(error),
-            Err(error) => asked.push(format!("{error:#}")),
-        }
+/// Debian's pool keeps a source for as long as it is of a release.
+fn far() -> Result<PathBuf> {
+    let fetched = debian::pool_directory("qemu-system-x86")
+        .and_then(|directory| download::fetch(&format!("{directory}{NAME}"), NAME));
+    match fetched {
+        Err(error) if !command::is_full_disk(&error) => Err(error).with_context(|| {
+            format!(
+                "there is no {NAME} on the Debian mirror of this machine. Put it into a directory \
+                 and set GODWIT_DOWNLOADS to that, or name another tarball of QEMU {SERIES}.x in \
+                 {NAMED}"
+            )
+        }),
+        other => other,
     }
-    bail!(
-        "no tarball of QEMU {SERIES}.x: neither the Debian mirror of this machine nor \
-         download.qemu.org has one that could be downloaded. Put one \
-         (qemu-{SERIES}.1.tar.xz) into a directory and set GODWIT_DOWNLOADS to it. The \
-         first answer was:\n{}",
-        asked.first().map_or("nothing was asked", String::as_str)
-    )
 }
 
-/// Finds out that a tarball is damaged before anything is made of it.
-fn check(path: &Path) -> Result<()> {
-    let step = Step::new(format!("Checking {}", path.display()));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let known = KNOWN.iter().find(|(known, _)| *known == name);
-    let remedy =
-        || format!("{} is corrupted: remove it, and it will be downloaded again", path.display());
-    if let Some((_, expected)) = known {
-        let found = download::sha256(path)?;
-        if found != *expected {
-            bail!("{} (SHA-256 {found}, not {expected})", remedy());
-        }
-    } else {
-        command::run(Command::new("xz").arg("--test").arg(path)).with_context(remedy)?;
+/// Puts it into `downloads`, for a machine without a network.
+pub(super) fn fetch(downloads: &Path) -> Result<()> {
+    let tarball = get()?.path;
+    let place = downloads.join(tarball.file_name().context("it has a name")?);
+    if !place.exists() {
+        fs::copy(&tarball, &place).with_context(|| place.display().to_string())?;
     }
-    step.finish("intact");
     Ok(())
 }
 
@@ -130,13 +118,13 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_tarball_is_named_with_the_remedy() {
+    fn a_tarball_that_was_named_has_to_be_one() {
         let directory = tempfile::tempdir().unwrap();
-        for name in ["qemu_11.1.1+ds.orig.tar.xz", "qemu-11.1.2.tar.xz"] {
-            let path = directory.path().join(name);
-            fs::write(&path, b"not a tarball").unwrap();
-            let error = format!("{:#}", check(&path).unwrap_err());
-            assert!(error.contains(name) && error.contains("remove it"), "{error}");
-        }
+        let path = directory.path().join("qemu-11.1.2.tar.xz");
+        fs::write(&path, b"not a tarball").unwrap();
+        let error = format!("{:#}", named(path).err().unwrap());
+        assert!(error.contains("11.1.2") && error.contains("remove it"), "{error}");
+        let error = format!("{:#}", named("/x/qemu-10.0.tar.xz".into()).err().unwrap());
+        assert!(error.contains(NAMED) && error.contains("qemu-10.0"), "{error}");
     }
 }

@@ -87,6 +87,8 @@ pub(in crate::net) struct Client {
     name: Cow<'static, str>,
     state: State,
     lease: Option<Held>,
+    /// The address that was held last, since it was lost.
+    lost: Option<Ipv4Cidr>,
     transaction: u32,
     /// When it began to look for an address.
     since: Option<Instant>,
@@ -104,6 +106,7 @@ impl Client {
             name,
             state: State::Selecting,
             lease: None,
+            lost: None,
             transaction: 0,
             since: None,
             send_at: None,
@@ -118,6 +121,11 @@ impl Client {
     /// What is held.
     pub(in crate::net) fn lease(&self) -> Option<&Held> {
         self.lease.as_ref()
+    }
+
+    /// An address that was lost, until there is another.
+    pub(in crate::net) fn lost(&self) -> Option<Ipv4Cidr> {
+        self.lost
     }
 
     /// The link was down: it may lead to another network now. The lease stays, for the connections'
@@ -140,7 +148,7 @@ impl Client {
         let (renew_at, rebind_at, expires_at) = (lease.renew_at, lease.rebind_at, lease.expires_at);
         if now >= expires_at {
             crate::println!("{}: DHCP lease of {} expired", self.name, lease.address);
-            self.lease = None;
+            self.lose();
             self.enter(State::Selecting, now);
             return true;
         }
@@ -266,7 +274,7 @@ impl Client {
             expires_at: now + duration,
         };
         let changed = before.is_none_or(|before| !before.is_like(&held));
-        self.lease = Some(held);
+        (self.lease, self.lost) = (Some(held), None);
         self.refusals = 0;
         (self.state, self.since, self.send_at) = (State::Bound, None, None);
         changed
@@ -276,10 +284,10 @@ impl Client {
     fn refused(&mut self, reply: &Reply, now: Instant) -> bool {
         // A refusal of what was offered does not say anything about what is held.
         let is_held = !matches!(self.state, State::Requesting(_));
-        let lost = if is_held { self.lease.take() } else { None };
+        let is_lost = is_held && self.lose();
         let server = reply.server.unwrap_or(Ipv4Address::UNSPECIFIED);
         // Of an address that was held, another one may be had at once (RFC 2131, section 3.2).
-        let pause = if lost.is_some() {
+        let pause = if is_lost {
             Duration::ZERO
         } else {
             self.refusals += 1;
@@ -291,6 +299,13 @@ impl Client {
             pause.secs()
         );
         self.enter(State::Selecting, now + pause);
+        is_lost
+    }
+
+    /// Whether there was a lease to lose.
+    fn lose(&mut self) -> bool {
+        let lost = self.lease.take().map(|held| held.address);
+        self.lost = lost.or(self.lost);
         lost.is_some()
     }
 

@@ -300,3 +300,50 @@ fn another_network_is_noticed_after_a_flap() {
     });
     assert_eq!(bench.address().as_deref(), Some("10.0.2.15/24"));
 }
+
+#[test]
+fn an_address_that_is_refused_and_granted_again_keeps_its_connections() {
+    let mut bench = Bench::new();
+    bench.host.attach();
+    bench.serve(Duration::from_secs(1), answer);
+    let peer = host(2, "10.0.2.2/24", &bench.from, &bench.to);
+    peer.attach();
+    let mut world = World::new(&[&bench.host, &peer]);
+    world.now = bench.world.now;
+    let listener = TcpListener::bind(&bench.host.stack, 7, 1, BUFFERS).unwrap();
+    let client = TcpStream::connect(&peer.stack, "10.0.2.15:7".parse().unwrap(), BUFFERS);
+    let (client, server) = world.run(LIMIT, join(client, listener.accept()));
+    let client = client.expect("a connection");
+
+    // The server is there again, and refuses to renew.
+    bench.world.now = world.now;
+    bench.serve(Duration::from_secs(u64::from(LEASE) / 2 + 1), |asked, ordinary| {
+        let refusal = DhcpRepr { message_type: DhcpMessageType::Nak, ..ordinary };
+        (asked.client == MINE).then(|| reply(&refusal))
+    });
+    assert_eq!(bench.address(), None);
+    // Both sides have something to say, and nothing is said from that address meanwhile.
+    let say = |data: &mut [u8]| {
+        data[..5].copy_from_slice(b"hello");
+        (5, ())
+    };
+    let mut theirs = World::new(&[&peer]);
+    theirs.now = bench.world.now;
+    theirs.run(LIMIT, client.write_with(say)).unwrap();
+    theirs.idle(Duration::from_secs(1));
+    bench.world.run(LIMIT, server.write_with(say)).unwrap();
+    bench.world.idle(Duration::from_secs(3));
+    let mut questions = 0;
+    while let Some(frame) = bench.from.take() {
+        assert!(understand(&frame, 0).is_some(), "{frame:02x?} was sent");
+        questions += 1;
+    }
+    assert!(questions > 0, "no server was asked");
+
+    bench.serve(Duration::from_secs(60), answer);
+    assert_eq!(bench.address().as_deref(), Some("10.0.2.15/24"));
+    world.now = bench.world.now;
+    let data = pattern(50_000);
+    let ((), received) = world.run(LIMIT, join(send(&client, &data), receive(&server)));
+    assert!(received == [b"hello", &data[..]].concat());
+}

@@ -62,13 +62,14 @@ fn ipv4_fragments(identification: u16, packet: &[u8], size: usize) -> Vec<Vec<u8
 fn ipv6_fragments(
     addresses: (IpAddress, IpAddress),
     identification: u8,
+    next: IpProtocol,
     packet: &[u8],
     size: usize,
 ) -> Vec<Vec<u8>> {
     let fragment = |(index, part): (usize, &[u8])| {
         let is_last = index * size + part.len() == packet.len();
         let [high, low] = ((index * size) as u16 | u16::from(!is_last)).to_be_bytes();
-        let header = [17, 0, high, low, 0, 0, 0, identification];
+        let header = [next.into(), 0, high, low, 0, 0, 0, identification];
         frame(addresses, IpProtocol::Ipv6Frag, &[&header, part].concat())
     };
     packet.chunks(size).enumerate().map(fragment).collect()
@@ -133,7 +134,7 @@ fn ipv6_has_fragments_too() {
     // The second is whole in one (RFC 6946).
     for (identification, len, size) in [(1, 8000, 1232), (2, 100, 1232), (3, 65_000, 1448)] {
         let packet = datagram(addresses, &pattern(len));
-        let fragments = ipv6_fragments(addresses, identification, &packet, size);
+        let fragments = ipv6_fragments(addresses, identification, IpProtocol::Udp, &packet, size);
         fragments.into_iter().for_each(|frame| there.send(frame));
     }
     assert_eq!(arrived(&mut world, &socket), [8000, 100, 65_000]);
@@ -219,4 +220,33 @@ fn a_nic_that_verifies_checksums_has_not_verified_these() {
     *fragments[1].last_mut().unwrap() ^= 1;
     fragments.into_iter().for_each(|frame| there.send(frame));
     assert_eq!(arrived(&mut world, &socket), []);
+}
+
+#[test]
+fn long_datagrams_go_in_fragments_over_ipv6() {
+    for offloads in [false, true] {
+        let (there, back) = (Wire::default(), Wire::default());
+        let hosts = [(1, &back, &there), (2, &there, &back)];
+        let [a, b] = hosts.map(|(mac, rx, tx)| host6(mac, Addressing6::Auto, rx, tx));
+        for host in [&a, &b] {
+            match offloads {
+                true => host.attach_offloading(),
+                false => drop(host.attach()),
+            }
+        }
+        let mut world = World::new(&[&a, &b]);
+        world.idle(Duration::from_secs(3));
+        let [sender, receiver] =
+            [&a, &b].map(|host| UdpSocket::bind(&host.stack, PORT, 4, 200_000).unwrap());
+        let to = b.stack.ipv6_addresses()[0].address();
+        for len in [1452, 1453, 1500, 2000, 9000, 65_527] {
+            let data = pattern(len);
+            // The first that is long asks for the neighbour alone.
+            world.run(LIMIT, sender.send_to(b"who?", (to, PORT).into())).unwrap();
+            world.run(LIMIT, receiver.receive_with(|_, _| ()));
+            world.run(LIMIT, sender.send_to(&data, (to, PORT).into())).unwrap();
+            let right = world.run(LIMIT, receiver.receive_with(|_, payload| payload == data));
+            assert!(right, "{len} bytes arrived as others");
+        }
+    }
 }

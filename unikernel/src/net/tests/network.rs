@@ -21,7 +21,9 @@ use smoltcp::wire::{
 use crate::dma::{MAX_RUN, Policy, Pool, RxBuffer, TxBuffer, fake};
 use crate::irq::{self, Interrupt};
 use crate::net::{Addressing, Addressing6, Config, Observer, Stack};
-use crate::nic::{Capabilities, Checksums, Link, Nic, ResetError, Segmentation, Statistics};
+use crate::nic::{
+    Capabilities, Checksums, Link, LocalBoxFuture, Nic, ResetError, Segmentation, Statistics,
+};
 
 pub(super) const POOL: usize = 1 << 20;
 
@@ -213,7 +215,9 @@ impl Nic for FakeNic {
         self.standby
     }
 
-    fn stop(&mut self) {}
+    fn stop(&mut self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
 
     fn statistics(&mut self) -> Statistics {
         Statistics::default()

@@ -14,7 +14,7 @@ use smoltcp::wire::{
 
 use super::network::{Host, Wire, World, host, host6};
 use super::traffic::{BUFFERS, LIMIT, PORT, pattern, receive, send};
-use crate::net::{Addressing6, TcpListener, TcpStream};
+use crate::net::{Addressing6, TcpListener, TcpStream, UdpSocket};
 
 /// Passes frames on, except those with packets that are longer than this. Those it answers, if it
 /// is asked to, with what it claims.
@@ -169,6 +169,43 @@ fn a_narrow_path_passes_tcp_with_and_without_a_nic_that_cuts() {
         // The first window, and no more.
         let refused = router.refused.get();
         assert!((1..100).contains(&refused), "{refused} packets were too long for {mtu}");
+    }
+}
+
+#[test]
+fn a_narrow_path_passes_datagrams_over_ipv6() {
+    for len in [1252, 1253, 1400, 5000] {
+        let router = Router::new(1300, Some(1300));
+        let [to_a, to_b, from_a, from_b] = core::array::from_fn(|_| Wire::default());
+        let (a, b) = (ipv6(1, &to_a, &from_a), ipv6(2, &to_b, &from_b));
+        a.attach();
+        b.attach();
+        let mut world = World::new(&[&a, &b]);
+        world.idle(Duration::from_secs(3));
+        let [client, server] =
+            [&a, &b].map(|host| UdpSocket::bind(&host.stack, PORT, 16, 100_000).unwrap());
+        let to = (a.stack.ipv6_addresses()[0].address(), PORT).into();
+        let data = pattern(len);
+        let session = async {
+            // Until one arrives: the first ask for the neighbour, and hear from the router.
+            let repeat = async {
+                loop {
+                    server.send_to(&data, to).await.unwrap();
+                    for _ in 0..100 {
+                        embassy_futures::yield_now().await;
+                    }
+                }
+            };
+            let arrive = client.receive_with(|_, payload| payload == data);
+            match select(repeat, arrive).await {
+                Either::First(never) => never,
+                Either::Second(is_right) => assert!(is_right, "{len} bytes arrived as others"),
+            }
+        };
+        let pass = router.pass([(&from_a, &to_b), (&from_b, &to_a)], &to_b);
+        world.run(LIMIT, select(session, pass));
+        let refused = router.refused.get();
+        assert_eq!(refused > 0, len > 1252, "{refused} packets of {len} bytes were refused");
     }
 }
 

@@ -38,6 +38,8 @@ struct Function {
     root: u8,
     devfn: u8,
     card: Card,
+    /// Configuration space after a reset.
+    fresh: Config,
     /// Where the PCI Express capability of a port with a slot is.
     slot: Option<u16>,
     /// Root ports complete commands and bring up links unless a test says otherwise.
@@ -50,6 +52,16 @@ struct Function {
 struct State {
     /// Indices are handles: what is unplugged becomes `None`.
     functions: Vec<Option<Function>>,
+    accesses: Accesses,
+}
+
+/// How often the processor has reached for what is behind a [`Machine`]'s host bridge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accesses {
+    /// Reads of configuration space, and writes to it.
+    pub config: u32,
+    /// The same for registers in BARs.
+    pub registers: u32,
 }
 
 /// A machine with one PCI segment.
@@ -69,6 +81,11 @@ impl Machine {
     /// Its segment, as the kernel hands it to drivers.
     pub fn root(&self) -> Root {
         Root::new(Arc::new(self.clone()), 0, 0..=255)
+    }
+
+    /// What there was to count since the last call.
+    pub fn take_accesses(&self) -> Accesses {
+        std::mem::take(&mut self.0.lock().unwrap().accesses)
     }
 
     /// Puts a function on the root bus.
@@ -124,6 +141,7 @@ impl Machine {
     /// A card that was in the slot when the machine was switched on: powered, its BARs assigned
     /// from `base` upwards and decoded.
     pub fn cold_plug(&self, port: Port, mut card: Card, base: u32) {
+        let fresh = card.config.clone();
         let mut next = base;
         for &(index, size, _) in &card.bars {
             next = next.next_multiple_of(size as u32);
@@ -131,7 +149,9 @@ impl Machine {
             next += size as u32;
         }
         card.config.write(COMMAND, Width::Word, COMMAND_DECODE);
-        self.put(Some(port.0), 0, card, None);
+        let card = self.put(Some(port.0), 0, card, None);
+        self.0.lock().unwrap().functions[card].as_mut().expect("it was just put there").fresh =
+            fresh;
         self.with_slot(port, |config, at| {
             config.set16(at + SLOT_CONTROL, 0x100 | 0xc0);
             raise(config, at, PRESENT);
@@ -157,11 +177,8 @@ impl Machine {
     pub fn reset(&self, port: Port) {
         let mut state = self.0.lock().unwrap();
         let card = state.child(port.0).expect("a card");
-        let card = &mut state.functions[card].as_mut().expect("a card").card;
-        card.config.write(COMMAND, Width::Word, 0);
-        for &(index, ..) in &card.bars {
-            card.config.write(0x10 + 4 * u16::from(index), Width::Dword, 0);
-        }
+        let function = state.functions[card].as_mut().expect("a card");
+        function.card.config = function.fresh.clone();
     }
 
     /// Pulls the card without asking.
@@ -195,7 +212,7 @@ impl Machine {
 
     /// Whether the function on `bus` may master the bus.
     pub fn is_bus_master(&self, function: PciAddress) -> bool {
-        self.read(function, COMMAND, Width::Word) & COMMAND_MASTER != 0
+        self.0.lock().unwrap().read(function, COMMAND, Width::Word) & COMMAND_MASTER != 0
     }
 
     fn put(&self, parent: Option<usize>, devfn: u8, card: Card, slot: Option<u16>) -> usize {
@@ -204,6 +221,7 @@ impl Machine {
             parent,
             root: 0,
             devfn,
+            fresh: card.config.clone(),
             card,
             slot,
             healthy: true,
@@ -246,6 +264,13 @@ impl State {
         let status = config.read(at + SLOT_STATUS, Width::Word) as u16;
         config.set16(at + SLOT_STATUS, status & !PRESENT | PRESENCE_CHANGED);
         link(config, at, false);
+    }
+
+    fn read(&self, function: PciAddress, offset: u16, width: Width) -> u32 {
+        match self.find(function) {
+            Some(i) => self.functions[i].as_ref().unwrap().card.config.read(offset, width),
+            None => width.ones(),
+        }
     }
 
     /// The function that answers at an address, given the bus numbers bridges hold now.
@@ -296,15 +321,14 @@ impl State {
 
 impl HostBridge for Machine {
     fn read(&self, function: PciAddress, offset: u16, width: Width) -> u32 {
-        let state = self.0.lock().unwrap();
-        match state.find(function) {
-            Some(i) => state.functions[i].as_ref().unwrap().card.config.read(offset, width),
-            None => width.ones(),
-        }
+        let mut state = self.0.lock().unwrap();
+        state.accesses.config += 1;
+        state.read(function, offset, width)
     }
 
     fn write(&self, function: PciAddress, offset: u16, width: Width, value: u32) {
         let mut state = self.0.lock().unwrap();
+        state.accesses.config += 1;
         let Some(index) = state.find(function) else { return };
         let target = state.functions[index].as_mut().unwrap();
         let is_bar = target.card.has_bar_at(offset);
@@ -347,7 +371,9 @@ struct Decoder {
 
 impl Decoder {
     fn find(&self, offset: usize) -> Option<(Arc<dyn Registers>, usize)> {
-        self.machine.0.lock().unwrap().decode(self.base + offset as u64)
+        let mut state = self.machine.0.lock().unwrap();
+        state.accesses.registers += 1;
+        state.decode(self.base + offset as u64)
     }
 }
 

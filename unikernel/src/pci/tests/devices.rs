@@ -226,8 +226,6 @@ fn interrupts_fall_back_from_msi_x_to_msi_to_the_pin() {
     assert_eq!(table.read32(12), 0, "unmasked");
     assert_eq!(table.read32(28), 1, "the others are masked");
     assert_eq!(device.function().read16(0x42) >> 14, 0b10, "enabled, function not masked");
-    device.disable_interrupt();
-    assert_eq!(device.function().read16(0x42) >> 14, 0);
 
     let (device, vector) = set_up(plain().msi().pin(11)).unwrap();
     assert_eq!(vector.signalling, Signalling::Msi);
@@ -241,6 +239,8 @@ fn interrupts_fall_back_from_msi_x_to_msi_to_the_pin() {
     assert_eq!(device.function().read16(0x04) & 0x400, 0);
     irq::legacy(11).unwrap().trigger();
     assert!(vector.interrupt.take());
+    vector.disable();
+    assert_eq!(device.function().read16(0x04) & 0x400, 0x400);
 
     assert!(matches!(set_up(plain()), Err(Error::NoInterrupt(_))));
     assert!(matches!(set_up(plain().pin(255)), Err(Error::NoInterrupt(_))));
@@ -265,13 +265,27 @@ fn a_message_that_a_previous_owner_masked_is_unmasked() {
 }
 
 #[test]
+fn a_plugged_card_decodes_what_was_assigned_and_nothing_else() {
+    let (machine, port) = machine_with_port();
+    let device = attach_one(&machine, port, nic()).remove(0);
+    let held = |index: u16| device.function().read32(0x10 + 4 * index);
+    assert_eq!(held(2), 1, "ports are not used");
+    for bar in device.bars().iter().filter(|bar| bar.index != 2) {
+        assert!(MEMORY.contains(&(bar.address as u32)), "{bar:?}");
+        assert_eq!(u64::from(held(bar.index.into())), bar.address);
+    }
+    assert_eq!(device.function().read16(0x04) & 0b11, 0, "until its driver wants it");
+}
+
+#[test]
 fn several_msi_x_entries_raise_one_interrupt() {
     for (has, wants, gets) in [(5, 3, 3), (2, 3, 2), (1, 1, 1)] {
         let card = Card::new(0x8086, 0x10d3, 0x0200).bar(3, 0x4000, 0, Memory::new(0x4000));
         let (machine, port) = machine_with_port();
         machine.cold_plug(port, card.msi_x(3, has), 0xfe80_0000);
         let device = machine.root().enumerate().devices.remove(0);
-        let vector = device.enable_interrupts(wants).unwrap();
+        let vector = device.interrupts(wants).unwrap();
+        vector.enable();
         assert_eq!((vector.signalling, vector.entries), (Signalling::MsiX, gets));
         let table = device.bar(3).unwrap();
         for entry in 0..usize::from(has) {
@@ -318,12 +332,13 @@ fn a_vanished_function_is_left_alone() {
     machine.cold_plug(port, nic(), 0xfe80_0000);
     let device = machine.root().enumerate().devices.remove(0);
     let dma = device.start_dma(());
+    let vector = device.enable_interrupt().unwrap();
     let registers = device.bar(0).unwrap();
     machine.pull(port);
     assert!(!device.is_present());
     assert_eq!(registers.read32(0), u32::MAX);
     drop(dma);
-    device.disable_interrupt();
+    vector.disable();
     assert_eq!(device.function().capabilities().count(), 0);
 }
 

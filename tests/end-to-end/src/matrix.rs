@@ -1,0 +1,96 @@
+//! iperf3 with all numbers of streams that people use, in all directions: over a tap device, and
+//! over the user network of QEMU.
+
+use std::{fmt::Write, net::Ipv4Addr, path::Path, process::Command};
+
+use anyhow::{Context, Result, ensure};
+use lab::{
+    addresses::IPERF3_PORT,
+    guest::{Forward, Guest, READY, clients::free_port},
+    parts::NicModel,
+    system::{
+        command,
+        tools::{self, Tool},
+    },
+};
+use serde_json::Value;
+
+use crate::{
+    suite::{LONG, MINUTES, Suite},
+    tap::Tap,
+};
+
+const TAP: &str = "godwit-matrix";
+const OURS: &str = "10.82.0.1";
+const GUEST: Ipv4Addr = Ipv4Addr::new(10, 82, 0, 2);
+
+const STREAMS: [&str; 6] = ["1", "8", "16", "32", "64", "128"];
+const WAYS: [&[&str]; 4] = [&[], &["--reverse"], &["--bidir"], &["--bitrate", "1M"]];
+/// QEMU's user network has a backlog of 1, so many streams take seconds to open.
+const FEW: [&str; 1] = ["16"];
+const ROUNDS: usize = 10;
+/// For one run of a second, in seconds, with what many streams take to open.
+const PATIENCE: &str = "300";
+
+pub(crate) fn add(suite: &mut Suite, long: bool) {
+    let tap = "iperf3 with 1 to 128 streams over a tap device, all ways";
+    let user = "iperf3 with 16 streams over QEMU's user network, all ways";
+    suite.test(tap, MINUTES, |log| over_tap(log, 1));
+    suite.test(user, MINUTES, |log| over_user(log, 1, &FEW));
+    if long {
+        suite.test(&format!("{tap}, ten times"), LONG, |log| over_tap(log, ROUNDS));
+        let user = "iperf3 with 1 to 128 streams over QEMU's user network, all ways, ten times";
+        suite.test(user, LONG, |log| over_user(log, ROUNDS, &STREAMS));
+    }
+}
+
+fn over_tap(log: &Path, rounds: usize) -> Result<String> {
+    let tap = Tap::new(TAP, &format!("{OURS}/24"))?;
+    let _guest = tap.boot(log, &format!("ip={GUEST}/24 gw={OURS}"))?;
+    matrix((GUEST, IPERF3_PORT), rounds, &STREAMS)
+}
+
+fn over_user(log: &Path, rounds: usize, streams: &[&str]) -> Result<String> {
+    let forward = Forward { host: free_port()?, guest: IPERF3_PORT };
+    let mut guest = Guest::boot(NicModel::E1000e, log, "", &[forward])?;
+    guest.wait_for(READY)?;
+    matrix((Ipv4Addr::LOCALHOST, forward.host), rounds, streams)
+}
+
+/// All of it so many times, each time with all ways. Returns the rates of the last.
+fn matrix(server: (Ipv4Addr, u16), rounds: usize, streams: &[&str]) -> Result<String> {
+    tools::require("this test", &[Tool::program("iperf3", "iperf3")])?;
+    let mut rates = String::new();
+    for round in 0..rounds {
+        rates = "Mbit/s".into();
+        for parallel in streams {
+            write!(rates, ", {parallel}:")?;
+            for way in WAYS {
+                let rate = iperf3(server, parallel, way).with_context(|| {
+                    format!("round {round}, --parallel {parallel} {}", way.join(" "))
+                })?;
+                write!(rates, " {rate:.0}")?;
+            }
+        }
+    }
+    Ok(format!("{rounds} x {} runs, {rates}", streams.len() * WAYS.len()))
+}
+
+/// Mbit/s that have arrived, both ways together. Something has by every stream.
+fn iperf3((address, port): (Ipv4Addr, u16), parallel: &str, way: &[&str]) -> Result<f64> {
+    let mut command = Command::new("timeout");
+    command.args([PATIENCE, "iperf3", "--client", &address.to_string(), "--port"]);
+    command.args([&port.to_string(), "--json", "--time", "1", "--parallel", parallel]).args(way);
+    let said: Value = serde_json::from_slice(&command::run(&mut command)?.stdout)?;
+    ensure!(said["error"].is_null(), "{}", said["error"]);
+    let streams = said["end"]["streams"].as_array().context("no streams")?;
+    let arrived: Vec<_> =
+        streams.iter().filter_map(|stream| stream["receiver"]["bytes"].as_u64()).collect();
+    let wanted = parallel.parse::<usize>()? * if way.contains(&"--bidir") { 2 } else { 1 };
+    ensure!(arrived.len() == wanted, "{} of {wanted} streams", arrived.len());
+    let empty = arrived.iter().filter(|&&bytes| bytes == 0).count();
+    ensure!(empty == 0, "nothing arrived by {empty} of {wanted} streams");
+    let rate = |sum: &str| said["end"][sum]["bits_per_second"].as_f64();
+    let both = [rate("sum_received"), rate("sum_received_bidir_reverse")];
+    Ok(both.into_iter().flatten().sum::<f64>() / 1e6)
+}

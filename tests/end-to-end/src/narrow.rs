@@ -1,0 +1,42 @@
+//! A client behind a router whose link is narrower than the guest's.
+
+use std::{fs, process::Command};
+
+use anyhow::{Context, Result};
+use lab::system::command;
+
+use crate::namespace::{Namespace, ip};
+
+const SPACE: &str = "godwit-narrow";
+const NEAR: &str = "godwit-near";
+const FAR: &str = "godwit-far";
+const MTU: &str = "1300";
+
+/// The client's network. This thread's, in which `tap` leads to the guest, is the router's.
+pub(crate) struct Narrow(pub(crate) Namespace);
+
+impl Narrow {
+    pub(crate) fn new(tap: &str) -> Result<Self> {
+        let namespace = Namespace::new(SPACE)?;
+        for words in [
+            format!("link add {NEAR} mtu {MTU} type veth peer name {FAR} mtu {MTU} netns {SPACE}"),
+            format!("addr add 10.85.0.1/24 dev {NEAR}"),
+            format!("link set {NEAR} up"),
+            format!("-n {SPACE} addr add 10.85.0.2/24 dev {FAR}"),
+            format!("-n {SPACE} link set {FAR} up"),
+            format!("-n {SPACE} route add default via 10.85.0.1"),
+        ] {
+            command::run(&mut ip(&words))?;
+        }
+        for device in [tap, NEAR] {
+            let forwarding = format!("/proc/sys/net/ipv4/conf/{device}/forwarding");
+            fs::write(&forwarding, "1").with_context(|| forwarding)?;
+        }
+        Ok(Self(namespace))
+    }
+
+    /// A program of the client's.
+    pub(crate) fn program(&self, name: &str) -> Command {
+        ip(&format!("netns exec {SPACE} {name}"))
+    }
+}

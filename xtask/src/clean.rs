@@ -1,0 +1,26 @@
+//! `cargo xtask clean`.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use lab::{
+    build::{host_kernel, qemu},
+    system::{paths, scratch},
+};
+
+use crate::{cli::Clean, ending::Ending};
+
+pub(crate) fn main(options: &Clean) -> Result<Ending> {
+    let cache = paths::cache()?;
+    let freed = if options.all {
+        let _idle = qemu::lock()?;
+        let size = paths::size(&cache);
+        fs::remove_dir_all(&cache).with_context(|| cache.display().to_string())?;
+        size
+    } else {
+        qemu::clean()? + host_kernel::clean()?
+    };
+    println!("{} MiB less in the cache {}", freed >> 20, cache.display());
+    println!("{} directories less of runs that were killed", scratch::sweep()?);
+    Ok(Ending::AsAsked)
+}
