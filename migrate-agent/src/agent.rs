@@ -232,6 +232,7 @@ impl<R: Registers> Agent<R> {
         // Looked at anew: the destination's devices may be others.
         self.features = Features::from_bits_truncate(self.registers.read8(FEATURES));
         if self.features.contains(Features::DMA_LOGGED) {
+            self.stop_marking(marker);
             self.caught_up = Some((epoch, 0));
             return true;
         }
@@ -258,14 +259,18 @@ impl<R: Registers> Agent<R> {
     }
 
     fn stop(&mut self, marker: &mut impl Marker) {
+        self.stop_marking(marker);
+        self.logging = false;
+        self.caught_up = None;
+    }
+
+    fn stop_marking(&mut self, marker: &mut impl Marker) {
         if self.marking {
             self.report(marker);
             marker.stop();
             self.marking = false;
         }
-        self.logging = false;
         self.catch_up = None;
-        self.caught_up = None;
     }
 
     fn report(&mut self, marker: &impl Marker) {

@@ -23,7 +23,7 @@ use smoltcp::time::Instant;
 use unikernel::dma::{Policy, Pool, RxBuffer, TxBuffer, fake};
 use unikernel::irq::{self, Interrupt};
 use unikernel::net::Addressing;
-use unikernel::nic::{Capabilities, Link, Nic, ResetError, Statistics};
+use unikernel::nic::{Capabilities, Link, LocalBoxFuture, Nic, ResetError, Statistics};
 
 /// Small, because the fake device checks every access against all of it.
 const POOL: usize = 1 << 20;
@@ -140,7 +140,9 @@ impl Nic for Tap {
         Ok(())
     }
 
-    fn stop(&mut self) {}
+    fn stop(&mut self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
 
     fn statistics(&mut self) -> Statistics {
         self.counters

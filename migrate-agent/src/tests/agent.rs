@@ -327,6 +327,26 @@ fn what_the_log_sees_anyway_is_not_marked() {
 }
 
 #[test]
+fn a_log_that_follows_unseen_may_see_less_or_more() {
+    let bridge = Bridge::with(FEATURES, 7);
+    let (mut agent, mut layer) = booted(&bridge);
+    bridge.change(LOGGING);
+    agent.poll(&mut layer);
+    // A device that the IOMMU does not log has been plugged in: off and on again.
+    bridge.put(FEATURES, &[3]);
+    bridge.change(OFF);
+    bridge.change(LOGGING);
+    assert_eq!(agent.poll(&mut layer), Event::LoggingStarted { epoch: 4, caught_up: 7 });
+    assert_eq!(bridge.journal(), [Ack(2), Start, CatchUp, Marked(7), Ack(4)]);
+    // And it has left.
+    bridge.put(FEATURES, &[7]);
+    bridge.change(OFF);
+    bridge.change(LOGGING);
+    assert_eq!(agent.poll(&mut layer), Event::LoggingStarted { epoch: 6, caught_up: 0 });
+    assert_eq!(bridge.journal(), [Stop, Ack(6)]);
+}
+
+#[test]
 fn a_cancelled_migration_and_a_second_one_count_from_zero() {
     let bridge = Bridge::new();
     let (mut agent, mut layer) = booted(&bridge);

@@ -11,7 +11,7 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) fn of(bridge: &Function) -> Self {
+    pub(super) fn of(bridge: &Function) -> Self {
         Self { pin: bridge.read8(INTERRUPT_PIN), line: bridge.read8(INTERRUPT_LINE) }
     }
 
@@ -19,7 +19,7 @@ impl Wire {
     /// function that is there at boot. Known only where the pin shares a wire with the bridge's
     /// own (2.2.8.1, table of the mapping across bridges); elsewhere it takes an ACPI interpreter
     /// to know, and the line counts as not connected.
-    pub(crate) fn line(self, device: u8, pin: u8) -> u8 {
+    pub(super) fn line(self, device: u8, pin: u8) -> u8 {
         const NOT_CONNECTED: u8 = 0xff;
         let wire = (pin.wrapping_sub(1).wrapping_add(device)) % 4 + 1;
         if wire == self.pin { self.line } else { NOT_CONNECTED }
