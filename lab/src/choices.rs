@@ -126,6 +126,16 @@ pub enum LabKind {
     Host,
 }
 
+/// Whose time the figures are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ClockKind {
+    /// The emulated host's, which counts its instructions: the same however busy this machine is
+    Virtual,
+    /// This machine's
+    Real,
+}
+
 /// What runs in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -155,6 +165,7 @@ display_as_on_the_command_line!(
     Marking,
     TrafficKind,
     LabKind,
+    ClockKind,
     GuestKind
 );
 
@@ -176,6 +187,7 @@ mod tests {
         check::<Marking>();
         check::<TrafficKind>();
         check::<LabKind>();
+        check::<ClockKind>();
         check::<GuestKind>();
     }
 }

@@ -5,6 +5,7 @@ pub mod addresses;
 pub mod bench;
 pub mod build;
 pub mod choices;
+pub mod clock;
 pub mod console;
 pub mod guest;
 pub mod initramfs;

@@ -9,7 +9,9 @@ use clap::{
 use lab::{
     addresses::INTERFACES,
     build::application::Application,
-    choices::{Bridge, CancelAt, Chipset, GuestKind, LabKind, Marking, Strategy, TrafficKind},
+    choices::{
+        Bridge, CancelAt, Chipset, ClockKind, GuestKind, LabKind, Marking, Strategy, TrafficKind,
+    },
     guest::{
         Forward, Net, Nic,
         accel::Accel,
@@ -127,6 +129,9 @@ pub(crate) struct Demo {
     /// Seconds of traffic before the migration, and after it
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) seconds: u32,
+    /// Whose time the figures are in
+    #[arg(long, value_enum, default_value_t = ClockKind::Virtual)]
+    pub(crate) clock: ClockKind,
     /// Also write the result here
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -195,6 +200,10 @@ pub(crate) struct Migrate {
     /// Where the two machines run
     #[arg(long, value_enum, default_value_t = LabKind::Nested)]
     pub(crate) lab: LabKind,
+    /// Whose time the figures are in [default: virtual in the nested lab with --traffic udp, whose
+    /// ends are in the lab's own time; else real]
+    #[arg(long, value_enum)]
+    pub(crate) clock: Option<ClockKind>,
     /// Model of the NICs
     #[arg(long, value_parser = lab_nic(), default_value = "e1000e")]
     pub(crate) nic: NicModel,

@@ -24,6 +24,7 @@ pub(crate) fn main(options: &Demo) -> Result<Ending> {
     let parts = parts::prepare(options.host.kernel(), &application)?;
     let script = Script {
         application,
+        clock: options.clock,
         nic: options.nic,
         destination_nic: None,
         nics: 1,

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use lab::{
-    choices::{Bridge, Chipset, GuestKind, LabKind, Marking, Strategy, TrafficKind},
+    choices::{Bridge, Chipset, ClockKind, GuestKind, LabKind, Marking, Strategy, TrafficKind},
     migration::Outcome,
     parts::NicModel,
     rehearsal::{
@@ -181,8 +181,19 @@ fn script(options: &Migrate) -> Result<Script> {
     if client.is_some() && rate.is_some() {
         bail!("`--rate` does not go with `--traffic client`: a client is as fast as it is");
     }
+    let can_be_virtual = options.lab == LabKind::Nested && options.traffic == TrafficKind::Udp;
+    let clock = match options.clock {
+        Some(ClockKind::Virtual) if !can_be_virtual => bail!(
+            "`--clock virtual` goes with `--lab nested --traffic udp`: all else has an end that is \
+             a program of this machine, in this machine's time"
+        ),
+        Some(clock) => clock,
+        None if can_be_virtual => ClockKind::Virtual,
+        None => ClockKind::Real,
+    };
     Ok(Script {
         application,
+        clock,
         nic: options.nic,
         destination_nic: options.destination_nic,
         nics: options.nics.into(),

@@ -4,6 +4,7 @@ mod said;
 
 pub use said::{Said, parse};
 
+use crate::clock::Clock;
 use anyhow::{Context, Error, Result, bail};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -50,6 +51,7 @@ impl std::error::Error for Died {}
 
 /// A console: listens in the background, keeps every line, and writes all to a log.
 pub struct Console {
+    clock: Clock,
     who: String,
     log: PathBuf,
     heard: Arc<(Mutex<Heard>, Condvar)>,
@@ -66,11 +68,24 @@ impl Console {
     ///
     /// # Errors
     /// The log cannot be written.
-    pub fn listen(who: &str, mut stream: impl Read + Send + 'static, log: &Path) -> Result<Self> {
+    pub fn listen(who: &str, stream: impl Read + Send + 'static, log: &Path) -> Result<Self> {
+        Self::listen_by(&Clock::real(), who, stream, log)
+    }
+
+    /// The same in the time of `clock`.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn listen_by(
+        clock: &Clock,
+        who: &str,
+        mut stream: impl Read + Send + 'static,
+        log: &Path,
+    ) -> Result<Self> {
         let mut file =
             File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let heard = Arc::<(Mutex<Heard>, Condvar)>::default();
-        let shared = heard.clone();
+        let (shared, times) = (heard.clone(), clock.clone());
         let body = move || {
             let mut partial = Vec::new();
             let mut chunk = [0; 4096];
@@ -90,7 +105,7 @@ impl Console {
                     let line: Vec<u8> = partial.drain(..=end).collect();
                     let text = String::from_utf8_lossy(&line).trim_end().to_owned();
                     let said = parse(&text);
-                    heard.lines.push(Line { at: Instant::now(), text, said });
+                    heard.lines.push(Line { at: times.now(), text, said });
                 }
                 heard.partial = String::from_utf8_lossy(&partial).into_owned();
                 shared.1.notify_all();
@@ -102,7 +117,7 @@ impl Console {
             .name("console".into())
             .spawn(body)
             .context("cannot listen to the console")?;
-        Ok(Self { who: who.into(), log: log.into(), heard })
+        Ok(Self { clock: clock.clone(), who: who.into(), log: log.into(), heard })
     }
 
     /// The number of lines so far: where to look from for what follows.
@@ -181,7 +196,7 @@ impl Console {
         patience: Duration,
         wanted: impl Fn(&Line) -> bool,
     ) -> Result<Line> {
-        let deadline = Instant::now() + patience;
+        let deadline = self.clock.now() + patience;
         let mut heard = self.heard.0.lock().unwrap();
         let mut next = mark;
         loop {
@@ -196,7 +211,7 @@ impl Console {
                     return Err(died.context(format!("waiting for {what}")));
                 }
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = self.clock.until(deadline);
             if heard.closed || left.is_zero() {
                 let why = if heard.closed {
                     "its console closed".into()
@@ -212,6 +227,7 @@ impl Console {
                     if tail.is_empty() { "(nothing was said)".into() } else { tail.join("\n") }
                 );
             }
+            let left = self.clock.patience(left);
             heard = self.heard.1.wait_timeout(heard, left).unwrap().0;
         }
     }

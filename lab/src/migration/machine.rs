@@ -2,6 +2,7 @@
 
 use crate::addresses::{INTERFACES, MAC};
 use crate::choices::{Bridge, Chipset};
+use crate::clock::Clock;
 use crate::init::{Channel, GUEST_IMAGE, TAP_FD};
 use anyhow::Result;
 use serde_json::{Map, Value, json};
@@ -76,6 +77,11 @@ pub trait Lab {
 
     /// What the QEMUs said last, and how they ended: for errors.
     fn said(&mut self) -> String;
+
+    /// The clock that what happens there goes by.
+    fn clock(&self) -> Clock {
+        Clock::real()
+    }
 
     /// Whether the place itself still answers. If not, what fails in it says nothing about the
     /// guest.

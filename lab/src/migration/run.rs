@@ -4,6 +4,7 @@ use super::machine::{Comparison, Lab, Machine, NICS, PORTS};
 use super::record::{Effort, Outcome, Plan, Timeline};
 use super::side::{POLL, REACTION, Side, ensure_running};
 use crate::choices::{CancelAt, Strategy};
+use crate::clock::Clock;
 use crate::console::Said;
 use crate::qmp::{self, DeviceDel, Migrate, MigrateCancel, Qmp, QueryStats};
 use anyhow::{Result, bail};
@@ -28,6 +29,7 @@ pub(super) struct Run<'r> {
     pub(super) source: &'r mut Side,
     pub(super) destination: &'r mut Qmp,
     pub(super) lab: &'r mut dyn Lab,
+    pub(super) clock: Clock,
     pub(super) home: Machine,
     pub(super) source_mark: usize,
     pub(super) timeline: Timeline,
@@ -57,7 +59,7 @@ impl Run<'_> {
     /// it, and why it failed.
     pub(super) fn carry_out(&mut self) -> Result<(Outcome, qmp::MigrationInfo, Option<String>)> {
         let uri = self.lab.profile().uri.clone();
-        self.timeline.start = Instant::now();
+        self.timeline.start = self.clock.now();
         let mut held = self.plan.strategy != Strategy::Cold;
         self.limit(if held { HELD } else { RELEASED })?;
         if self.plan.strategy == Strategy::Cold {
@@ -95,7 +97,7 @@ impl Run<'_> {
                 {
                     self.look_for_quiet();
                 }
-                self.timeline.over = Some(Instant::now());
+                self.timeline.over = Some(self.clock.now());
                 if outcome == Outcome::Completed {
                     if self.lab.profile().compares {
                         self.compare()?;
@@ -105,7 +107,7 @@ impl Run<'_> {
                 let error = info.error_desc.clone().filter(|_| outcome == Outcome::Failed);
                 return Ok((outcome, info, error));
             }
-            if held && self.timeline.start.elapsed() >= self.plan.warmup {
+            if held && self.clock.since(self.timeline.start) >= self.plan.warmup {
                 held = false;
                 self.effort = Some(self.effort_since(begun));
                 if self.plan.cancel_at == Some(CancelAt::Warmup) {
@@ -132,7 +134,7 @@ impl Run<'_> {
                 Some(at) => ("cancelled", at + SWITCHOVER),
                 None => ("let", deadline),
             };
-            if Instant::now() > deadline {
+            if self.clock.now() > deadline {
                 self.cancel()?;
                 bail!(
                     "the migration did not come to its end within {} s of being {since}; QEMU \
@@ -153,7 +155,7 @@ impl Run<'_> {
 
     fn count(&mut self) -> Counts {
         Counts {
-            at: Instant::now(),
+            at: self.clock.now(),
             exits: count_exits(&mut self.source.monitor),
             processors: self.lab.processors(),
         }
@@ -186,7 +188,7 @@ impl Run<'_> {
     fn cancel(&mut self) -> Result<()> {
         if self.timeline.cancelled.is_none() {
             (self.say)("Cancelling");
-            self.timeline.cancelled = Some(Instant::now());
+            self.timeline.cancelled = Some(self.clock.now());
             self.source.monitor.execute(&MigrateCancel {})?;
         }
         Ok(())
@@ -198,17 +200,15 @@ impl Run<'_> {
         for id in &left {
             self.source.monitor.execute(&DeviceDel { id: (*id).into() })?;
         }
-        let deadline = Instant::now() + REACTION;
+        let deadline = self.clock.now() + REACTION;
         // The event also comes, without an id, for devices inside the device.
-        while let Some(event) = self
-            .source
-            .monitor
-            .wait_event("DEVICE_DELETED", deadline.saturating_duration_since(Instant::now()))?
+        while let Some(event) =
+            self.source.monitor.wait_event("DEVICE_DELETED", self.clock.until(deadline))?
         {
             let before = left.len();
             left.retain(|id| event.data["device"] != *id);
             if left.len() < before {
-                self.timeline.detached.get_or_insert_with(Instant::now);
+                self.timeline.detached.get_or_insert(self.clock.now());
             }
             if left.is_empty() {
                 return Ok(());
@@ -252,12 +252,12 @@ impl Run<'_> {
     /// Has the lab compare memory once the destination has all of it, and then lets the destination
     /// run.
     fn compare(&mut self) -> Result<()> {
-        let deadline = Instant::now() + REACTION;
+        let deadline = self.clock.now() + REACTION;
         while self.destination.execute(&qmp::QueryStatus {})?.status == "inmigrate" {
-            if Instant::now() > deadline {
+            if self.clock.now() > deadline {
                 bail!("the destination did not load the guest within {} s", REACTION.as_secs());
             }
-            std::thread::sleep(POLL / 10);
+            self.clock.sleep(POLL / 10);
         }
         self.comparison = Some(self.lab.compare(self.home)?);
         self.destination.execute(&qmp::Cont {})?;
@@ -265,10 +265,10 @@ impl Run<'_> {
     }
 
     fn wait_for_resumption(&mut self) -> Result<()> {
-        let deadline = Instant::now() + REACTION;
+        let deadline = self.clock.now() + REACTION;
         while self.timeline.resumed.is_none() {
             ensure_running(self.lab, self.home.other())?;
-            if Instant::now() > deadline {
+            if self.clock.now() > deadline {
                 bail!(
                     "the migration completed, but the destination did not run within {} s",
                     REACTION.as_secs()
@@ -282,9 +282,9 @@ impl Run<'_> {
     /// Listens for the guest running on the destination.
     fn look_at_destination(&mut self, patience: Duration) -> Result<()> {
         if self.timeline.resumed.is_some() {
-            std::thread::sleep(patience);
+            self.clock.sleep(patience);
         } else if self.destination.wait_event("RESUME", patience)?.is_some() {
-            self.timeline.resumed = Some(Instant::now());
+            self.timeline.resumed = Some(self.clock.now());
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use super::run::Run;
 use super::side::{POLL, REACTION, Side, ensure_running};
 use crate::addresses::interface_name;
 use crate::choices::{CancelAt, Strategy};
+use crate::clock::Clock;
 use crate::console::{Console, Died, Line, Said};
 use crate::init::Channel;
 use crate::qmp::{self, Capability, Ends, Qmp};
@@ -38,6 +39,7 @@ impl std::error::Error for ResetInSilence {}
 /// A guest in a lab, from boot on.
 pub struct Session<'a> {
     lab: &'a mut dyn Lab,
+    clock: Clock,
     append: String,
     /// Where the guest is.
     home: Machine,
@@ -59,9 +61,11 @@ impl<'a> Session<'a> {
     ) -> Result<Self> {
         say("Booting the guest on the source");
         let home = Machine::Source;
+        let clock = lab.clock();
         let listen = |machine: Machine| {
             let log = directory.join(format!("{machine}.log"));
-            Console::listen(
+            Console::listen_by(
+                &clock,
                 &format!("the {machine}'s guest"),
                 lab.channel(machine, Channel::Console)?,
                 &log,
@@ -72,7 +76,7 @@ impl<'a> Session<'a> {
         let monitor = boot(lab, &console).map_err(|error| explain(error, lab, &[&console]))?;
         let source = Side { console, monitor };
         let append = append.into();
-        Ok(Self { lab, append, home, source, destination_console, migrations: 0, say })
+        Ok(Self { lab, clock, append, home, source, destination_console, migrations: 0, say })
     }
 
     /// Tells whoever listens to progress what is being done now.
@@ -108,7 +112,7 @@ impl<'a> Session<'a> {
         let arguments = self.lab.profile().arguments(target, Role::Incoming, &self.append);
         self.lab.start(target, &arguments)?;
         let monitor = self.lab.channel(target, Channel::Qmp)?;
-        let mut destination = Qmp::connect(target.name(), monitor)?;
+        let mut destination = Qmp::connect(target.name(), monitor)?.timed_by(&self.clock);
         // QEMU does not go on to the switchover by itself: a guest may let go of its NIC in a few
         // milliseconds.
         let pauses = plan.cancel_at.is_some_and(CancelAt::is_late);
@@ -122,21 +126,22 @@ impl<'a> Session<'a> {
 
         (self.say)("Measuring before the migration");
         traffic.iter().for_each(|traffic| traffic.start_over());
-        std::thread::sleep(SETTLE);
-        let begin = Instant::now();
-        std::thread::sleep(plan.before);
+        self.clock.sleep(SETTLE);
+        let begin = self.clock.now();
+        self.clock.sleep(plan.before);
         let mut run = Run {
             plan,
             source: &mut self.source,
             destination: &mut destination,
             lab: &mut *self.lab,
+            clock: self.clock.clone(),
             comparison: None,
             effort: None,
             home: self.home,
             source_mark,
             timeline: Timeline {
                 begin,
-                start: Instant::now(),
+                start: self.clock.now(),
                 logging_on: None,
                 cancelled: None,
                 detached: None,
@@ -190,11 +195,11 @@ impl<'a> Session<'a> {
             let what = "its NIC in the place of the standby";
             resumption = console.wait_for(mark, what, REACTION, |said| *said == back)?.at;
         }
-        wait_for_traffic(traffic, resumption, REACTION)?;
+        wait_for_traffic(&self.clock, traffic, resumption, REACTION)?;
 
         (self.say)("Measuring after the migration");
-        std::thread::sleep(plan.after);
-        timeline.end = Instant::now();
+        self.clock.sleep(plan.after);
+        timeline.end = self.clock.now();
         let (check, dma) = match plan.strategy {
             // Without the capability, nobody tells the guest that it was moved, and that it should
             // check.
@@ -254,7 +259,7 @@ impl<'a> Session<'a> {
 /// monitor.
 fn boot(lab: &dyn Lab, console: &Console) -> Result<Qmp> {
     let monitor = lab.channel(Machine::Source, Channel::Qmp)?;
-    let monitor = Qmp::connect(Machine::Source.name(), monitor)?;
+    let monitor = Qmp::connect(Machine::Source.name(), monitor)?.timed_by(&lab.clock());
     for wanted in 0..lab.profile().interfaces() {
         let what = format!("an address of {}", interface_name(wanted));
         let is_ready =
@@ -309,18 +314,23 @@ fn read_check(lines: &[Line], end: &Line) -> Option<(Check, Option<DmaCounts>)> 
 }
 
 /// Waits for what is sent to each of the guest's interfaces to arrive.
-fn wait_for_traffic(traffic: &[&dyn Traffic], moment: Instant, patience: Duration) -> Result<()> {
-    let deadline = Instant::now() + patience;
+fn wait_for_traffic(
+    clock: &Clock,
+    traffic: &[&dyn Traffic],
+    moment: Instant,
+    patience: Duration,
+) -> Result<()> {
+    let deadline = clock.now() + patience;
     for (interface, traffic) in traffic.iter().enumerate() {
         while !traffic.flows_since(moment) {
-            if Instant::now() > deadline {
+            if clock.now() > deadline {
                 bail!(
                     "the guest received no traffic by {} for {} s after the migration",
                     interface_name(interface),
                     patience.as_secs()
                 );
             }
-            std::thread::sleep(POLL);
+            clock.sleep(POLL);
         }
     }
     Ok(())

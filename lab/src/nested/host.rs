@@ -17,6 +17,7 @@ use lab_init::{CONTROL_PORT, Channel, Nic, Report, Request};
 
 use super::state;
 use crate::{
+    clock::Clock,
     parts::{Accelerator, NicModel, Qemu, escape},
     source::{Listens, stream},
     system::{process::Guard, scratch::Scratch},
@@ -27,6 +28,10 @@ pub const MACHINES: [&str; 2] = ["source", "destination"];
 
 /// The socket of the host's own monitor.
 const MONITOR: &str = "monitor";
+
+/// In virtual time each instruction takes 2^1 ns, and when all processors are halted, it is at once
+/// what the next timer waits for.
+const ICOUNT: &str = "shift=1,sleep=off";
 
 /// Processors of the host: one for a guest, one for everything else.
 const PROCESSORS: usize = 2;
@@ -42,6 +47,8 @@ pub struct Setup<'a> {
     pub initramfs: &'a Path,
     /// The accelerator.
     pub accelerator: Accelerator,
+    /// The clock of its time: a virtual one counts its instructions.
+    pub clock: Clock,
     /// What each NIC is.
     pub nics: &'a [HostNic<'a>],
     /// A listening segment port for the virtio NIC that goes with each, in a host that has them.
@@ -82,6 +89,7 @@ pub struct VirtualHost {
     reports: Receiver<Report>,
     channels: HashMap<String, UnixStream>,
     console_log: PathBuf,
+    clock: Clock,
     _sockets: Scratch,
 }
 
@@ -130,7 +138,17 @@ impl VirtualHost {
             channels.remove(CONTROL_PORT).context("the control port was just accepted")?;
         let reports = read_reports(control.try_clone()?);
         let console_log = setup.console_log.into();
-        Ok(Self { qemu, control, monitor, reports, channels, console_log, _sockets: sockets })
+        let clock = setup.clock.clone();
+        Ok(Self {
+            qemu,
+            control,
+            monitor,
+            reports,
+            channels,
+            console_log,
+            clock,
+            _sockets: sockets,
+        })
     }
 
     /// Waits for the host to be up with its NICs bound to vfio-pci.
@@ -152,6 +170,12 @@ impl VirtualHost {
                 self.console_tail()
             ),
         }
+    }
+
+    /// The clock of its time.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The time that each processor has been busy so far. None under KVM, whose threads do other
@@ -236,9 +260,15 @@ impl VirtualHost {
 }
 
 fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<String> {
+    let is_virtual = setup.clock.is_virtual();
     let (accelerator, cpu) = match setup.accelerator {
+        Accelerator::Tcg if is_virtual => ("tcg,thread=single", "max"),
         Accelerator::Tcg => ("tcg,thread=multi", "max"),
         Accelerator::Kvm => ("kvm", "host"),
+    };
+    let netdev = |id: &str, segment: &Path| match is_virtual {
+        true => format!("lockstep,id={id},path={}", escape(segment)),
+        false => stream(id, segment, Listens::Peer),
     };
     let mut line = setup.qemu.command_line();
     // An option and its value: the value may have blanks, in a path.
@@ -246,6 +276,9 @@ fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<Stri
     // VFIO interrupts through the emulated IOMMU need the irqchip split.
     add("-machine", "q35,kernel-irqchip=split".into());
     add("-accel", accelerator.into());
+    if is_virtual {
+        add("-icount", ICOUNT.into());
+    }
     add("-cpu", cpu.into());
     add("-smp", PROCESSORS.to_string());
     add("-m", setup.memory_mib.to_string());
@@ -267,11 +300,11 @@ fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<Stri
         let port = format!("id=port{index},chassis={index},slot={index},x-speed=2_5");
         let model = model.device();
         add("-device", format!("pcie-root-port,{port}"));
-        add("-netdev", stream(&format!("net{index}"), segment, Listens::Peer));
+        add("-netdev", netdev(&format!("net{index}"), segment));
         add("-device", format!("{model},netdev=net{index},bus=port{index},mac={mac},romfile="));
     }
     for (index, segment) in setup.standby.iter().flatten().enumerate() {
-        add("-netdev", stream(&format!("tap{index}"), segment, Listens::Peer));
+        add("-netdev", netdev(&format!("tap{index}"), segment));
         // Not the guest's address: what the host itself sends must not move that to this port.
         let mac = format!("52:54:00:67:6f:8{index}");
         add("-device", format!("virtio-net-pci,netdev=tap{index},mac={mac},romfile="));

@@ -3,6 +3,7 @@
 pub mod host;
 mod state;
 
+use crate::clock::Clock;
 use crate::init::{Channel, Report};
 use crate::migration::{Lab, Machine, Pair, Profile};
 use anyhow::{Context, Result, bail};
@@ -116,6 +117,10 @@ impl NestedLab {
 impl Lab for NestedLab {
     fn profile(&self) -> &Profile {
         &self.profile
+    }
+
+    fn clock(&self) -> Clock {
+        self.host.clock().clone()
     }
 
     fn start(&mut self, machine: Machine, arguments: &[String]) -> Result<()> {

@@ -9,6 +9,7 @@ mod commands;
 
 pub use commands::*;
 
+use crate::clock::Clock;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -64,6 +65,7 @@ impl std::error::Error for Refused {}
 pub struct Qmp {
     /// Whose monitor it is, for errors.
     machine: String,
+    clock: Clock,
     stream: UnixStream,
     received: Vec<u8>,
     events: VecDeque<Event>,
@@ -73,8 +75,13 @@ impl Qmp {
     /// Waits for the greeting and negotiates. The stream may still hold what an earlier machine
     /// said.
     pub fn connect(machine: &str, stream: UnixStream) -> Result<Self> {
-        let mut qmp =
-            Self { machine: machine.into(), stream, received: Vec::new(), events: VecDeque::new() };
+        let mut qmp = Self {
+            machine: machine.into(),
+            clock: Clock::real(),
+            stream,
+            received: Vec::new(),
+            events: VecDeque::new(),
+        };
         let deadline = Instant::now() + PATIENCE;
         loop {
             let message = qmp.message(deadline)?.with_context(|| {
@@ -92,6 +99,12 @@ impl Qmp {
         Ok(qmp)
     }
 
+    /// The same monitor, with patience in the time of `clock`.
+    #[must_use]
+    pub fn timed_by(self, clock: &Clock) -> Self {
+        Self { clock: clock.clone(), ..self }
+    }
+
     /// Executes a command. A [`Refused`] is in the error's chain when QEMU answered, but with an
     /// error.
     pub fn execute<C: Command>(&mut self, command: &C) -> Result<C::Return> {
@@ -101,7 +114,7 @@ impl Qmp {
         let machine = self.machine.clone();
         let context = || format!("monitor of the {machine}: {}", C::NAME);
         self.stream.write_all(&line).with_context(context)?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = self.clock.now() + PATIENCE;
         loop {
             let mut message = self.message(deadline).with_context(context)?.with_context(|| {
                 format!("{}: no answer within {} s", context(), PATIENCE.as_secs())
@@ -120,7 +133,7 @@ impl Qmp {
     /// Waits until an event of that name, and takes it and all before it. `None`: not within
     /// `patience`.
     pub fn wait_event(&mut self, name: &str, patience: Duration) -> Result<Option<Event>> {
-        let deadline = Instant::now() + patience;
+        let deadline = self.clock.now() + patience;
         loop {
             while let Some(event) = self.events.pop_front() {
                 if event.name == name {
@@ -159,8 +172,8 @@ impl Qmp {
                 });
             }
             // A timeout of zero would mean none.
-            let left =
-                deadline.saturating_duration_since(Instant::now()).max(Duration::from_micros(1));
+            let left = self.clock.patience(self.clock.until(deadline));
+            let left = left.max(Duration::from_micros(1));
             self.stream.set_read_timeout(Some(left))?;
             let mut chunk = [0; 4096];
             match self.stream.read(&mut chunk) {
@@ -169,7 +182,7 @@ impl Qmp {
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
                 {
-                    if Instant::now() >= deadline {
+                    if self.clock.now() >= deadline {
                         return Ok(None);
                     }
                 }

@@ -3,12 +3,13 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
     addresses::{ECHO_PORT, GATEWAY, GUEST, GUESTS, IPERF3_PORT, SOURCES},
     choices::TrafficKind,
+    clock::Clock,
     parts::Qemu,
     segment::Segment,
     source::{
@@ -24,13 +25,12 @@ use super::script::Script;
 pub(super) const IP_LENGTH: usize = 1400 + 28;
 /// A rate settles within this.
 pub(super) const SETTLE: Duration = Duration::from_secs(1);
-/// How long a saturated rate is measured.
-const SATURATION: Duration = Duration::from_secs(4);
 /// The guest's further interfaces get this part of what its first one gets, each.
 const PART_OF_OTHERS: u64 = 10;
 
 /// What drives traffic at the guest.
 pub(super) struct Load {
+    clock: Clock,
     first: First,
     /// Numbered datagrams for each further interface.
     others: Vec<UdpSource>,
@@ -86,7 +86,7 @@ impl Load {
             }
         };
         let others = (1..script.nics).map(|index| udp(segment, index)).collect::<Result<_>>()?;
-        Ok(Self { first, others })
+        Ok(Self { clock: segment.clock().clone(), first, others })
     }
 
     /// Whether it goes at a rate that can be chosen.
@@ -117,21 +117,21 @@ impl Load {
         let carried = match &self.first {
             First::Udp(source) => {
                 source.begin(rate.map_or(Rate::Saturating, Rate::Paced));
-                std::thread::sleep(SETTLE);
+                self.clock.sleep(SETTLE);
                 let done = migrate(&all(source))?;
                 source.set_rate(Rate::Idle);
                 Carried::new(done, source.trace())
             }
             First::Tcp { peer, segment, logs } => {
                 let source = TcpSource::start(peer, rate, segment.clone(), logs)?;
-                std::thread::sleep(SETTLE);
+                self.clock.sleep(SETTLE);
                 let done = migrate(&all(&source))?;
                 Carried::new(done, source.finish()?)
             }
             First::Echo { peer, least } => {
                 let (stream, _relay) = peer.connect()?;
                 let source = EchoSource::start(stream, rate, *least)?;
-                std::thread::sleep(SETTLE);
+                self.clock.sleep(SETTLE);
                 let done = migrate(&all(&source))?;
                 let (trace, transfer) = source.finish()?;
                 Carried { transfer: Some(transfer), ..Carried::new(done, trace) }
@@ -144,7 +144,7 @@ impl Load {
                     segment.clone(),
                     logs,
                 )?;
-                std::thread::sleep(SETTLE);
+                self.clock.sleep(SETTLE);
                 let done = migrate(&all(&source))?;
                 let (trace, runs) = source.finish()?;
                 Carried { client: Some(runs), ..Carried::new(done, trace) }
@@ -162,13 +162,13 @@ impl Load {
         self.others.iter().map(UdpSource::trace).collect()
     }
 
-    /// Bits a second the guest receives when it is flooded, by its first interface.
-    pub(super) fn saturate(&self) -> Result<f64> {
+    /// Bits a second the guest receives when it is flooded for so long, by its first interface.
+    pub(super) fn saturate(&self, time: Duration) -> Result<f64> {
         let pause = || {
-            std::thread::sleep(SETTLE);
-            let from = Instant::now();
-            std::thread::sleep(SATURATION);
-            (from, Instant::now())
+            self.clock.sleep(SETTLE);
+            let from = self.clock.now();
+            self.clock.sleep(time);
+            (from, self.clock.now())
         };
         let rate = match &self.first {
             First::Udp(source) => {
@@ -202,5 +202,6 @@ fn udp(segment: &Segment, interface: usize) -> Result<UdpSource> {
     let name = if interface == 0 { "traffic".into() } else { format!("traffic{interface}") };
     let (sender, receiver) = segment.local(&name);
     let (from, to) = (SOURCES[interface], GUESTS[interface]);
-    UdpSource::start(sender, receiver, Config { from, to, ip_length: IP_LENGTH })
+    let config = Config { from, to, ip_length: IP_LENGTH };
+    UdpSource::start(sender, receiver, config)
 }

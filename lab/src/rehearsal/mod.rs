@@ -10,7 +10,7 @@ use std::{fs, path::Path, process::Command, sync::Arc, time::Duration};
 
 use crate::{
     addresses::{GATEWAY, GUEST, GUESTS, interface_name},
-    choices::{CancelAt, GuestKind, LabKind, TrafficKind},
+    choices::{CancelAt, ClockKind, GuestKind, LabKind, TrafficKind},
     migration::{Effort, Lab, Outcome, Plan, ResetInSilence, Session},
     result::{self, Facts, Migration, ProcessorTime, Saturated, Setting, Traffic},
     segment::Segment,
@@ -24,13 +24,10 @@ use parts::Place;
 pub use script::Script;
 use stage::{HOST_LOG, start_lab};
 
-/// How long a saturated rate is measured in a migration's warm-up, which begins with more work than
-/// it goes on with.
-const SATURATED_WARMUP: Duration = Duration::from_secs(10);
 /// Paced traffic takes this share of what the guest takes when saturated. More than half; the
 /// rest is for the migration, which the same processors emulate.
 const SHARE: f64 = 0.52;
-/// What depends on how dear emulation is there.
+/// What depends on how dear emulation is there, and a second of the clock.
 #[derive(Debug, Clone, Copy)]
 struct Pace {
     /// How long QEMU is kept in the warm-up: as long as a guest that uses some gigabytes would
@@ -38,13 +35,29 @@ struct Pace {
     warmup: Duration,
     /// What the migration may send in the warm-up, in bytes a second.
     bandwidth: u64,
+    /// How long a saturated rate is measured.
+    flood: Duration,
+    /// The same in a migration's warm-up, which begins with more work than it goes on with.
+    flooded_warmup: Duration,
 }
 
 /// Each page sent costs the guest a trap when it is next written to, and traps are a hundred times
 /// dearer under emulation.
-const NESTED: Pace = Pace { warmup: Duration::from_secs(20), bandwidth: 2 << 20 };
+const NESTED: Pace = Pace {
+    warmup: Duration::from_secs(20),
+    bandwidth: 2 << 20,
+    flood: Duration::from_secs(4),
+    flooded_warmup: Duration::from_secs(10),
+};
+/// The same in virtual time. A second of it takes several, but evens out as much as many.
+const NESTED_VIRTUAL: Pace = Pace {
+    warmup: Duration::from_secs(6),
+    flood: Duration::from_secs(2),
+    flooded_warmup: Duration::from_secs(5),
+    ..NESTED
+};
 /// Here a trap costs next to nothing, but all share the machine's processors.
-const LOCAL: Pace = Pace { warmup: Duration::from_secs(8), bandwidth: 4 << 20 };
+const LOCAL: Pace = Pace { warmup: Duration::from_secs(8), bandwidth: 4 << 20, ..NESTED };
 
 /// The warm-up of each migration of several: there the switchovers matter, or what comes before
 /// them.
@@ -163,7 +176,7 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
         .with_context(|| format!("cannot create {}", script.logs.display()))?;
     // Not in the logs' directory: a socket's path has at most 107 characters.
     let sockets = Scratch::new()?;
-    let segment = Arc::new(Segment::start(script.pcap.as_deref())?);
+    let segment = Arc::new(Segment::start_by(script.clock(), script.pcap.as_deref())?);
     let mut lab = start_lab(script, parts, &segment, &sockets)?;
     let load = Load::start(script, &parts.qemu, &segment, &sockets)?;
     perform(script, parts, &mut *lab, &load).map_err(|error| {
@@ -173,7 +186,8 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
 
 /// What is done once everything is there.
 fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) -> Result<Migration> {
-    let plan = |script: &Script| plan(script, parts.pace());
+    let pace = parts.pace(script.clock);
+    let plan = |script: &Script| plan(script, pace);
     let mut append =
         format!("ip={}/24 gw={GATEWAY} marking={} recorder={RECORDER}", GUEST.ip, script.marking);
     for (index, station) in GUESTS[..script.nics].iter().enumerate().skip(1) {
@@ -187,10 +201,10 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
     let mut saturated = None;
     if load.is_paced() && (script.rate.is_none() || script.saturated_warmup) {
         session.say("Measuring what the guest takes when flooded");
-        saturated = Some(Saturated { before: load.saturate()?, ..Saturated::default() });
+        saturated = Some(Saturated { before: load.saturate(pace.flood)?, ..Saturated::default() });
     }
     if let (Some(saturated), true) = (&mut saturated, script.saturated_warmup) {
-        saturate_warmup(saturated, &mut session, &plan(script), load)?;
+        saturate_warmup(saturated, &mut session, &plan(script), pace, load)?;
     }
     let measured = saturated.map_or(0.0, |saturated| saturated.before);
     let rate = script.rate.unwrap_or((measured * SHARE) as u64);
@@ -209,7 +223,7 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
             ip_length: load.is_udp().then_some(IP_LENGTH),
         },
         saturated,
-        facts: facts(parts),
+        facts: facts(script, parts),
     };
     let plan = plan(script);
     let cancelled =
@@ -253,11 +267,12 @@ fn saturate_warmup(
     saturated: &mut Saturated,
     session: &mut Session<'_>,
     plan: &Plan,
+    pace: Pace,
     load: &Load,
 ) -> Result<()> {
     let plan = Plan {
         before: SETTLE,
-        warmup: SATURATED_WARMUP,
+        warmup: pace.flooded_warmup,
         after: SETTLE,
         cancel_at: Some(CancelAt::Warmup),
         ..plan.clone()
@@ -290,7 +305,7 @@ fn plan(script: &Script, pace: Pace) -> Plan {
     }
 }
 
-fn facts(parts: &LabParts) -> Facts {
+fn facts(script: &Script, parts: &LabParts) -> Facts {
     let version = Command::new(&parts.qemu.binary).arg("--version").output();
     let version = version.map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
     let first = version.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
@@ -302,6 +317,7 @@ fn facts(parts: &LabParts) -> Facts {
         qemu: first.trim_start_matches("QEMU emulator version ").into(),
         host_kernel: image.to_string_lossy().trim_start_matches("vmlinuz-").into(),
         lab_accelerator: "tcg".into(),
+        lab_clock: Some(script.clock),
         command: std::env::args().skip(1).fold("cargo xtask".into(), |line, arg| line + " " + &arg),
         ..Facts::of_this_machine()
     }
@@ -315,8 +331,9 @@ impl LabParts {
         }
     }
 
-    fn pace(&self) -> Pace {
+    fn pace(&self, clock: ClockKind) -> Pace {
         match self.place {
+            Place::Nested { .. } if clock == ClockKind::Virtual => NESTED_VIRTUAL,
             Place::Nested { .. } => NESTED,
             Place::Local { .. } => LOCAL,
         }

@@ -4,7 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     build::application::Application,
-    choices::{Bridge, CancelAt, Chipset, Marking, Strategy, TrafficKind},
+    choices::{Bridge, CancelAt, Chipset, ClockKind, Marking, Strategy, TrafficKind},
+    clock::Clock,
     migration::Pair,
     parts::NicModel,
 };
@@ -14,6 +15,8 @@ use crate::{
 pub struct Script {
     /// What the guest is.
     pub application: Application,
+    /// What the lab's time is.
+    pub clock: ClockKind,
     /// The model of the NICs.
     pub nic: NicModel,
     /// The model of the destination's, where that is another one.
@@ -63,6 +66,14 @@ impl Script {
         match self.destination_nic {
             Some(other) => format!("{} to {other}", self.nic),
             None => self.nic.to_string(),
+        }
+    }
+
+    /// A clock as the script has it, at its beginning.
+    pub(super) fn clock(&self) -> Clock {
+        match self.clock {
+            ClockKind::Virtual => Clock::stepped(),
+            ClockKind::Real => Clock::real(),
         }
     }
 

@@ -77,6 +77,7 @@ pub(super) fn html(result: &Migration) -> Result<String> {
         ("QEMU", facts.qemu.clone()),
         ("lab's host kernel", facts.host_kernel.clone()),
         ("lab's accelerator", facts.lab_accelerator.clone()),
+        ("lab's clock", facts.lab_clock.map_or(String::new(), |clock| clock.to_string())),
         ("taken by others", facts.taken_by_others.map_or("unknown".into(), share)),
         ("command", facts.command.clone()),
     ];

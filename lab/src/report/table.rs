@@ -4,6 +4,7 @@ use super::comparison;
 use super::format::{duration, megabits, percent, service_gap, thousands};
 use super::series::Series;
 use super::words::Words;
+use crate::choices::ClockKind;
 use crate::migration::Outcome;
 use crate::result::{Interface, Migration, PhaseName};
 use std::borrow::Cow;
@@ -157,7 +158,14 @@ pub(super) fn headlines(result: &Migration) -> Vec<(Cow<'static, str>, String)> 
     if let Some(others) = result.facts.taken_by_others {
         lines.push((
             "this machine".into(),
-            format!("{} of its processors' time went to others", percent(others)),
+            format!(
+                "{} of its processors' time went to others{}",
+                percent(others),
+                match result.facts.lab_clock {
+                    Some(ClockKind::Virtual) => ", which the lab's own clock does not see",
+                    _ => "",
+                }
+            ),
         ));
     }
     lines.push((

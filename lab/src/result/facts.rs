@@ -1,5 +1,6 @@
 //! The machine a result was measured on.
 
+use crate::choices::ClockKind;
 use serde::{Deserialize, Serialize};
 use std::fs;
 
@@ -23,6 +24,9 @@ pub struct Facts {
     /// What carries out the lab host's instructions: `tcg` or `kvm`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub lab_accelerator: String,
+    /// Whose time the figures are in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lab_clock: Option<ClockKind>,
     /// How often the lab was started over because its host crashed under emulation.
     #[serde(default)]
     pub lab_restarts: u32,

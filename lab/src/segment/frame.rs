@@ -3,8 +3,9 @@
 //! `net_stream_receive`).
 
 use super::table::Mac;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::fmt;
+use std::time::Duration;
 
 /// Bytes of the length before each frame.
 pub const PREFIX: usize = 4;
@@ -54,21 +55,52 @@ impl fmt::Debug for Frame {
     }
 }
 
+/// What a peer sends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    Frame(Frame),
+    /// A peer with a clock of its own tells the time, and waits for an answer: frames, and an empty
+    /// one at their end (`qemu/lab`, `net/lockstep.c`).
+    Tick(Tick),
+}
+
+/// The time of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tick {
+    /// Since it began.
+    pub(super) time: Duration,
+    /// Frames that its NIC has not taken yet.
+    pub(super) waiting: usize,
+}
+
+/// What ends an answer to a tick: the length of an empty frame.
+pub(super) const END: [u8; PREFIX] = [0; PREFIX];
+/// Behind the length of the empty frame that a tick is: nanoseconds and a count.
+const TICK: usize = 8 + 4;
+
 /// A peer claimed a frame longer than any: the stream has lost its framing.
 #[derive(Debug)]
 pub(super) struct Malformed;
 
-/// Takes the next whole frame off the front of `received`.
-pub(super) fn split(received: &mut BytesMut) -> Result<Option<Frame>, Malformed> {
+/// Takes the next whole frame, or tick, off the front of `received`.
+pub(super) fn split(received: &mut BytesMut) -> Result<Option<Item>, Malformed> {
     let Some(prefix) = received.first_chunk::<PREFIX>() else { return Ok(None) };
     let length = u32::from_be_bytes(*prefix) as usize;
     if length > LONGEST {
         return Err(Malformed);
     }
+    if length == 0 {
+        if received.len() < PREFIX + TICK {
+            return Ok(None);
+        }
+        received.advance(PREFIX);
+        let time = Duration::from_nanos(received.get_u64());
+        return Ok(Some(Item::Tick(Tick { time, waiting: received.get_u32() as usize })));
+    }
     if received.len() < PREFIX + length {
         return Ok(None);
     }
-    Ok(Some(Frame { wire: received.split_to(PREFIX + length).freeze() }))
+    Ok(Some(Item::Frame(Frame { wire: received.split_to(PREFIX + length).freeze() })))
 }
 
 #[cfg(test)]
@@ -79,17 +111,23 @@ mod tests {
     fn frames_survive_any_cut_of_the_stream() {
         let frames =
             [60usize, 14, 1514].map(|n| Frame::build(n, |b| b.resize(PREFIX + n, n as u8)));
-        let stream: Vec<u8> = frames.iter().flat_map(|f| f.wire().to_vec()).collect();
+        let mut stream: Vec<u8> = frames.iter().flat_map(|f| f.wire().to_vec()).collect();
+        stream.extend(END);
+        stream.extend(250_000_u64.to_be_bytes());
+        stream.extend(3_u32.to_be_bytes());
+        let tick = Tick { time: Duration::from_micros(250), waiting: 3 };
+        let items: Vec<Item> =
+            frames.into_iter().map(Item::Frame).chain([Item::Tick(tick)]).collect();
         for cut in 0..stream.len() {
             let mut buffer = BytesMut::new();
             let mut got = Vec::new();
             for part in [&stream[..cut], &stream[cut..]] {
                 buffer.extend_from_slice(part);
-                while let Some(frame) = split(&mut buffer).unwrap() {
-                    got.push(frame);
+                while let Some(item) = split(&mut buffer).unwrap() {
+                    got.push(item);
                 }
             }
-            assert_eq!(got, frames, "cut at {cut}");
+            assert_eq!(got, items, "cut at {cut}");
         }
     }
 

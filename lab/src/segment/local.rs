@@ -1,13 +1,14 @@
 //! The end of a port that is inside this process.
 
 use super::frame::Frame;
+use crate::clock::Clock;
 use mio::Waker;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 /// Frames the sending side may be ahead of the switch.
-const AHEAD: usize = 128;
+const AHEAD: usize = 256;
 
 /// What the switch does with a frame from a port inside the process when the port it is for is
 /// full.
@@ -63,11 +64,17 @@ impl Inbox {
 
 /// Sends into the segment.
 pub struct Sender {
+    pub(super) clock: Clock,
     pub(super) inbox: Arc<Inbox>,
     pub(super) waker: Arc<Waker>,
 }
 
 impl Sender {
+    /// The segment's clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Chooses what happens to frames the receiver has no room for.
     pub fn when_full(&self, choice: WhenFull) {
         self.inbox.state.lock().unwrap().when_full = choice;
@@ -98,12 +105,17 @@ impl Sender {
 
 /// Receives what the segment has for this port.
 pub struct Receiver {
-    pub(super) frames: mpsc::Receiver<Frame>,
+    pub(super) frames: mpsc::Receiver<(Frame, Instant)>,
 }
 
 impl Receiver {
     /// The next frame, or `None` when none came within `patience` or the segment is gone.
     pub fn receive(&self, patience: Duration) -> Option<Frame> {
+        Some(self.receive_with_time(patience)?.0)
+    }
+
+    /// The same, with when the switch had it, by the switch's clock.
+    pub fn receive_with_time(&self, patience: Duration) -> Option<(Frame, Instant)> {
         self.frames.recv_timeout(patience).ok()
     }
 }

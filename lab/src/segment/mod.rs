@@ -26,6 +26,7 @@ pub use local::{Receiver, Sender, WhenFull};
 pub use port::PortStatistics;
 pub use table::Mac;
 
+use crate::clock::Clock;
 use anyhow::{Context, Result};
 use local::Inbox;
 use mio::{Poll, Waker};
@@ -38,6 +39,7 @@ use worker::{Command, Worker};
 
 /// A running switch. It stops when dropped.
 pub struct Segment {
+    clock: Clock,
     commands: mpsc::Sender<Command>,
     waker: Arc<Waker>,
     ports: Mutex<Vec<Arc<Port>>>,
@@ -49,17 +51,27 @@ impl Segment {
     /// Starts a switch without ports. Every frame it takes in is written to the pcapng file `pcap`,
     /// if given.
     pub fn start(pcap: Option<&Path>) -> Result<Self> {
+        Self::start_by(Clock::real(), pcap)
+    }
+
+    /// The same by another clock: a virtual one is set by the peers that tell the time.
+    pub fn start_by(clock: Clock, pcap: Option<&Path>) -> Result<Self> {
         let tap = pcap.map(pcap::Writer::create).transpose()?;
         let poll = Poll::new().context("cannot create the segment's event queue")?;
         let waker = Arc::new(Waker::new(poll.registry(), worker::WAKE)?);
         let (commands, inbox) = mpsc::channel();
-        let worker = Worker::new(poll, inbox, tap);
+        let worker = Worker::new(poll, inbox, tap, clock.clone());
         let worker = std::thread::Builder::new()
             .name("segment".into())
             .spawn(move || worker.run())
             .context("cannot start the segment's thread")?;
         let (ports, sockets) = (Mutex::default(), Mutex::default());
-        Ok(Self { commands, waker, ports, worker: Some(worker), sockets })
+        Ok(Self { clock, commands, waker, ports, worker: Some(worker), sockets })
+    }
+
+    /// The clock by which it carries frames.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Adds a port whose peer connects to the unix socket `path`. A new connection takes the place
@@ -82,7 +94,10 @@ impl Segment {
         let port = self.add(name);
         port.connected.store(true, Relaxed);
         self.command(Command::Local { port, inbox: inbox.clone(), outbox });
-        (Sender { inbox, waker: self.waker.clone() }, Receiver { frames })
+        (
+            Sender { clock: self.clock.clone(), inbox, waker: self.waker.clone() },
+            Receiver { frames },
+        )
     }
 
     /// Counts of all ports, in the order they were added.

@@ -79,6 +79,11 @@ impl Queue {
         finished
     }
 
+    /// The oldest frame.
+    pub(super) fn take(&mut self) -> Option<Frame> {
+        Some(self.frames.pop_front()?.0)
+    }
+
     /// Forgets all frames: the peer is gone.
     pub(super) fn clear(&mut self) {
         self.dropped += self.frames.len() as u64;

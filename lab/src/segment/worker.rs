@@ -1,11 +1,12 @@
 //! The thread that moves frames between ports.
 
-use super::frame::{self, Frame};
+use super::frame::{self, Frame, Item, Tick};
 use super::local::{Inbox, WhenFull};
 use super::pcap;
 use super::port::Port;
 use super::queue::{LIFETIME, Queue};
 use super::table::{self, Table};
+use crate::clock::Clock;
 use bytes::BytesMut;
 use mio::net::{UnixListener, UnixStream};
 use mio::{Events, Interest, Poll, Token};
@@ -18,6 +19,9 @@ use std::time::{Duration, Instant};
 pub(super) const WAKE: Token = Token(usize::MAX);
 /// Addresses the switch learns at most.
 const ADDRESSES: usize = 1024;
+/// How many frames a peer in lockstep is given beyond what its NIC takes: in one of its periods, a
+/// NIC takes fewer.
+const AHEAD: usize = 128;
 /// How much is read from a socket before others have their turn.
 const READ: usize = 64 << 10;
 /// How long frames may sit without another look at their age.
@@ -25,13 +29,13 @@ const TICK: Duration = Duration::from_millis(20);
 
 pub(super) enum Command {
     Listen { port: Arc<Port>, listener: UnixListener },
-    Local { port: Arc<Port>, inbox: Arc<Inbox>, outbox: mpsc::SyncSender<Frame> },
+    Local { port: Arc<Port>, inbox: Arc<Inbox>, outbox: mpsc::SyncSender<(Frame, Instant)> },
     Stop,
 }
 
 enum Peer {
     Socket { listener: UnixListener, stream: Option<Stream>, queue: Queue },
-    Local { inbox: Arc<Inbox>, outbox: mpsc::SyncSender<Frame>, blocked: bool },
+    Local { inbox: Arc<Inbox>, outbox: mpsc::SyncSender<(Frame, Instant)>, blocked: bool },
 }
 
 struct Stream {
@@ -39,6 +43,17 @@ struct Stream {
     received: BytesMut,
     /// More may be waiting than was read; edge-triggered polling will not say so again.
     more: bool,
+    lockstep: Lockstep,
+}
+
+/// Whether a peer has the time of the segment's clock.
+enum Lockstep {
+    /// It has its own, or has not told yet.
+    No,
+    /// It told and was answered, and runs until it tells again.
+    Answered,
+    /// It told, and stands still until it is answered.
+    Waits(Tick),
 }
 
 struct Member {
@@ -47,6 +62,7 @@ struct Member {
 }
 
 pub(super) struct Worker {
+    clock: Clock,
     poll: Poll,
     commands: mpsc::Receiver<Command>,
     tap: Option<pcap::Writer>,
@@ -61,8 +77,10 @@ impl Worker {
         poll: Poll,
         commands: mpsc::Receiver<Command>,
         tap: Option<pcap::Writer>,
+        clock: Clock,
     ) -> Self {
         Self {
+            clock,
             poll,
             commands,
             tap,
@@ -75,13 +93,13 @@ impl Worker {
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(64);
         while self.obey() {
-            let now = Instant::now();
             for index in 0..self.members.len() {
-                self.take_in(index, now);
+                self.take_in(index);
             }
             self.progress = false;
+            self.keep_step();
             for index in 0..self.members.len() {
-                self.put_out(index, Instant::now());
+                self.put_out(index, self.clock.now());
             }
             match self.poll.poll(&mut events, self.patience()) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => break,
@@ -148,7 +166,12 @@ impl Worker {
             // any more.
             self.table.forget(index);
             queue.clear();
-            *stream = Some(Stream { socket, received: BytesMut::new(), more: true });
+            *stream = Some(Stream {
+                socket,
+                received: BytesMut::new(),
+                more: true,
+                lockstep: Lockstep::No,
+            });
             member.port.connected.store(true, Relaxed);
         }
     }
@@ -177,11 +200,12 @@ impl Worker {
     }
 
     /// Takes what a port has for others.
-    fn take_in(&mut self, index: usize, now: Instant) {
-        let mut frames = Vec::new();
+    fn take_in(&mut self, index: usize) {
+        let now = self.clock.now();
+        let mut items = Vec::new();
         match &mut self.members[index].peer {
             Peer::Socket { stream: Some(stream), .. } if stream.more => {
-                let outcome = read(stream, &mut frames);
+                let outcome = read(stream, &mut items);
                 if outcome.is_err() {
                     self.disconnect(index);
                 }
@@ -200,8 +224,43 @@ impl Worker {
             }
             _ => {}
         }
-        for frame in frames {
-            self.forward(index, frame, now);
+        for item in items {
+            match item {
+                Item::Frame(frame) => self.forward(index, frame, now),
+                Item::Tick(tick) => {
+                    if let Some(stream) = self.members[index].stream() {
+                        stream.lockstep = Lockstep::Waits(tick);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Once all peers that tell the time have told it: moves the clock, carries what was sent at
+    /// that moment, and answers them. They are parts of one machine, which stands still meanwhile.
+    fn keep_step(&mut self) {
+        let mut time = None;
+        for member in &mut self.members {
+            match member.stream().map(|stream| &stream.lockstep) {
+                Some(Lockstep::Waits(tick)) => time = time.max(Some(tick.time)),
+                Some(Lockstep::Answered) => return,
+                Some(Lockstep::No) | None => {}
+            }
+        }
+        let Some(time) = time else { return };
+        self.clock.advance(time);
+        for index in 0..self.members.len() {
+            if matches!(self.members[index].peer, Peer::Local { .. }) {
+                self.take_in(index);
+            }
+        }
+        let now = self.clock.now();
+        for index in 0..self.members.len() {
+            if self.members[index].answer(now).is_err() {
+                self.disconnect(index);
+            }
+            // Whoever waited for room in a port may have some.
+            self.progress = true;
         }
     }
 
@@ -245,6 +304,11 @@ impl Worker {
         let member = &mut self.members[index];
         let Peer::Socket { stream, queue, .. } = &mut member.peer else { return };
         queue.expire(now);
+        if matches!(stream, Some(Stream { lockstep: Lockstep::Answered | Lockstep::Waits(_), .. }))
+        {
+            member.port.dropped.store(queue.dropped(), Relaxed);
+            return;
+        }
         let Some(stream) = stream else {
             queue.clear();
             member.port.dropped.store(queue.dropped(), Relaxed);
@@ -276,6 +340,9 @@ impl Worker {
     fn disconnect(&mut self, index: usize) {
         let member = &mut self.members[index];
         if let Peer::Socket { stream, queue, .. } = &mut member.peer {
+            if stream.as_ref().is_some_and(|stream| !matches!(stream.lockstep, Lockstep::No)) {
+                self.clock.let_go();
+            }
             *stream = None;
             queue.clear();
             member.port.connected.store(false, Relaxed);
@@ -285,11 +352,46 @@ impl Worker {
 }
 
 impl Member {
+    fn stream(&mut self) -> Option<&mut Stream> {
+        match &mut self.peer {
+            Peer::Socket { stream, .. } => stream.as_mut(),
+            Peer::Local { .. } => None,
+        }
+    }
+
+    /// Gives a peer that waits for it what there is, as far as its NIC takes it.
+    fn answer(&mut self, now: Instant) -> Result<(), Gone> {
+        let Peer::Socket { stream: Some(stream), queue, .. } = &mut self.peer else {
+            return Ok(());
+        };
+        let Lockstep::Waits(tick) = stream.lockstep else { return Ok(()) };
+        queue.expire(now);
+        let mut answer = Vec::new();
+        for _ in tick.waiting..AHEAD {
+            let Some(frame) = queue.take() else { break };
+            answer.extend_from_slice(frame.wire());
+            self.port.sent.fetch_add(1, Relaxed);
+        }
+        answer.extend(frame::END);
+        stream.lockstep = Lockstep::Answered;
+        let mut left = &answer[..];
+        while !left.is_empty() {
+            match stream.socket.write(left) {
+                Ok(written) => left = &left[written..],
+                // It is reading.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Err(Gone),
+            }
+        }
+        Ok(())
+    }
+
     fn push(&mut self, frame: Frame, now: Instant) {
         match &mut self.peer {
             Peer::Socket { queue, .. } => queue.push(frame, now),
             Peer::Local { outbox, .. } => {
-                let count = if outbox.try_send(frame).is_ok() {
+                let count = if outbox.try_send((frame, now)).is_ok() {
                     &self.port.sent
                 } else {
                     &self.port.dropped
@@ -301,7 +403,7 @@ impl Member {
 }
 
 /// Reads a turn's worth of frames. `Err`: the peer is gone or makes no sense.
-fn read(stream: &mut Stream, frames: &mut Vec<Frame>) -> Result<(), Gone> {
+fn read(stream: &mut Stream, items: &mut Vec<Item>) -> Result<(), Gone> {
     let mut total = 0;
     while total < READ {
         let mut chunk = [0; READ];
@@ -319,8 +421,8 @@ fn read(stream: &mut Stream, frames: &mut Vec<Frame>) -> Result<(), Gone> {
             Err(_) => return Err(Gone),
         }
     }
-    while let Some(frame) = frame::split(&mut stream.received).map_err(|_| Gone)? {
-        frames.push(frame);
+    while let Some(item) = frame::split(&mut stream.received).map_err(|_| Gone)? {
+        items.push(item);
     }
     Ok(())
 }

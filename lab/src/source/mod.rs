@@ -21,6 +21,7 @@ pub use peer::Peer;
 pub use tcp::{TcpSource, TcpTrace};
 pub use trace::{Gap, Received, Trace};
 
+use crate::clock::Member;
 use crate::segment::{Receiver, Sender, WhenFull};
 use anyhow::{Context, Result};
 use frames::Template;
@@ -36,6 +37,8 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_micros(500);
 /// Datagrams in a burst of a saturating stream.
 const BURST: usize = 32;
+/// In virtual time there is one a tick: more than any guest takes.
+const BURST_OF_A_TICK: usize = 256;
 /// How long the source waits at a time for room, or for a frame, before it looks whether it should
 /// stop.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -81,16 +84,16 @@ pub struct UdpSource {
 }
 
 impl UdpSource {
-    /// Starts on a port of the segment.
+    /// Starts on a port of the segment, in the time of its clock.
     pub fn start(sender: Sender, receiver: Receiver, config: Config) -> Result<Self> {
         let trace = Trace::default();
         let state = State { rate: Rate::Idle, stream: 0, trace };
         let shared = Arc::new(Shared { stop: AtomicBool::new(false), state: Mutex::new(state) });
         let sender = Arc::new(sender);
         let listening = (sender.clone(), shared.clone());
-        let sending = shared.clone();
+        let (sending, member) = (shared.clone(), sender.clock().member());
         let threads = vec![
-            spawn("traffic-send", move || send(&sending, &sender, &config))?,
+            spawn("traffic-send", move || send(&sending, &sender, &config, &member))?,
             spawn("traffic-receive", move || {
                 listen(&listening.1, &listening.0, &receiver, config.from)
             })?,
@@ -161,14 +164,16 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
         .with_context(|| format!("cannot start the thread {name}"))
 }
 
-fn send(shared: &Shared, sender: &Sender, config: &Config) {
+fn send(shared: &Shared, sender: &Sender, config: &Config, member: &Member) {
+    let clock = sender.clock();
     let template = Template::new(config.from, config.to, config.ip_length);
-    let epoch = Instant::now();
+    let epoch = clock.now();
+    let burst = if clock.is_virtual() { BURST_OF_A_TICK } else { BURST };
     let mut current = (0, Rate::Idle);
     let mut bucket = Bucket::new(0, epoch);
     let mut frames = VecDeque::new();
     while !shared.stop.load(Relaxed) {
-        let now = Instant::now();
+        let now = clock.now();
         {
             let mut state = shared.state.lock().unwrap();
             if current != (state.stream, state.rate) {
@@ -189,7 +194,7 @@ fn send(shared: &Shared, sender: &Sender, config: &Config) {
             let due = match current.1 {
                 Rate::Idle => 0,
                 Rate::Paced(_) => bucket.take(template.ip_length(), now),
-                Rate::Saturating => BURST - frames.len().min(BURST),
+                Rate::Saturating => burst - frames.len().min(burst),
             };
             if due > 0 {
                 let first = state.trace.total;
@@ -202,17 +207,19 @@ fn send(shared: &Shared, sender: &Sender, config: &Config) {
             }
         }
         if !frames.is_empty() {
-            sender.send(&mut frames, PATIENCE);
+            // Virtual time, in which room is made, stands still for as long as this thread does not
+            // sleep.
+            sender.send(&mut frames, if clock.is_virtual() { Duration::ZERO } else { PATIENCE });
         }
-        if current.1 != Rate::Saturating {
-            std::thread::sleep(TICK);
+        if current.1 != Rate::Saturating || clock.is_virtual() {
+            member.sleep(TICK);
         }
     }
 }
 
 fn listen(shared: &Shared, sender: &Sender, receiver: &Receiver, me: Station) {
     while !shared.stop.load(Relaxed) {
-        let Some(frame) = receiver.receive(PATIENCE) else { continue };
+        let Some((frame, at)) = receiver.receive_with_time(PATIENCE) else { continue };
         match frames::parse(&frame, me) {
             Some(frames::Received::ArpRequest(reply)) => {
                 sender.send(&mut VecDeque::from([reply]), PATIENCE)
@@ -220,7 +227,7 @@ fn listen(shared: &Shared, sender: &Sender, receiver: &Receiver, me: Station) {
             Some(frames::Received::Report(report)) => {
                 let mut state = shared.state.lock().unwrap();
                 if report.stream == state.stream {
-                    state.trace.reports.push((Instant::now(), *report));
+                    state.trace.reports.push((at, *report));
                 }
             }
             None => {}

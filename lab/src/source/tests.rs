@@ -1,7 +1,10 @@
 use super::frames::tests::{GUEST, ME, report_frame};
 use super::*;
+use crate::clock::Clock;
 use crate::segment::{Frame, Segment};
 use godwit_probe::Sequence;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 
 /// A guest on a port of the segment: counts, reports, and takes no more than `bits_per_s`.
 struct FakeGuest {
@@ -126,4 +129,86 @@ fn a_new_stream_counts_from_zero() {
     let trace = source.trace();
     assert_eq!(trace.sent[0].0, 0);
     assert!(trace.reports.iter().all(|(_, report)| report.packets <= trace.total));
+}
+
+/// A QEMU on a port of the segment, in lockstep with it.
+struct Lockstep {
+    stream: UnixStream,
+    time: Duration,
+}
+
+impl Lockstep {
+    /// `net/lockstep.c` of the patch in `qemu/lab`.
+    const PERIOD: Duration = Duration::from_micros(250);
+
+    /// Tells the time, with so many frames waiting, and reads the answer: the numbers of the
+    /// datagrams in it.
+    fn tick(&mut self, waiting: u32) -> Vec<u64> {
+        self.time += Self::PERIOD;
+        let mut tick = vec![0; 4];
+        tick.extend((self.time.as_nanos() as u64).to_be_bytes());
+        tick.extend(waiting.to_be_bytes());
+        self.stream.write_all(&tick).unwrap();
+        let mut numbers = Vec::new();
+        loop {
+            let mut length = [0; 4];
+            self.stream.read_exact(&mut length).unwrap();
+            let mut bytes = vec![0; u32::from_be_bytes(length) as usize];
+            if bytes.is_empty() {
+                return numbers;
+            }
+            self.stream.read_exact(&mut bytes).unwrap();
+            let frame = Frame::build(bytes.len(), |wire| wire.extend(&bytes));
+            numbers.extend(header(&frame).map(|header| header.seq.get()));
+        }
+    }
+}
+
+/// What a source sends in the time of a QEMU that takes so long for each of its periods.
+fn virtual_bench(rate: Rate, ticks: u32, waiting: u32, pause: Duration) -> (Vec<Vec<u64>>, Trace) {
+    let clock = Clock::stepped();
+    let segment = Segment::start_by(clock, None).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("nic");
+    segment.listen("nic", &path).unwrap();
+    let (sender, receiver) = segment.local("traffic");
+    let config = Config { from: ME, to: GUEST, ip_length: 1000 };
+    let source = UdpSource::start(sender, receiver, config).unwrap();
+    let mut qemu = Lockstep { stream: UnixStream::connect(path).unwrap(), time: Duration::ZERO };
+    // The switch learns where the guest is.
+    let hello = frames::introduction(GUEST, ME);
+    qemu.stream.write_all(&(hello.ethernet().len() as u32).to_be_bytes()).unwrap();
+    qemu.stream.write_all(hello.ethernet()).unwrap();
+    // Once that is answered, the source is asleep until a moment that is known.
+    qemu.tick(0);
+    source.begin(rate);
+    let answers = (0..ticks).map(|_| {
+        std::thread::sleep(pause);
+        qemu.tick(waiting)
+    });
+    (answers.collect(), source.trace())
+}
+
+#[test]
+fn in_virtual_time_it_does_not_matter_how_long_anything_takes() {
+    // A datagram a millisecond.
+    let rate = Rate::Paced(8_000_000);
+    let (quick, trace) = virtual_bench(rate, 80, 0, Duration::ZERO);
+    let (slow, _) = virtual_bench(rate, 80, 0, Duration::from_millis(2));
+    assert_eq!(quick, slow);
+    let numbers: Vec<u64> = quick.into_iter().flatten().collect();
+    assert!((18..=20).contains(&numbers.len()), "{numbers:?}");
+    let between = trace.sent.windows(2).map(|pair| pair[1].1 - pair[0].1);
+    assert!(between.into_iter().all(|time| time == Duration::from_millis(1)), "{:?}", trace.sent);
+}
+
+#[test]
+fn in_virtual_time_a_nic_gets_what_it_takes_and_nothing_is_lost() {
+    let (answers, _) = virtual_bench(Rate::Saturating, 40, 120, Duration::ZERO);
+    let numbers: Vec<u64> = answers.iter().flatten().copied().collect();
+    assert!(answers.iter().all(|answer| answer.len() <= 8), "{answers:?}");
+    assert!(numbers.len() > 8 * 30, "{answers:?}");
+    assert_eq!(numbers, (0..numbers.len() as u64).collect::<Vec<_>>());
+    let (answers, _) = virtual_bench(Rate::Saturating, 40, 128, Duration::ZERO);
+    assert!(answers.concat().is_empty(), "{answers:?}");
 }

@@ -7,6 +7,7 @@
 
 mod application;
 mod bridges;
+mod clock;
 mod dhcp_server;
 mod endings;
 mod errors;
@@ -90,6 +91,7 @@ fn main() -> Result<ExitCode> {
         refusal::add_nested(&mut suite, kernel);
         bridges::add_nested(&mut suite, kernel, options.long);
         standby::add(&mut suite, kernel, options.long);
+        clock::add(&mut suite, kernel, options.long);
     }
     if options.long {
         offline::add(&mut suite);

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use lab::{build::application::Application, rehearsal::parts, result::Migration};
+use lab::{
+    build::application::Application, choices::ClockKind, rehearsal::parts, result::Migration,
+};
 
 use crate::{
     migrations::{check, command, completed, fresh, migrate, path, read},
@@ -69,6 +71,8 @@ fn demo(log: &Path, kernel: Kernel) -> Result<String> {
     let said = command(log, kernel, &["demo", "--json", path(&json)?, "--seconds", "5"])?;
     let migration = read(&json)?;
     completed(&migration)?;
+    let clock = migration.facts.lab_clock;
+    ensure!(clock == Some(ClockKind::Virtual), "the lab's clock is {clock:?}");
     let remark = fresh(&migration)?;
     let last = said.lines().last().context("demo said nothing")?.trim();
     let report = last.rsplit(' ').next().unwrap_or_default();

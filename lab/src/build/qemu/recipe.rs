@@ -48,6 +48,9 @@ pub(super) const CONFIGURE: &[&str] = &[
 pub(super) const DEVICES: &str = include_str!("../../../../qemu/godwit.mak");
 pub(super) const DEVICES_PATH: &str = "configs/devices/x86_64-softmmu/godwit.mak";
 
+/// The series, and behind it what only the lab's own host needs.
+const PATCHES: [&str; 2] = ["qemu/patches", "qemu/lab"];
+
 /// What, besides its version, makes a QEMU ours.
 pub(super) struct Recipe {
     /// In the order to apply them.
@@ -58,13 +61,10 @@ pub(super) struct Recipe {
 
 impl Recipe {
     pub(super) fn read() -> Result<Self> {
-        let directory = paths::checkout().join("qemu/patches");
-        let mut patches: Vec<PathBuf> = fs::read_dir(&directory)
-            .with_context(|| directory.display().to_string())?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.extension().is_some_and(|extension| extension == "patch"))
-            .collect();
-        patches.sort();
+        let mut patches = Vec::new();
+        for directory in PATCHES.map(|directory| paths::checkout().join(directory)) {
+            patches.extend(patches_in(&directory)?);
+        }
         let mut hash = Sha256::new();
         for patch in &patches {
             hash.update(fs::read(patch).with_context(|| patch.display().to_string())?);
@@ -99,4 +99,15 @@ impl Recipe {
             .into_iter()
             .rfind(|path| path.to_string_lossy().ends_with(&format!("-{}", self.digest)))
     }
+}
+
+/// In the order to apply them.
+fn patches_in(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut patches: Vec<PathBuf> = fs::read_dir(directory)
+        .with_context(|| directory.display().to_string())?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "patch"))
+        .collect();
+    patches.sort();
+    Ok(patches)
 }

@@ -473,7 +473,9 @@ fn an_interface_that_receives_nothing_is_named() {
         }
     }
     let flows = Flows::default();
-    let wait = |second| wait_for_traffic(&[&flows, second], Instant::now(), Duration::ZERO);
+    let wait = |second| {
+        wait_for_traffic(&Clock::real(), &[&flows, second], Instant::now(), Duration::ZERO)
+    };
     assert!(wait(&flows).is_ok());
     let error = wait(&Silence).unwrap_err().to_string();
     assert!(error.contains("no traffic by nic1 for"), "{error}");
