@@ -308,6 +308,13 @@ impl Migration {
         self.phases.iter().find(|phase| phase.name == name)
     }
 
+    /// What a phase received of what the one before the migration did; `None` without either.
+    pub fn of_before(&self, name: PhaseName) -> Option<f64> {
+        let before = self.phase(PhaseName::Before)?.rx_bits_per_s;
+        let share = self.phase(name)?.rx_bits_per_s / before;
+        share.is_finite().then_some(share)
+    }
+
     /// This migration and those of its series.
     pub fn runs(&self) -> Vec<&Migration> {
         std::iter::once(self).chain(&self.series).collect()

@@ -22,7 +22,8 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
     suite.test("demo", MINUTES, move |log| demo(log, kernel));
     for marking in ["auto", "always"] {
         suite.test(&format!("migrate --marking {marking}"), MINUTES, move |log| {
-            let migration = migrate(log, kernel, &["--marking", marking])?;
+            let clock = if marking == "auto" { "virtual" } else { "real" };
+            let migration = migrate(log, kernel, &["--marking", marking, "--clock", clock])?;
             completed(&migration)?;
             let idle = migration.dma.pages_marked_before;
             let idle = idle.context("the guest reported nothing before the migration")?;
@@ -54,14 +55,14 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
     });
 }
 
-/// That the NIC is not missing for much longer than the machine. Relative to the downtime, since
-/// both take longer on a machine that others use as well.
+/// That the NIC is not missing for much longer than the machine, in the lab's own time: some 50 ms
+/// were seen (docs/lab.md).
 fn short_gap(migration: &Migration) -> Result<()> {
-    const TIMES: f64 = 4.0;
+    const LONGER_MS: f64 = 80.0;
     let downtime = migration.migration.downtime_ms.context("there is no downtime")? as f64;
     let gap = migration.service_gap_ms;
     let message = format!("a gap of {gap:.0} ms with a downtime of {downtime:.0} ms");
-    ensure!(gap <= TIMES * downtime, message);
+    ensure!(gap <= downtime + LONGER_MS, message);
     Ok(())
 }
 
