@@ -60,8 +60,12 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
         asked(log, kernel, "examples/http", HTTP_PORT, client, &[])
     });
     suite.test("migrate --app examples/reflect", LONG, move |log| {
-        // Its interface's stack answers no port: the client is done when the frame generator is.
-        asked(log, kernel, "examples/reflect", ECHO_PORT, "sleep 0.2", &[])
+        tools::require("this test", &[Tool::program("socat", "socat")])?;
+        // What is sent back is not recorded, and broadcasts are.
+        let client = "head -c 1000000 /dev/zero | socat -u -b 1400 STDIN UDP:{host}:{port} && \
+             head -c 100000 /dev/zero | \
+             socat -u -b 1400 STDIN UDP-DATAGRAM:10.0.2.255:{port},broadcast && sleep 0.1";
+        asked(log, kernel, "examples/reflect", ECHO_PORT, client, &[])
     });
     suite.test(
         "redis-benchmark across a migration with a standby loses no key",
