@@ -130,7 +130,7 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) seconds: u32,
     /// Whose time the figures are in
-    #[arg(long, value_enum, default_value_t = ClockKind::Virtual)]
+    #[arg(long, value_enum, default_value_t = ClockKind::Real)]
     pub(crate) clock: ClockKind,
     /// Also write the result here
     #[arg(long, value_name = "FILE")]
@@ -200,10 +200,9 @@ pub(crate) struct Migrate {
     /// Where the two machines run
     #[arg(long, value_enum, default_value_t = LabKind::Nested)]
     pub(crate) lab: LabKind,
-    /// Whose time the figures are in [default: virtual in the nested lab with --traffic udp, whose
-    /// ends are in the lab's own time; else real]
-    #[arg(long, value_enum)]
-    pub(crate) clock: Option<ClockKind>,
+    /// Whose time the figures are in; the lab's own goes with --traffic udp
+    #[arg(long, value_enum, default_value_t = ClockKind::Real)]
+    pub(crate) clock: ClockKind,
     /// Model of the NICs
     #[arg(long, value_parser = lab_nic(), default_value = "e1000e")]
     pub(crate) nic: NicModel,

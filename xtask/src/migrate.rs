@@ -182,18 +182,15 @@ fn script(options: &Migrate) -> Result<Script> {
         bail!("`--rate` does not go with `--traffic client`: a client is as fast as it is");
     }
     let can_be_virtual = options.lab == LabKind::Nested && options.traffic == TrafficKind::Udp;
-    let clock = match options.clock {
-        Some(ClockKind::Virtual) if !can_be_virtual => bail!(
+    if options.clock == ClockKind::Virtual && !can_be_virtual {
+        bail!(
             "`--clock virtual` goes with `--lab nested --traffic udp`: all else has an end that is \
              a program of this machine, in this machine's time"
-        ),
-        Some(clock) => clock,
-        None if can_be_virtual => ClockKind::Virtual,
-        None => ClockKind::Real,
-    };
+        );
+    }
     Ok(Script {
         application,
-        clock,
+        clock: options.clock,
         nic: options.nic,
         destination_nic: options.destination_nic,
         nics: options.nics.into(),

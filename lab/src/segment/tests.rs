@@ -212,3 +212,30 @@ fn a_path_that_cannot_be_bound_is_named() {
     let error = segment.listen("nic", Path::new("/nonexistent/x")).unwrap_err();
     assert!(format!("{error:#}").contains("/nonexistent/x"));
 }
+
+/// As QEMU's lockstep backend has it: an empty frame's length, the time, and what waits.
+fn tell(stream: &mut UnixStream, time: Duration) {
+    let mut tick = vec![0; 4];
+    tick.extend((time.as_nanos() as u64).to_be_bytes());
+    tick.extend([0; 4]);
+    stream.write_all(&tick).unwrap();
+}
+
+/// A machine tells the time by all its NICs, then waits for an answer to each. Its first words may
+/// be read one by one.
+#[test]
+fn one_that_tells_the_time_late_is_answered_and_from_then_on_waited_for() {
+    let segment = Segment::start_by(Clock::stepped(), None).unwrap();
+    let bench = Bench { segment, dir: tempfile::tempdir().unwrap() };
+    let (mut first, mut other) = (bench.nic("first"), bench.nic("other"));
+    let period = Duration::from_micros(250);
+    tell(&mut first, period);
+    assert_eq!(receive(&mut first).unwrap().len(), 0);
+    tell(&mut other, period);
+    assert_eq!(receive(&mut other).unwrap().len(), 0, "the machine stands still for ever");
+    tell(&mut first, 2 * period);
+    assert!(receive(&mut first).is_none(), "the other NIC's frames were not waited for");
+    tell(&mut other, 2 * period);
+    assert_eq!(receive(&mut first).unwrap().len(), 0);
+    assert_eq!(receive(&mut other).unwrap().len(), 0);
+}

@@ -63,6 +63,8 @@ struct Member {
 
 pub(super) struct Worker {
     clock: Clock,
+    /// The time that peers in lockstep have told last, and were answered for.
+    told: Option<Duration>,
     poll: Poll,
     commands: mpsc::Receiver<Command>,
     tap: Option<pcap::Writer>,
@@ -81,6 +83,7 @@ impl Worker {
     ) -> Self {
         Self {
             clock,
+            told: None,
             poll,
             commands,
             tap,
@@ -239,29 +242,40 @@ impl Worker {
     /// Once all peers that tell the time have told it: moves the clock, carries what was sent at
     /// that moment, and answers them. They are parts of one machine, which stands still meanwhile.
     fn keep_step(&mut self) {
-        let mut time = None;
-        for member in &mut self.members {
-            match member.stream().map(|stream| &stream.lockstep) {
+        let (mut time, mut runs) = (None, false);
+        for index in 0..self.members.len() {
+            match self.members[index].stream().map(|stream| &stream.lockstep) {
+                // The first time that it tells comes when another was answered already, since
+                // nobody knew that there was one more to wait for.
+                Some(Lockstep::Waits(tick)) if self.told >= Some(tick.time) => {
+                    self.answer(index);
+                    runs = true;
+                }
                 Some(Lockstep::Waits(tick)) => time = time.max(Some(tick.time)),
-                Some(Lockstep::Answered) => return,
+                Some(Lockstep::Answered) => runs = true,
                 Some(Lockstep::No) | None => {}
             }
         }
-        let Some(time) = time else { return };
+        let Some(time) = time.filter(|_| !runs) else { return };
+        self.told = Some(time);
         self.clock.advance(time);
         for index in 0..self.members.len() {
             if matches!(self.members[index].peer, Peer::Local { .. }) {
                 self.take_in(index);
             }
         }
-        let now = self.clock.now();
         for index in 0..self.members.len() {
-            if self.members[index].answer(now).is_err() {
-                self.disconnect(index);
-            }
-            // Whoever waited for room in a port may have some.
-            self.progress = true;
+            self.answer(index);
         }
+    }
+
+    /// Lets a peer that waits for it go on.
+    fn answer(&mut self, index: usize) {
+        if self.members[index].answer(self.clock.now()).is_err() {
+            self.disconnect(index);
+        }
+        // Whoever waited for room in a port may have some.
+        self.progress = true;
     }
 
     /// Whether the one port `frame` is for has no room.
