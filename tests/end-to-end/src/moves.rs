@@ -39,12 +39,3 @@ pub(crate) fn announced(capture: &Path, ports: &[&str]) -> Result<()> {
     }
     Ok(())
 }
-
-/// Checks that the guest never asked for another lease than its first, whatever became of its NICs.
-pub(crate) fn one_lease(capture: &Path) -> Result<()> {
-    // DHCPACK: RFC 2132, section 9.6.
-    let given = tshark(capture, "dhcp.option.dhcp == 5", "frame.number")?.len();
-    let asked = tshark(capture, "dhcp.option.dhcp == 3", "frame.number")?.len();
-    ensure!((asked, given) == (1, 1), "the guest asked for {asked} leases and got {given}");
-    Ok(())
-}
