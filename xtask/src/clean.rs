@@ -1,8 +1,6 @@
 //! `cargo xtask clean`.
 
-use std::fs;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use lab::{
     build::{host_kernel, qemu},
     system::{paths, scratch},
@@ -14,9 +12,7 @@ pub(crate) fn main(options: &Clean) -> Result<Ending> {
     let cache = paths::cache()?;
     let freed = if options.all {
         let _idle = qemu::lock()?;
-        let size = paths::size(&cache);
-        fs::remove_dir_all(&cache).with_context(|| cache.display().to_string())?;
-        size
+        paths::remove_all([cache.clone()])?
     } else {
         qemu::clean()? + host_kernel::clean()?
     };

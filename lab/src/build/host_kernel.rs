@@ -31,12 +31,7 @@ pub fn cached() -> Result<Option<HostKernel>> {
 pub fn clean() -> Result<u64> {
     let mut trees = debian::versions_in(&directory()?, SERIES);
     trees.pop();
-    let mut freed = 0;
-    for tree in trees {
-        freed += paths::size(&tree);
-        fs::remove_dir_all(&tree).with_context(|| tree.display().to_string())?;
-    }
-    Ok(freed)
+    paths::remove_all(trees)
 }
 
 fn directory() -> Result<PathBuf> {

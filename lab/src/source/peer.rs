@@ -4,6 +4,7 @@
 use super::cable::{Listens, cable_line, stream};
 use crate::parts::Qemu;
 use crate::segment::Segment;
+use crate::system::namespace;
 use crate::system::process::Guard;
 use crate::system::tools::{self, Tool};
 use anyhow::{Context, Result, bail};
@@ -14,6 +15,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// The kind of namespace.
+const NETWORK: &str = "--net";
 /// The tap device's name, in a namespace that nobody else is in.
 const DEVICE: &str = "segment";
 /// What makes the device, at the address in `$1`, says so, and goes on as the command line behind
@@ -58,8 +61,7 @@ impl Peer {
         let tap = format!("tap,id=tap,ifname={DEVICE},script=no,downscript=no");
         let port = stream("port", &socket, Listens::Peer);
 
-        let mut command = Guard::command("unshare");
-        command.arg("--net").args(namespace_of_users("--map-root-user")).arg("--");
+        let mut command = namespace::unshare(NETWORK);
         command.args(["sh", "-c", SET_UP, "sh", &format!("{address}/24"), DEVICE]);
         command.args(cable_line(qemu, ["tap", "port"], [&tap, &port]));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -88,12 +90,8 @@ impl Peer {
     /// A command to be given arguments and standard streams, then to [`Guard::spawn`]: `program`,
     /// where the guest is reached.
     pub fn command(&self, program: &str) -> Command {
-        let mut command = Guard::command("nsenter");
-        command.arg("--target").arg(self.cable.id().to_string()).arg("--net");
-        if let [user] = namespace_of_users("--user")[..] {
-            command.args([user, "--preserve-credentials"]);
-        }
-        command.args(["--", program]);
+        let mut command = namespace::enter(self.cable.id(), NETWORK);
+        command.arg(program);
         command
     }
 
@@ -113,9 +111,4 @@ impl Peer {
         let relay = Guard::spawn(&mut command).context("cannot start socat")?;
         Ok((ours, relay))
     }
-}
-
-/// `option`, where only a namespace of users lets this user make one of networks.
-fn namespace_of_users(option: &str) -> Vec<&str> {
-    if rustix::process::geteuid().is_root() { Vec::new() } else { vec![option] }
 }

@@ -3,6 +3,7 @@
 pub mod command;
 pub mod debian;
 pub mod download;
+pub mod namespace;
 pub mod paths;
 pub mod process;
 pub mod progress;

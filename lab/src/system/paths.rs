@@ -53,6 +53,16 @@ pub fn size(path: &Path) -> u64 {
     entries.map(|entry| size(&entry.path())).sum()
 }
 
+/// Removes directories, and says how many bytes that frees.
+pub fn remove_all(directories: impl IntoIterator<Item = PathBuf>) -> Result<u64> {
+    let mut freed = 0;
+    for directory in directories {
+        freed += size(&directory);
+        fs::remove_dir_all(&directory).with_context(|| directory.display().to_string())?;
+    }
+    Ok(freed)
+}
+
 /// A directory with files somebody downloaded before: `$GODWIT_DOWNLOADS`.
 pub fn downloads() -> Option<PathBuf> {
     set("GODWIT_DOWNLOADS")

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use lab::{
     build::{application, crates, qemu},
     guest::{Guest, READY, machine},
-    system::{command, paths, process::Guard, tools},
+    system::{command, namespace, paths, process::Guard, tools},
 };
 use tempfile::TempDir;
 
@@ -147,14 +147,9 @@ fn on_small_disk(log: &Path, options: &str, words: &[&str]) -> Result<String> {
 
 /// A shell that may mount what only it sees, to be given a script.
 fn mount_namespace() -> Result<Command> {
-    let mut arguments = vec!["unshare", "--mount"];
-    if !rustix::process::geteuid().is_root() {
-        arguments.extend(["--user", "--map-root-user"]);
-    }
-    arguments.extend(["--", "sh", "-c"]);
     let make = || {
-        let mut command = Guard::command(arguments[0]);
-        command.args(&arguments[1..]);
+        let mut command = namespace::unshare("--mount");
+        command.args(["sh", "-c"]);
         command
     };
     if !command::succeeds(make().arg("mount -t tmpfs none /mnt"))? {

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Result, bail, ensure};
-use lab::system::{command, process::Guard};
+use lab::system::{command, namespace, scratch::Scratch};
 
 use crate::{
     migrations::{command as tool, completed, path, read},
@@ -17,27 +17,22 @@ pub(crate) fn add(suite: &mut Suite) {
 
 /// Everything is built again, from an empty cache and with crates and target of its own.
 fn offline(log: &Path) -> Result<String> {
-    let mut namespace = vec!["unshare", "--net"];
-    if !rustix::process::geteuid().is_root() {
-        namespace.extend(["--user", "--map-root-user"]);
-    }
-    if !command::succeeds(Guard::command(namespace[0]).args(&namespace[1..]).arg("true"))? {
+    if !command::succeeds(namespace::unshare("--net").arg("true"))? {
         bail!(Skipped("this user may make no network namespace on this machine".into()));
     }
     // Cargo reads the configuration of directories above, so that of a home works like this one.
-    let root = tempfile::Builder::new().prefix("godwit-offline-").tempdir()?;
-    let (fetched, home) = (root.path().join("fetched"), root.path().join("cargo"));
+    let root = Scratch::new()?;
+    let (fetched, home) = (root.join("fetched"), root.join("cargo"));
     tool(log, None, &["fetch", path(&fetched)?])?;
     fs::create_dir(&home)?;
     fs::copy(fetched.join("cargo-config.toml"), home.join("config.toml"))?;
-    let json = root.path().join("result.json");
-    let mut run = Guard::command(namespace[0]);
-    run.args(&namespace[1..]).arg(xtask()?.get_program());
-    run.args(["migrate", "--seconds", "1", "--json", path(&json)?]);
-    run.args(["--report", path(&root.path().join("report"))?])
+    let json = root.join("result.json");
+    let mut run = namespace::unshare("--net");
+    run.arg(xtask()?.get_program()).args(["migrate", "--seconds", "1", "--json", path(&json)?]);
+    run.args(["--report", path(&root.join("report"))?])
         .env("CARGO_HOME", &home)
-        .env("CARGO_TARGET_DIR", root.path().join("target"))
-        .env("GODWIT_CACHE", root.path().join("cache"))
+        .env("CARGO_TARGET_DIR", root.join("target"))
+        .env("GODWIT_CACHE", root.join("cache"))
         .env("GODWIT_DOWNLOADS", &fetched);
     let output = run.output()?;
     fs::write(log, [output.stdout, output.stderr].concat())?;

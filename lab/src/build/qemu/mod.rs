@@ -41,9 +41,7 @@ pub fn get() -> Result<Qemu> {
     if let Some(built) = recipe.built(&cache) {
         return Ok(built);
     }
-    for leftover in debian::versions_in(&cache, build::SCRATCH_PREFIX) {
-        fs::remove_dir_all(&leftover).with_context(|| leftover.display().to_string())?;
-    }
+    paths::remove_all(debian::versions_in(&cache, build::SCRATCH_PREFIX))?;
     build::build(&recipe, &cache)?;
     forget_oldest(&cache)?;
     recipe.built(&cache).context("the QEMU just built is not in the cache")
@@ -56,9 +54,7 @@ fn forget_oldest(cache: &Path) -> Result<()> {
         .map(|place| Ok((fs::metadata(&place)?.modified()?, place)))
         .collect::<Result<_>>()?;
     builds.sort();
-    for (_, place) in builds.iter().rev().skip(KEPT) {
-        fs::remove_dir_all(place).with_context(|| place.display().to_string())?;
-    }
+    paths::remove_all(builds.into_iter().rev().skip(KEPT).map(|(_, place)| place))?;
     Ok(())
 }
 
@@ -93,13 +89,8 @@ pub fn clean() -> Result<u64> {
     let ours = recipe.kept(&cache);
     let others = debian::versions_in(&cache, recipe::INSTALLED_PREFIX);
     let leftovers = debian::versions_in(&cache, build::SCRATCH_PREFIX);
-    let old = others.into_iter().filter(|place| Some(place) != ours.as_ref()).chain(leftovers);
-    let mut freed = 0;
-    for place in old {
-        freed += paths::size(&place);
-        fs::remove_dir_all(&place).with_context(|| place.display().to_string())?;
-    }
-    Ok(freed)
+    let old = others.into_iter().filter(|place| Some(place) != ours.as_ref());
+    paths::remove_all(old.chain(leftovers))
 }
 
 /// Whether the patched QEMU is there without building it.

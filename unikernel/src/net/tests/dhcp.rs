@@ -96,6 +96,19 @@ impl Bench {
         all
     }
 
+    /// From now on the wire has another host at its end, and no server, until it is served again.
+    /// That host, and a connection from there.
+    fn connected(&self) -> (World, Host, TcpStream, TcpStream) {
+        let peer = host(2, "10.0.2.2/24", &self.from, &self.to);
+        peer.attach();
+        let mut world = World::new(&[&self.host, &peer]);
+        world.now = self.world.now;
+        let listener = TcpListener::bind(&self.host.stack, 7, 1, BUFFERS).unwrap();
+        let client = TcpStream::connect(&peer.stack, "10.0.2.15:7".parse().unwrap(), BUFFERS);
+        let (client, server) = world.run(LIMIT, join(client, listener.accept()));
+        (world, peer, client.expect("a connection"), server)
+    }
+
     fn address(&self) -> Option<std::string::String> {
         self.host.stack.lease().map(|lease| std::format!("{}", lease.address))
     }
@@ -251,15 +264,7 @@ fn a_link_that_flaps_keeps_lease_and_connections_while_the_server_is_silent() {
     let mut bench = Bench::new();
     let cable = bench.host.attach();
     bench.serve(Duration::from_secs(1), answer);
-    // From here on, the wire has another host at its end, and no server.
-    let peer = host(2, "10.0.2.2/24", &bench.from, &bench.to);
-    peer.attach();
-    let mut world = World::new(&[&bench.host, &peer]);
-    world.now = bench.world.now;
-    let listener = TcpListener::bind(&bench.host.stack, 7, 1, BUFFERS).unwrap();
-    let client = TcpStream::connect(&peer.stack, "10.0.2.15:7".parse().unwrap(), BUFFERS);
-    let (client, server) = world.run(LIMIT, join(client, listener.accept()));
-    let client = client.expect("a connection");
+    let (mut world, _peer, client, server) = bench.connected();
     for _ in 0..3 {
         cable.set(false);
         world.idle(Duration::from_secs(2));
@@ -306,14 +311,7 @@ fn an_address_that_is_refused_and_granted_again_keeps_its_connections() {
     let mut bench = Bench::new();
     bench.host.attach();
     bench.serve(Duration::from_secs(1), answer);
-    let peer = host(2, "10.0.2.2/24", &bench.from, &bench.to);
-    peer.attach();
-    let mut world = World::new(&[&bench.host, &peer]);
-    world.now = bench.world.now;
-    let listener = TcpListener::bind(&bench.host.stack, 7, 1, BUFFERS).unwrap();
-    let client = TcpStream::connect(&peer.stack, "10.0.2.15:7".parse().unwrap(), BUFFERS);
-    let (client, server) = world.run(LIMIT, join(client, listener.accept()));
-    let client = client.expect("a connection");
+    let (mut world, peer, client, server) = bench.connected();
 
     // The server is there again, and refuses to renew.
     bench.world.now = world.now;
