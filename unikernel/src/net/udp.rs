@@ -10,6 +10,7 @@ use smoltcp::socket::udp;
 use super::error::Error;
 use super::memory::{check_headroom, filled};
 use super::stack::Stack;
+use crate::watch::Watcher;
 
 /// The longest payload of a datagram: its length has 16 bits (RFC 768).
 const LONGEST: usize = u16::MAX as usize - 8;
@@ -126,7 +127,25 @@ impl UdpSocket {
         len: usize,
         mut f: impl FnMut(&mut [u8]),
     ) -> Result<(), Error> {
-        let sent = poll_fn(|context| {
+        loop {
+            let room = self.queue(to, len, &mut f).await;
+            self.stack.wake();
+            match room? {
+                None => return Ok(()),
+                Some(mut room) => room.changed().await,
+            }
+        }
+    }
+
+    /// Waits for room in the socket, and queues the datagram, or sends it if it is long. Returns
+    /// what to wait for if the NIC had no room for that.
+    async fn queue(
+        &self,
+        to: SocketAddr,
+        len: usize,
+        mut f: impl FnMut(&mut [u8]),
+    ) -> Result<Option<Watcher<()>>, Error> {
+        poll_fn(|context| {
             self.stack.with(|engine| {
                 let reachable = engine.reaches(to.ip().into());
                 let is_long = engine.is_long(to.ip().into(), len);
@@ -144,17 +163,16 @@ impl UdpSocket {
                         socket.register_send_waker(context.waker());
                         return Poll::Pending;
                     }
-                    if !engine.send_long(self.port, (ip, to.port()), len, &mut f) {
-                        // Nobody tells a socket of the NIC's room.
-                        context.waker().wake_by_ref();
-                        return Poll::Pending;
+                    if engine.send_long(self.port, (ip, to.port()), len, &mut f) {
+                        Ok(None)
+                    } else {
+                        Ok(Some(engine.pair.device.wait_for_room()))
                     }
-                    Ok(())
                 } else {
                     match socket.send(len, to) {
                         Ok(room) => {
                             f(room);
-                            Ok(())
+                            Ok(None)
                         }
                         Err(udp::SendError::BufferFull) => {
                             socket.register_send_waker(context.waker());
@@ -165,9 +183,7 @@ impl UdpSocket {
                 })
             })
         })
-        .await;
-        self.stack.wake();
-        sent
+        .await
     }
 
     /// Waits until everything is sent.

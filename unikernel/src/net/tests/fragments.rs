@@ -1,5 +1,9 @@
 //! Datagrams in fragments: whole, mixed up, missing, and made to do harm.
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Wake, Waker};
 use std::vec;
 use std::vec::Vec;
 
@@ -249,4 +253,46 @@ fn long_datagrams_go_in_fragments_over_ipv6() {
             assert!(right, "{len} bytes arrived as others");
         }
     }
+}
+
+/// Counts how often a task is woken.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+#[test]
+fn who_sends_a_long_datagram_over_ipv6_sleeps_while_there_is_no_link() {
+    let (there, back) = (Wire::default(), Wire::default());
+    let a = host6(1, Addressing6::Auto, &back, &there);
+    let b = host6(2, Addressing6::Auto, &there, &back);
+    let cable = a.attach();
+    b.attach();
+    let mut world = World::new(&[&a, &b]);
+    world.idle(Duration::from_secs(3));
+    let [sender, receiver] =
+        [&a, &b].map(|host| UdpSocket::bind(&host.stack, PORT, 4, 200_000).unwrap());
+    let to = (b.stack.ipv6_addresses()[0].address(), PORT).into();
+    world.run(LIMIT, sender.send_to(b"who?", to)).unwrap();
+    world.run(LIMIT, receiver.receive_with(|_, _| ()));
+
+    cable.set(false);
+    world.idle(Duration::from_secs(2));
+    let data = pattern(9000);
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(wakes.clone());
+    let mut context = Context::from_waker(&waker);
+    let mut sending = pin!(sender.send_to(&data, to));
+    assert!(sending.as_mut().poll(&mut context).is_pending());
+    world.idle(Duration::from_secs(2));
+    assert_eq!(wakes.0.load(Relaxed), 0, "it was woken for nothing");
+    cable.set(true);
+    world.idle(Duration::from_secs(5));
+    assert_eq!(wakes.0.load(Relaxed), 1);
+    world.run(LIMIT, sending).unwrap();
+    assert!(world.run(LIMIT, receiver.receive_with(|_, payload| payload == data)));
 }
