@@ -1,9 +1,14 @@
 //! Programs of this machine that ask a guest, by a port that is forwarded to it.
 
 use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::{Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
     process::Command,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU16, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -90,14 +95,22 @@ fn is_closed(error: &anyhow::Error) -> bool {
     ["reset by peer", "closed unexpectedly", "refused"].iter().any(|words| text.contains(words))
 }
 
-/// A port nobody has, TCP and UDP.
+/// A port nobody has, TCP and UDP, and none that was given out before in this process. It is below
+/// those that Linux takes for clients (`ip_local_port_range`, from 32768 on): between this answer
+/// and the guest's start there may be thousands of those.
 ///
 /// # Errors
 /// None was found.
 pub fn free_port() -> Result<u16> {
-    for _ in 0..20 {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        if UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+    const FIRST: u16 = 16384;
+    const COUNT: u16 = 16384;
+    /// Where it starts is chance, so that two runs side by side do not meet.
+    static NEXT: LazyLock<AtomicU16> =
+        LazyLock::new(|| AtomicU16::new(RandomState::new().build_hasher().finish() as u16));
+    for _ in 0..100 {
+        let port = FIRST + NEXT.fetch_add(1, Relaxed) % COUNT;
+        let address = (Ipv4Addr::LOCALHOST, port);
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
             return Ok(port);
         }
     }
