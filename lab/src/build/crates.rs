@@ -132,7 +132,11 @@ pub fn has_target(target: &str) -> Result<bool> {
     Ok(Path::new(String::from_utf8_lossy(&output.stdout).trim()).exists())
 }
 
-fn require_target(target: &str) -> Result<()> {
+/// Adds what rustc lacks for `target`.
+///
+/// # Errors
+/// It cannot be added.
+pub fn require_target(target: &str) -> Result<()> {
     if has_target(target)? {
         return Ok(());
     }

@@ -18,6 +18,7 @@ pub(crate) fn add(suite: &mut Suite) {
         cargo(log, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])
     });
     suite.test("clippy on what runs in the guest", LONG, |log| {
+        crates::require_target(crates::GUEST)?;
         let examples: Vec<String> = fs::read_dir(paths::checkout().join("examples"))?
             .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
             .collect::<Result<_>>()?;
