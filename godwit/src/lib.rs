@@ -22,6 +22,7 @@ pub mod host;
 mod interface;
 mod interfaces;
 mod inventory;
+pub mod metrics;
 pub mod net;
 #[cfg(feature = "picoserve")]
 pub mod picoserve;

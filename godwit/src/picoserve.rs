@@ -20,14 +20,17 @@
 //! }
 //! ```
 
+use alloc::string::String;
 use core::time::Duration as StdDuration;
 
 use picoserve::io::{BaseWrite, ErrorType};
 use picoserve::mem::{BorrowedBuffer, BorrowedCursor};
+use picoserve::response::Content;
 use picoserve::time::Duration;
 use picoserve::{Timeouts, Timer};
 
 use crate::net::{Error, TcpReader, TcpStream, TcpWriter};
+use crate::{System, metrics};
 
 /// Tells picoserve which sockets belong to which clock.
 pub struct Runtime;
@@ -111,5 +114,40 @@ impl picoserve::io::Write for Writer<'_> {
                 (buffer.len(), result)
             })
             .await
+    }
+}
+
+/// A response with what the machine counts at the moment, see [`metrics`].
+///
+/// ```
+/// # use godwit::System;
+/// use godwit::picoserve::Metrics;
+/// use picoserve::Router;
+/// use picoserve::routing::{PathRouter, get};
+///
+/// fn router(system: System) -> Router<impl PathRouter> {
+///     Router::new().route("/metrics", get(async move || Metrics::of(&system)))
+/// }
+/// ```
+pub struct Metrics(String);
+
+impl Metrics {
+    /// As they are now.
+    pub fn of(system: &System) -> Self {
+        Self(metrics::render(system))
+    }
+}
+
+impl Content for Metrics {
+    fn content_type(&self) -> &'static str {
+        metrics::MEDIA_TYPE
+    }
+
+    fn content_length(&self) -> usize {
+        self.0.len()
+    }
+
+    async fn write_content<W: picoserve::io::Write>(self, mut writer: W) -> Result<(), W::Error> {
+        writer.write_all(self.0.as_bytes()).await
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `/` | a page, which shows what it fetches from the next |
 //! | `/api/status` | JSON: uptime, migrations, traffic |
+//! | `/metrics` | what the machine counts, for Prometheus |
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
@@ -15,7 +16,7 @@ use alloc::rc::Rc;
 use alloc::vec;
 
 use godwit::net::{Error, TcpOptions, TcpStream};
-use godwit::picoserve::{Clock, Socket};
+use godwit::picoserve::{Clock, Metrics, Socket};
 use godwit::{Interface, System};
 use picoserve::response::{File, Json};
 use picoserve::routing::{PathRouter, get, get_service};
@@ -42,8 +43,10 @@ async fn main(system: System) -> Result<(), Error> {
 }
 
 fn router(system: System, net: Interface) -> Router<impl PathRouter> {
+    let counting = system.clone();
     Router::new()
         .route("/", get_service(File::html(PAGE)))
+        .route("/metrics", get(async move || Metrics::of(&counting)))
         .route("/api/status", get(async move || Json(Status::of(&system, &net))))
 }
 

@@ -2,6 +2,7 @@
 
 mod ecosystem;
 mod interfaces;
+mod metrics;
 mod nic;
 mod power;
 mod wire;

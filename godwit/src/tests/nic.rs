@@ -46,8 +46,13 @@ fn start(device: &Device, settings: &Settings) -> Result<Box<dyn Nic>, drivers::
         return Err(drivers::Error::Unknown { address: device.address(), vendor, id });
     }
     STARTED.with_borrow_mut(|started| started.push((id as u8, settings.mtu.get())));
-    let mac = settings.mac.unwrap_or([2, 0, 0, 0, 0, id as u8]);
-    Ok(Box::new(Quiet { id, mac, interrupt: irq::allocate().expect("an interrupt") }))
+    Ok(quiet(id, settings.mac))
+}
+
+/// One that needs no card. Its address ends in its id, unless it is told another.
+pub(super) fn quiet(id: u16, mac: Option<[u8; 6]>) -> Box<dyn Nic> {
+    let mac = mac.unwrap_or([2, 0, 0, 0, 0, id as u8]);
+    Box::new(Quiet { id, mac, interrupt: irq::allocate().expect("an interrupt") })
 }
 
 struct Quiet {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `/` | a page for people, which refreshes itself |
 //! | `/status.json` | the same for programs |
+//! | `/metrics` | what the machine counts, for Prometheus |
 //! | `/capture.pcapng` | the flight recorder's frames, oldest first |
 //! | `/check` | runs an integrity check of these frames and says what it found |
 //! | `POST /reset` | resets the NIC; connections outlive it |
@@ -22,7 +23,7 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 
 use godwit::net::{Buffers, TcpListener, TcpOptions};
-use godwit::picoserve::{Clock, Socket};
+use godwit::picoserve::{Clock, Metrics, Socket};
 use godwit::recorder::Recorder;
 use godwit::time::{Duration, Instant, with_timeout};
 use picoserve::io::Write;
@@ -82,11 +83,12 @@ async fn serve_clients(listener: Rc<TcpListener>, router: Rc<Router<impl PathRou
 
 fn router(app: &App) -> Router<impl PathRouter + use<>> {
     let [html, json, checks, resets] = [(); 4].map(|()| app.clone());
-    let recorder = app.recorder().clone();
+    let (recorder, system) = (app.recorder().clone(), app.system().clone());
     let last_reset = Cell::new(None);
     Router::new()
         .route("/", get(async move || Text("text/html; charset=utf-8", page::html(&html))))
         .route("/status.json", get(async move || Text("application/json", page::json(&json))))
+        .route("/metrics", get(async move || Metrics::of(&system)))
         .route("/check", get(async move |_: OwnSite| check(&checks).await))
         .route("/reset", post(async move |_: OwnSite| reset(&resets, &last_reset)))
         .route(

@@ -105,6 +105,14 @@ fn http(log: &Path) -> Result<String> {
     let status = shell(&format!("curl -sSf --max-time 60 http://127.0.0.1:{port}/api/status"))?;
     let status: serde_json::Value = serde_json::from_str(&status).context("its JSON")?;
     ensure!(status.is_object(), "{status}");
+    let metrics = request(port, "GET", "/metrics")?;
+    let received = metrics
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("godwit_interface_receive_frames_total{interface=\"nic\"} ")
+        })
+        .and_then(|count| count.trim_end().parse::<u64>().ok());
+    ensure!(received.is_some_and(|count| count > 0), "/metrics is {metrics:?}");
     let parallel = format!(
         "curl -sSf --max-time 60 --parallel --parallel-max 16 -o /dev/null -w '%{{http_code}}\\n' \
          $(for i in $(seq 32); do echo http://127.0.0.1:{port}/; done)"
