@@ -31,6 +31,7 @@ pub(super) const CONFIGURE: &[&str] = &[
     "--without-default-devices",
     "--with-devices-x86_64=godwit",
     "--enable-tcg",
+    "--enable-plugins",
     "--enable-kvm",
     "--enable-slirp",
     "--enable-vhost-kernel",
