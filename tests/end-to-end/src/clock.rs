@@ -76,10 +76,10 @@ fn same(idle: &Migration, busy: &Migration) -> Result<String> {
     Ok(remarks.join(", "))
 }
 
-/// That the NIC is not missing for much longer than the machine, in the lab's own time: some 50 ms
-/// were seen (docs/lab.md).
+/// That the NIC is not missing for much longer than the machine, in the lab's own time
+/// (docs/lab.md).
 fn short_gap(migration: &Migration) -> Result<()> {
-    const LONGER_MS: f64 = 80.0;
+    const LONGER_MS: f64 = 50.0;
     let downtime = migration.migration.downtime_ms.context("there is no downtime")? as f64;
     let gap = migration.service_gap_ms;
     let message = format!("a gap of {gap:.0} ms with a downtime of {downtime:.0} ms");
