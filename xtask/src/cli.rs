@@ -1,6 +1,9 @@
 //! The command line. Scripts depend on it: flags are added, never renamed.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
@@ -54,7 +57,7 @@ pub(crate) enum Command {
     /// migrates warm
     LibvirtXml(LibvirtXml),
     /// Build, or show where, the patched QEMU is
-    Qemu,
+    Qemu(Qemu),
     /// What this machine can do, and what to do about the rest
     Doctor,
     /// Fill a directory with all that comes from elsewhere, for a machine without a network
@@ -118,6 +121,39 @@ impl App {
     /// The application that was named, or is the default here.
     pub(crate) fn find(&self) -> anyhow::Result<Application> {
         Application::find(self.app.as_deref())
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Qemu {
+    /// Build what each patch of the series makes of QEMU instead, one after the other, and run the
+    /// series' own tests from the patch on that adds them: all of them, or only those of these
+    /// numbers, both included
+    #[arg(long, value_name = "FROM..TO", num_args = 0..=1, default_missing_value = "..")]
+    pub(crate) each: Option<Numbers>,
+}
+
+/// Numbers of patches, counted from one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    pub(crate) first: usize,
+    /// `None` for the last there is.
+    pub(crate) last: Option<usize>,
+}
+
+impl FromStr for Numbers {
+    type Err = String;
+
+    /// `N`, `FROM..TO`, and this with one or both left out.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| {
+            let number = text.parse().ok().filter(|&number| number > 0);
+            number.ok_or_else(|| format!("{text:?} is no number of a patch"))
+        };
+        let (first, last) = text.split_once("..").unwrap_or((text, text));
+        let first = if first.is_empty() && text.contains("..") { 1 } else { number(first)? };
+        let last = if last.is_empty() { None } else { Some(number(last)?) };
+        Ok(Self { first, last })
     }
 }
 
@@ -376,5 +412,17 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn patches_are_numbered_from_one_and_both_ends_may_be_left_out() {
+        let numbers = |text: &str| text.parse::<Numbers>().map(|range| (range.first, range.last));
+        assert_eq!(numbers("3..5"), Ok((3, Some(5))));
+        assert_eq!(numbers("7"), Ok((7, Some(7))));
+        assert_eq!(numbers(".."), Ok((1, None)));
+        assert_eq!(numbers("4.."), Ok((4, None)));
+        for wrong in ["", "0", "0..2", "a..", "1...2"] {
+            assert!(numbers(wrong).is_err(), "{wrong}");
+        }
     }
 }

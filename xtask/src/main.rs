@@ -81,7 +81,7 @@ fn run(command: &Command) -> Result<Ending> {
         Command::Image(options) => image::main(options),
         Command::Bench(options) => bench::main(options),
         Command::LibvirtXml(options) => libvirt::main(options),
-        Command::Qemu => qemu::main(),
+        Command::Qemu(options) => qemu::main(options),
         Command::Doctor => doctor::main(),
         Command::Fetch(options) => fetch::main(options),
         Command::Clean(options) => clean::main(options),

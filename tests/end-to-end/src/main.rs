@@ -79,7 +79,7 @@ fn main() -> Result<ExitCode> {
     soak::add(&mut suite);
     application::add(&mut suite, kernel, !options.quick);
     examples::add(&mut suite, kernel);
-    qtest::add(&mut suite);
+    qtest::add(&mut suite, options.long);
     local::add(&mut suite, kernel);
     two_nics::add_local(&mut suite, kernel);
     refusal::add_local(&mut suite, kernel);

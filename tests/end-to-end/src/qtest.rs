@@ -1,9 +1,17 @@
-//! The tests that the series for QEMU brings along, against the QEMU built from it.
+//! The tests that the series for QEMU brings along, against the QEMU built from it, and QEMU's own
+//! of what the series touches.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Result, ensure};
-use lab::build::qemu;
+use lab::{
+    build::qemu::{self, Kept, is_passed},
+    parts::Qemu,
+};
 
 use crate::{
     program::logged,
@@ -12,28 +20,49 @@ use crate::{
 
 /// How many there are at least: a program that lists none would pass.
 const AT_LEAST: usize = 38;
+const UNIT_AT_LEAST: usize = 10;
 
-pub(crate) fn add(suite: &mut Suite) {
+/// QEMU's own tests of what the series touches: the failover pair; migration; what all kinds of
+/// devices have in common, e1000e and igb among them; PCI's hot-plug and bridges. How many there
+/// are depends on the devices that our QEMU is built with.
+const OWN: [(&str, usize); 6] = [
+    ("virtio-net-failover", 1),
+    ("migration-test", 1),
+    ("qos-test", 1),
+    ("device-plug-test", 1),
+    ("q35-test", 1),
+    ("i440fx-test", 1),
+];
+
+pub(crate) fn add(suite: &mut Suite, long: bool) {
     // QEMU may have to be built first.
-    suite.test("the tests of the series for QEMU", LONG, qtests);
+    let series = |log: &Path, which: fn((Qemu, [PathBuf; 2])) -> (Qemu, PathBuf), at_least| {
+        let (qemu, test) = which(qemu::with_tests()?);
+        let mut command = Command::new(test);
+        passes(command.env("QTEST_QEMU_BINARY", &qemu.binary).arg("--tap"), log, at_least)
+    };
+    suite.test("the unit test of the series for QEMU", LONG, move |log| {
+        series(log, |(qemu, [unit, _])| (qemu, unit), UNIT_AT_LEAST)
+    });
+    suite.test("the tests of the series for QEMU", LONG, move |log| {
+        series(log, |(qemu, [_, qtest])| (qemu, qtest), AT_LEAST)
+    });
+    for (test, at_least) in OWN.into_iter().filter(|_| long) {
+        suite.test(&format!("QEMU's own {test}"), LONG, move |log| {
+            let kept = Kept::open()?;
+            passes(&mut kept.test(&format!("tests/qtest/{test}"))?, log, at_least)
+        });
+    }
 }
 
-fn qtests(log: &Path) -> Result<String> {
-    let (qemu, test) = qemu::with_test()?;
-    let mut command = Command::new(test);
-    // One after the other: each starts one or two machines.
-    command.env("QTEST_QEMU_BINARY", &qemu.binary).arg("--tap");
-    let status = logged(&mut command, log, "Running QEMU's tests", |text| {
+/// Runs a test of QEMU's, one case after the other: each starts one or two machines.
+fn passes(command: &mut Command, log: &Path, at_least: usize) -> Result<String> {
+    let status = logged(command, log, "Running QEMU's tests", |text| {
         text.lines().rfind(|line| is_passed(line)).unwrap_or_default().to_owned()
     })?;
     let said = fs::read_to_string(log)?;
     let passed = said.lines().filter(|line| is_passed(line)).count();
     ensure!(status.success(), "after {passed} that passed, one failed ({status})");
-    ensure!(passed >= AT_LEAST, "only {passed} tests ran");
+    ensure!(passed >= at_least, "only {passed} tests ran");
     Ok(format!("{passed} passed"))
-}
-
-/// Whether a line of the test anything protocol says so.
-fn is_passed(line: &str) -> bool {
-    line.starts_with("ok ") && !line.contains("# SKIP")
 }

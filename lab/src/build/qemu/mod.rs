@@ -1,9 +1,12 @@
 //! The patched QEMU, built once and kept in the cache.
 
 mod build;
+mod firmware;
+mod kept;
 mod python;
 mod recipe;
 mod source;
+mod tree;
 
 use std::{
     fs::{self, File},
@@ -11,7 +14,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-pub use build::{PACKAGES, SPACE_MIB, TOOLS, free_mib};
+pub use build::{SPACE_MIB, TOOLS, free_mib};
+pub use firmware::PACKAGES;
+pub use kept::{Kept, Passed, is_passed};
 use recipe::Recipe;
 
 use crate::{
@@ -58,12 +63,12 @@ fn forget_oldest(cache: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The patched QEMU and the series' own test of it: a program that finds the QEMU to test in
+/// The patched QEMU and the series' own tests: a unit test, and one that finds the QEMU to test in
 /// `QTEST_QEMU_BINARY`.
-pub fn with_test() -> Result<(Qemu, PathBuf)> {
+pub fn with_tests() -> Result<(Qemu, [PathBuf; 2])> {
     let qemu = get()?;
-    let test = Recipe::read()?.built_test(&paths::cache()?);
-    Ok((qemu, test.context("the QEMU just built is not in the cache")?))
+    let tests = Recipe::read()?.built_tests(&paths::cache()?);
+    Ok((qemu, tests.context("the QEMU just built is not in the cache")?))
 }
 
 /// Puts what a build takes from elsewhere into `downloads`, for a machine without a network.
@@ -90,7 +95,8 @@ pub fn clean() -> Result<u64> {
     let others = debian::versions_in(&cache, recipe::INSTALLED_PREFIX);
     let leftovers = debian::versions_in(&cache, build::SCRATCH_PREFIX);
     let old = others.into_iter().filter(|place| Some(place) != ours.as_ref());
-    paths::remove_all(old.chain(leftovers))
+    let kept = Some(cache.join(kept::PLACE)).filter(|place| place.exists());
+    paths::remove_all(old.chain(leftovers).chain(kept))
 }
 
 /// Whether the patched QEMU is there without building it.

@@ -16,9 +16,12 @@ use crate::{
 /// Within a finished place.
 pub(super) const BINARY: &str = "bin/qemu-system-x86_64";
 pub(super) const DATA: &str = "share/qemu";
-/// The series' own test, there and in the build.
-pub(super) const QTEST: &str = "libexec/pci-dirty-log-test";
-pub(super) const QTEST_TARGET: &str = "tests/qtest/pci-dirty-log-test";
+/// QEMU in a build.
+pub(super) const QEMU_TARGET: &str = "qemu-system-x86_64";
+/// The series' own tests in a build, whose source lies at the same place: what decides on dirty
+/// tracking, which takes no machine, and everything else.
+pub(super) const TESTS: [&str; 2] =
+    ["tests/unit/test-vfio-dirty-tracking", "tests/qtest/pci-dirty-log-test"];
 
 /// How the names of such places begin.
 pub(super) const INSTALLED_PREFIX: &str = "qemu-";
@@ -45,12 +48,19 @@ pub(super) const CONFIGURE: &[&str] = &[
     "--disable-werror",
 ];
 
+/// Where a finished place has one of [`TESTS`].
+pub(super) fn kept_test(target: &str) -> PathBuf {
+    Path::new("libexec").join(target.rsplit('/').next().unwrap_or(target))
+}
+
 /// The devices that this QEMU is built with, and where its source is to have the list.
 pub(super) const DEVICES: &str = include_str!("../../../../qemu/godwit.mak");
 pub(super) const DEVICES_PATH: &str = "configs/devices/x86_64-softmmu/godwit.mak";
 
-/// The series, and behind it what only the lab's own host needs.
-const PATCHES: [&str; 2] = ["qemu/patches", "qemu/lab"];
+/// The series.
+const SERIES: &str = "qemu/patches";
+/// What only the lab's own host needs, to be applied after it.
+const LAB: &str = "qemu/lab";
 
 /// What, besides its version, makes a QEMU ours.
 pub(super) struct Recipe {
@@ -62,10 +72,8 @@ pub(super) struct Recipe {
 
 impl Recipe {
     pub(super) fn read() -> Result<Self> {
-        let mut patches = Vec::new();
-        for directory in PATCHES.map(|directory| paths::checkout().join(directory)) {
-            patches.extend(patches_in(&directory)?);
-        }
+        let mut patches = series()?;
+        patches.extend(patches_in(LAB)?);
         let mut hash = Sha256::new();
         for patch in &patches {
             hash.update(fs::read(patch).with_context(|| patch.display().to_string())?);
@@ -74,7 +82,9 @@ impl Recipe {
             hash.update(argument);
         }
         hash.update(DEVICES);
-        hash.update(QTEST_TARGET);
+        for test in TESTS {
+            hash.update(test);
+        }
         let digest = format!("{:x}", hash.finalize())[..12].to_owned();
         Ok(Self { patches, digest })
     }
@@ -90,9 +100,10 @@ impl Recipe {
         Some(Qemu { binary: place.join(BINARY), data: vec![place.join(DATA)] })
     }
 
-    /// The series' test, of the same build.
-    pub(super) fn built_test(&self, cache: &Path) -> Option<PathBuf> {
-        Some(self.kept(cache)?.join(QTEST))
+    /// The series' tests, of the same build.
+    pub(super) fn built_tests(&self, cache: &Path) -> Option<[PathBuf; TESTS.len()]> {
+        let place = self.kept(cache)?;
+        Some(TESTS.map(|target| place.join(kept_test(target))))
     }
 
     pub(super) fn kept(&self, cache: &Path) -> Option<PathBuf> {
@@ -102,9 +113,14 @@ impl Recipe {
     }
 }
 
-/// In the order to apply them.
-fn patches_in(directory: &Path) -> Result<Vec<PathBuf>> {
-    let mut patches: Vec<PathBuf> = fs::read_dir(directory)
+/// The patches of the series, in the order to apply them.
+pub(super) fn series() -> Result<Vec<PathBuf>> {
+    patches_in(SERIES)
+}
+
+fn patches_in(folder: &str) -> Result<Vec<PathBuf>> {
+    let directory = paths::checkout().join(folder);
+    let mut patches: Vec<PathBuf> = fs::read_dir(&directory)
         .with_context(|| directory.display().to_string())?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "patch"))
