@@ -39,6 +39,8 @@ const fn shape(name: &'static str, options: &'static str) -> Shape {
 const SHAPES: &[Shape] = &[
     shape("pc", "-M pc"),
     Shape { nic: "-device e1000,netdev=net,romfile=", ..shape("pc with 9 GiB", "-M pc -m 9G") },
+    // Nothing says where its timer is, nor its configuration space.
+    shape("pc without ACPI", "-M pc,acpi=off"),
     shape("2 processors", "-smp 2"),
     shape("3 processors", "-smp 3"),
     shape("4 processors", "-smp 4"),
@@ -68,6 +70,7 @@ pub(crate) fn add(suite: &mut Suite) {
             boots(shape, log).map(|_| String::new())
         });
     }
+    suite.test("a virtio-iommu that lets nobody through is named", MINUTES, closed_iommu);
     suite.test("a machine on huge pages", MINUTES, huge_pages);
     suite.test("a machine that is reset boots again", MINUTES, reset);
 }
@@ -125,11 +128,34 @@ fn reset(log: &Path) -> Result<String> {
     let mut guest = Guest::start(line(&options)?, None, log)?;
     guest.wait_for(READY)?;
     let _conversation = monitor.execute("system_reset")?;
+    says(&mut guest, READY, 2)?;
+    Ok(String::new())
+}
+
+/// Waits for it to have said that so many times.
+pub(crate) fn says(guest: &mut Guest, text: &str, times: usize) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(60);
-    while guest.console().matches(READY).count() < 2 {
+    loop {
+        // A line that is whole.
+        let console = guest.console();
+        let said = console.lines().filter(|line| line.contains(text)).count();
+        if said >= times && console.ends_with('\n') {
+            return Ok(());
+        }
         guest.ensure_running()?;
-        ensure!(Instant::now() < deadline, "it does not boot again");
+        ensure!(Instant::now() < deadline, "it says {text:?} {said} times, not {times}");
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// What an IOMMU keeps from everybody whom it was not told to let through.
+fn closed_iommu(log: &Path) -> Result<String> {
+    let device = format!("{VIRTIO_IOMMU},boot-bypass=off {NIC}");
+    if !machine::has_device(&machine::qemu_with(NicModel::E1000e)?, "virtio-iommu-pci")? {
+        return Err(Skipped("it lacks a QEMU with virtio-iommu-pci".into()).into());
+    }
+    let mut guest = Guest::start(line(&device)?, None, log)?;
+    let said = guest.wait_for("is a virtio-iommu, which has no driver")?;
+    ensure!(said.contains("boot-bypass=on"), "it names no remedy: {said:?}");
     Ok(String::new())
 }

@@ -7,6 +7,7 @@ pub(crate) mod interrupts;
 pub(crate) mod lapic;
 pub(crate) mod paging;
 pub(crate) mod pic;
+pub(crate) mod pit;
 mod pv_eoi;
 mod segments;
 pub(crate) mod serial;

@@ -2,10 +2,14 @@
 
 use core::sync::atomic::{AtomicBool, AtomicI8, AtomicU32, AtomicU64, Ordering};
 
+use super::frequency::{PM_TIMER, Timer};
 use super::scale::Scale;
 use super::{frequency, kvmclock};
 use crate::acpi::PmTimer;
-use crate::arch::cpu;
+use crate::arch::{cpu, pit};
+
+/// The PC's interval timer: 20 ms of its 55.
+const PIT: Timer = Timer { hz: pit::HZ, mask: pit::MASK, steps: 23_864 };
 
 static KVMCLOCK: AtomicBool = AtomicBool::new(false);
 /// The clock's own reading (KVM) or the TSC (otherwise) at which time is zero.
@@ -48,18 +52,21 @@ fn frequency(pm_timer: Option<PmTimer>) -> (u64, &'static str) {
     if let Some(hz) = frequency::by_crystal(eax, ebx, ecx) {
         return (hz, "the processor's crystal");
     }
-    let Some(timer) = pm_timer else {
-        panic!(
-            "nothing to tell the TSC's frequency by: this machine has neither kvmclock nor an \
-             ACPI power management timer, and CPUID says nothing of it"
-        );
+    let (name, measured) = match pm_timer {
+        Some(timer) => {
+            let measured = frequency::by_timer(PM_TIMER, || read_both(|| timer.read()));
+            ("the ACPI timer", measured)
+        }
+        None => {
+            pit::start();
+            ("the PC's interval timer", frequency::by_timer(PIT, || read_both(pit::read)))
+        }
     };
-    match frequency::by_timer(|| read_both(timer)) {
-        Ok(hz) => (hz, "the ACPI timer"),
+    match measured {
+        Ok(hz) => (hz, name),
         Err(error) => panic!(
-            "the ACPI power management timer at port {:#x} tells no time: {error}; this machine \
-             has no other to tell the TSC's frequency by",
-            timer.port
+            "{name} tells no time: {error}; this machine has nothing better to tell the TSC's \
+             frequency by: neither kvmclock nor CPUID"
         ),
     }
 }
@@ -106,11 +113,11 @@ pub(super) fn scale() -> Scale {
 }
 
 /// The TSC and the timer at the same moment: of a few readings, the one that took least.
-fn read_both(timer: PmTimer) -> (u64, u32) {
+fn read_both(timer: impl Fn() -> u32) -> (u64, u32) {
     (0..4)
         .map(|_| {
             let before = cpu::tsc();
-            let ticks = timer.read();
+            let ticks = timer();
             let took = cpu::tsc() - before;
             (took, (before + took / 2, ticks))
         })

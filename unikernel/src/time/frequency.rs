@@ -4,14 +4,25 @@ use core::fmt;
 
 /// No TSC runs slower or faster: what says otherwise is not believed.
 const PLAUSIBLE: core::ops::RangeInclusive<u64> = 1_000_000..=100_000_000_000;
-/// Frequency of the ACPI power management timer (ACPI 6.5, section 4.8.2.1).
-pub(super) const PM_TIMER_HZ: u64 = 3_579_545;
-/// How long the TSC is compared with that timer. Its step is 280 ns, so the frequency is right to
-/// about 60 parts in a million.
-const CALIBRATION_NS: u64 = 5_000_000;
-/// Looks within which the timer has moved. Reading a port takes 100 ns where that is fastest, so
-/// that these are a thousand steps of the timer at least.
+/// Looks within which a timer has moved. Reading a port takes 100 ns where that is fastest, so that
+/// these are hundreds of steps of the timer at least.
 const LOOKS: u32 = 3_000;
+
+/// A timer that counts up.
+#[derive(Clone, Copy)]
+pub(super) struct Timer {
+    /// How fast.
+    pub(super) hz: u64,
+    /// Its bits.
+    pub(super) mask: u32,
+    /// How long the TSC is compared with it, in steps: as many as make the frequency right to about
+    /// 60 parts in a million, and fewer than its bits hold.
+    pub(super) steps: u32,
+}
+
+/// The ACPI power management timer (ACPI 6.5, section 4.8.2.1): 24 bits are what every machine has.
+/// 5 ms.
+pub(super) const PM_TIMER: Timer = Timer { hz: 3_579_545, mask: 0x00ff_ffff, steps: 17_898 };
 
 /// By CPUID leaf 15h (Intel SDM volume 2, CPUID): the crystal's frequency in ECX, and the TSC's
 /// ratio to it in EBX and EAX. Processors that do not know their crystal say 0.
@@ -43,18 +54,16 @@ impl fmt::Display for Error {
     }
 }
 
-/// By the ACPI timer: `read` returns the TSC and the timer at the same moment.
-pub(super) fn by_timer(mut read: impl FnMut() -> (u64, u32)) -> Result<u64, Error> {
+/// By a timer: `read` returns the TSC and the timer at the same moment.
+pub(super) fn by_timer(timer: Timer, mut read: impl FnMut() -> (u64, u32)) -> Result<u64, Error> {
     let (tsc_from, from) = read();
-    let wanted = (CALIBRATION_NS * PM_TIMER_HZ / 1_000_000_000) as u32;
     let (mut latest, mut looks) = (0, 0);
     loop {
         let (tsc, now) = read();
-        // 24 bits are what every machine has; they wrap after 4.7 s.
-        let passed = now.wrapping_sub(from) & 0x00ff_ffff;
-        if passed >= wanted {
+        let passed = now.wrapping_sub(from) & timer.mask;
+        if passed >= timer.steps {
             let ticks = u128::from(tsc.saturating_sub(tsc_from));
-            let hz = (ticks * u128::from(PM_TIMER_HZ) / u128::from(passed)) as u64;
+            let hz = (ticks * u128::from(timer.hz) / u128::from(passed)) as u64;
             return if PLAUSIBLE.contains(&hz) { Ok(hz) } else { Err(Error::Implausible(hz)) };
         }
         // One that goes to and fro does not get on either.
@@ -94,13 +103,13 @@ mod tests {
 
     fn running(us: u64) -> u32 {
         // About to wrap.
-        0x00ff_ff00u32.wrapping_add((us * PM_TIMER_HZ / 1_000_000) as u32)
+        0x00ff_ff00u32.wrapping_add((us * PM_TIMER.hz / 1_000_000) as u32)
     }
 
     #[test]
     fn a_timer_that_runs_tells_the_frequency() {
         for hz in [1_000_000_000, 2_893_437_000] {
-            let measured = by_timer(machine(hz, running)).unwrap();
+            let measured = by_timer(PM_TIMER, machine(hz, running)).unwrap();
             assert!(measured.abs_diff(hz) < hz / 1000, "{measured} for {hz}");
         }
     }
@@ -109,9 +118,9 @@ mod tests {
     fn a_timer_that_does_not_is_an_error() {
         let timers: [fn(u64) -> u32; 3] = [|_| 0, |_| u32::MAX, |us| us.min(1000) as u32];
         for timer in timers {
-            assert_eq!(by_timer(machine(1_000_000_000, timer)), Err(Error::StandsStill));
+            assert_eq!(by_timer(PM_TIMER, machine(1_000_000_000, timer)), Err(Error::StandsStill));
         }
-        assert!(by_timer(machine(1_000_000_000, |us| (us % 2) as u32)).is_err());
-        assert_eq!(by_timer(machine(0, running)), Err(Error::Implausible(0)));
+        assert!(by_timer(PM_TIMER, machine(1_000_000_000, |us| (us % 2) as u32)).is_err());
+        assert_eq!(by_timer(PM_TIMER, machine(0, running)), Err(Error::Implausible(0)));
     }
 }
