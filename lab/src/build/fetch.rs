@@ -9,6 +9,8 @@ use crate::system::{command, debian, paths, progress::Step};
 
 /// The package whose one program is a DHCP client and a shell for Linux as a guest.
 pub const BUSYBOX: &str = "busybox-static";
+/// The package that has UEFI for machines.
+pub const OVMF: &str = "ovmf";
 
 /// Where our dependencies go, and what tells cargo that they are there.
 const CRATES: &str = "crates";
@@ -26,7 +28,7 @@ pub fn fetch(downloads: &Path) -> Result<()> {
     // The index may name what the mirror has dropped.
     let kernel = kernels.iter().any(|name| package(name, &downloads).is_ok());
     ensure!(kernel, "the Debian mirror of this machine has none of {}", kernels.join(", "));
-    for name in qemu::PACKAGES.iter().chain([&BUSYBOX]) {
+    for name in qemu::PACKAGES.iter().chain([&BUSYBOX, &OVMF]) {
         package(name, &downloads)?;
     }
     vendor(&downloads)

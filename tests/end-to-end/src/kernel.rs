@@ -179,7 +179,7 @@ pub(crate) fn add(suite: &mut Suite) {
 }
 
 /// The image on q35, with the console for a serial port.
-fn boot(log: &Path, append: &str, options: &[&str]) -> Result<Guest> {
+pub(crate) fn boot(log: &Path, append: &str, options: &[&str]) -> Result<Guest> {
     let mut line = machine::qemu()?.command_line();
     let words = "-M q35 -accel tcg -m 64 -nodefaults -display none -no-reboot".split(' ');
     line.extend(words.chain(["-append", append]).map(str::to_owned));
@@ -258,7 +258,7 @@ fn counts_pauses(log: &Path) -> Result<String> {
 }
 
 /// The time that a line of `check=clock` says.
-fn millis(line: &str) -> Result<u64> {
+pub(crate) fn millis(line: &str) -> Result<u64> {
     let number = line.split_whitespace().rev().nth(1);
     number.and_then(|number| number.parse().ok()).with_context(|| format!("no time in {line:?}"))
 }

@@ -1,0 +1,72 @@
+//! Booted by UEFI firmware from a disk, on each kind of controller that firmware knows.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Result, ensure};
+use lab::{
+    build::{fetch::OVMF, qemu},
+    guest::{Guest, READY},
+    system::{command, debian, paths},
+};
+
+use crate::{
+    program::xtask,
+    suite::{MINUTES, Skipped, Suite},
+};
+
+/// Where its package has the firmware.
+const FIRMWARE: &str = "usr/share/ovmf/OVMF.fd";
+/// Firmware in software takes its time.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The disk's controllers, in a QEMU with all of them.
+const CONTROLLERS: [(&str, &str); 3] = [
+    ("virtio-blk", "-device virtio-blk-pci,drive=disk,bootindex=0"),
+    ("SATA", "-device ide-hd,drive=disk,bus=ide.0,bootindex=0"),
+    ("USB", "-device qemu-xhci -device usb-storage,drive=disk,bootindex=0"),
+];
+
+pub(crate) fn add(suite: &mut Suite) {
+    for (name, options) in CONTROLLERS {
+        let title = format!("a disk on {name} boots by UEFI");
+        suite.test(&title, MINUTES, move |log| boots(log, options));
+    }
+}
+
+fn boots(log: &Path, options: &str) -> Result<String> {
+    let firmware = firmware()?;
+    let disk = log.with_extension("disk");
+    let append = "log=debug";
+    let image = ["image", "--format", "disk", "--append", append, "--out"];
+    command::run(xtask()?.args(image).arg(&disk))?;
+    let mut line = qemu::get()?.command_line();
+    // Without `-kernel`: what boots, boots from the disk.
+    let machine = "-nodefaults -no-user-config -display none -no-reboot -M q35 -accel tcg -cpu max \
+                   -m 256 -netdev user,id=net -device e1000e,netdev=net,romfile=";
+    line.extend(machine.split_whitespace().chain(options.split(' ')).map(str::to_owned));
+    let drive = format!("if=none,id=disk,format=raw,snapshot=on,file={}", disk.display());
+    line.extend(["-drive".into(), drive, "-bios".into(), firmware.display().to_string()]);
+    let mut guest = Guest::start(line, None, log)?;
+    let ready = guest.wait_so_long_for(READY, PATIENCE)?;
+    let heard = guest.console().contains("DEBUG");
+    ensure!(heard, "its command line is not that of the disk, {append}");
+    std::fs::remove_file(&disk)?;
+    Ok(format!("`{}`", ready.trim()))
+}
+
+/// OVMF: this machine's, or else the distribution's.
+fn firmware() -> Result<PathBuf> {
+    let here = Path::new("/").join(FIRMWARE);
+    if here.exists() {
+        return Ok(here);
+    }
+    let tree = paths::cache()?.join(OVMF);
+    if !tree.exists() {
+        debian::unpack_package(OVMF, &tree)
+            .map_err(|error| Skipped(format!("it lacks the package {OVMF}: {error:#}")))?;
+    }
+    Ok(tree.join(FIRMWARE))
+}
