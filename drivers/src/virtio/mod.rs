@@ -388,8 +388,8 @@ impl Nic for Virtio {
     /// (hw/net/virtio-net.c).
     fn accept_multicast(&mut self, _: &[[u8; 6]]) {}
 
-    fn reset(&mut self) -> Result<(), ResetError> {
-        block_on(self.restart())
+    fn reset(&mut self) -> LocalBoxFuture<'_, Result<(), ResetError>> {
+        Box::pin(self.restart())
     }
 
     fn is_standby(&self) -> bool {

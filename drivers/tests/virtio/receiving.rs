@@ -174,7 +174,7 @@ fn all_that_unknown_devices_write_is_marked() {
     let subsystem = (0x1af4, 0x1041);
     let unknown = Traits { subsystem, stalls_transmit: false, ..Traits::default() };
     let ends: [fn(&mut Rig); 3] =
-        [|_| {}, |rig| block_on(rig.nic.stop()), |rig| rig.nic.reset().unwrap()];
+        [|_| {}, |rig| block_on(rig.nic.stop()), |rig| block_on(rig.nic.reset()).unwrap()];
     for end in ends {
         let mut rig = Rig::start(8 << 20, Policy::Always, unknown, true);
         assert_eq!(lost(&mut rig, traffic), 0);

@@ -56,7 +56,7 @@ fn only_a_device_that_is_known_is_the_hypervisors_own() {
         let case = format!("{:#x} {:#x?}", traits.offered, traits.subsystem);
         assert_eq!(rig.nic.is_logged(), is_logged, "{case}");
         assert_eq!(rig.model.accepted() & ORDER_PLATFORM, traits.offered & ORDER_PLATFORM);
-        rig.nic.reset().unwrap();
+        block_on(rig.nic.reset()).unwrap();
         assert_eq!(rig.nic.is_logged(), is_logged, "{case}, reset");
     }
 }
@@ -176,7 +176,7 @@ fn a_reset_at_any_moment_leaves_a_device_that_works() {
         while round % 3 == 0 && rig.nic.transmit_ready() {
             rig.queue(&frame(round, 60));
         }
-        rig.nic.reset().unwrap();
+        block_on(rig.nic.reset()).unwrap();
         assert_eq!((rig.taken(), rig.model.status()), (TAKEN, 0x0f));
         assert!(rig.nic.receive().is_none(), "what was on the way is gone");
         rig.queue(&frame(round, 61));
@@ -189,9 +189,9 @@ fn a_reset_at_any_moment_leaves_a_device_that_works() {
         assert!(rig.nic.arm() && rig.nic.link().up);
     }
     rig.model.set_traits(|traits| traits.stays_in_reset = true);
-    assert_eq!(rig.nic.reset(), Err(ResetError::Stuck));
+    assert_eq!(block_on(rig.nic.reset()), Err(ResetError::Stuck));
     assert_eq!(rig.taken(), 0);
-    assert_eq!(rig.nic.reset(), Err(ResetError::Stopped));
+    assert_eq!(block_on(rig.nic.reset()), Err(ResetError::Stopped));
 }
 
 #[test]
