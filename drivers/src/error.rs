@@ -33,8 +33,6 @@ pub enum Error {
     NoAddress(PciAddress, [u8; 6]),
     /// A virtio device without the modern interface, or with one that makes no sense.
     NotModern(PciAddress),
-    /// A virtio device in hardware, whose DMA no log sees.
-    HardwareVirtio(PciAddress),
     /// A virtio device that does not accept what it offered.
     Negotiation(PciAddress),
 }
@@ -66,11 +64,6 @@ impl fmt::Display for Error {
             Error::NotModern(address) => write!(
                 f,
                 "{address}: no usable virtio 1.0 interface: give the device disable-modern=off"
-            ),
-            Error::HardwareVirtio(address) => write!(
-                f,
-                "{address}: a virtio device in hardware (VIRTIO_F_ORDER_PLATFORM): its driver \
-                 would have to mark what it receives, and this one does not"
             ),
             Error::Negotiation(address) => {
                 write!(f, "{address}: the virtio device refuses what it offered")

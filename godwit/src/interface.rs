@@ -141,8 +141,8 @@ impl Interface {
     ///
     /// # Errors
     /// It does not come back, and says why.
-    pub fn reset_nic(&self) -> Option<Result<(), ResetError>> {
-        self.0.stack.reset_nic()
+    pub async fn reset_nic(&self) -> Option<Result<(), ResetError>> {
+        self.0.stack.reset_nic().await
     }
 
     /// Watches its addresses, its link and which NIC it uses. Any number of tasks can.

@@ -215,6 +215,10 @@ impl Nics for Interfaces {
         }
         // Before the standby is left: its backlog is older than what the NIC receives from now on.
         self.drain().await;
+        // The NIC that this one is to make a pair with may be being reset.
+        if let Some(interface) = self.interface(index) {
+            interface.stack().settled().await;
+        }
         match self.give(address, nic) {
             Ok(attached) => Some(attached),
             Err(mut nic) => {
@@ -241,6 +245,7 @@ impl Nics for Interfaces {
             .collect();
         let mut has_standby = false;
         for (interface, role) in &leaving {
+            interface.stack().settled().await;
             has_standby |= interface.stack().switch_over_from(*role);
         }
         if has_standby {
@@ -255,6 +260,8 @@ impl Nics for Interfaces {
         }
         unikernel::console::written().await;
         for (interface, role) in leaving {
+            // A NIC that was not taken out would go on receiving.
+            interface.stack().settled().await;
             if let Some(mut nic) = interface.stack().detach(role) {
                 nic.stop().await;
             }

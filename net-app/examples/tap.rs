@@ -136,8 +136,8 @@ impl Nic for Tap {
 
     fn accept_multicast(&mut self, _: &[[u8; 6]]) {}
 
-    fn reset(&mut self) -> Result<(), ResetError> {
-        Ok(())
+    fn reset(&mut self) -> LocalBoxFuture<'_, Result<(), ResetError>> {
+        Box::pin(async { Ok(()) })
     }
 
     fn stop(&mut self) -> LocalBoxFuture<'_, ()> {

@@ -400,8 +400,8 @@ impl<H: Hardware> Nic for Driver<H> {
         self.groups = groups.to_vec();
     }
 
-    fn reset(&mut self) -> Result<(), ResetError> {
-        block_on(self.restart())
+    fn reset(&mut self) -> LocalBoxFuture<'_, Result<(), ResetError>> {
+        Box::pin(self.restart())
     }
 
     fn stop(&mut self) -> LocalBoxFuture<'_, ()> {

@@ -1,10 +1,9 @@
 //! virtio-net, the network device of hypervisors (Virtual I/O Device specification 1.3, 4.1 and
 //! 5.1): modern interface over PCI, one pair of split virtqueues.
 //!
-//! The hypervisor itself moves its data, so its dirty log sees every write and nothing is ever
-//! marked: receive buffers are [`FromHypervisor`](unikernel::dma::FromHypervisor). A hardware
-//! device that speaks virtio writes unseen like any other; it says so (VIRTIO_F_ORDER_PLATFORM) and
-//! is refused.
+//! Of a device that is known to be the hypervisor's own, the hypervisor's dirty log sees every
+//! write, and nothing is marked. There is hardware that speaks virtio as well, passed through to
+//! the machine, which writes unseen like any other: what is not known is marked ([`origin`]).
 //!
 //! Receive buffers hold a header and a frame, in place, one after the other. Frames that the device
 //! has put together from several (VIRTIO_NET_F_GUEST_TSO4 and the like) would need far longer
@@ -13,6 +12,7 @@
 //! polls, and a wake-up nothing.
 
 mod header;
+mod origin;
 mod receive;
 mod registers;
 mod ring;
@@ -55,12 +55,22 @@ pub(crate) fn is_ours((vendor, id): (u16, u16)) -> bool {
 /// What there is while the device runs.
 struct Running {
     features: F,
+    /// The hypervisor's dirty log sees what the device writes.
+    is_logged: bool,
     max_frame: usize,
     receive: ReceiveQueue,
     transmit: TransmitQueue,
     /// Where each is notified.
     receive_bell: usize,
     transmit_bell: usize,
+}
+
+impl Running {
+    /// Marks what the device wrote and nobody looked at. The device must have stopped.
+    fn mark_completed(&mut self) {
+        self.receive.mark_completed();
+        self.transmit.ring().mark_completed();
+    }
 }
 
 /// The driver of one virtio network device.
@@ -75,6 +85,7 @@ pub struct Virtio {
     mac: [u8; 6],
     capabilities: Capabilities,
     is_standby: bool,
+    is_logged: bool,
     link: Link,
     /// The receive queue's interrupt is on.
     armed: bool,
@@ -116,6 +127,7 @@ impl Virtio {
             mac,
             capabilities: capabilities(&running),
             is_standby: features.contains(F::STANDBY),
+            is_logged: running.is_logged,
             running: None,
             link: Link::default(),
             armed: false,
@@ -144,7 +156,8 @@ impl Virtio {
     async fn restart(&mut self) -> Result<(), ResetError> {
         let Some(running) = self.running.take() else { return Err(ResetError::Stopped) };
         // From here on no request of the device passes that is still under way.
-        let running = running.stop();
+        let mut running = running.stop();
+        running.mark_completed();
         let ended = !self.transport.is_gone() && self.transport.reset().await;
         // Its buffers go back to the pool, where the new queues find as many.
         drop(running);
@@ -160,6 +173,7 @@ impl Virtio {
             return Err(if gone { ResetError::Gone } else { ResetError::Stuck });
         };
         self.capabilities = capabilities(&running);
+        self.is_logged = running.is_logged;
         self.go(running);
         Ok(())
     }
@@ -171,7 +185,7 @@ impl Virtio {
         }
         self.shut_down();
         // From here on no request of the device passes. Its buffers go back to the pool after that.
-        drop(running);
+        running.stop().mark_completed();
     }
 
     /// Keeps the device from interrupting, whatever it does.
@@ -212,6 +226,7 @@ async fn bring_up(
         return Err(Error::Reset(address));
     }
     let features = transport.negotiate(wanted(), address)?;
+    let is_logged = origin::is_logged(device.subsystem_ids(), features);
     let most = transport.mtu().map_or(usize::MAX, |mtu| ETHERNET_HEADER + usize::from(mtu));
     let max_frame = settings.max_frame().min(most);
     // A small MTU is about what is sent.
@@ -219,11 +234,11 @@ async fn bring_up(
 
     let ring = |queue, longest| {
         let size = queue_size(transport.queue_size(queue), longest);
-        Ring::new(pool, size, features.contains(F::EVENT_IDX))
+        Ring::new(pool, size, features.contains(F::EVENT_IDX), is_logged)
     };
     let receive = ring(RECEIVE_QUEUE, buffer_size(longest)).map_err(dma)?;
     let transmit = ring(TRANSMIT_QUEUE, 0).map_err(dma)?;
-    let mut receive = ReceiveQueue::new(pool, receive, longest).map_err(dma)?;
+    let mut receive = ReceiveQueue::new(pool, receive, longest, is_logged).map_err(dma)?;
     let mut transmit = TransmitQueue::new(pool, transmit).map_err(dma)?;
     let bells = transport.enable_config_interrupt(signalling).and_then(|()| {
         let bell = |queue, ring: &mut Ring| {
@@ -235,12 +250,13 @@ async fn bring_up(
         transport.fail();
         return Err(Error::Negotiation(address));
     };
-    Ok(Running { features, max_frame, receive, transmit, receive_bell, transmit_bell })
+    Ok(Running { features, is_logged, max_frame, receive, transmit, receive_bell, transmit_bell })
 }
 
 /// What the driver makes use of where it is offered.
 fn wanted() -> F {
-    let general = F::VERSION_1 | F::ACCESS_PLATFORM | F::EVENT_IDX;
+    // ORDER_PLATFORM asks for the order in which x86 makes its accesses anyway.
+    let general = F::VERSION_1 | F::ACCESS_PLATFORM | F::ORDER_PLATFORM | F::EVENT_IDX;
     let network = F::MAC | F::STATUS | F::SPEED_DUPLEX | F::MTU | F::STANDBY;
     general | network | F::CSUM | F::GUEST_CSUM | F::HOST_TSO4 | F::HOST_TSO6
 }
@@ -372,8 +388,8 @@ impl Nic for Virtio {
     /// (hw/net/virtio-net.c).
     fn accept_multicast(&mut self, _: &[[u8; 6]]) {}
 
-    fn reset(&mut self) -> Result<(), ResetError> {
-        block_on(self.restart())
+    fn reset(&mut self) -> LocalBoxFuture<'_, Result<(), ResetError>> {
+        Box::pin(self.restart())
     }
 
     fn is_standby(&self) -> bool {
@@ -381,7 +397,7 @@ impl Nic for Virtio {
     }
 
     fn is_logged(&self) -> bool {
-        true
+        self.is_logged
     }
 
     fn stop(&mut self) -> LocalBoxFuture<'_, ()> {

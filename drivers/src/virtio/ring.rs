@@ -34,19 +34,25 @@ pub(super) struct Ring {
     used: Coherent<u32>,
     size: u16,
     has_event_index: bool,
+    /// The hypervisor's dirty log sees what the device writes.
+    is_logged: bool,
     /// Index of the available ring as written so far, and as the device knows it.
     next_avail: u16,
     told: u16,
     /// Index of the next used entry to look at.
     next_used: u16,
+    /// The same when the used ring was last marked.
+    marked: u16,
 }
 
 impl Ring {
-    /// A ring of `size` descriptors, a power of two, that asks for no interrupt.
+    /// A ring of `size` descriptors, a power of two, that asks for no interrupt. Its device's
+    /// writes are marked unless the hypervisor's dirty log sees them anyway.
     pub(super) fn new(
         pool: &'static Pool,
         size: u16,
         has_event_index: bool,
+        is_logged: bool,
     ) -> Result<Self, Error> {
         let entries = usize::from(size);
         let mut ring = Self {
@@ -55,9 +61,11 @@ impl Ring {
             used: pool.coherent(USED_ENTRIES + 2 * entries + 1, 4)?,
             size,
             has_event_index,
+            is_logged,
             next_avail: 0,
             told: 0,
             next_used: 0,
+            marked: 0,
         };
         ring.disable_interrupt();
         if has_event_index {
@@ -95,6 +103,9 @@ impl Ring {
 
     /// Shows the device what was pushed. Returns whether it wants to be notified.
     pub(super) fn publish(&mut self) -> bool {
+        if self.marked != self.next_used {
+            self.mark_completed();
+        }
         let (old, new) = (self.told, self.next_avail);
         if old == new {
             return false;
@@ -110,6 +121,14 @@ impl Ring {
         } else {
             self.used.read(0) as u16 & UsedF::NO_NOTIFY.bits().to_ne() == 0
         }
+    }
+
+    /// Marks what the device has written: the used ring, which is one page or two.
+    pub(super) fn mark_completed(&mut self) {
+        if !self.is_logged {
+            self.used.mark(0..self.used.len());
+        }
+        self.marked = self.next_used;
     }
 
     /// Whether a used buffer waits.

@@ -61,9 +61,6 @@ impl Transport {
         if !offered.contains(F::VERSION_1) {
             return Err(Error::NotModern(address));
         }
-        if offered.contains(F::ORDER_PLATFORM) {
-            return Err(Error::HardwareVirtio(address));
-        }
         let features = self.usable(offered & wanted);
         for half in 0..2 {
             self.common.write32(common::DRIVER_FEATURE_SELECT, half);

@@ -20,13 +20,13 @@ fn the_phy_negotiates_once_and_keeps_its_link_over_resets() {
     assert_eq!(rig.model.state().own.negotiations, 1, "nobody had it negotiate before");
     assert!(rig.nic.link().up);
     for _ in 0..3 {
-        rig.nic.reset().unwrap();
+        block_on(rig.nic.reset()).unwrap();
         assert!(rig.nic.link().up);
     }
     assert_eq!(rig.model.state().own.negotiations, 1, "a new link takes seconds");
     // With the cable out there is no link to lose.
     rig.model.set_link(false);
-    rig.nic.reset().unwrap();
+    block_on(rig.nic.reset()).unwrap();
     assert!(!rig.nic.link().up);
     assert_eq!(rig.model.state().own.negotiations, 2);
 }

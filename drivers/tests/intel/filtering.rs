@@ -39,7 +39,7 @@ fn the_station_broadcasts_and_the_groups_asked_for_get_through() {
     rig.nic.accept_multicast(&[GROUP]);
     assert!(arrives(&mut rig, &to(GROUP)).is_some());
     assert!(arrives(&mut rig, &to(OTHER_GROUP)).is_none());
-    rig.nic.reset().unwrap();
+    block_on(rig.nic.reset()).unwrap();
     assert!(arrives(&mut rig, &to(GROUP)).is_some(), "a reset keeps the groups");
     rig.nic.accept_multicast(&[OTHER_GROUP]);
     assert!(arrives(&mut rig, &to(GROUP)).is_none());
@@ -54,7 +54,7 @@ fn a_station_address_in_place_of_its_own_outlives_a_reset() {
         assert_eq!(rig.nic.mac(), STRANGER);
         assert!(arrives(&mut rig, &to(STRANGER)).is_some());
         assert!(arrives(&mut rig, &to(model::MAC)).is_none());
-        rig.nic.reset().unwrap();
+        block_on(rig.nic.reset()).unwrap();
     }
 }
 
@@ -65,7 +65,7 @@ fn promiscuous_is_everything() {
         for station in [model::MAC, BROADCAST, GROUP, OTHER_GROUP, STRANGER] {
             assert!(arrives(&mut rig, &to(station)).is_some(), "{station:x?}, round {round}");
         }
-        rig.nic.reset().unwrap();
+        block_on(rig.nic.reset()).unwrap();
     }
 }
 
@@ -86,7 +86,7 @@ fn in_a_vlan_tags_come_and_go_with_the_device() {
         assert_eq!(rig.model.take_sent(), [tagged(&frame, 100)]);
         // The device lets untagged frames through, the driver does not.
         assert_eq!(rig.nic.statistics().other_vlan, round + 1);
-        rig.nic.reset().unwrap();
+        block_on(rig.nic.reset()).unwrap();
     }
 }
 

@@ -33,7 +33,7 @@ fn frames_up_to_the_mtu_pass_both_ways_and_no_longer_ones() {
             rig.nic.flush();
             assert_eq!(rig.model.take_sent(), [frame(1, longest)]);
             assert_eq!(rig.nic.statistics().received, count as u64 * (round + 1));
-            rig.nic.reset().unwrap();
+            block_on(rig.nic.reset()).unwrap();
         }
     }
 }

@@ -189,7 +189,8 @@ fn what_the_device_wrote_is_marked() {
 
 #[test]
 fn what_nobody_looked_at_is_marked_when_the_driver_stops_or_starts_over() {
-    let ways: [fn(&mut Rig); 2] = [|rig| block_on(rig.nic.stop()), |rig| rig.nic.reset().unwrap()];
+    let ways: [fn(&mut Rig); 2] =
+        [|rig| block_on(rig.nic.stop()), |rig| block_on(rig.nic.reset()).unwrap()];
     for way in ways {
         let mut rig = Rig::with(8 << 20, Policy::Always, family::OFFERS[0]);
         rig.nic.flush();

@@ -32,7 +32,7 @@ fn twenty_resets_in_mid_traffic_lose_no_buffer_and_every_one_ends_in_service() {
         if round % 2 == 0 {
             assert!(!rig.nic.arm(), "there is work");
         }
-        rig.nic.reset().unwrap();
+        block_on(rig.nic.reset()).unwrap();
         rig.model.take_sent();
         assert_eq!(rig.taken(), TAKEN + kept.len() as u32);
         assert!(rig.nic.receive().is_none(), "what was on the way is lost");
@@ -73,7 +73,7 @@ fn counters_survive_a_reset() {
     rig.model.count_missed(5);
     assert!(rig.model.receive(&frame(0, 60)));
     rig.nic.receive();
-    rig.nic.reset().unwrap();
+    block_on(rig.nic.reset()).unwrap();
     let statistics = rig.nic.statistics();
     assert_eq!((statistics.missed, statistics.received), (5, 1));
 }
@@ -85,7 +85,7 @@ fn a_device_that_keeps_mastering_the_bus_is_cut_off_and_reset() {
     }
     let mut rig = Rig::new();
     rig.model.set_faults(Faults { keeps_mastering: true, ..Faults::default() });
-    rig.nic.reset().unwrap();
+    block_on(rig.nic.reset()).unwrap();
     rig.model.set_faults(Faults::default());
     assert!(rig.model.receive(&frame(0, 60)));
     assert!(rig.nic.receive().is_some());
@@ -95,18 +95,18 @@ fn a_device_that_keeps_mastering_the_bus_is_cut_off_and_reset() {
 fn a_device_that_stays_in_reset_is_stopped_for_good() {
     let mut rig = Rig::new();
     rig.model.set_faults(Faults { stays_in_reset: true, ..Faults::default() });
-    assert_eq!(rig.nic.reset(), Err(ResetError::Stuck));
+    assert_eq!(block_on(rig.nic.reset()), Err(ResetError::Stuck));
     assert_eq!(rig.free(), rig.pool.statistics().slots);
     assert!(!rig.machine.is_bus_master(PciAddress::new(0, 1, 0, 0)));
     assert_eq!(rig.nic.link(), Link::default());
-    assert_eq!(rig.nic.reset(), Err(ResetError::Stopped));
+    assert_eq!(block_on(rig.nic.reset()), Err(ResetError::Stopped));
 }
 
 #[test]
 fn a_device_that_is_gone_is_not_waited_for() {
     let mut rig = Rig::new();
     rig.machine.pull(rig.port);
-    assert_eq!(rig.nic.reset(), Err(ResetError::Gone));
+    assert_eq!(block_on(rig.nic.reset()), Err(ResetError::Gone));
     assert_eq!(rig.free(), rig.pool.statistics().slots);
 }
 
@@ -115,7 +115,7 @@ fn a_link_that_went_away_meanwhile_is_seen_when_it_comes_back() {
     let mut rig = Rig::new();
     assert!(rig.nic.arm());
     rig.model.set_link(false);
-    rig.nic.reset().unwrap();
+    block_on(rig.nic.reset()).unwrap();
     assert!(!rig.nic.link().up);
     assert_eq!(rig.model.register(IMS), 0, "nobody has asked for interrupts yet");
     assert_ne!(rig.model.register(RCTL) & ENABLE, 0);
@@ -133,6 +133,6 @@ fn the_device_obeys_pauses_and_asks_for_none() {
         for &(register, mask, value) in model::State::PAUSE {
             assert_eq!(rig.model.register(register) & mask, value, "{register:#x}");
         }
-        rig.nic.reset().unwrap();
+        block_on(rig.nic.reset()).unwrap();
     }
 }

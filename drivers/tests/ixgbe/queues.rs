@@ -2,6 +2,7 @@
 
 use crate::family::{RETA, SRRCTL};
 use crate::intel::{Faults, Offers, Rig, card, frame, model::QUEUE};
+use embassy_futures::block_on;
 use unikernel::nic::{Queues, Settings, VlanId};
 
 const QUEUES: usize = 4;
@@ -92,7 +93,7 @@ fn a_reset_in_mid_traffic_loses_no_buffer() {
             rig.nic.receive();
         }
         rig.nic.flush();
-        rig.nic.reset().unwrap();
+        block_on(rig.nic.reset()).unwrap();
         assert_eq!(rig.taken(), taken);
         rig.model.set_faults(Faults::default());
         rig.model.take_sent();

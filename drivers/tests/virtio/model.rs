@@ -37,6 +37,9 @@ pub(crate) const USUAL: u64 = CSUM
     | VERSION_1
     | ACCESS_PLATFORM;
 
+/// The subsystem of QEMU's devices.
+const QEMU: (u16, u16) = (0x1af4, 0x1100);
+
 /// Where the structures are in BAR 4.
 const COMMON: usize = 0x0000;
 const ISR: usize = 0x1000;
@@ -53,6 +56,8 @@ const HEADER: usize = 12;
 #[derive(Clone, Copy)]
 pub(crate) struct Traits {
     pub(crate) offered: u64,
+    /// Vendor and id of the subsystem.
+    pub(crate) subsystem: (u16, u16),
     pub(crate) queue_size: u16,
     pub(crate) mac: [u8; 6],
     /// What takes its place while it is being read.
@@ -76,6 +81,7 @@ impl Default for Traits {
     fn default() -> Self {
         Self {
             offered: USUAL,
+            subsystem: QEMU,
             queue_size: 256,
             mac: MAC,
             next_mac: None,
@@ -152,6 +158,9 @@ impl Model {
     /// The card, its capabilities where `structures` say: type, offset and length.
     pub(crate) fn card(self: &Arc<Self>, structures: &[(u8, u32, u32)]) -> Card {
         let card = Card::new(0x1af4, 0x1041, 0x0200).bar(4, BAR as u64, 0b100, self.clone());
+        let (vendor, id) = self.state.lock().unwrap().traits.subsystem;
+        let subsystem = [vendor.to_le_bytes(), id.to_le_bytes()].concat();
+        let card = (0x2c..).zip(subsystem).fold(card, |card, (at, byte)| card.poke(at, byte));
         structures.iter().fold(card, |card, &(kind, offset, length)| {
             let mut body = vec![if kind == 2 { 20 } else { 16 }, kind, 4, 0, 0, 0];
             body.extend(offset.to_le_bytes());

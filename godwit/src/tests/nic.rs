@@ -89,8 +89,8 @@ impl Nic for Quiet {
         self.interrupt.clone()
     }
     fn accept_multicast(&mut self, _: &[[u8; 6]]) {}
-    fn reset(&mut self) -> Result<(), ResetError> {
-        Ok(())
+    fn reset(&mut self) -> LocalBoxFuture<'_, Result<(), ResetError>> {
+        Box::pin(async { Ok(()) })
     }
     fn is_standby(&self) -> bool {
         self.id & STANDBY != 0

@@ -77,8 +77,8 @@ impl Nic for End {
         self.interrupts[usize::from(self.number)].clone()
     }
     fn accept_multicast(&mut self, _: &[[u8; 6]]) {}
-    fn reset(&mut self) -> Result<(), ResetError> {
-        Ok(())
+    fn reset(&mut self) -> LocalBoxFuture<'_, Result<(), ResetError>> {
+        Box::pin(async { Ok(()) })
     }
     fn stop(&mut self) -> LocalBoxFuture<'_, ()> {
         Box::pin(async {})

@@ -25,16 +25,19 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// For a server in a guest to open its port again.
 const REOPENING: Duration = Duration::from_secs(10);
 
-/// One HTTP request, to the end of the answer.
+/// One HTTP request, to the end of the answer, by somebody who has `token`.
 ///
 /// # Errors
 /// The guest does not answer.
-pub fn request(port: u16, method: &str, path: &str) -> Result<String> {
+pub fn request(port: u16, method: &str, path: &str, token: Option<&str>) -> Result<String> {
+    let credentials =
+        token.map_or(String::new(), |token| format!("Authorization: Bearer {token}\r\n"));
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: guest\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: guest\r\n{credentials}\
+         Content-Length: 0\r\nConnection: close\r\n\r\n"
     )?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).with_context(|| format!("{method} {path}"))?;

@@ -6,14 +6,15 @@
 //! | `/status.json` | the same for programs |
 //! | `/metrics` | what the machine counts, for Prometheus |
 //! | `/capture.pcapng` | the flight recorder's frames, oldest first |
-//! | `/check` | runs an integrity check of these frames and says what it found |
+//! | `POST /check` | runs an integrity check of these frames and says what it found |
 //! | `POST /reset` | resets the NIC; connections outlive it |
 //!
-//! The last two do something, so pages of other sites cannot have a browser ask for them, and they
-//! are not done faster than makes sense.
+//! The last two do something. So they are for those alone who have the token of the kernel command
+//! line, `token=`, and are not done faster than makes sense:
+//! `curl -X POST -H 'Authorization: Bearer TOKEN' http://guest/check`.
 
-mod own_site;
 mod page;
+mod token;
 
 use alloc::format;
 use alloc::rc::Rc;
@@ -32,7 +33,7 @@ use picoserve::response::{Content, StatusCode};
 use picoserve::routing::{PathRouter, get, post};
 use picoserve::{Router, Server, Timeouts};
 
-use own_site::OwnSite;
+use token::{Bearer, Token};
 
 use crate::app::App;
 use crate::pcapng;
@@ -85,12 +86,26 @@ fn router(app: &App) -> Router<impl PathRouter + use<>> {
     let [html, json, checks, resets] = [(); 4].map(|()| app.clone());
     let (recorder, system) = (app.recorder().clone(), app.system().clone());
     let last_reset = Cell::new(None);
+    let token = app.system().command_line().value("token", Token::default());
+    let same = token.clone();
     Router::new()
         .route("/", get(async move || Text("text/html; charset=utf-8", page::html(&html))))
         .route("/status.json", get(async move || Text("application/json", page::json(&json))))
         .route("/metrics", get(async move || Metrics::of(&system)))
-        .route("/check", get(async move |_: OwnSite| check(&checks).await))
-        .route("/reset", post(async move |_: OwnSite| reset(&resets, &last_reset)))
+        .route(
+            "/check",
+            post(async move |bearer: Bearer| match token.admits(&bearer) {
+                Ok(()) => (StatusCode::OK, check(&checks).await),
+                Err((status, why)) => (status, why.into()),
+            }),
+        )
+        .route(
+            "/reset",
+            post(async move |bearer: Bearer| match same.admits(&bearer) {
+                Ok(()) => reset(&resets, &last_reset).await,
+                Err((status, why)) => (status, why.into()),
+            }),
+        )
         .route(
             "/capture.pcapng",
             get(async move || ChunkedResponse::new(Capture(recorder.clone()))),
@@ -105,12 +120,12 @@ async fn check(app: &App) -> String {
     )
 }
 
-fn reset(app: &App, last: &Cell<Option<Instant>>) -> (StatusCode, String) {
+async fn reset(app: &App, last: &Cell<Option<Instant>>) -> (StatusCode, String) {
     if last.get().is_some_and(|last: Instant| last.elapsed() < RESET) {
         return (StatusCode::TOO_MANY_REQUESTS, "the NIC was just reset\n".into());
     }
     last.set(Some(Instant::now()));
-    match app.interface().reset_nic() {
+    match app.interface().reset_nic().await {
         Some(Ok(())) => (StatusCode::OK, "the NIC was reset\n".into()),
         Some(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         None => (StatusCode::SERVICE_UNAVAILABLE, "there is no NIC\n".into()),

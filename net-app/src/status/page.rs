@@ -238,9 +238,7 @@ th, td { border-bottom: 1px solid #ddd; padding: .3em 0 }
 "#;
 
 const FOOT: &str = r#"</table>
-<p><a href="/capture.pcapng">capture</a> · <a href="/check">check the recorded frames</a> ·
-<a href="/status.json">JSON</a> · <a href="/metrics">metrics</a>
-<form action="/reset" method="post"><button>reset the NIC</button></form>
+<p><a href="/capture.pcapng">capture</a> · <a href="/status.json">JSON</a> · <a href="/metrics">metrics</a>
 "#;
 
 fn duration(ms: u64) -> String {

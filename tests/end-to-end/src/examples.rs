@@ -100,12 +100,12 @@ fn echo(log: &Path) -> Result<String> {
 fn http(log: &Path) -> Result<String> {
     tools::require("this test", &[CURL])?;
     let (_guest, port) = boot(log, "examples/http", HTTP_PORT, "")?;
-    let page = request(port, "GET", "/")?;
+    let page = request(port, "GET", "/", None)?;
     ensure!(page.starts_with("HTTP/1.1 200") && page.contains("<html"), "the page is {page:?}");
     let status = shell(&format!("curl -sSf --max-time 60 http://127.0.0.1:{port}/api/status"))?;
     let status: serde_json::Value = serde_json::from_str(&status).context("its JSON")?;
     ensure!(status.is_object(), "{status}");
-    let metrics = request(port, "GET", "/metrics")?;
+    let metrics = request(port, "GET", "/metrics", None)?;
     let received = metrics
         .lines()
         .find_map(|line| {

@@ -89,9 +89,26 @@ pub(crate) fn add(suite: &mut Suite) {
         let forward = Forward { host: free_port()?, guest: HTTP_PORT };
         let mut guest = boot(log, "", &[forward])?;
         guest.wait_for(READY)?;
-        let answer = clients::request(forward.host, "GET", "/")?;
+        let answer = clients::request(forward.host, "GET", "/", None)?;
         ensure!(answer.starts_with("HTTP/1.1 200"), "the answer was {answer:?}");
-        clients::request(forward.host, "GET", "/check")?;
+        Ok(String::new())
+    });
+    suite.test("checks and resets are for who has the token", MINUTES, |log| {
+        let forward = Forward { host: free_port()?, guest: HTTP_PORT };
+        let mut guest = boot(log, "token=secret", &[forward])?;
+        guest.wait_for(READY)?;
+        for path in ["/check", "/reset"] {
+            for (method, token, status) in [
+                ("GET", Some("secret"), 405),
+                ("POST", None, 401),
+                ("POST", Some("secrets"), 401),
+                ("POST", Some("secret"), 200),
+            ] {
+                let answer = clients::request(forward.host, method, path, token)?;
+                let is_it = answer.starts_with(&format!("HTTP/1.1 {status}"));
+                ensure!(is_it, "{method} {path} with {token:?}: {answer:?}");
+            }
+        }
         let check = guest.wait_for("recorder: checked")?;
         ensure!(check.ends_with("stale 0"), "{check}");
         Ok(String::new())

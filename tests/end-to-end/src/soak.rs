@@ -40,7 +40,9 @@ const POLL: Duration = Duration::from_millis(10);
 const DATAGRAM: [u8; 1000] = [0x5a; 1000];
 const BETWEEN_DATAGRAMS: Duration = Duration::from_millis(1);
 /// Few enough frames that the flight recorder is full before anything is counted.
-const APPEND: &str = "ip=10.0.2.15/24 gw=10.0.2.2 recorder=64K";
+const APPEND: &str = "ip=10.0.2.15/24 gw=10.0.2.2 recorder=64K token=soak";
+/// What resets are asked for with.
+const TOKEN: &str = "soak";
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.test(&format!("{FLAPS} link flaps and resets of every NIC"), LONG, |log| {
@@ -131,7 +133,7 @@ fn flap_and_reset(guest: &mut Guest, qmp: &mut Qmp, iperf3: u16, http: u16) -> R
 fn reset(http: u16) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let answer = clients::request(http, "POST", "/reset")?;
+        let answer = clients::request(http, "POST", "/reset", Some(TOKEN))?;
         if answer.contains("the NIC was reset") {
             return Ok(());
         }
@@ -158,7 +160,7 @@ fn used_slots(http: u16, is_it: impl Fn(u64) -> bool) -> Result<u64> {
     loop {
         // The connection before has to be over: its last segments are buffers too.
         thread::sleep(Duration::from_millis(500));
-        let answer = clients::request(http, "GET", "/status.json")?;
+        let answer = clients::request(http, "GET", "/status.json", None)?;
         let Some((_, body)) = answer.split_once("\r\n\r\n") else { bail!("status: {answer:?}") };
         let status: Value = serde_json::from_str(body).context("status.json")?;
         let count =

@@ -40,6 +40,13 @@ impl Tap {
         Ok(Self { name, _inside: inside, _namespace: namespace })
     }
 
+    /// Has the device hold so many packets for the guest, instead of 1,000: what it drops, the
+    /// guest has never seen.
+    pub(crate) fn hold(&self, packets: usize) -> Result<()> {
+        command::run(&mut ip(&format!("link set {} txqueuelen {packets}", self.name)))?;
+        Ok(())
+    }
+
     /// The netdev.
     pub(crate) fn netdev(&self) -> String {
         format!("tap,id={NETDEV},ifname={},script=no,downscript=no", self.name)

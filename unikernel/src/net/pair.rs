@@ -191,6 +191,17 @@ impl Pair {
         Some((nic, true))
     }
 
+    /// The active NIC, for a moment in which nothing moves: nobody is to take its place.
+    pub(super) fn lend(&mut self) -> Option<Box<dyn Nic>> {
+        self.device.remove()
+    }
+
+    /// Takes the NIC that was lent back. Its link may be another.
+    pub(super) fn take_back(&mut self, nic: Box<dyn Nic>) {
+        self.device.insert(nic);
+        self.device.link_up = self.link.up;
+    }
+
     /// Activates the other NIC instead of this one, which is about to be detached but still
     /// receives what is on its way to it. Returns whether there is another to do so.
     pub(super) fn switch_over_from(

@@ -45,6 +45,17 @@ struct Shared {
     rested: Cell<bool>,
     /// Set when address, link or NIC may have changed.
     changed: Watch<()>,
+    reset: Watch<Reset>,
+}
+
+/// A reset of the active NIC, which the run loop carries out.
+#[derive(Clone, Copy)]
+enum Reset {
+    Wanted,
+    /// The stack does not have the NIC.
+    UnderWay,
+    /// None is wanted. How the last one ended, if there was a NIC.
+    Done(Option<Result<(), ResetError>>),
 }
 
 impl Stack {
@@ -56,6 +67,7 @@ impl Stack {
                 work: Signal::new(),
                 rested: Cell::new(false),
                 changed: Watch::new(()),
+                reset: Watch::new(Reset::Done(None)),
             }),
         }
     }
@@ -63,6 +75,9 @@ impl Stack {
     /// Moves packets, for ever. One task runs it.
     pub async fn run(&self) -> ! {
         loop {
+            if matches!(self.shared.reset.get(), Reset::Wanted) {
+                self.reset().await;
+            }
             let now = embassy_time::Instant::now().as_micros();
             match self.turn(Instant::from_micros(now as i64)) {
                 Next::Again => {}
@@ -89,8 +104,12 @@ impl Stack {
     ///
     /// # Errors
     /// The NIC, if the stack has one already that is no match: two are a pair if one of them is a
-    /// standby and both have the same station address.
+    /// standby and both have the same station address. Also while it resets the one it has: see
+    /// [`settled`](Self::settled).
     pub fn attach(&self, nic: Box<dyn Nic>) -> Result<Role, Box<dyn Nic>> {
+        if self.is_resetting() {
+            return Err(nic);
+        }
         let role = self.with(|engine| engine.attach(nic))?;
         self.wake();
         self.shared.changed.set(());
@@ -98,7 +117,8 @@ impl Stack {
     }
 
     /// Takes a NIC out of the stack. If it was active and there is another, that one is from now
-    /// on. Otherwise sockets stay as they are, and what they send waits for the next NIC.
+    /// on. Otherwise sockets stay as they are, and what they send waits for the next NIC. `None`
+    /// also for one that is being reset: see [`settled`](Self::settled).
     pub fn detach(&self, role: Role) -> Option<Box<dyn Nic>> {
         let nic = self.with(|engine| engine.detach(role))?;
         self.wake();
@@ -133,19 +153,54 @@ impl Stack {
         })
     }
 
-    /// Resets the active NIC. Sockets stay as they are; what was on the way is lost.
+    /// Has the run loop reset the active NIC, which other tasks do not wait for. Sockets stay as
+    /// they are; what was on the way is lost. If it is being reset already, that is waited for.
     ///
     /// `None` if there is no NIC.
-    pub fn reset_nic(&self) -> Option<Result<(), ResetError>> {
-        let result = self.with_nic(|nic| nic.reset());
-        self.with(|engine| match (&result, engine.pair.name()) {
-            (Some(Ok(())), name) => log::info!("{name}: reset"),
-            (Some(Err(error)), name) => log::error!("{name}: {error}"),
-            (None, _) => {}
-        });
-        // The NIC's interrupt is off, and its link may have changed.
-        self.wake();
-        result
+    pub async fn reset_nic(&self) -> Option<Result<(), ResetError>> {
+        let mut watcher = self.shared.reset.watcher();
+        if !self.is_resetting() {
+            self.shared.reset.set(Reset::Wanted);
+            self.wake();
+        }
+        loop {
+            if let Reset::Done(result) = watcher.changed().await {
+                return result;
+            }
+        }
+    }
+
+    /// Waits until no NIC is being reset, so that all there are can be detached.
+    pub async fn settled(&self) {
+        let mut watcher = self.shared.reset.watcher();
+        while self.is_resetting() {
+            watcher.changed().await;
+        }
+    }
+
+    fn is_resetting(&self) -> bool {
+        matches!(self.shared.reset.get(), Reset::UnderWay)
+    }
+
+    /// Resets the active NIC.
+    async fn reset(&self) {
+        let nic = self.with(|engine| engine.pair.lend());
+        let result = match nic {
+            Some(mut nic) => {
+                self.shared.reset.set(Reset::UnderWay);
+                let result = nic.reset().await;
+                self.with(|engine| {
+                    engine.pair.take_back(nic);
+                    match (&result, engine.pair.name()) {
+                        (Ok(()), name) => log::info!("{name}: reset"),
+                        (Err(error), name) => log::error!("{name}: {error}"),
+                    }
+                });
+                Some(result)
+            }
+            None => None,
+        };
+        self.shared.reset.set(Reset::Done(result));
     }
 
     /// Becomes a member of a multicast group: what is sent to it arrives at the sockets bound to

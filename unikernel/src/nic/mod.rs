@@ -147,11 +147,11 @@ pub trait Nic {
     /// Resets the device, whatever state it is in, and starts it again as it was: station address,
     /// filters, and the rings with their buffers. Frames on the way are lost.
     ///
+    /// Other tasks run while the device takes its time.
+    ///
     /// # Errors
     /// The device does not run, and every buffer is back in the pool.
-    ///
-    /// No other task runs meanwhile: nobody may take the NIC away in the middle of it.
-    fn reset(&mut self) -> Result<(), ResetError>;
+    fn reset(&mut self) -> LocalBoxFuture<'_, Result<(), ResetError>>;
 
     /// The device is there to take over for another with the same station address, while that has
     /// no link or is away (VIRTIO_NET_F_STANDBY).

@@ -1,7 +1,7 @@
 //! A function that a driver can drive.
 
 use super::bar::{self, Bar, Window};
-use super::registers::{COMMAND, INTERRUPT_LINE, VENDOR_ID};
+use super::registers::{COMMAND, INTERRUPT_LINE, SUBSYSTEM, VENDOR_ID};
 use super::wire::Wire;
 use super::{Error, Function, PciAddress};
 use crate::mmio::Mmio;
@@ -82,6 +82,12 @@ impl Device {
     /// Vendor and device id.
     pub fn ids(&self) -> (u16, u16) {
         (self.vendor, self.id)
+    }
+
+    /// Subsystem vendor and subsystem id: whose product it is.
+    pub fn subsystem_ids(&self) -> (u16, u16) {
+        let ids = self.function.read32(SUBSYSTEM);
+        (ids as u16, (ids >> 16) as u16)
     }
 
     /// Base class in the high byte, sub-class in the low one; 0x0200 is an Ethernet controller.

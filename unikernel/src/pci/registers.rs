@@ -16,6 +16,8 @@ pub(crate) const HEADER_MULTI_FUNCTION: u8 = 1 << 7;
 pub(crate) const HEADER_LAYOUT: u8 = 0x7f;
 /// First base address register (7.5.1.2.1).
 pub(crate) const BAR0: u16 = 0x10;
+/// Subsystem vendor id, and subsystem id in the upper half (7.5.1.2.3).
+pub(crate) const SUBSYSTEM: u16 = 0x2c;
 /// Capabilities pointer (7.5.1.1.11).
 pub(crate) const CAPABILITIES: u16 = 0x34;
 /// Interrupt line, written by firmware (7.5.1.1.12).

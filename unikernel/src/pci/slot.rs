@@ -262,8 +262,9 @@ impl Slot {
         let card = Function::new(self.bridge.function().host().clone(), address);
         let present = || self.status().contains(Status::PRESENT);
         wait_for(|| self.link_is_active() || !present()).await;
-        wait_for(|| !matches!(card.read16(VENDOR_ID), u16::MAX | RETRY) || !present()).await;
-        present() && self.link_is_active() && card.read16(VENDOR_ID) != u16::MAX
+        let answers = || !matches!(card.read16(VENDOR_ID), u16::MAX | RETRY);
+        wait_for(|| answers() || !present()).await;
+        present() && self.link_is_active() && answers()
     }
 
     /// Writes power and indicators, which is one command however much it changes, and waits until

@@ -15,4 +15,5 @@ mod nal;
 mod network;
 mod pair;
 mod paths;
+mod reset;
 mod traffic;

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::vec;
 use std::vec::Vec;
 
+use embassy_futures::yield_now;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{
@@ -92,6 +93,9 @@ pub(super) struct Port {
 }
 
 const RING: usize = 256;
+
+/// How often other tasks have their turn while it is being reset.
+pub(super) const RESET_TURNS: usize = 100;
 
 impl FakeNic {
     pub(super) fn new(pool: &'static Pool, mac: u8, rx: &Wire, tx: &Wire) -> Self {
@@ -207,8 +211,14 @@ impl Nic for FakeNic {
 
     fn accept_multicast(&mut self, _: &[[u8; 6]]) {}
 
-    fn reset(&mut self) -> Result<(), ResetError> {
-        Ok(())
+    fn reset(&mut self) -> LocalBoxFuture<'_, Result<(), ResetError>> {
+        let result = if self.link.get() { Ok(()) } else { Err(ResetError::Stuck) };
+        Box::pin(async move {
+            for _ in 0..RESET_TURNS {
+                yield_now().await;
+            }
+            result
+        })
     }
 
     fn is_standby(&self) -> bool {

@@ -179,6 +179,16 @@ fn a_card_that_does_not_come_up_is_switched_off_and_not_announced_again() {
 }
 
 #[test]
+fn a_card_that_asks_to_be_asked_later_for_ever_does_not_come_up() {
+    let (machine, port) = machine_with_port();
+    let mut slot = slot(&machine);
+    machine.hot_plug(port, Card::new(0x0001, 0xffff, 0x0200));
+    assert_eq!(slot.poll(), Some(SlotEvent::Inserted));
+    assert!(matches!(block_on(slot.power_on()), Err(Error::PowerFailed(_))));
+    assert!(!slot.is_in_use());
+}
+
+#[test]
 fn a_port_that_vanishes_takes_its_card_along_and_goes_quiet() {
     let (machine, port) = machine_with_port();
     machine.cold_plug(port, nic(), 0xfe80_0000);
