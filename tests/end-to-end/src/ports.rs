@@ -174,7 +174,7 @@ fn migrates(log: &Path, arrangement: Arrangement) -> Result<String> {
     // It says so once it has acknowledged it.
     let expected = destination.capabilities;
     says(&mut destination.guest, "agent: moved", expected)?;
-    let answer = request(destination.http, "GET", "/")?;
+    let answer = request(destination.http, "GET", "/", None)?;
     ensure!(answer.starts_with("HTTP/1.1 200"), "the answer was {answer:?}");
     Ok(String::new())
 }

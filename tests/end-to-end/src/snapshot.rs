@@ -25,6 +25,8 @@ use crate::{
     suite::{MINUTES, Suite},
 };
 
+/// Of who may have the frames checked.
+const TOKEN: &str = "snapshot";
 /// What the guest says of each check, before the number.
 const CHECKED: &str = "recorder: checked ";
 /// Requests after the snapshot.
@@ -51,11 +53,12 @@ fn serves(log: &Path) -> Result<String> {
     let monitor = Monitor::new()?;
     let options = [&monitor.options()[..], &disk(log)?].concat();
     let forward = Forward { host: free_port()?, guest: HTTP_PORT };
-    let mut guest = Guest::boot_with(NicModel::E1000e, log, "", &[forward], &options)?;
+    let append = format!("token={TOKEN}");
+    let mut guest = Guest::boot_with(NicModel::E1000e, log, &append, &[forward], &options)?;
     guest.wait_for(READY)?;
     // How many frames it has recorded, at its so many-th check.
     let recorded = |guest: &mut Guest, times: usize| -> Result<u64> {
-        let answer = clients::request(forward.host, "GET", "/check")?;
+        let answer = clients::request(forward.host, "POST", "/check", Some(TOKEN))?;
         ensure!(answer.starts_with("HTTP/1.1 200"), "the answer was {answer:?}");
         says(guest, CHECKED, times)?;
         let console = guest.console();
@@ -67,7 +70,7 @@ fn serves(log: &Path) -> Result<String> {
     recorded(&mut guest, 1)?;
     snapshot(&monitor, "savevm")?;
     for _ in 0..FORGOTTEN {
-        clients::request(forward.host, "GET", "/")?;
+        clients::request(forward.host, "GET", "/", None)?;
     }
     let before = recorded(&mut guest, 2)?;
     snapshot(&monitor, "loadvm")?;
