@@ -9,8 +9,8 @@ pub const PACED: f64 = 0.98;
 /// today, in the lab's own time.
 pub const SATURATED: f64 = 0.84;
 /// Milliseconds that the service is gone for beyond QEMU's own downtime, at most, in the lab's own
-/// time; some 50 were seen (docs/lab.md).
-pub const BEYOND_DOWNTIME_MS: f64 = 80.0;
+/// time (docs/lab.md).
+pub const BEYOND_DOWNTIME_MS: f64 = 50.0;
 /// The part of its throughput that a guest keeps without its NIC, at most. It has nothing then:
 /// more would mean that the measurement does not see a loss.
 pub const WITHOUT_NIC: f64 = 0.10;

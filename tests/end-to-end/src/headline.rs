@@ -22,7 +22,7 @@ const PACED: f64 = 0.98;
 const FLOOD: f64 = 1.4e9;
 const SATURATED: f64 = 0.84;
 /// Milliseconds that the service is gone for beyond the downtime.
-const BEYOND_DOWNTIME: f64 = 80.0;
+const BEYOND_DOWNTIME: f64 = 50.0;
 /// The part of its throughput that a guest keeps whose NIC was taken away: the control, without
 /// which the rest could be a measurement that sees no loss. (That of `fresh` are the tests whose
 /// marking policy is `never`.)
