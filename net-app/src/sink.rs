@@ -103,7 +103,7 @@ fn report(app: &App, source: &Source) -> Report {
         stream: source.stream.into(),
         flags: flags.into(),
         epoch: migration.epoch.into(),
-        reserved: 0.into(),
+        duplicates: source.sequence.duplicates().into(),
         guest_ms: Instant::now().as_millis().into(),
         packets: source.packets.into(),
         bytes: source.bytes.into(),

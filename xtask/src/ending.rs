@@ -18,7 +18,8 @@ pub(crate) const STATUSES: &str = "Exit status:
   1    it did not, or an error
   2    the command line makes no sense
   3    data is stale that should not be
-  4    the fault is this machine's or the lab's: something is missing, or the lab's host crashed
+  4    the fault is this machine's or the lab's: something is missing, the lab's host crashed, or
+       others used the machine while something was measured in its time
   124  `run --timeout`: the time is over
   130, 143  ended by Ctrl-C, or by `kill`";
 
@@ -31,6 +32,8 @@ pub(crate) enum Ending {
     Failed,
     /// What a device wrote was not on the destination, and nobody had asked for that.
     Stale,
+    /// Something else, while others used the machine that it was measured on.
+    Disturbed,
     /// `run --timeout` is over, as timeout(1) has it.
     TimedOut,
     /// A guest's own status.
@@ -43,6 +46,7 @@ impl Termination for Ending {
             Self::AsAsked => 0,
             Self::Failed => 1,
             Self::Stale => 3,
+            Self::Disturbed => 4,
             Self::TimedOut => 124,
             Self::Guest(status) => status,
         })

@@ -54,18 +54,29 @@ pub(crate) fn main(options: &Migrate) -> Result<Ending> {
     println!("{}", page.display());
     // Only now: what was measured before is shown all the same.
     compared?;
-    Ok(ending(&result, !options.cancel_at.is_empty(), options.marking))
+    Ok(ending(&result, &script))
 }
 
 /// Whether every migration ended as it should, and nothing is stale that the guest was to mark.
-fn ending(result: &Migration, cancelled: bool, marking: Marking) -> Ending {
-    let expected = if cancelled { Outcome::Cancelled } else { Outcome::Completed };
+fn ending(result: &Migration, script: &Script) -> Ending {
+    let is_cancelled = !script.cancel_at.is_empty();
+    let expected = if is_cancelled { Outcome::Cancelled } else { Outcome::Completed };
+    // Other applications may have nothing to check.
+    let is_to_check = |run: &Migration| {
+        let is_told = run.outcome == Outcome::Completed && run.strategy != Strategy::Failover;
+        is_told && script.application.is_ours()
+    };
     let others: Vec<_> = result.second.as_deref().into_iter().chain(&result.comparisons).collect();
     let runs = result.runs();
     let all_ended = runs.iter().all(|run| run.outcome == expected)
         && others.iter().all(|other| other.outcome == Outcome::Completed);
-    let is_stale = runs.into_iter().chain(others).any(|run| run.integrity.is_stale());
-    match (is_stale && marking != Marking::Never, all_ended) {
+    let mut all = runs.into_iter().chain(others);
+    let is_checked = all.clone().all(|run| !is_to_check(run) || run.integrity.checked() > 0);
+    let is_stale = all.any(|run| run.integrity.is_stale());
+    if !is_checked {
+        eprintln!("error: the guest checked no frame: whether any is stale is unknown");
+    }
+    match (is_stale && script.marking != Marking::Never, all_ended && is_checked) {
         (true, _) => Ending::Stale,
         (false, true) => Ending::AsAsked,
         (false, false) => Ending::Failed,

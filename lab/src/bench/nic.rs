@@ -16,8 +16,8 @@ use crate::{
     build::crates,
     guest::{Forward, Net, Wire, clients, nic as wires},
     parts::NicModel,
-    result::{Facts, ProcessorTime},
-    system::{paths, progress::Step, scratch::Scratch},
+    result::Facts,
+    system::{paths, processors::ProcessorTime, progress::Step, scratch::Scratch},
 };
 
 /// One of each family that has hardware.
@@ -49,7 +49,8 @@ pub fn run(nics: &[NicModel], rounds: u32, kernel: Option<&Path>) -> Result<Valu
     for nic in nics {
         let started = ProcessorTime::now();
         let measured = measure(&systems, *nic, rounds)?;
-        let others = started.zip(ProcessorTime::now()).map(|(start, end)| end.others_since(start));
+        let others =
+            started.zip(ProcessorTime::now()).and_then(|(start, end)| end.others_since(start));
         print!("{}", measured.table(&nic.to_string()));
         if let Some(others) = others {
             println!("others took {:.0} % of the processors", others * 100.0);

@@ -4,6 +4,7 @@ use super::machine::Comparison;
 use crate::choices::{CancelAt, Strategy};
 use crate::qmp::MigrationInfo;
 use crate::source::DmaCounts;
+use crate::system::processors::ProcessorTime;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::time::{Duration, Instant};
@@ -122,4 +123,22 @@ pub struct Record {
     pub dma: Option<DmaCounts>,
     /// What the warm-up took. None where it was not held.
     pub effort: Option<Effort>,
+    /// Looks at this machine's processors, whenever something began or ended.
+    pub looks: Vec<Look>,
+}
+
+/// What this machine's processors had done so far at some moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// When, by the lab's clock.
+    pub at: Instant,
+    /// It.
+    pub processors: ProcessorTime,
+}
+
+impl Look {
+    /// At a moment that is now, where this machine says it.
+    pub(super) fn now(at: Instant) -> Option<Self> {
+        Some(Self { at, processors: ProcessorTime::now()? })
+    }
 }

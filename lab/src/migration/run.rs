@@ -1,7 +1,7 @@
 //! One migration under way: from QEMU's `migrate` to where the machine runs afterwards.
 
 use super::machine::{Comparison, Lab, Machine, NICS, PORTS};
-use super::record::{Effort, Outcome, Plan, Timeline};
+use super::record::{Effort, Look, Outcome, Plan, Timeline};
 use super::side::{POLL, REACTION, Side, ensure_running};
 use crate::choices::{CancelAt, Strategy};
 use crate::clock::Clock;
@@ -35,6 +35,7 @@ pub(super) struct Run<'r> {
     pub(super) timeline: Timeline,
     pub(super) comparison: Option<Comparison>,
     pub(super) effort: Option<Effort>,
+    pub(super) looks: Vec<Look>,
     pub(super) say: &'r mut dyn FnMut(&str),
 }
 
@@ -60,6 +61,7 @@ impl Run<'_> {
     pub(super) fn carry_out(&mut self) -> Result<(Outcome, qmp::MigrationInfo, Option<String>)> {
         let uri = self.lab.profile().uri.clone();
         self.timeline.start = self.clock.now();
+        self.look();
         let mut held = self.plan.strategy != Strategy::Cold;
         self.limit(if held { HELD } else { RELEASED })?;
         if self.plan.strategy == Strategy::Cold {
@@ -98,6 +100,7 @@ impl Run<'_> {
                     self.look_for_quiet();
                 }
                 self.timeline.over = Some(self.clock.now());
+                self.look();
                 if outcome == Outcome::Completed {
                     if self.lab.profile().compares {
                         self.compare()?;
@@ -109,6 +112,7 @@ impl Run<'_> {
             }
             if held && self.clock.since(self.timeline.start) >= self.plan.warmup {
                 held = false;
+                self.look();
                 self.effort = Some(self.effort_since(begun));
                 if self.plan.cancel_at == Some(CancelAt::Warmup) {
                     self.cancel()?;
@@ -151,6 +155,10 @@ impl Run<'_> {
 
     fn interfaces(&self) -> usize {
         self.lab.profile().interfaces()
+    }
+
+    fn look(&mut self) {
+        self.looks.extend(Look::now(self.clock.now()));
     }
 
     fn count(&mut self) -> Counts {

@@ -1,7 +1,7 @@
 //! A guest in a lab, from boot through all its migrations.
 
 use super::machine::{Lab, Machine, PORTS, Role};
-use super::record::{Check, Outcome, Plan, Record, Timeline};
+use super::record::{Check, Look, Outcome, Plan, Record, Timeline};
 use super::run::Run;
 use super::side::{POLL, REACTION, Side, ensure_running};
 use crate::addresses::interface_name;
@@ -128,6 +128,7 @@ impl<'a> Session<'a> {
         traffic.iter().for_each(|traffic| traffic.start_over());
         self.clock.sleep(SETTLE);
         let begin = self.clock.now();
+        let first_look = Look::now(begin);
         self.clock.sleep(plan.before);
         let mut run = Run {
             plan,
@@ -137,6 +138,7 @@ impl<'a> Session<'a> {
             clock: self.clock.clone(),
             comparison: None,
             effort: None,
+            looks: Vec::from_iter(first_look),
             home: self.home,
             source_mark,
             timeline: Timeline {
@@ -155,6 +157,7 @@ impl<'a> Session<'a> {
         };
         let (outcome, info, error) = run.carry_out()?;
         let (mut timeline, comparison, effort) = (run.timeline, run.comparison, run.effort);
+        let mut looks = run.looks;
         let interfaces = self.lab.profile().interfaces();
         let ports = PORTS[..interfaces].iter();
         let ports = ports.map(|port| port_figures(&mut self.source.monitor, port)).collect();
@@ -200,6 +203,7 @@ impl<'a> Session<'a> {
         (self.say)("Measuring after the migration");
         self.clock.sleep(plan.after);
         timeline.end = self.clock.now();
+        looks.extend(Look::now(timeline.end));
         let (check, dma) = match plan.strategy {
             // Without the capability, nobody tells the guest that it was moved, and that it should
             // check.
@@ -231,6 +235,7 @@ impl<'a> Session<'a> {
             comparison,
             dma: dma.flatten(),
             effort,
+            looks,
         })
     }
 

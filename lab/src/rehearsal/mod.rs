@@ -1,28 +1,31 @@
 //! What `migrate`, `demo` and `test` have in common: the lab booted with a guest in it, traffic,
 //! migrations, results.
 
+mod crash;
 mod load;
 pub mod parts;
 mod script;
 mod stage;
 
-use std::{fs, path::Path, process::Command, sync::Arc, time::Duration};
+use std::{fs, process::Command, sync::Arc, time::Duration};
 
 use crate::{
     addresses::{GATEWAY, GUEST, GUESTS, interface_name},
     choices::{CancelAt, ClockKind, GuestKind, LabKind, TrafficKind},
-    migration::{Effort, Lab, Outcome, Plan, ResetInSilence, Session},
-    result::{self, Facts, Migration, ProcessorTime, Saturated, Setting, Traffic},
+    migration::{Effort, Lab, Outcome, Plan, Session},
+    result::{self, Facts, Migration, Saturated, Setting, Traffic},
     segment::Segment,
     source::Meter,
-    system::{progress::Step, scratch::Scratch},
+    system::{processors::ProcessorTime, progress::Step, scratch::Scratch},
 };
 use anyhow::{Context, Result, bail};
+pub use crash::is_of_the_lab;
+use crash::{Crashed, lost};
 use load::{Carried, IP_LENGTH, Load, SETTLE};
 pub use parts::LabParts;
 use parts::Place;
 pub use script::Script;
-use stage::{HOST_LOG, start_lab};
+use stage::{HOST_LOG, HOST_STATE, start_lab};
 
 /// Paced traffic takes this share of what the guest takes when saturated. More than half; the
 /// rest is for the migration, which the same processors emulate.
@@ -67,10 +70,8 @@ const SERIES_WARMUP: Duration = Duration::from_secs(4);
 /// as soon as the hypervisor logs. Half of its default, for each costs a trap.
 const RECORDER: &str = "4M";
 
-/// What its processors were doing, if it stopped to answer.
-const HOST_STATE: &str = "host.state";
 /// How often the lab is started over when its host crashes.
-const RESTARTS: u32 = 2;
+const RESTARTS: usize = 2;
 
 /// Boots the guest and migrates it as the script says. A migration that failed is a result.
 ///
@@ -78,97 +79,35 @@ const RESTARTS: u32 = 2;
 /// processor to be given the state of the host. That says nothing about the guest, so
 /// then, and only then, all is done again, and the result says so.
 pub fn run(script: &Script, parts: &LabParts) -> Result<Migration> {
-    let mut restarts = 0;
+    let mut crashes = Vec::new();
     loop {
         let started = ProcessorTime::now();
-        match rehearse(script, parts) {
+        let error = match rehearse(script, parts) {
             Ok(mut result) => {
-                result.facts.lab_restarts = restarts;
+                result.facts.note_crashes(crashes);
                 result.facts.taken_by_others = started
                     .zip(ProcessorTime::now())
-                    .map(|(started, ended)| ended.others_since(started));
+                    .and_then(|(started, ended)| ended.others_since(started));
                 return Ok(result);
             }
-            Err(error) => {
-                let lost = error.downcast_ref::<HostLost>().map(ToString::to_string);
-                let lost = lost.or_else(|| host_panic(&script.logs));
-                let Some(why) = lost.or_else(|| confused(&error, &parts.place)) else {
-                    return Err(error);
-                };
-                if restarts == RESTARTS {
-                    return Err(error.context(Crashed(why)));
-                }
-                restarts += 1;
-                let kept = script.logs.join(format!("host-crash-{restarts}.log"));
-                fs::rename(script.logs.join(HOST_LOG), &kept)?;
-                let state = script.logs.join(HOST_STATE);
-                if state.exists() {
-                    fs::rename(state, kept.with_extension("state"))?;
-                }
-                eprintln!("The lab's host crashed ({why}, {}): starting over.", kept.display());
-            }
+            Err(error) => error,
+        };
+        let Some(crash) = crash::behind(&error, &script.logs, &parts.place) else {
+            return Err(error);
+        };
+        if crashes.len() == RESTARTS {
+            return Err(error.context(Crashed(crash.what)));
         }
+        let kept = script.logs.join(format!("host-crash-{}.log", crashes.len() + 1));
+        fs::rename(script.logs.join(HOST_LOG), &kept)?;
+        let state = script.logs.join(HOST_STATE);
+        if state.exists() {
+            fs::rename(state, kept.with_extension("state"))?;
+        }
+        let why = &crash.what;
+        eprintln!("The lab's host crashed ({why}, {}): starting over.", kept.display());
+        crashes.push(crash);
     }
-}
-
-/// Whether an error of [`run`] is the emulated host's, and says nothing about the guest.
-pub fn is_of_the_lab(error: &anyhow::Error) -> bool {
-    error.is::<HostLost>() || error.is::<Crashed>()
-}
-
-/// The first line of what the host's kernel said when it crashed, if it did.
-fn host_panic(logs: &Path) -> Option<String> {
-    let log = fs::read(logs.join(HOST_LOG)).ok()?;
-    let text = String::from_utf8_lossy(&log);
-    let line = text.lines().find_map(|line| line.split_once("Kernel panic - "))?.1;
-    Some(line.trim().to_owned())
-}
-
-/// Why a machine's processor was reset in an emulated host, where its guest said nothing.
-///
-/// KVM's trace of such a run, one of some sixty, had the guest go on in the host's
-/// `__svm_vcpu_run`, at the instruction behind VMRUN, with the page tables of a process of the
-/// host: TCG had saved its own state as the guest's. What becomes of that is a triple fault, or a
-/// guest that loops there. A fault of Godwit's own ends in words on the console; and in the lab on
-/// this machine, where no SVM is emulated, a reset stays an error.
-fn confused(error: &anyhow::Error, place: &Place) -> Option<String> {
-    let in_silence = error.downcast_ref::<ResetInSilence>().is_some();
-    let is_emulated = matches!(place, Place::Nested { .. });
-    (in_silence && is_emulated).then(|| "it reset a guest's processor".into())
-}
-
-/// The lab's host does not answer any more, so what failed in it says nothing. With what it said
-/// last, if anything.
-#[derive(Debug)]
-struct HostLost(Option<String>);
-
-/// The lab's host crashed each time, at last because of that.
-#[derive(Debug)]
-struct Crashed(String);
-
-impl std::fmt::Display for Crashed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the lab's host crashed: {}", self.0)
-    }
-}
-
-impl std::fmt::Display for HostLost {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0.as_deref().unwrap_or("it does not answer any more"))
-    }
-}
-
-/// Keeps what there is to know about a host that does not answer, which is gone soon: why it
-/// stopped is still unknown.
-fn lost(lab: &mut dyn Lab, logs: &Path) -> HostLost {
-    let panic = host_panic(logs);
-    if panic.is_none()
-        && let Some(words) = lab.last_words()
-        && let Err(error) = fs::write(logs.join(HOST_STATE), words)
-    {
-        eprintln!("The state of the lab's host cannot be kept: {error}");
-    }
-    HostLost(panic)
 }
 
 fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
@@ -356,21 +295,5 @@ impl Narrator {
         if let Some(step) = self.step.take() {
             step.finish("done");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_crash_of_the_hosts_kernel_counts_as_one() {
-        let logs = tempfile::tempdir().unwrap();
-        assert_eq!(host_panic(logs.path()), None);
-        let log = logs.path().join(HOST_LOG);
-        fs::write(&log, "[    1.0] vfio-pci 0000:01:00.0: resetting\n").unwrap();
-        assert_eq!(host_panic(logs.path()), None);
-        fs::write(&log, "[   44.7] Kernel panic - not syncing: corrupted stack\nCPU: 0\n").unwrap();
-        assert_eq!(host_panic(logs.path()).as_deref(), Some("not syncing: corrupted stack"));
     }
 }

@@ -26,6 +26,8 @@ use crate::{
 
 /// The console of the lab's host, in the logs.
 pub(super) const HOST_LOG: &str = "host.log";
+/// What its processors were doing, if it stopped to answer.
+pub(super) const HOST_STATE: &str = "host.state";
 /// Memory of the virtual host: two guests, their QEMUs, page tables for all of it, the initramfs.
 const HOST_MEMORY_MIB: u32 = 4096;
 /// The emulated host boots in 10 to 30 s on a quiet machine.

@@ -3,7 +3,7 @@
 use super::format::{duration, megabits, percent};
 use crate::choices::Strategy;
 use crate::migration::Outcome;
-use crate::result::{Migration, PhaseName, Saturated};
+use crate::result::{Migration, PhaseName};
 use std::fmt::Write;
 
 /// Bytes of an IP packet, where only the stream is known that they make up.
@@ -35,7 +35,7 @@ pub(super) fn rows(result: &Migration) -> Vec<[String; COLUMNS]> {
                 or_dash(paced(run).map(megabits)),
                 or_dash(run.relative(PhaseName::Warmup).map(percent)),
                 or_dash(flooded(run).map(megabits)),
-                or_dash(run.saturated.and_then(kept).map(percent)),
+                or_dash(run.saturated.and_then(|saturated| saturated.kept()).map(percent)),
                 duration(run.service_gap_ms),
                 or_dash(run.migration.downtime_ms.map(|ms| duration(ms as f64))),
             ]
@@ -115,11 +115,6 @@ fn paced(run: &Migration) -> Option<f64> {
 
 fn flooded(run: &Migration) -> Option<f64> {
     run.saturated?.warmup.filter(|rate| *rate > 0.0)
-}
-
-/// The part that a warm-up leaves of what the guest takes when flooded.
-fn kept(saturated: Saturated) -> Option<f64> {
-    (saturated.before > 0.0).then_some(saturated.warmup? / saturated.before)
 }
 
 /// What a datagram of the flood took: time, exits to the hypervisor where these were counted, and

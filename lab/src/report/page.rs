@@ -5,7 +5,7 @@ use super::series::Series;
 use super::table::{headlines, verdict};
 use super::words::{self, Words};
 use super::{comparison, plot};
-use crate::result::Migration;
+use crate::result::{Migration, headline};
 use anyhow::Result;
 use minijinja::Environment;
 use minijinja::value::Serde;
@@ -24,6 +24,8 @@ struct Page<'a> {
 
 #[derive(Serialize)]
 struct Run {
+    /// That the machine was busy.
+    warning: Option<String>,
     verdict: String,
     tiles: Vec<Tile>,
     svg: String,
@@ -59,6 +61,7 @@ struct Row {
     received: String,
     share: String,
     offered: String,
+    others: String,
     packets: String,
 }
 
@@ -110,7 +113,12 @@ fn run(result: &Migration) -> Result<Run> {
         tiles.push(Tile { value, name, mood });
     };
     if let Some(share) = result.relative(Warmup) {
-        tile("of the throughput kept in warm-up", percent(share), Some(share >= 0.95));
+        let good = share >= headline::PACED;
+        tile("of paced throughput kept in the warm-up", percent(share), Some(good));
+    }
+    if let Some(share) = result.saturated.and_then(|saturated| saturated.kept()) {
+        let good = share >= headline::SATURATED;
+        tile("of saturated throughput kept in the warm-up", percent(share), Some(good));
     }
     if let Some(baseline) = result.baseline {
         let share = baseline.warmup_bits_per_s / baseline.before_bits_per_s.max(1.0);
@@ -137,10 +145,12 @@ fn run(result: &Migration) -> Result<Run> {
             received: megabits(phase.rx_bits_per_s),
             share: result.relative(phase.name).map_or(String::new(), percent),
             offered: phase.offered_bits_per_s.map_or(String::new(), megabits),
+            others: phase.taken_by_others.map_or(String::new(), percent),
             packets: thousands(phase.rx_packets),
         })
         .collect();
     Ok(Run {
+        warning: words::warning(result),
         verdict: verdict(result),
         tiles,
         svg: plot::svg(result)?,

@@ -3,10 +3,11 @@
 use super::comparison;
 use super::format::{duration, megabits, percent, service_gap, thousands};
 use super::series::Series;
-use super::words::Words;
+use super::words::{self, Words};
 use crate::choices::ClockKind;
 use crate::migration::Outcome;
 use crate::result::{Interface, Migration, PhaseName};
+use crate::source::Losses;
 use std::borrow::Cow;
 use std::fmt::Write;
 
@@ -19,27 +20,32 @@ pub fn table(result: &Migration) -> String {
 }
 
 fn write_table(out: &mut String, result: &Migration) -> std::fmt::Result {
+    if let Some(warning) = words::warning(result) {
+        writeln!(out, "{warning}\n")?;
+    }
     writeln!(
         out,
-        "{:<9}{:>10}{:>10}{:>15}{:>11}{:>15}",
+        "{:<9}{:>10}{:>10}{:>15}{:>11}{:>15}{:>9}",
         "phase",
         "from",
         "length",
         "received",
         "of before",
-        Words::of(result).packets
+        Words::of(result).packets,
+        "others"
     )?;
     for phase in &result.phases {
         let share = result.relative(phase.name).map(percent);
         writeln!(
             out,
-            "{:<9}{:>10}{:>10}{:>8} Mbit/s{:>11}{:>15}",
+            "{:<9}{:>10}{:>10}{:>8} Mbit/s{:>11}{:>15}{:>9}",
             phase.name.title(),
             format!("{:.2} s", phase.start_ms / 1000.0),
             duration(phase.end_ms - phase.start_ms),
             megabits(phase.rx_bits_per_s),
             share.unwrap_or_default(),
-            thousands(phase.rx_packets)
+            thousands(phase.rx_packets),
+            phase.taken_by_others.map(percent).unwrap_or_default()
         )?;
     }
     writeln!(out)?;
@@ -70,43 +76,9 @@ pub(super) fn headlines(result: &Migration) -> Vec<(Cow<'static, str>, String)> 
         }
     };
     lines.push(("outcome".into(), outcome));
-    if let Some(saturated) = result.saturated {
-        let warmup = match saturated.warmup {
-            Some(rate) => format!(
-                ", {} Mbit/s ({}) in a warm-up",
-                megabits(rate),
-                percent(rate / saturated.before.max(1.0))
-            ),
-            None => String::new(),
-        };
-        lines.push((
-            "saturated".into(),
-            format!("{} Mbit/s without a migration{warmup}", megabits(saturated.before)),
-        ));
-    }
-    if let Some(paced) = result.traffic.paced_bits_per_s {
-        let share = result
-            .saturated
-            .map(|s| format!(", {:.0}% of saturated", 100.0 * paced / s.before.max(1.0)));
-        lines.push((
-            "traffic".into(),
-            format!(
-                "{} paced at {} Mbit/s{}",
-                result.traffic.kind.to_string().to_uppercase(),
-                megabits(paced),
-                share.unwrap_or_default()
-            ),
-        ));
-    }
+    lines.extend(throughput(result));
     let downtime = figures.downtime_ms.map_or("-".into(), |ms| duration(ms as f64));
-    let lost = result.losses.map(|losses| {
-        let all = if losses.lost > losses.in_gap {
-            format!(", {} in all", thousands(losses.lost))
-        } else {
-            String::new()
-        };
-        format!(", {} datagrams lost in it{all}", thousands(losses.in_gap))
-    });
+    let lost = result.losses.map(losses);
     lines.push((
         "service gap".into(),
         format!("{} (downtime {downtime}){}", service_gap(result), lost.unwrap_or_default()),
@@ -151,8 +123,13 @@ pub(super) fn headlines(result: &Migration) -> Vec<(Cow<'static, str>, String)> 
         ),
     ));
     if result.facts.lab_restarts > 0 {
-        let times =
-            format!("{} times, for its host crashed under emulation", result.facts.lab_restarts);
+        let crashes: Vec<_> =
+            result.facts.lab_crashes.iter().map(|crash| crash.what.as_str()).collect();
+        let times = format!(
+            "{} times, for its host crashed under emulation: {}",
+            result.facts.lab_restarts,
+            crashes.join("; ")
+        );
         lines.push(("lab started over".into(), times));
     }
     if let Some(others) = result.facts.taken_by_others {
@@ -184,6 +161,44 @@ pub(super) fn headlines(result: &Migration) -> Vec<(Cow<'static, str>, String)> 
         ),
     ));
     lines
+}
+
+/// What the guest takes, before and in the warm-up: of a load that is paced, and of a flood.
+fn throughput(result: &Migration) -> Vec<(Cow<'static, str>, String)> {
+    let rate = |name| result.phase(name).map(|phase| phase.rx_bits_per_s);
+    let mut lines = Vec::new();
+    if let Some(before) = rate(PhaseName::Before) {
+        let saturated = result.saturated.map(|saturated| saturated.before);
+        let paced = result.traffic.paced_bits_per_s;
+        let part = paced.zip(saturated).map(|(paced, saturated)| {
+            format!(", paced at {:.0}% of saturated", 100.0 * paced / saturated.max(1.0))
+        });
+        let name = if paced.is_some() { "paced" } else { "throughput" };
+        let kind = result.traffic.kind.to_string().to_uppercase();
+        let kept = kept(before, rate(PhaseName::Warmup));
+        lines.push((name.into(), format!("{kept}; {kind}{}", part.unwrap_or_default())));
+    }
+    if let Some(saturated) = result.saturated {
+        lines.push(("saturated".into(), kept(saturated.before, saturated.warmup)));
+    }
+    lines
+}
+
+fn kept(before: f64, warmup: Option<f64>) -> String {
+    let warmup = warmup.map(|warmup| {
+        let share = percent(warmup / before.max(1.0));
+        format!(", {} Mbit/s ({share}) in the warm-up", megabits(warmup))
+    });
+    format!("{} Mbit/s before{}", megabits(before), warmup.unwrap_or_default())
+}
+
+fn losses(losses: Losses) -> String {
+    let mut text = format!(", {} datagrams lost in it", thousands(losses.in_gap));
+    if losses.lost > losses.in_gap {
+        text += &format!(", {} in all", thousands(losses.lost));
+    }
+    let Losses { duplicates, reordered, .. } = losses;
+    text + &format!("; {} came twice, {} out of order", thousands(duplicates), thousands(reordered))
 }
 
 fn of_interface(interface: &Interface) -> String {
@@ -227,10 +242,15 @@ fn integrity(result: &Migration) -> String {
 /// One sentence that says what came out.
 pub(super) fn verdict(result: &Migration) -> String {
     let warmup = result.relative(PhaseName::Warmup).map(percent);
+    let saturated = result.saturated.and_then(|saturated| saturated.kept());
     match (result.outcome, warmup) {
         (Outcome::Completed, Some(warmup)) => format!(
-            "The guest kept {warmup} of its throughput while it was being migrated; longest time \
-            without traffic: {}.",
+            "While it was being migrated, the guest kept {warmup} of its throughput{}; longest \
+             time without traffic: {}.",
+            saturated.map_or(String::new(), |kept| format!(
+                " when paced, {} when flooded",
+                percent(kept)
+            )),
             service_gap(result)
         ),
         (Outcome::Completed, None) => "The guest was migrated.".into(),

@@ -17,6 +17,7 @@ fn result() -> Migration {
         rx_bits_per_s,
         rx_packets: 65_432,
         offered_bits_per_s: Some(75e6),
+        taken_by_others: None,
     };
     let event = |name: &str, ms| Event { name: name.into(), ms };
     Migration {
@@ -65,7 +66,7 @@ fn result() -> Migration {
             ..Integrity::default()
         },
         service_gap_ms: 741.0,
-        losses: Some(Losses { lost: 4700, in_gap: 4632 }),
+        losses: Some(Losses { lost: 4700, in_gap: 4632, duplicates: 3, reordered: 17 }),
         interfaces: Vec::new(),
         transfer: None,
         client: None,

@@ -1,7 +1,8 @@
 //! What figures mean, which depends on what was driven at the guest and on when its NIC left.
 
+use super::format::percent;
 use crate::choices::{Strategy, TrafficKind};
-use crate::result::Migration;
+use crate::result::{Migration, headline};
 
 /// What is said of one kind of traffic.
 pub(super) struct Words {
@@ -62,6 +63,18 @@ pub(super) fn title(result: &Migration) -> &'static str {
         Strategy::Failover => "A live migration with a standby in the NIC's place",
         Strategy::Cold => "A live migration without the NIC",
     }
+}
+
+/// That the machine was busy, where that bears on the figures.
+pub(super) fn warning(result: &Migration) -> Option<String> {
+    let (phase, share) = headline::disturbance(result)?;
+    Some(format!(
+        "This machine was busy: others had {} of its processors' time in the phase `{}`. The \
+         figures are in its time, and tell about them as well; in the lab's own (--clock virtual) \
+         they do not.",
+        percent(share),
+        phase.title()
+    ))
 }
 
 /// What the figures and phases of a page are.

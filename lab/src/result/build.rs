@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::addresses::interface_name;
-use crate::migration::{Record, Timeline};
+use crate::migration::{Look, Record, Timeline};
 use crate::source::Meter;
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,7 @@ pub fn build(record: &Record, meters: &[&dyn Meter], setting: Setting) -> Migrat
                 rx_bits_per_s: received.bits_per_s,
                 rx_packets: received.packets.round() as u64,
                 offered_bits_per_s: meter.offered(from, to),
+                taken_by_others: others(&record.looks, from, to),
             }
         })
         .collect();
@@ -106,6 +107,16 @@ pub fn build(record: &Record, meters: &[&dyn Meter], setting: Setting) -> Migrat
         second: None,
         series: Vec::new(),
     }
+}
+
+/// What others had of this machine's processors from the look that was nearest to one moment to
+/// the one nearest to another.
+fn others(looks: &[Look], from: Instant, to: Instant) -> Option<f64> {
+    let nearest = |moment: Instant| {
+        let away = |look: &&Look| (look.at.max(moment)) - (look.at.min(moment));
+        looks.iter().min_by_key(away)
+    };
+    nearest(to)?.processors.others_since(nearest(from)?.processors)
 }
 
 fn interface(index: usize, record: &Record, meter: &dyn Meter) -> Interface {
@@ -213,7 +224,7 @@ fn milliseconds(time: Duration) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::migration::{Check, Comparison, Pages, Plan};
     use crate::qmp::{MigrationInfo, RamStatistics};
@@ -252,7 +263,7 @@ mod tests {
         }
 
         fn losses(&self) -> Option<Losses> {
-            Some(Losses { lost: 7, in_gap: 7 })
+            Some(Losses { lost: 7, in_gap: 7, ..Losses::default() })
         }
 
         fn dma(&self, from: Instant, to: Instant) -> Option<DmaCounts> {
@@ -308,6 +319,7 @@ mod tests {
             comparison: None,
             dma: None,
             effort: None,
+            looks: Vec::new(),
         };
         (record, Even { gap: Some(Gap { start: at(2990), end: at(3600), lost: 610 }) })
     }
@@ -326,6 +338,12 @@ mod tests {
             saturated: Some(Saturated { before: 16e6, ..Saturated::default() }),
             facts: Facts::default(),
         }
+    }
+
+    /// A warm one that completed.
+    pub(in crate::result) fn migration() -> Migration {
+        let (record, meter) = record(Strategy::Warm);
+        build(&record, &[&meter], setting())
     }
 
     fn times(result: &Migration) -> Vec<(&'static str, f64, f64)> {

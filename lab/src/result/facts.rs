@@ -4,6 +4,29 @@ use crate::choices::ClockKind;
 use serde::{Deserialize, Serialize};
 use std::fs;
 
+/// Why a lab was started over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crash {
+    /// Whose fault it was.
+    pub cause: CrashCause,
+    /// What was seen of it.
+    pub what: String,
+}
+
+/// Whose fault it was that a lab was started over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CrashCause {
+    /// The host's kernel said that it crashed, in a thread that is no machine's.
+    Host,
+    /// It said so in a thread of a machine, or not in which: the guest may have had a hand in it.
+    HostForMachine,
+    /// The host did not answer any more.
+    HostSilent,
+    /// A guest's processor was reset, and the guest had said nothing that leads to it.
+    GuestReset,
+}
+
 /// What of a machine bears on its results.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
@@ -30,6 +53,9 @@ pub struct Facts {
     /// How often the lab was started over because its host crashed under emulation.
     #[serde(default)]
     pub lab_restarts: u32,
+    /// What crashed each time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lab_crashes: Vec<Crash>,
     /// The share of its processors' time that went to others while this was measured, be it other
     /// programs or, with what they steal, other machines on the same hardware. More than a few
     /// hundredths, and the figures tell about them.
@@ -44,6 +70,12 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Adds what the lab was started over for, in this run or in one that goes with it.
+    pub fn note_crashes(&mut self, crashes: Vec<Crash>) {
+        self.lab_crashes.extend(crashes);
+        self.lab_restarts = self.lab_crashes.len() as u32;
+    }
+
     /// What this machine says of itself; what it does not say is left empty.
     pub fn of_this_machine() -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -62,66 +94,5 @@ impl Facts {
             unix_time: now.unwrap_or_default().as_secs(),
             ..Self::default()
         }
-    }
-}
-
-/// Processor time since the machine started, in the ticks of proc(5).
-#[derive(Clone, Copy, Debug)]
-pub struct ProcessorTime {
-    /// Of all processors, idle or not.
-    all: u64,
-    /// Of these, not idle, or stolen.
-    busy: u64,
-    /// Of these, spent by this process and those of its children that have ended.
-    own: u64,
-}
-
-impl ProcessorTime {
-    /// Until now; `None` where proc(5) does not say.
-    pub fn now() -> Option<Self> {
-        let machine = fs::read_to_string("/proc/stat").ok()?;
-        let process = fs::read_to_string("/proc/self/stat").ok()?;
-        Self::parse(&machine, &process)
-    }
-
-    fn parse(machine: &str, process: &str) -> Option<Self> {
-        let numbers = |text: &str| -> Option<Vec<u64>> {
-            text.split_ascii_whitespace().map(|word| word.parse().ok()).collect()
-        };
-        // user nice system idle iowait irq softirq steal; guest time, which follows, is in user
-        // time.
-        let columns = numbers(machine.lines().next()?.strip_prefix("cpu ")?)?;
-        let all = columns.get(..8)?.iter().sum();
-        let busy = all - columns[3] - columns[4];
-        // The name, in parentheses, may hold anything. utime stime cutime cstime are the fields 14
-        // to 17, the state is the third.
-        let fields: Vec<&str> = process.rsplit_once(") ")?.1.split_ascii_whitespace().collect();
-        let own = numbers(&fields.get(11..15)?.join(" "))?.iter().sum();
-        Some(Self { all, busy, own })
-    }
-
-    /// The share of the time since `earlier` that others had.
-    pub fn others_since(self, earlier: Self) -> f64 {
-        // Counters of proc(5) may go back a little.
-        let own = self.own.saturating_sub(earlier.own);
-        let busy = self.busy.saturating_sub(earlier.busy).saturating_sub(own);
-        busy as f64 / self.all.saturating_sub(earlier.all).max(1) as f64
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_others_took_is_neither_idle_nor_ours() {
-        let process = |own| format!("7 (a) b) R 1 7 7 0 -1 0 0 0 0 0 {own} 30 4 6 20 0 1 0 9");
-        let parse = |machine, own| ProcessorTime::parse(machine, &process(own)).unwrap();
-        let earlier = parse("cpu  100 10 20 500 5 1 2 3 0 0\ncpu0 1 2", 60);
-        let later = parse("cpu  180 10 40 560 25 1 2 23 0 0\ncpu0 1 2", 140);
-        // 200 ticks: 80 idle, 80 ours, 20 stolen, 20 somebody else's.
-        assert_eq!(later.others_since(earlier), 0.2);
-        assert!(ProcessorTime::parse("intr 1", &process(1)).is_none());
-        assert!(ProcessorTime::now().is_some());
     }
 }

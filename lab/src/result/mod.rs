@@ -3,9 +3,10 @@
 
 mod build;
 mod facts;
+pub mod headline;
 
 pub use build::{Setting, build};
-pub use facts::{Facts, ProcessorTime};
+pub use facts::{Crash, CrashCause, Facts};
 
 use crate::choices::{CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind};
 use crate::migration::Outcome;
@@ -123,6 +124,9 @@ pub struct Phase {
     /// Bits a second sent to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offered_bits_per_s: Option<f64>,
+    /// The share of this machine's processors' time that others had meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_by_others: Option<f64>,
 }
 
 /// Names of phases.
@@ -222,6 +226,11 @@ impl Integrity {
         self.stale.zip(self.buffers_checked)
     }
 
+    /// How many frames were checked.
+    pub fn checked(&self) -> u64 {
+        self.buffers_checked.unwrap_or(0)
+    }
+
     /// Whether a frame was found stale.
     pub fn is_stale(&self) -> bool {
         self.stale.is_some_and(|stale| stale > 0)
@@ -272,6 +281,13 @@ pub struct Saturated {
     pub warmup_processors: Option<[f64; 2]>,
 }
 
+impl Saturated {
+    /// The part that a warm-up leaves of it.
+    pub fn kept(&self) -> Option<f64> {
+        (self.before > 0.0).then_some(self.warmup? / self.before)
+    }
+}
+
 /// A migration to compare with.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
@@ -306,13 +322,6 @@ impl Migration {
     /// The phase of that name.
     pub fn phase(&self, name: PhaseName) -> Option<&Phase> {
         self.phases.iter().find(|phase| phase.name == name)
-    }
-
-    /// What a phase received of what the one before the migration did; `None` without either.
-    pub fn of_before(&self, name: PhaseName) -> Option<f64> {
-        let before = self.phase(PhaseName::Before)?.rx_bits_per_s;
-        let share = self.phase(name)?.rx_bits_per_s / before;
-        share.is_finite().then_some(share)
     }
 
     /// This migration and those of its series.

@@ -22,6 +22,12 @@ pub struct Losses {
     pub lost: u64,
     /// Those of them that make the longest gap.
     pub in_gap: u64,
+    /// Datagrams that arrived once more.
+    #[serde(default)]
+    pub duplicates: u64,
+    /// Datagrams that arrived after one that was sent later.
+    #[serde(default)]
+    pub reordered: u64,
 }
 
 /// A transfer of which every byte came back as it was sent.
@@ -96,7 +102,12 @@ impl Meter for Trace {
 
     fn losses(&self) -> Option<Losses> {
         let (_, report) = self.reports.last()?;
-        Some(Losses { lost: report.missing.get(), in_gap: report.gap_length.get() })
+        Some(Losses {
+            lost: report.missing.get(),
+            in_gap: report.gap_length.get(),
+            duplicates: report.duplicates.get().into(),
+            reordered: report.reordered.get(),
+        })
     }
 
     fn dma(&self, from: Instant, to: Instant) -> Option<DmaCounts> {

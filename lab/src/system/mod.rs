@@ -6,6 +6,7 @@ pub mod download;
 pub mod namespace;
 pub mod paths;
 pub mod process;
+pub mod processors;
 pub mod progress;
 pub mod scratch;
 pub mod signals;

@@ -66,33 +66,49 @@ pub fn kill_descendants() -> io::Result<()> {
 
 /// Sends them a signal, and says how many there were.
 pub(super) fn signal_descendants(signal: Signal) -> io::Result<usize> {
-    let mut parents = Vec::new();
+    let all = descendants()?;
+    for pid in all.iter().filter_map(|process| Pid::from_raw(process.pid)) {
+        // One that has ended meanwhile is as it should be.
+        let _ = kill_process(pid, signal);
+    }
+    Ok(all.len())
+}
+
+/// A process that this one started, or one of those that it started.
+pub(super) struct Descendant {
+    pid: i32,
+    parent: i32,
+    /// What proc(5) says of it: PID (NAME) STATE PARENT …
+    pub(super) stat: String,
+}
+
+/// All that are alive.
+pub(super) fn descendants() -> io::Result<Vec<Descendant>> {
+    let mut all = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let path = entry?.path();
+        let Some(Ok(pid)) = path.file_name().and_then(|name| Some(name.to_str()?.parse())) else {
+            continue;
+        };
         // Of a process that has just ended there is nothing to read.
         let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
-        // PID (NAME) STATE PARENT …, and a name may have blanks and parentheses (proc(5)).
+        // A name may have blanks and parentheses.
         let mut rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
         // A zombie is as dead as can be.
         let is_alive = rest.next().is_some_and(|state| state != "Z");
         let parent = rest.next().filter(|_| is_alive);
-        let pid = path.file_name().and_then(|name| name.to_str()?.parse::<i32>().ok());
-        if let (Some(pid), Some(Ok(parent))) = (pid, parent.map(str::parse::<i32>)) {
-            parents.push((pid, parent));
+        if let Some(Ok(parent)) = parent.map(str::parse) {
+            all.push(Descendant { pid, parent, stat });
         }
     }
-    let mut known = vec![std::process::id() as i32];
+    let mut ours = vec![std::process::id() as i32];
     let mut next = 0;
-    while let Some(&parent) = known.get(next) {
-        known.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+    while let Some(&parent) = ours.get(next) {
+        ours.extend(all.iter().filter(|process| process.parent == parent).map(|child| child.pid));
         next += 1;
     }
-    let killed = known.len() - 1;
-    for pid in known.into_iter().skip(1).filter_map(Pid::from_raw) {
-        // One that has ended meanwhile is as it should be.
-        let _ = kill_process(pid, signal);
-    }
-    Ok(killed)
+    all.retain(|process| ours[1..].contains(&process.pid));
+    Ok(all)
 }
 
 #[cfg(test)]

@@ -1,27 +1,39 @@
 //! Directories that are gone when the program is, however it ends: one that is killed leaves some,
 //! which the next removes.
+//!
+//! Whoever has one holds a lock on it (flock(2)), which the kernel takes from a process that ends.
+//! A process's number would not do: those of a container mean nothing to another that shares the
+//! directory for temporary files.
 
 use std::{
     collections::BTreeSet,
-    env, fs, io,
+    env,
+    fs::{self, File},
+    io,
     ops::Deref,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, test_kill_process};
 use tempfile::TempDir;
 
-/// How the names of those for temporary files begin; a process's number follows.
-const PREFIX: &str = "godwit-";
+/// How the names of those for temporary files begin.
+const PREFIX: &str = "godwit-run-";
+
+/// One that is as young may be about to be locked.
+const YOUNG: Duration = Duration::from_secs(60);
 
 /// Those that are there.
 static ALL: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// A directory, there until dropped.
 #[derive(Debug)]
-pub struct Scratch(TempDir);
+pub struct Scratch {
+    directory: TempDir,
+    _lock: File,
+}
 
 impl Scratch {
     /// For temporary files. Its path is short: that of a socket has at most 107 characters.
@@ -29,8 +41,7 @@ impl Scratch {
     /// # Errors
     /// It cannot be made.
     pub fn new() -> Result<Self> {
-        let temporary = env::temp_dir();
-        Self::within(&temporary, &format!("{PREFIX}{}-", std::process::id()))
+        Self::within(&env::temp_dir(), PREFIX)
     }
 
     /// For what is to be moved from there, complete or not at all, into `parent`.
@@ -44,8 +55,13 @@ impl Scratch {
             .prefix(prefix)
             .tempdir_in(parent)
             .with_context(|| format!("cannot write to {}", parent.display()))?;
+        let lock = File::open(made.path()).and_then(|lock| {
+            lock.try_lock()?;
+            Ok(lock)
+        });
+        let lock = lock.with_context(|| format!("cannot lock {}", made.path().display()))?;
         all.insert(made.path().to_path_buf());
-        Ok(Self(made))
+        Ok(Self { directory: made, _lock: lock })
     }
 }
 
@@ -53,13 +69,13 @@ impl Deref for Scratch {
     type Target = Path;
 
     fn deref(&self) -> &Path {
-        self.0.path()
+        self.directory.path()
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        all().remove(self.0.path());
+        all().remove(self.directory.path());
     }
 }
 
@@ -78,37 +94,40 @@ pub(super) fn remove_all() {
     std::mem::forget(all);
 }
 
-/// Removes those for temporary files of processes that are no more, and says how many there were.
+/// Removes those for temporary files that nobody has any more, and says how many there were.
 ///
 /// # Errors
 /// The directory for temporary files cannot be read.
 pub fn sweep() -> io::Result<usize> {
-    sweep_in(&env::temp_dir())
+    sweep_in(&env::temp_dir(), YOUNG)
 }
 
-fn sweep_in(temporary: &Path) -> io::Result<usize> {
+fn sweep_in(temporary: &Path, young: Duration) -> io::Result<usize> {
     let mut swept = 0;
     for entry in fs::read_dir(temporary)?.filter_map(io::Result::ok) {
-        let name = entry.file_name();
-        let owner = name.to_str().and_then(owner);
-        let is_gone =
-            owner.is_some_and(|pid| test_kill_process(pid) == Err(rustix::io::Errno::SRCH));
-        // One of somebody else's stays.
-        if is_gone && fs::remove_dir_all(entry.path()).is_ok() {
-            swept += 1;
+        let is_one = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+        let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+        // One of somebody else's stays: it cannot be removed.
+        if is_one && age().is_some_and(|age| age >= young) && is_left(&entry.path()) {
+            swept += usize::from(fs::remove_dir_all(entry.path()).is_ok());
         }
     }
     Ok(swept)
 }
 
-/// Whose directory it is, by its name.
-fn owner(name: &str) -> Option<Pid> {
-    let (pid, _) = name.strip_prefix(PREFIX)?.split_once('-')?;
-    Pid::from_raw(pid.parse().ok()?)
+/// Whether it is a directory that nobody has.
+fn is_left(path: &Path) -> bool {
+    let Ok(directory) = File::open(path) else { return false };
+    directory.metadata().is_ok_and(|data| data.is_dir()) && directory.try_lock().is_ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::Read,
+        process::{Command, Stdio},
+    };
+
     use super::*;
 
     #[test]
@@ -121,22 +140,29 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_process_has_left_is_swept() {
+    fn what_a_killed_process_has_left_is_swept_and_nothing_that_somebody_has() {
         let temporary = tempfile::tempdir().unwrap();
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let gone = child.id();
-        child.wait().unwrap();
-        let make = |name: String| {
+        let make = |name: &str| {
             let path = temporary.path().join(name);
             fs::create_dir(&path).unwrap();
             path
         };
-        let [left, ours, other] = [
-            make(format!("godwit-{gone}-x")),
-            make(format!("godwit-{}-x", std::process::id())),
-            make("godwit-x".into()),
-        ];
-        assert_eq!(sweep_in(temporary.path()).unwrap(), 1);
-        assert!(!left.exists() && ours.exists() && other.exists());
+        let (left, other) = (make("godwit-run-left"), make("godwit-peer-a"));
+        let ours = Scratch::within(temporary.path(), PREFIX).unwrap();
+        // Whoever has a lock may be in a container, in which processes have other numbers.
+        let theirs = make("godwit-run-theirs");
+        let mut holder = Command::new("flock");
+        let holder = holder.arg(&theirs).args(["sh", "-c", "echo; exec cat"]);
+        let holder = holder.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut holder = holder.spawn().unwrap();
+        holder.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+
+        assert_eq!(sweep_in(temporary.path(), YOUNG).unwrap(), 0, "one is young");
+        assert_eq!(sweep_in(temporary.path(), Duration::ZERO).unwrap(), 1);
+        assert!(!left.exists() && other.exists() && ours.exists() && theirs.exists());
+        drop(holder.stdin.take());
+        holder.wait().unwrap();
+        assert_eq!(sweep_in(temporary.path(), Duration::ZERO).unwrap(), 1);
+        assert!(!theirs.exists() && ours.exists());
     }
 }

@@ -16,7 +16,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 mod sequence;
 
-pub use sequence::{Gap, Sequence};
+pub use sequence::{Gap, Sequence, WINDOW};
 
 /// UDP port the guest receives datagrams on and sends reports from.
 pub const PORT: u16 = 5202;
@@ -73,8 +73,8 @@ impl Header {
 
 /// What the guest has seen so far.
 ///
-/// The fields from `packets` to `gap_length` count the current stream; those about DMA and the
-/// recorder count from boot.
+/// `duplicates` and the fields from `packets` to `gap_length` count the current stream; those about
+/// DMA and the recorder count from boot.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Report {
@@ -88,8 +88,8 @@ pub struct Report {
     pub flags: U32,
     /// EPOCH of the capability as the guest last acknowledged it; 0 without a capability.
     pub epoch: U32,
-    /// Not used; 0.
-    pub reserved: U32,
+    /// Datagrams that arrived once more ([`Sequence::duplicates`]).
+    pub duplicates: U32,
     /// The guest's clock when the report was made, in milliseconds since boot.
     pub guest_ms: U64,
     /// Datagrams received.
@@ -100,7 +100,7 @@ pub struct Report {
     pub highest_seq: U64,
     /// Numbers below `highest_seq` that have not arrived.
     pub missing: U64,
-    /// Datagrams that arrived after one with a higher number.
+    /// Datagrams that arrived after one with a higher number, and for the first time.
     pub reordered: U64,
     /// First number of the longest run of numbers skipped ([`Sequence::longest_gap`]).
     pub gap_first: U64,

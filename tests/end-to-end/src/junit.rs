@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use crate::restarts;
 use anyhow::{Context, Result};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
@@ -47,6 +48,7 @@ pub(crate) fn note(name: &str, length: Duration, outcome: &Outcome<'_>) {
 pub(crate) fn write(path: &Path) -> Result<()> {
     let tests = TESTS.lock().unwrap_or_else(PoisonError::into_inner);
     let mut suite = TestSuite::new("end-to-end");
+    suite.add_property(("lab_restarts", restarts::count().to_string().as_str()));
     suite.add_test_cases(tests.iter().cloned());
     let mut report = Report::new("godwit");
     report.add_test_suite(suite);

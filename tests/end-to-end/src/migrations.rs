@@ -11,6 +11,7 @@ use lab::{
 use crate::{
     options::Kernel,
     program::{logged, xtask},
+    restarts,
 };
 
 /// In Mbit/s: what the standby keeps up with, or what it drops would be taken for a gap.
@@ -59,9 +60,12 @@ fn run(log: &Path, kernel: Kernel, arguments: &[&str]) -> Result<ExitStatus> {
     logged(&mut tool, log, &title, |text| text.lines().last().unwrap_or_default().to_owned())
 }
 
+/// The result that is there. If the lab had to be started over for it, that counts.
 pub(crate) fn read(json: &Path) -> Result<Migration> {
     let text = fs::read_to_string(json).with_context(|| json.display().to_string())?;
-    serde_json::from_str(&text).with_context(|| json.display().to_string())
+    let migration = serde_json::from_str(&text).with_context(|| json.display().to_string())?;
+    restarts::note(&migration)?;
+    Ok(migration)
 }
 
 pub(crate) fn completed(migration: &Migration) -> Result<()> {

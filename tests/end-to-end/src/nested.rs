@@ -1,12 +1,11 @@
 //! Migrations in the nested lab.
 
-use std::path::Path;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, ensure};
 use lab::{build::application::Application, rehearsal::parts};
 
 use crate::{
-    migrations::{check, command, completed, fresh, migrate, path, read},
+    headline,
+    migrations::{check, completed, fresh, migrate},
     options::Kernel,
     suite::{LONG, MINUTES, Suite},
 };
@@ -17,7 +16,7 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
         Ok(parts::prepare(kernel, &Application::ours()?)?.qemu.binary.display().to_string())
     });
     suite.needs(parts);
-    suite.test("demo", MINUTES, move |log| demo(log, kernel));
+    headline::add(suite, kernel);
     for marking in ["auto", "always"] {
         suite.test(&format!("migrate --marking {marking}"), MINUTES, move |log| {
             let migration = migrate(log, kernel, &["--marking", marking])?;
@@ -47,17 +46,4 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
         ensure!(stale == 0 && checked > 0, "{stale} of {checked} stale");
         Ok(String::new())
     });
-}
-
-/// The main job, with its report.
-fn demo(log: &Path, kernel: Kernel) -> Result<String> {
-    let json = log.with_extension("json");
-    let said = command(log, kernel, &["demo", "--json", path(&json)?, "--seconds", "5"])?;
-    let migration = read(&json)?;
-    completed(&migration)?;
-    let remark = fresh(&migration)?;
-    let last = said.lines().last().context("demo said nothing")?.trim();
-    let report = last.rsplit(' ').next().unwrap_or_default();
-    ensure!(Path::new(report).exists(), "the last line names no report: {last}");
-    Ok(remark)
 }

@@ -16,7 +16,7 @@ use lab::system::{command, paths, tools};
 use libtest_mimic::{Arguments, Completion, Trial};
 
 use crate::{
-    junit,
+    junit, restarts,
     worker::{Body, Worker},
 };
 
@@ -118,6 +118,9 @@ impl Suite {
         junit::write(&results)?;
         println!("logs: {}, results for CI: {}", self.logs.display(), results.display());
         let skipped_too = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+        if let Some(restarts) = restarts::said() {
+            println!("{restarts}");
+        }
         println!("{passed} passed, {failed} failed{skipped_too}");
         let is_good = failed == 0 && passed > 0;
         Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
