@@ -16,6 +16,7 @@ mod firmware;
 mod floods;
 mod guest;
 mod host;
+mod instructions;
 mod interrupt;
 mod journey;
 mod junit;
@@ -79,6 +80,7 @@ fn main() -> Result<ExitCode> {
     networks::add(&mut suite);
     matrix::add(&mut suite, options.long);
     floods::add(&mut suite);
+    instructions::add(&mut suite);
     journey::add(&mut suite);
     linux::add(&mut suite, kernel);
     wire::add(&mut suite, kernel);
