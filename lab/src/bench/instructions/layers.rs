@@ -32,6 +32,8 @@ pub struct Cost {
     pub layers: BTreeMap<&'static str, f64>,
     /// By function, with what was inlined into it, the most expensive first.
     pub functions: Vec<(String, f64)>,
+    /// By line of the source, as `PATH:LINE`, wherever it was inlined, the most expensive first.
+    pub lines: Vec<(String, f64)>,
 }
 
 /// An image with its symbols and lines.
@@ -46,15 +48,22 @@ impl Symbols {
     pub(super) fn cost(&self, counts: &[(u64, i64)], per: f64) -> Cost {
         let mut cost = Cost::default();
         let mut functions: BTreeMap<String, f64> = BTreeMap::new();
+        let mut lines: BTreeMap<String, f64> = BTreeMap::new();
         for &(address, count) in counts {
             let count = count as f64 / per;
             cost.total += count;
             *cost.layers.entry(self.layer(address)).or_default() += count;
             *functions.entry(self.function(address)).or_default() += count;
+            *lines.entry(self.line(address)).or_default() += count;
         }
-        cost.functions = functions.into_iter().collect();
-        cost.functions.sort_by(|one, other| other.1.total_cmp(&one.1));
+        (cost.functions, cost.lines) = (sorted(functions), sorted(lines));
         cost
+    }
+
+    fn line(&self, address: u64) -> String {
+        let location = self.0.find_location(address).ok().flatten();
+        let place = location.and_then(|it| Some((it.file?, it.line?)));
+        place.map_or("?".into(), |(file, line)| format!("{file}:{line}"))
     }
 
     /// The function whose code it is, without what tells its instances apart.
@@ -75,6 +84,12 @@ impl Symbols {
         }
         layer_of(&self.function(address)).unwrap_or(REST)
     }
+}
+
+fn sorted(counts: BTreeMap<String, f64>) -> Vec<(String, f64)> {
+    let mut sorted: Vec<_> = counts.into_iter().collect();
+    sorted.sort_by(|one, other| other.1.total_cmp(&one.1));
+    sorted
 }
 
 fn layer_of(function: &str) -> Option<&'static str> {

@@ -136,6 +136,6 @@ fn json(case: &Case, nic: NicModel, counted: &Counted) -> Value {
     json!({
         "case": case.name, "nic": nic.to_string(), "frame": frame.total, "batch": batch,
         "layers": frame.layers,
-        "functions": frame.functions.iter().map(|(name, count)| json!([name, count])).collect::<Vec<_>>(),
+        "functions": frame.functions, "lines": frame.lines,
     })
 }
