@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use lab::bench::{dma, nic};
+use lab::bench::{dma, instructions, nic};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -12,12 +12,13 @@ use crate::{
 };
 
 pub(crate) fn main(options: &Bench) -> Result<Ending> {
-    let all = [BenchName::Dma, BenchName::Nic];
+    let all = [BenchName::Dma, BenchName::Instructions, BenchName::Nic];
     let names = if options.names.is_empty() { &all[..] } else { &options.names };
     let mut results = Map::new();
     for name in names {
         let (key, result) = match name {
             BenchName::Dma => ("dma", dma::run()?),
+            BenchName::Instructions => ("instructions", instructions::run(&options.nic)?),
             BenchName::Nic => {
                 ("nic", nic::run(&options.nic, options.rounds, options.host.kernel())?)
             }

@@ -374,7 +374,8 @@ pub(crate) struct Bench {
     /// Which benchmarks [default: all]
     #[arg(value_enum, value_name = "NAME")]
     pub(crate) names: Vec<BenchName>,
-    /// `nic`: only these NICs, separated by commas [default: e1000,e1000e,igb,ixgbe]
+    /// `nic`, `instructions`: only these NICs, separated by commas [default: e1000,e1000e,igb,ixgbe;
+    /// e1000e for `instructions`]
     #[arg(long, value_name = "NIC", value_delimiter = ',')]
     pub(crate) nic: Vec<NicModel>,
     /// How often each is measured
@@ -392,6 +393,9 @@ pub(crate) struct Bench {
 pub(crate) enum BenchName {
     /// What marking costs: for a page, a received frame, and a slot that is caught up
     Dma,
+    /// Instructions that a frame costs the guest, by layer and function, counted by a plugin of a
+    /// QEMU that takes some (Debian's does)
+    Instructions,
     /// Godwit and Linux in turns on the same NIC: TCP both ways, and small datagrams, paced and
     /// flooded
     Nic,

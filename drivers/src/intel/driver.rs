@@ -311,7 +311,10 @@ impl<H: Hardware> Nic for Driver<H> {
                 }
                 return frame;
             }
-            self.queue = (self.queue + 1) % rings.receive.len();
+            self.queue += 1;
+            if self.queue == rings.receive.len() {
+                self.queue = 0;
+            }
         }
         None
     }

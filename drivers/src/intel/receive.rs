@@ -48,7 +48,6 @@ pub(crate) trait ReceiveFormat {
 
 /// A ring of receive descriptors and their buffers.
 pub(crate) struct ReceiveRing<F> {
-    pool: &'static Pool,
     /// Two elements a descriptor.
     ring: Coherent<u64>,
     buffers: Vec<Stream<FromDevice>>,
@@ -82,7 +81,6 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
             buffers.push(pool.receive_stream_of(buffer).map_err(|_| all)?);
         }
         let mut ring = Self {
-            pool,
             ring,
             buffers,
             buffer,
@@ -163,6 +161,7 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
     }
 
     /// Takes the frame out of the descriptor at `next` and puts another buffer in, or leaves both.
+    #[inline]
     fn take(
         &mut self,
         completion: &Completion,
@@ -185,6 +184,7 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
     }
 
     /// A buffer for a descriptor whose frame is one to take.
+    #[inline]
     fn replacement(
         &mut self,
         completion: &Completion,
@@ -205,7 +205,7 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
             statistics.other_vlan += 1;
             return None;
         }
-        let replacement = self.pool.receive_stream_of(self.buffer).ok();
+        let replacement = self.buffers[self.next].another();
         statistics.no_buffer += u64::from(replacement.is_none());
         replacement
     }
@@ -222,12 +222,14 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
         Some(self.tail())
     }
 
+    #[inline]
     fn post(&mut self, index: usize) {
         self.ring.write(2 * index, self.buffers[index].device_address());
         // Clears the done bit.
         self.ring.write(2 * index + 1, 0);
     }
 
+    #[inline]
     fn before(&self, index: usize) -> usize {
         index.wrapping_sub(1) & (self.buffers.len() - 1)
     }

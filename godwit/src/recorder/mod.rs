@@ -164,6 +164,11 @@ impl Recorder {
         report.unwrap_or_default()
     }
 
+    /// Whether it keeps any frames at all.
+    pub(crate) fn keeps_frames(&self) -> bool {
+        self.ring.borrow().capacity != 0
+    }
+
     /// The number that the next frame to arrive will have.
     pub fn next_number(&self) -> u64 {
         let ring = self.ring.borrow();

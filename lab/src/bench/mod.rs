@@ -2,6 +2,7 @@
 //! as well, absolute figures mean little, and ratios of runs that take turns are what to look at.
 
 pub mod dma;
+pub mod instructions;
 pub mod nic;
 mod rounds;
 mod systems;

@@ -19,7 +19,10 @@ const STATIC: &str = "x86_64-unknown-linux-musl";
 /// Package and program.
 const IXGBE_MODEL: &str = "ixgbe-model";
 
-/// As well.
+/// Package and library.
+const INSTRUCTIONS: &str = "instructions";
+
+/// Package and program, as well.
 const XTASK: &str = "xtask";
 
 /// What is built for, besides this machine.
@@ -45,6 +48,18 @@ pub fn ixgbe_model() -> Result<PathBuf> {
         command::run(cargo().args(arguments).current_dir(paths::checkout()))?;
         step.finish("done");
         Ok(paths::target().join("release").join(IXGBE_MODEL))
+    })
+}
+
+/// Builds the plugin that counts a guest's instructions, for this machine's QEMU.
+pub fn instructions() -> Result<PathBuf> {
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    once(&BUILT, || {
+        let step = Step::new("Building the counter of instructions");
+        let arguments = ["build", "--release", "--quiet", "--package", INSTRUCTIONS];
+        command::run(cargo().args(arguments).current_dir(paths::checkout()))?;
+        step.finish("done");
+        Ok(paths::target().join("release").join(format!("lib{INSTRUCTIONS}.so")))
     })
 }
 

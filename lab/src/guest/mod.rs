@@ -94,7 +94,11 @@ impl Guest {
         Self::boot_image(&image, wire, nic, log, append, &[])
     }
 
-    fn boot_image(
+    /// Boots an image that is there already.
+    ///
+    /// # Errors
+    /// As those of [`Guest::boot`].
+    pub fn boot_image(
         image: &Path,
         wire: &Wire<'_>,
         nic: NicModel,

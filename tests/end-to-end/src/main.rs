@@ -17,6 +17,7 @@ mod floods;
 mod guest;
 mod headline;
 mod host;
+mod instructions;
 mod interrupt;
 mod journey;
 mod junit;
@@ -81,6 +82,7 @@ fn main() -> Result<ExitCode> {
     networks::add(&mut suite);
     matrix::add(&mut suite, options.long);
     floods::add(&mut suite);
+    instructions::add(&mut suite);
     journey::add(&mut suite);
     linux::add(&mut suite, kernel);
     wire::add(&mut suite, kernel);

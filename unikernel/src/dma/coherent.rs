@@ -1,10 +1,10 @@
-use core::marker::PhantomData;
 use core::ops::Range;
 use core::sync::atomic::{Ordering, fence};
 
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::Error;
+use super::memory::Elements;
 use super::pool::{Pool, Run};
 use super::slots::Use;
 
@@ -49,8 +49,7 @@ impl Pool {
 #[must_use = "dropping it gives the memory back while a device may still have its address"]
 pub struct Coherent<T> {
     run: Run<true>,
-    len: usize,
-    element: PhantomData<T>,
+    elements: Elements<T>,
 }
 
 impl<T: FromBytes + IntoBytes> Coherent<T> {
@@ -60,7 +59,9 @@ impl<T: FromBytes + IntoBytes> Coherent<T> {
         // SAFETY: the run was just taken, and no device has been told of it.
         unsafe { run.pool.memory.bytes_mut(range.clone()) }.fill(0);
         run.pool.cpu_wrote(range);
-        Self { run, len, element: PhantomData }
+        // SAFETY: the run is this ring's alone from here on, and outlives the elements.
+        let elements = unsafe { run.pool.memory.elements(run.offset(), len) };
+        Self { run, elements }
     }
 
     /// The address to give to the device.
@@ -72,7 +73,7 @@ impl<T: FromBytes + IntoBytes> Coherent<T> {
     #[inline]
     #[allow(clippy::len_without_is_empty, reason = "a ring is not a collection")]
     pub fn len(&self) -> usize {
-        self.len
+        self.elements.len()
     }
 
     /// Reads an element, which a device may be writing: parts of it may be old and parts new.
@@ -81,7 +82,7 @@ impl<T: FromBytes + IntoBytes> Coherent<T> {
     /// If `index` is not below [`Coherent::len`].
     #[inline]
     pub fn read(&self, index: usize) -> T {
-        self.run.pool.memory.read(self.offset(index))
+        self.elements.read(index)
     }
 
     /// Reads the element in which a device reports, and looks for the report with `report`. If
@@ -107,9 +108,9 @@ impl<T: FromBytes + IntoBytes> Coherent<T> {
     /// If `index` is not below [`Coherent::len`].
     #[inline]
     pub fn write(&mut self, index: usize, value: T) {
-        let offset = self.offset(index);
         fence(Ordering::Release);
-        self.run.pool.memory.write(offset, value);
+        self.elements.write(index, value);
+        let offset = self.run.offset() + index * size_of::<T>();
         self.run.pool.cpu_wrote(offset..offset + size_of::<T>());
     }
 
@@ -128,7 +129,7 @@ impl<T: FromBytes + IntoBytes> Coherent<T> {
 
     #[inline]
     fn offset(&self, index: usize) -> usize {
-        assert!(index < self.len, "element {index} of a ring of {}", self.len);
+        assert!(index < self.len(), "element {index} of a ring of {}", self.len());
         self.run.offset() + index * size_of::<T>()
     }
 }

@@ -10,7 +10,10 @@ use super::atomic::{AtomicU32, AtomicU64, Ordering};
 pub(crate) const NONE: u32 = (1 << SLOT_BITS) - 1;
 
 const SLOT_BITS: u32 = 22;
-const TAG_SHIFT: u32 = 2 * SLOT_BITS;
+/// One run more. There are fewer than the length has room for.
+const ONE: u64 = 1 << SLOT_BITS;
+/// One change more. The tag is in the highest bits, so what it overflows with is gone.
+const CHANGE: u64 = 1 << (2 * SLOT_BITS);
 
 /// The list. Its links are kept by whoever has it, one for each slot.
 #[derive(Debug)]
@@ -22,7 +25,7 @@ pub(crate) struct FreeList {
 impl FreeList {
     /// An empty list.
     pub(crate) fn new() -> Self {
-        Self { head: AtomicU64::new(head(0, 0, NONE)) }
+        Self { head: AtomicU64::new(u64::from(NONE)) }
     }
 
     /// How many runs it has.
@@ -43,7 +46,7 @@ impl FreeList {
             // Somebody else may have taken the slot and overwritten its link; then the tag has
             // moved on, and the exchange fails.
             let following = next[slot as usize].load(Ordering::Relaxed);
-            let new = head(old, length(old) - 1, following);
+            let new = with_slot(old.wrapping_add(CHANGE - ONE), following);
             let (taken, seen) = (Ordering::Acquire, Ordering::Acquire);
             match self.head.compare_exchange_weak(old, new, taken, seen) {
                 Ok(_) => return Some(slot),
@@ -58,7 +61,7 @@ impl FreeList {
         let mut old = self.head.load(Ordering::Relaxed);
         loop {
             next[slot as usize].store(old as u32 & NONE, Ordering::Relaxed);
-            let new = head(old, length(old) + 1, slot);
+            let new = with_slot(old.wrapping_add(CHANGE + ONE), slot);
             let (given, seen) = (Ordering::Release, Ordering::Relaxed);
             match self.head.compare_exchange_weak(old, new, given, seen) {
                 Ok(_) => return,
@@ -68,12 +71,13 @@ impl FreeList {
     }
 }
 
-/// The word that follows `old`.
-fn head(old: u64, length: u32, slot: u32) -> u64 {
-    let tag = (old >> TAG_SHIFT).wrapping_add(1);
-    tag << TAG_SHIFT | u64::from(length) << SLOT_BITS | u64::from(slot)
+/// The same word with that slot as the first.
+#[inline]
+fn with_slot(head: u64, slot: u32) -> u64 {
+    head & !u64::from(NONE) | u64::from(slot)
 }
 
+#[inline]
 fn length(head: u64) -> u32 {
     (head >> SLOT_BITS) as u32 & NONE
 }

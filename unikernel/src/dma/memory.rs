@@ -56,8 +56,9 @@ impl PoolMemory {
         self.device
     }
 
-    /// A pointer to `len` bytes at `offset`, checked against the pool's end. The check is one
-    /// compare for each buffer handed over; it keeps a wrong offset from becoming a wild pointer.
+    /// A pointer to `len` bytes at `offset`, checked against the pool's end: a wrong offset does not
+    /// become a wild pointer.
+    #[inline]
     fn at(&self, offset: usize, len: usize) -> *mut u8 {
         assert!(
             offset.checked_add(len).is_some_and(|end| end <= self.len),
@@ -67,14 +68,42 @@ impl PoolMemory {
         unsafe { self.base.as_ptr().add(offset) }
     }
 
+    /// Where a range begins. Not checked again for each look at a packet: whoever has a run has
+    /// checked the range against it.
+    ///
+    /// # Safety
+    /// The range is inside of the pool.
+    #[inline]
+    unsafe fn in_run(&self, range: &Range<usize>) -> *mut u8 {
+        debug_assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: inside of the memory that `base` points to, by our contract.
+        unsafe { self.base.as_ptr().add(range.start) }
+    }
+
+    /// `count` elements from `offset` on, checked once for all accesses.
+    ///
+    /// # Safety
+    /// As long as they are used the range is the caller's, and no reference to it exists.
+    ///
+    /// # Panics
+    /// If they are not aligned, or not in the pool.
+    pub(super) unsafe fn elements<T>(&self, offset: usize, count: usize) -> Elements<T> {
+        let bytes = count.checked_mul(size_of::<T>()).expect("a ring fits into a run");
+        let first = NonNull::new(self.at(offset, bytes).cast::<T>()).expect("`base` is not null");
+        assert!(first.is_aligned());
+        Elements { first, count }
+    }
+
     /// The bytes of a range.
     ///
     /// # Safety
     /// The caller's run contains the range, the CPU owns it, and for the life of the slice nothing
     /// writes to it.
+    #[inline]
     pub(super) unsafe fn bytes(&self, range: Range<usize>) -> &[u8] {
-        let start = self.at(range.start, range.len());
-        // SAFETY: in bounds by `at`, initialised by `new`, not written by the caller's contract.
+        // SAFETY: runs are in the pool, and the caller's contains the range.
+        let start = unsafe { self.in_run(&range) };
+        // SAFETY: in bounds by `in_run`, initialised by `new`, not written by the caller's contract.
         unsafe { core::slice::from_raw_parts(start, range.len()) }
     }
 
@@ -84,29 +113,12 @@ impl PoolMemory {
     /// The caller's run contains the range, the CPU owns it, and for the life of the slice nothing
     /// else reads or writes it.
     #[allow(clippy::mut_from_ref, reason = "the run that owns the range is the exclusive borrow")]
+    #[inline]
     pub(super) unsafe fn bytes_mut(&self, range: Range<usize>) -> &mut [u8] {
-        let start = self.at(range.start, range.len());
-        // SAFETY: in bounds by `at`, initialised by `new`, exclusive by the caller's contract.
+        // SAFETY: runs are in the pool, and the caller's contains the range.
+        let start = unsafe { self.in_run(&range) };
+        // SAFETY: in bounds by `in_run`, initialised by `new`, exclusive by the caller's contract.
         unsafe { core::slice::from_raw_parts_mut(start, range.len()) }
-    }
-
-    /// Reads a `T` that a device may be writing. Volatile: the value may be torn between its parts,
-    /// never undefined, since every bit pattern is a `T`.
-    pub(super) fn read<T: zerocopy::FromBytes>(&self, offset: usize) -> T {
-        let at = self.at(offset, size_of::<T>()).cast::<T>();
-        assert!(at.is_aligned());
-        // SAFETY: in bounds and aligned; any bytes are a valid T. A device is no thread of this
-        // program: its writes are, as with MMIO, what volatile is for.
-        unsafe { ptr::read_volatile(at) }
-    }
-
-    /// Writes a `T` that a device may be reading.
-    pub(super) fn write<T: zerocopy::IntoBytes>(&self, offset: usize, value: T) {
-        let at = self.at(offset, size_of::<T>()).cast::<T>();
-        assert!(at.is_aligned());
-        // SAFETY: in bounds and aligned. Only `Coherent` calls this, within the run it owns, so no
-        // reference to these bytes exists.
-        unsafe { ptr::write_volatile(at, value) }
     }
 
     /// Writes the byte at `offset` back as it is, so that the hypervisor's dirty log sees a write.
@@ -118,6 +130,52 @@ impl PoolMemory {
     #[inline]
     pub(super) fn touch(&self, offset: usize) {
         add_zero(self.at(offset, 1));
+    }
+}
+
+/// Elements that the CPU and a device share, each read and written whole.
+#[derive(Debug)]
+pub(super) struct Elements<T> {
+    first: NonNull<T>,
+    count: usize,
+}
+
+// SAFETY: as for the pool's memory, of which they are a part that has one owner.
+unsafe impl<T> Send for Elements<T> {}
+// SAFETY: shared, they are only read, and that is volatile.
+unsafe impl<T> Sync for Elements<T> {}
+
+impl<T: zerocopy::FromBytes + zerocopy::IntoBytes> Elements<T> {
+    /// How many there are.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Reads one that a device may be writing. Volatile: the value may be torn between its parts,
+    /// never undefined, since every bit pattern is a `T`.
+    #[inline]
+    pub(super) fn read(&self, index: usize) -> T {
+        let at = self.at(index);
+        // SAFETY: in bounds and aligned; any bytes are a valid T. A device is no thread of this
+        // program: its writes are, as with MMIO, what volatile is for.
+        unsafe { ptr::read_volatile(at) }
+    }
+
+    /// Writes one that a device may be reading.
+    #[inline]
+    pub(super) fn write(&mut self, index: usize, value: T) {
+        let at = self.at(index);
+        // SAFETY: in bounds and aligned. The range is its owner's, by the contract of
+        // `PoolMemory::elements`, so no reference to these bytes exists.
+        unsafe { ptr::write_volatile(at, value) }
+    }
+
+    #[inline]
+    fn at(&self, index: usize) -> *mut T {
+        assert!(index < self.count, "element {index} of a ring of {}", self.count);
+        // SAFETY: below the count that was checked against the pool.
+        unsafe { self.first.as_ptr().add(index) }
     }
 }
 

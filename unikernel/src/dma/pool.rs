@@ -192,6 +192,7 @@ impl Pool {
         self.counters.marked.fetch_add(pages, Ordering::Relaxed);
     }
 
+    #[inline]
     fn touch(&self, offset: usize) {
         self.memory.touch(offset);
         self.cpu_wrote(offset..offset + 1);
@@ -206,12 +207,13 @@ impl Pool {
         let _ = range;
     }
 
+    #[inline]
     pub(super) fn run<const RING: bool>(
         &'static self,
         order: u8,
         purpose: Use,
     ) -> Option<Run<RING>> {
-        Some(Run { slot: self.slots.take(order, purpose)?, order, pool: self })
+        Some(Run { slot: self.slots.take(order, purpose)?, order: order.into(), pool: self })
     }
 
     pub(super) fn run_of<const RING: bool>(
@@ -242,7 +244,8 @@ fn pages_of(range: Range<usize>) -> impl DoubleEndedIterator<Item = Range<usize>
 pub(super) struct Run<const RING: bool = false> {
     pub(super) pool: &'static Pool,
     slot: u32,
-    pub(super) order: u8,
+    /// A word, so that a run has no padding: moving it would copy that as well.
+    order: u32,
 }
 
 impl<const RING: bool> Run<RING> {
@@ -250,6 +253,12 @@ impl<const RING: bool> Run<RING> {
     #[inline]
     pub(super) fn capacity(&self) -> usize {
         SLOT_SIZE << self.order
+    }
+
+    /// It has 2^this slots.
+    #[inline]
+    pub(super) fn order(&self) -> u8 {
+        self.order as u8
     }
 
     /// Where it begins in the pool.
@@ -267,7 +276,7 @@ impl<const RING: bool> Run<RING> {
     /// Notes another use.
     #[inline]
     pub(super) fn becomes(&self, purpose: Use) {
-        self.pool.slots.set(self.slot, self.order, purpose);
+        self.pool.slots.set(self.slot, self.order(), purpose);
     }
 
     /// A range of the run as a range of the pool, checked.
@@ -285,6 +294,6 @@ impl<const RING: bool> Drop for Run<RING> {
     #[inline]
     fn drop(&mut self) {
         let purpose = if RING { Use::Coherent } else { Use::Cpu };
-        self.pool.slots.give_back(self.slot, self.order, purpose);
+        self.pool.slots.give_back(self.slot, self.order(), purpose);
     }
 }

@@ -8,22 +8,28 @@ use super::pool::{Pool, Run};
 #[derive(Debug)]
 pub struct RxBuffer {
     run: Run,
-    start: u32,
     len: u32,
-    logged: bool,
+    /// Where in the run it begins, times two, and whether it is [`logged`](Self::logged): three
+    /// words for all of it, without padding, are moved from hand to hand.
+    start_and_logged: u32,
 }
 
 impl RxBuffer {
     #[inline]
     pub(super) fn new(run: Run, len: usize, logged: bool) -> Self {
         // A run has 64 KiB at most, and `len` was checked against it.
-        Self { run, start: 0, len: len as u32, logged }
+        Self { run, len: len as u32, start_and_logged: logged.into() }
+    }
+
+    #[inline]
+    fn start(&self) -> usize {
+        (self.start_and_logged >> 1) as usize
     }
 
     /// Whether the hypervisor was logging when it was received, as far as the guest knew, and could
     /// not see it arrive: with marking on, it was marked.
     pub fn logged(&self) -> bool {
-        self.logged
+        self.start_and_logged & 1 != 0
     }
 
     /// Memory of the pool that it holds, in bytes: whole slots, whatever there is in them.
@@ -34,7 +40,7 @@ impl RxBuffer {
     /// Drops up to `count` bytes from the front: a header that is not the frame's.
     pub fn advance(&mut self, count: usize) {
         let count = count.min(self.len as usize) as u32;
-        self.start += count;
+        self.start_and_logged += count << 1;
         self.len -= count;
     }
 }
@@ -46,7 +52,7 @@ impl Pool {
     /// few loads.
     #[inline]
     pub fn may_keep(&self, buffer: &RxBuffer) -> bool {
-        self.slots.may_keep(buffer.run.order)
+        self.slots.may_keep(buffer.run.order())
     }
 }
 
@@ -55,7 +61,7 @@ impl Deref for RxBuffer {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        let start = self.run.offset() + self.start as usize;
+        let start = self.run.offset() + self.start();
         // SAFETY: the run is this buffer's alone and nothing here writes to it. A device does not
         // either: it reported the buffer completed (`Completed`), and what a driver and its device
         // are trusted with is in docs/dma.md.

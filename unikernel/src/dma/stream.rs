@@ -137,6 +137,13 @@ impl Stream<FromDevice> {
         Ok(RxBuffer::new(self.run, len, logged))
     }
 
+    /// Another buffer of the same length. `None` when the pool has none. For each packet: what
+    /// length that is need not be worked out again.
+    #[inline]
+    pub fn another(&self) -> Option<Self> {
+        Some(Self::new(self.run.pool.run(self.run.order(), Use::FromDevice)?))
+    }
+
     /// Marks a range that the device has written and nobody will read, if marking is on. The buffer
     /// stays the device's.
     ///

@@ -22,7 +22,7 @@ use super::path_mtu::{Paths, TooBig};
 use super::reassembly::Reassembly;
 use super::sequence::Sequence;
 use super::spares::Spares;
-use super::tokens::{RxToken, TxToken};
+use super::tokens::{Room, RxToken, TxToken};
 use super::traffic::Traffic;
 use crate::dma::{Pool, RxBuffer, TxBuffer};
 use crate::nic::{Capabilities, Nic};
@@ -186,11 +186,13 @@ impl Device {
         let Some(header) = Header::of(&frame) else { return };
         let verified = self.capabilities.receive_checksums;
         let (mac, verified) = (self.discovery.mac.0, verified.ipv4 && verified.udp);
-        let taken = self.note(&frame, header, verified);
+        let flags = header.tcp_flags(&frame[header.payload..]);
+        let taken = self.note(&frame, header, flags, verified);
         let Some(frame) = self.intake.divert(frame, header, mac, verified) else { return };
         let is_over = !self.discovery.hear(&frame, header, now)
             || taken
-            || self.handshake(&frame, header, interface, sockets, now);
+            || flags.is_some_and(|flags| self.listeners.concerns(flags))
+                && self.handshake(&frame, header, interface, sockets, now);
         if is_over {
             return self.intake.observe(frame);
         }
@@ -206,6 +208,8 @@ impl Device {
             self.intake.observe(frame);
             let Some(place) = place else { return };
             self.pending = Some(Pending::Datagram(place));
+        } else if self.intake.deliver(&frame, header, verified) {
+            return self.intake.observe(frame);
         } else {
             self.pending = Some(Pending::Frame(frame, header.payload));
         }
@@ -213,7 +217,6 @@ impl Device {
     }
 
     /// Takes in a segment that may be part of a handshake. Returns whether it is dealt with.
-    #[inline]
     fn handshake(
         &mut self,
         frame: &[u8],
@@ -222,10 +225,6 @@ impl Device {
         sockets: &mut SocketSet<'static>,
         now: Instant,
     ) -> bool {
-        let flags = header.tcp_flags(&frame[header.payload..]);
-        if !flags.is_some_and(|flags| self.listeners.concerns(flags)) {
-            return false;
-        }
         let checksums = self.capabilities.receive_checksums;
         let arrival = Arrival {
             now,
@@ -272,7 +271,13 @@ impl Device {
     /// Notes what a frame says that smoltcp does not pass on. Returns whether that is all there is
     /// to it.
     #[inline]
-    fn note(&mut self, frame: &[u8], header: Header, verified: bool) -> bool {
+    fn note(
+        &mut self,
+        frame: &[u8],
+        header: Header,
+        tcp_flags: Option<u8>,
+        verified: bool,
+    ) -> bool {
         let packet = &frame[header.payload..];
         // Of more than there is room for, the rest is said again.
         if header.ethertype == frame::IPV6 && Message::is_likely(packet) {
@@ -286,7 +291,7 @@ impl Device {
             return true;
         } else if header.is_rarp() {
             self.notes.own_rarp |= frame[6..12] == self.discovery.mac.0;
-        } else if header.tcp_flags(packet).is_some_and(|flags| flags & frame::TCP_RST != 0) {
+        } else if tcp_flags.is_some_and(|flags| flags & frame::TCP_RST != 0) {
             self.notes.tcp_reset = true;
         }
         false
@@ -407,16 +412,16 @@ impl phy::Device for Device {
 
     fn receive(&mut self, now: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
         let pending = self.pending.take()?;
-        // Receiving must go on when the transmit side is full: the reply is what gets lost, as it
-        // would on the wire.
-        let (ready, mtu) = (self.transmit_ready(), self.mtu());
+        let mtu = self.mtu();
         let received = match pending {
             Pending::Frame(frame, packet) => RxToken::Frame(frame, packet, &mut self.intake),
             Pending::Datagram(place) => RxToken::Datagram(self.reassembly.whole(place)),
         };
         let token = TxToken {
+            // Most packets have no reply. Whether there is room for one is asked when there is.
+            room: if self.link_up { Room::Unknown } else { Room::None },
             nic: self.nic.as_deref_mut(),
-            spares: ready.then_some(&mut self.spares),
+            spares: &mut self.spares,
             scratch: &mut self.scratch,
             traffic: &mut self.traffic,
             discovery: &mut self.discovery,
@@ -433,8 +438,9 @@ impl phy::Device for Device {
     fn transmit(&mut self, now: Instant) -> Option<TxToken<'_>> {
         let mtu = self.mtu();
         self.transmit_ready().then(|| TxToken {
+            room: Room::Some,
             nic: self.nic.as_deref_mut(),
-            spares: Some(&mut self.spares),
+            spares: &mut self.spares,
             scratch: &mut self.scratch,
             traffic: &mut self.traffic,
             discovery: &mut self.discovery,

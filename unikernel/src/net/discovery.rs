@@ -56,6 +56,17 @@ pub(super) struct Discovery {
     tentative: heapless::Vec<Ipv6Address, ADDRESSES>,
     duplicate: Option<Ipv6Address>,
     answers: heapless::Vec<Answer, ANSWERS>,
+    /// The last packet that a neighbour was confirmed by: those that follow in the same turn from
+    /// the same station say nothing new.
+    last: Option<Heard>,
+}
+
+/// That a packet came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Heard {
+    source: IpAddress,
+    from: EthernetAddress,
+    at: Instant,
 }
 
 impl Discovery {
@@ -70,6 +81,7 @@ impl Discovery {
             tentative: heapless::Vec::new(),
             duplicate: None,
             answers: heapless::Vec::new(),
+            last: None,
         }
     }
 
@@ -80,6 +92,7 @@ impl Discovery {
         broadcast: Option<Ipv4Address>,
         tentative: impl Iterator<Item = Ipv6Address>,
     ) {
+        self.last = None;
         (self.own, self.broadcast) = (own.take(ADDRESSES).collect(), broadcast);
         self.tentative = tentative.take(ADDRESSES).collect();
     }
@@ -136,7 +149,8 @@ impl Discovery {
     /// Hears a frame. Returns whether it is for smoltcp: an IP packet for this station.
     #[inline]
     pub(super) fn hear(&mut self, frame: &[u8], header: Header, now: Instant) -> bool {
-        let [to, from] = [0, 6].map(|at| frame[at..].first_chunk().copied().unwrap_or_default());
+        let Some((&to, rest)) = frame.split_first_chunk() else { return false };
+        let Some(&from) = rest.first_chunk() else { return false };
         let (to, from) = (EthernetAddress(to), EthernetAddress(from));
         if to != self.mac && !to.is_multicast() || !from.is_unicast() || from == self.mac {
             return false;
@@ -148,25 +162,35 @@ impl Discovery {
                     return false;
                 }
                 if header.ethertype == frame::IPV6 && Message::is_likely(packet) {
+                    self.last = None;
                     self.hear_ndisc(packet, from, now);
                 } else if to == self.mac
                     && let Some(source) = frame::source(packet)
                 {
-                    match self.routes.next_hop(source) {
-                        // Routers may send from another station than they are reached at.
-                        Some(router) if router != source => {
-                            self.neighbors.heard(router, from, now);
-                        }
-                        _ => self.neighbors.saw(source, from, now),
+                    let heard = Some(Heard { source, from, at: now });
+                    if self.last != heard {
+                        self.last = heard;
+                        self.confirm(source, from, now);
                     }
                 }
                 true
             }
             frame::ARP => {
+                self.last = None;
                 self.hear_arp(packet, now);
                 false
             }
             _ => false,
+        }
+    }
+
+    /// A packet came from an address, and from a station: the neighbour is there still.
+    #[cold]
+    fn confirm(&mut self, source: IpAddress, from: EthernetAddress, now: Instant) {
+        match self.routes.next_hop(source) {
+            // Routers may send from another station than they are reached at.
+            Some(router) if router != source => self.neighbors.heard(router, from, now),
+            _ => self.neighbors.saw(source, from, now),
         }
     }
 

@@ -23,6 +23,7 @@ const TAG_LEN: usize = 4;
 const IPV6_HEADER: usize = 40;
 const IPV6_FRAGMENT: u8 = 44;
 const TCP: u8 = 6;
+const UDP: u8 = 17;
 /// Where a TCP header has its flags.
 const TCP_FLAGS: usize = 13;
 pub(super) const TCP_SYN: u8 = 2;
@@ -70,6 +71,17 @@ impl Header {
             _ => return None,
         };
         (packet.get(protocol) == Some(&TCP)).then(|| packet.get(tcp + TCP_FLAGS).copied())?
+    }
+
+    /// Whether the packet of a frame is a UDP datagram. For every received one, so nothing else is
+    /// checked.
+    #[inline]
+    pub(super) fn is_udp(self, packet: &[u8]) -> bool {
+        match self.ethertype {
+            IPV4 => packet.get(9) == Some(&UDP),
+            IPV6 => packet.get(6) == Some(&UDP),
+            _ => false,
+        }
     }
 
     /// Whether the packet of a frame is a fragment of a datagram. For every received one, so

@@ -9,6 +9,7 @@ use core::ops::Range;
 use smoltcp::wire::IpAddress;
 
 use super::frame::{self, Header};
+use super::inbox::Inbox;
 use super::queue::Queue;
 use crate::dma::{Pool, RxBuffer};
 
@@ -41,6 +42,7 @@ pub(super) struct Intake {
     observers: Vec<(TakerId, Box<dyn Observer>)>,
     frames: Vec<(TakerId, FrameFilter, Queue<RxBuffer>)>,
     datagrams: Vec<(u16, Queue<WholeDatagram>)>,
+    inboxes: Vec<(u16, Inbox)>,
     /// Where datagrams for this interface go.
     destinations: Vec<IpAddress>,
     taken: u64,
@@ -55,6 +57,7 @@ impl Intake {
             observers: Vec::new(),
             frames: Vec::new(),
             datagrams: Vec::new(),
+            inboxes: Vec::new(),
             destinations: Vec::new(),
             taken: 0,
             refused: 0,
@@ -101,6 +104,34 @@ impl Intake {
 
     pub(super) fn remove_datagrams(&mut self, port: u16) {
         self.datagrams.retain(|(bound, _)| *bound != port);
+    }
+
+    pub(super) fn add_inbox(&mut self, port: u16, inbox: Inbox) {
+        self.inboxes.push((port, inbox));
+    }
+
+    pub(super) fn remove_inbox(&mut self, port: u16) {
+        self.inboxes.retain(|(bound, _)| *bound != port);
+    }
+
+    /// Puts a datagram that is whole into the inbox of its socket, and returns whether it was one;
+    /// `verified` as for [`divert`](Self::divert). It has been found to be for this station.
+    #[inline]
+    pub(super) fn deliver(&self, frame: &[u8], header: Header, verified: bool) -> bool {
+        if self.inboxes.is_empty() || !header.is_udp(&frame[header.payload..]) {
+            return false;
+        }
+        let Some(udp) = frame::Udp::parse(frame, header) else { return false };
+        let Some((_, inbox)) = self.inboxes.iter().find(|(port, _)| *port == udp.port) else {
+            return false;
+        };
+        let is_ours = self.destinations.contains(&udp.destination)
+            && (verified || frame::has_valid_checksums(frame));
+        if is_ours {
+            inbox.push(udp.source.into(), &frame[udp.payload]);
+        }
+        // Otherwise smoltcp finds the same, and drops it.
+        is_ours
     }
 
     /// Where datagrams for this interface go, from now on.

@@ -49,6 +49,7 @@ mod fragments6;
 mod frame;
 mod frames;
 mod groups;
+mod inbox;
 mod intake;
 mod ipv4;
 mod ipv6;

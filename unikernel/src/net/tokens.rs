@@ -39,9 +39,21 @@ impl phy::RxToken for RxToken<'_> {
     }
 }
 
+/// Whether there is room for a frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// There is.
+    Some,
+    /// There is none.
+    None,
+    /// Nobody has asked yet.
+    Unknown,
+}
+
 pub(super) struct TxToken<'a> {
+    pub(super) room: Room,
     pub(super) nic: Option<&'a mut (dyn Nic + 'static)>,
-    pub(super) spares: Option<&'a mut Spares>,
+    pub(super) spares: &'a mut Spares,
     pub(super) scratch: &'a mut [u8],
     pub(super) traffic: &'a mut Traffic,
     pub(super) discovery: &'a mut Discovery,
@@ -59,7 +71,9 @@ pub(super) struct TxToken<'a> {
 impl phy::TxToken for TxToken<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(mut self, packet: usize, f: F) -> R {
         let len = ETHERNET_HEADER + packet;
-        let buffer = self.spares.as_mut().and_then(|spares| spares.take(len));
+        // Receiving goes on when the transmit side is full: the reply is what gets lost, as it
+        // would on the wire.
+        let buffer = self.has_room().then(|| self.spares.take(len)).flatten();
         let (Some(nic), Some(mut frame)) = (self.nic.take(), buffer) else {
             self.traffic.tx_dropped += 1;
             return f(&mut self.scratch[..packet]);
@@ -97,6 +111,17 @@ impl phy::TxToken for TxToken<'_> {
 }
 
 impl TxToken<'_> {
+    fn has_room(&mut self) -> bool {
+        match self.room {
+            Room::Some => true,
+            Room::None => false,
+            Room::Unknown => {
+                self.spares.fill(self.pool)
+                    && self.nic.as_mut().is_some_and(|nic| nic.transmit_ready())
+            }
+        }
+    }
+
     /// Sends an IPv6 packet that no frame holds, which `f` writes.
     pub(super) fn send_long(mut self, packet: usize, f: impl FnOnce(&mut [u8])) {
         let scratch = core::mem::take(&mut self.scratch);

@@ -8,17 +8,24 @@ use smoltcp::iface::SocketHandle;
 use smoltcp::socket::udp;
 
 use super::error::Error;
+use super::inbox::Inbox;
 use super::memory::{check_headroom, filled};
 use super::stack::Stack;
 use crate::watch::Watcher;
 
 /// The longest payload of a datagram: its length has 16 bits (RFC 768).
 const LONGEST: usize = u16::MAX as usize - 8;
+/// The most bytes of datagrams that came in fragments, for which there is room beside the others:
+/// two of the longest.
+const FRAGMENTED: usize = 2 * LONGEST;
 
 /// A bound UDP socket. Dropping it drops what is not sent yet; see [`flush`](Self::flush).
 pub struct UdpSocket {
     stack: Stack,
+    /// Sends, and receives what comes in fragments.
     handle: SocketHandle,
+    /// All other datagrams.
+    inbox: Inbox,
     port: u16,
 }
 
@@ -29,16 +36,19 @@ impl UdpSocket {
     /// # Errors
     /// [`Error::PortInUse`], [`Error::NoMemory`].
     pub fn bind(stack: &Stack, port: u16, datagrams: usize, bytes: usize) -> Result<Self, Error> {
-        let buffer = || {
+        let buffer = |datagrams: usize, bytes: usize| {
             let metadata = filled(datagrams, udp::PacketMetadata::EMPTY)?;
             Ok(udp::PacketBuffer::new(metadata, filled(bytes, 0)?))
         };
-        let mut socket = udp::Socket::new(buffer()?, buffer()?);
+        let fragmented = buffer(datagrams, bytes.min(FRAGMENTED))?;
+        let mut socket = udp::Socket::new(fragmented, buffer(datagrams, bytes)?);
+        let inbox = Inbox::new(datagrams, bytes)?;
         check_headroom()?;
-        stack.with_sockets(|sockets| {
-            let port = sockets.bind_udp(port)?;
+        stack.with(|engine| {
+            let port = engine.sockets.bind_udp(port)?;
             socket.bind(port).expect("the port is not 0 and the socket is new");
-            Ok(Self { stack: stack.clone(), handle: sockets.add(socket), port })
+            engine.pair.device.intake.add_inbox(port, inbox.clone());
+            Ok(Self { stack: stack.clone(), handle: engine.sockets.add(socket), inbox, port })
         })
     }
 
@@ -68,10 +78,14 @@ impl UdpSocket {
         context: &Context<'_>,
         f: impl FnOnce(SocketAddr, &[u8]) -> R,
     ) -> Poll<R> {
+        if !self.inbox.is_empty() {
+            return self.inbox.pop(f).map_or(Poll::Pending, Poll::Ready);
+        }
         self.socket(|socket| match socket.recv() {
             Ok((payload, meta)) => Poll::Ready(f(meta.endpoint.into(), payload)),
             Err(_) => {
                 socket.register_recv_waker(context.waker());
+                self.inbox.register(context.waker());
                 Poll::Pending
             }
         })
@@ -94,6 +108,7 @@ impl UdpSocket {
     /// Returns after at most one socket buffer full, so a flood leaves other tasks their turn.
     pub async fn receive_each(&self, mut f: impl FnMut(SocketAddr, &[u8])) {
         self.readable().await;
+        while self.inbox.pop(&mut f).is_some() {}
         self.socket(|socket| {
             while let Ok((payload, meta)) = socket.recv() {
                 f(meta.endpoint.into(), payload);
@@ -105,10 +120,11 @@ impl UdpSocket {
     pub async fn readable(&self) {
         poll_fn(|context| {
             self.socket(|socket| {
-                if socket.can_recv() {
+                if !self.inbox.is_empty() || socket.can_recv() {
                     return Poll::Ready(());
                 }
                 socket.register_recv_waker(context.waker());
+                self.inbox.register(context.waker());
                 Poll::Pending
             })
         })
@@ -224,9 +240,10 @@ impl UdpSocket {
 
 impl Drop for UdpSocket {
     fn drop(&mut self) {
-        self.stack.with_sockets(|sockets| {
-            sockets.remove(self.handle);
-            sockets.free_udp(self.port);
+        self.stack.with(|engine| {
+            engine.pair.device.intake.remove_inbox(self.port);
+            engine.sockets.remove(self.handle);
+            engine.sockets.free_udp(self.port);
         });
     }
 }

@@ -219,7 +219,7 @@ fn datagrams_in_place_over_ipv6() {
 }
 
 /// Changes a frame with a datagram in it. UDP's checksum is left out then, IPv4's made right.
-fn set(frame: &mut [u8], at: usize, bytes: &[u8]) {
+pub(super) fn set(frame: &mut [u8], at: usize, bytes: &[u8]) {
     frame[at..at + bytes.len()].copy_from_slice(bytes);
     frame[40..42].fill(0);
     Ipv4Packet::new_unchecked(&mut frame[14..]).fill_checksum();

@@ -8,6 +8,7 @@ mod fragments;
 mod handshakes;
 mod hostile;
 mod in_place;
+mod inbox;
 mod ipv6;
 mod link;
 mod link6;

@@ -1,0 +1,63 @@
+//! Instructions that a frame costs, held to what they were: a figure that no load of this machine
+//! changes. `cargo xtask bench instructions` shows where they go.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use lab::{
+    bench::instructions::{self, CASES},
+    guest::machine,
+    parts::NicModel,
+};
+
+use crate::suite::{MINUTES, Skipped, Suite};
+
+/// NIC, case, and instructions a frame. What is changed for the better is written here as well, or
+/// the next change could lose it again.
+const FRAMES: [(NicModel, &str, f64); 3] = [
+    (NicModel::E1000e, "udp", 1278.0),
+    (NicModel::E1000e, "udp-marking", 1334.0),
+    (NicModel::E1000e, "reflect", 1129.0),
+];
+/// How far off a count may be.
+const ROOM: f64 = 0.02;
+
+pub(crate) fn add(suite: &mut Suite) {
+    for (nic, case, expected) in FRAMES {
+        let name = format!("instructions of a frame: {case} with {nic}");
+        suite.test(&name, MINUTES, move |_| count(nic, case, expected));
+    }
+}
+
+fn count(nic: NicModel, name: &str, expected: f64) -> Result<String> {
+    if !machine::takes_plugins(&machine::qemu_with(nic)?)? {
+        bail!(Skipped("this QEMU takes no plugins, as Debian's does".into()));
+    }
+    let case = CASES.iter().find(|case| case.name == name).context("no such case")?;
+    let counted = instructions::count(case, nic)?.frame.total;
+    check(counted, expected)?;
+    Ok(format!("{counted:.0}, expected {expected:.0}"))
+}
+
+fn check(counted: f64, expected: f64) -> Result<()> {
+    let off = (counted - expected) / expected;
+    ensure!(
+        off.abs() <= ROOM,
+        "{counted:.0} instructions a frame are {:+.1}% off the {expected:.0} of {}: see where they \
+         go with `cargo xtask bench instructions`, and write down what is meant to be",
+        off * 100.0,
+        Path::new(file!()).display(),
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_hundredths_are_the_room() {
+        assert!(check(1019.0, 1000.0).is_ok() && check(981.0, 1000.0).is_ok());
+        assert!(check(1021.0, 1000.0).is_err() && check(979.0, 1000.0).is_err());
+    }
+}
