@@ -374,8 +374,8 @@ pub(crate) struct Bench {
     /// Which benchmarks [default: all]
     #[arg(value_enum, value_name = "NAME")]
     pub(crate) names: Vec<BenchName>,
-    /// `nic`, `instructions`: only these NICs, separated by commas [default: e1000,e1000e,igb,ixgbe;
-    /// e1000e for `instructions`]
+    /// `nic`, `instructions`: only these NICs, separated by commas
+    /// [default: e1000,e1000e,igb,ixgbe; e1000e for `instructions`]
     #[arg(long, value_name = "NIC", value_delimiter = ',')]
     pub(crate) nic: Vec<NicModel>,
     /// How often each is measured

@@ -3,7 +3,7 @@
 //!
 //! Of a device that is known to be the hypervisor's own, the hypervisor's dirty log sees every
 //! write, and nothing is marked. There is hardware that speaks virtio as well, passed through to
-//! the machine, which writes unseen like any other: what is not known is marked ([`origin`]).
+//! the machine, which writes unseen like any other: what is not known is marked (`origin.rs`).
 //!
 //! Receive buffers hold a header and a frame, in place, one after the other. Frames that the device
 //! has put together from several (VIRTIO_NET_F_GUEST_TSO4 and the like) would need far longer

@@ -238,7 +238,8 @@ th, td { border-bottom: 1px solid #ddd; padding: .3em 0 }
 "#;
 
 const FOOT: &str = r#"</table>
-<p><a href="/capture.pcapng">capture</a> · <a href="/status.json">JSON</a> · <a href="/metrics">metrics</a>
+<p><a href="/capture.pcapng">capture</a> · <a href="/status.json">JSON</a> ·
+<a href="/metrics">metrics</a>
 "#;
 
 fn duration(ms: u64) -> String {

@@ -22,9 +22,9 @@ use crate::{
 const AT_LEAST: usize = 38;
 const UNIT_AT_LEAST: usize = 10;
 
-/// QEMU's own tests of what the series touches: the failover pair; all kinds of devices, e1000e, igb
-/// and PCI's hot-plug among them; the chipsets. How many there are depends on the devices that our
-/// QEMU is built with. Not `device-plug-test`, which wants others and skips all, nor
+/// QEMU's own tests of what the series touches: the failover pair; all kinds of devices, e1000e,
+/// igb and PCI's hot-plug among them; the chipsets. How many there are depends on the devices that
+/// our QEMU is built with. Not `device-plug-test`, which wants others and skips all, nor
 /// `migration-test`, which was not seen to end in software.
 const OWN: [(&str, usize); 4] =
     [("virtio-net-failover", 23), ("qos-test", 40), ("q35-test", 6), ("i440fx-test", 4)];

@@ -56,8 +56,8 @@ impl PoolMemory {
         self.device
     }
 
-    /// A pointer to `len` bytes at `offset`, checked against the pool's end: a wrong offset does not
-    /// become a wild pointer.
+    /// A pointer to `len` bytes at `offset`, checked against the pool's end: a wrong offset does
+    /// not become a wild pointer.
     #[inline]
     fn at(&self, offset: usize, len: usize) -> *mut u8 {
         assert!(
@@ -103,7 +103,8 @@ impl PoolMemory {
     pub(super) unsafe fn bytes(&self, range: Range<usize>) -> &[u8] {
         // SAFETY: runs are in the pool, and the caller's contains the range.
         let start = unsafe { self.in_run(&range) };
-        // SAFETY: in bounds by `in_run`, initialised by `new`, not written by the caller's contract.
+        // SAFETY: in bounds by `in_run`, initialised by `new`, and by the caller's contract not
+        // written.
         unsafe { core::slice::from_raw_parts(start, range.len()) }
     }
 

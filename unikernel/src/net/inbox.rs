@@ -1,7 +1,7 @@
 //! What a UDP socket has received: whole datagrams, put there before smoltcp has seen them.
 //!
-//! smoltcp would find the same socket by a walk through all of them, after it has parsed every header
-//! a second time. What is not whole in one frame still comes by way of it.
+//! smoltcp would find the same socket by a walk through all of them, after it has parsed every
+//! header a second time. What is not whole in one frame still comes by way of it.
 
 use alloc::rc::Rc;
 use core::cell::RefCell;

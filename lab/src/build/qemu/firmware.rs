@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::{initramfs, system::debian};
 
-/// The packages that have what [`OURS`] are: that of the machine, and that of devices.
+/// The packages that have what our own are: that of the machine, and that of devices.
 pub const PACKAGES: [&str; 2] = ["seabios", "qemu-system-data"];
 /// The package with the ROMs of NICs.
 const NIC_ROMS: &str = "ipxe-qemu";

@@ -10,7 +10,7 @@ use std::{
 use anyhow::Result;
 
 use super::{
-    build, firmware,
+    build, firmware, lock,
     recipe::{CONFIGURE, QEMU_TARGET, TESTS, series},
     source,
     tree::Tree,
@@ -51,7 +51,7 @@ impl Kept {
     /// It cannot be made, or a build of QEMU is running.
     pub fn open() -> Result<Self> {
         let cache = paths::cache()?;
-        let lock = super::lock()?;
+        let lock = lock::lock()?;
         build::require(&cache)?;
         let tarball = source::get()?;
         let root = cache.join(PLACE);

@@ -3,13 +3,14 @@
 mod build;
 mod firmware;
 mod kept;
+mod lock;
 mod python;
 mod recipe;
 mod source;
 mod tree;
 
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -17,6 +18,7 @@ use anyhow::{Context, Result};
 pub use build::{SPACE_MIB, TOOLS, free_mib};
 pub use firmware::PACKAGES;
 pub use kept::{Kept, Passed, is_passed};
+pub use lock::lock;
 use recipe::Recipe;
 
 use crate::{
@@ -24,8 +26,6 @@ use crate::{
     system::{debian, paths, scratch::Scratch},
 };
 
-/// Held by who builds.
-const LOCK: &str = "qemu.lock";
 /// Builds that are kept: of this checkout, and of others, or of other states of the patches.
 const KEPT: usize = 4;
 
@@ -36,13 +36,7 @@ pub fn get() -> Result<Qemu> {
     if let Some(built) = recipe.built(&cache) {
         return Ok(built);
     }
-    // One build at a time; and whoever holds the lock may clear away what a killed one left.
-    let lock_path = cache.join(LOCK);
-    let lock = File::create(&lock_path).with_context(|| lock_path.display().to_string())?;
-    if lock.try_lock().is_err() {
-        eprintln!("Waiting for another build of QEMU to end ...");
-        lock.lock().with_context(|| lock_path.display().to_string())?;
-    }
+    let _lock = lock::wait(&cache)?;
     if let Some(built) = recipe.built(&cache) {
         return Ok(built);
     }
@@ -75,16 +69,6 @@ pub fn with_tests() -> Result<(Qemu, [PathBuf; 2])> {
 pub fn fetch(downloads: &Path) -> Result<()> {
     source::fetch(downloads)?;
     python::fetch(downloads, &Scratch::new()?)
-}
-
-/// The lock of builds, if none is running.
-///
-/// # Errors
-/// One is.
-pub fn lock() -> Result<File> {
-    let lock = File::create(paths::cache()?.join(LOCK))?;
-    lock.try_lock().context("a build of QEMU is running: let it end first")?;
-    Ok(lock)
 }
 
 /// Removes all from the cache but what this checkout would use: what it frees, in bytes.
