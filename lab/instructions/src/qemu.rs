@@ -1,8 +1,9 @@
-//! QEMU's interface for plugins (`include/plugins/qemu-plugin.h`), version 1, as QEMU 7.2 has it.
+//! QEMU's interface for plugins (`include/plugins/qemu-plugin.h`), version 7, as QEMU 11.1 has it.
 
 use std::{
     ffi::{CStr, c_char, c_int, c_uint, c_void},
     os::unix::net::UnixStream,
+    ptr,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     thread,
 };
@@ -17,7 +18,7 @@ enum Instruction {}
 /// The version of the interface. QEMU refuses a plugin whose version it does not know.
 // SAFETY: no other symbol has this name; QEMU looks for it.
 #[unsafe(no_mangle)]
-static qemu_plugin_version: c_int = 1;
+static qemu_plugin_version: c_int = 7;
 
 /// QEMU_PLUGIN_CB_NO_REGS: the callback looks at no registers.
 const NO_REGISTERS: c_int = 0;
@@ -26,7 +27,8 @@ const NO_REGISTERS: c_int = 0;
 unsafe extern "C" {
     fn qemu_plugin_register_vcpu_tb_trans_cb(
         id: u64,
-        callback: unsafe extern "C" fn(u64, *mut Block),
+        callback: unsafe extern "C" fn(*mut Block, *mut c_void),
+        data: *mut c_void,
     );
     fn qemu_plugin_tb_n_insns(block: *const Block) -> usize;
     fn qemu_plugin_tb_get_insn(block: *const Block, index: usize) -> *mut Instruction;
@@ -65,7 +67,7 @@ unsafe extern "C" fn qemu_plugin_install(
     };
     thread::spawn(move || serve(socket));
     // SAFETY: the id is the one QEMU gave us, and the callback one of this type.
-    unsafe { qemu_plugin_register_vcpu_tb_trans_cb(id, translated) };
+    unsafe { qemu_plugin_register_vcpu_tb_trans_cb(id, translated, ptr::null_mut()) };
     0
 }
 
@@ -73,7 +75,7 @@ unsafe extern "C" fn qemu_plugin_install(
 ///
 /// # Safety
 /// `block` is one of QEMU's, for the time of the call.
-unsafe extern "C" fn translated(_: u64, block: *mut Block) {
+unsafe extern "C" fn translated(block: *mut Block, _: *mut c_void) {
     // SAFETY: by our contract.
     let len = unsafe { qemu_plugin_tb_n_insns(block) };
     for index in 0..len {
@@ -81,7 +83,7 @@ unsafe extern "C" fn translated(_: u64, block: *mut Block) {
         let instruction = unsafe { qemu_plugin_tb_get_insn(block, index) };
         // SAFETY: it is one of the block's.
         let address = unsafe { qemu_plugin_insn_vaddr(instruction) };
-        let data = std::ptr::from_ref(counter(address)).cast_mut().cast();
+        let data = ptr::from_ref(counter(address)).cast_mut().cast();
         // SAFETY: the counter lives for ever, and `executed` takes it as what it is.
         unsafe {
             qemu_plugin_register_vcpu_insn_exec_cb(instruction, executed, NO_REGISTERS, data);

@@ -55,15 +55,6 @@ pub fn has_device(qemu: &Qemu, device: &str) -> Result<bool> {
     Ok(String::from_utf8_lossy(&output.stdout).contains(&format!("name \"{device}\",")))
 }
 
-/// Whether a QEMU was built with plugins.
-///
-/// # Errors
-/// It does not say.
-pub fn takes_plugins(qemu: &Qemu) -> Result<bool> {
-    let output = command::run(Command::new(&qemu.binary).arg("--help"))?;
-    Ok(String::from_utf8_lossy(&output.stdout).lines().any(|line| line.starts_with("-plugin ")))
-}
-
 /// The machine with a guest, without NIC and serial port.
 pub fn command_line(
     qemu: &Qemu,

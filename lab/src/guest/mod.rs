@@ -21,7 +21,7 @@ use crate::{
     build::application,
     console::Console,
     local::Model,
-    parts::{Accelerator, NicModel},
+    parts::{Accelerator, NicModel, Qemu},
     system::process::Guard,
 };
 pub use nic::{AttachedNic, NETDEV, Wire};
@@ -76,7 +76,8 @@ impl Guest {
         append: &str,
         options: &[String],
     ) -> Result<Self> {
-        Self::boot_image(&application::ours()?, wire, nic, log, append, options)
+        let qemu = machine::qemu_with(nic)?;
+        Self::boot_image(&qemu, &application::ours()?, wire, nic, log, append, options)
     }
 
     /// Boots another application than `net-app`, by its folder.
@@ -91,14 +92,15 @@ impl Guest {
         append: &str,
     ) -> Result<Self> {
         let image = application::Application::find(Some(folder))?.build()?;
-        Self::boot_image(&image, wire, nic, log, append, &[])
+        Self::boot_image(&machine::qemu_with(nic)?, &image, wire, nic, log, append, &[])
     }
 
-    /// Boots an image that is there already.
+    /// Boots an image that is there already, by this QEMU.
     ///
     /// # Errors
     /// As those of [`Guest::boot`].
     pub fn boot_image(
+        qemu: &Qemu,
         image: &Path,
         wire: &Wire<'_>,
         nic: NicModel,
@@ -106,8 +108,7 @@ impl Guest {
         append: &str,
         options: &[String],
     ) -> Result<Self> {
-        let qemu = machine::qemu_with(nic)?;
-        let mut line = machine::command_line(&qemu, Accelerator::Tcg, MEMORY_MIB, image, append);
+        let mut line = machine::command_line(qemu, Accelerator::Tcg, MEMORY_MIB, image, append);
         line.extend(options.iter().cloned());
         let nic = AttachedNic::emulated(nic, wire, MEMORY_MIB)?;
         Self::start(line, Some(nic), log)
