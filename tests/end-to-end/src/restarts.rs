@@ -6,8 +6,9 @@ use anyhow::{Result, ensure};
 use lab::result::{Crash, CrashCause, Migration};
 
 /// So often may the emulated host reset a guest's processor in one run of the suite, which has some
-/// twenty migrations in it. It was seen once in some sixty (docs/lab.md): more is something else.
-const RESETS: usize = 1;
+/// twenty-five migrations in it. It was seen once in some sixty (docs/lab.md), so that chance makes
+/// three of it in one run of the suite in a hundred: more is something else.
+const RESETS: usize = 2;
 
 /// Those so far.
 static ALL: Mutex<Vec<Crash>> = Mutex::new(Vec::new());
@@ -55,12 +56,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_hosts_own_crash_is_excused_and_one_reset() {
+    fn only_the_hosts_own_crash_is_excused_and_few_resets() {
         let crash = |cause| Crash { cause, what: "not syncing: corrupted stack".into() };
         let is_excused = |cause, all: &[Crash]| excuse(&crash(cause), all).is_ok();
-        let resets = [crash(CrashCause::GuestReset), crash(CrashCause::GuestReset)];
+        let resets = [(); RESETS + 1].map(|()| crash(CrashCause::GuestReset));
         assert!(is_excused(CrashCause::Host, &[]));
-        assert!(is_excused(CrashCause::GuestReset, &resets[..1]));
+        assert!(is_excused(CrashCause::GuestReset, &resets[..RESETS]));
         assert!(!is_excused(CrashCause::GuestReset, &resets));
         assert!(!is_excused(CrashCause::HostForMachine, &[]));
         assert!(!is_excused(CrashCause::HostSilent, &[]));
