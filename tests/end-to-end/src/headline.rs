@@ -19,7 +19,7 @@ use crate::{
 const PACED: f64 = 0.98;
 /// What the guest takes when flooded, in bits a second, and the part of it that it takes in the
 /// warm-up: what is reached today. To be raised with every improvement.
-const FLOOD: f64 = 1.4e9;
+const FLOOD: f64 = 1.9e9;
 const SATURATED: f64 = 0.84;
 /// Milliseconds that the service is gone for beyond the downtime.
 const BEYOND_DOWNTIME: f64 = 50.0;
