@@ -66,7 +66,7 @@ pub enum Event {
 }
 
 /// A catch-up under way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct CatchUp {
     /// The EPOCH to acknowledge at its end.
     epoch: u32,
@@ -74,8 +74,9 @@ struct CatchUp {
     pages: u64,
 }
 
-/// The agent of one bridge.
-#[derive(Debug)]
+/// The agent of one bridge. Two that are equal do the same from here on, whatever they meet: model
+/// checking rests on that.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Agent<R> {
     registers: R,
     features: Features,

@@ -41,7 +41,7 @@ pub const MARKED: u8 = 20;
 
 bitflags! {
     /// What the hypervisor does.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Features: u8 {
         /// STATUS.LOGGING follows the dirty log.
         const LOGGING = 1 << 0;
@@ -52,7 +52,7 @@ bitflags! {
     }
 
     /// What goes on.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Status: u16 {
         /// The hypervisor's dirty log is on.
         const LOGGING = 1 << 0;
@@ -63,7 +63,7 @@ bitflags! {
     }
 
     /// What the guest does.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Control: u16 {
         /// The drivers below the bridge mark what their devices write.
         const MARKING = 1 << 0;

@@ -1,8 +1,11 @@
 //! The hypervisor and the device.
 
-use crate::state::{Action, Buffer, Migration, Mistake, PAGES, Page, State, Status};
+use migrate_agent::registers::Status;
+
+use crate::state::{Action, Buffer, Migration, Mistake, PAGES, Page, State};
 
 pub(crate) fn actions(model: &Migration, state: &State, actions: &mut Vec<Action>) {
+    let asked = state.status.contains(Status::QUIESCE);
     if !state.log {
         if state.migrations < model.migrations {
             actions.push(Action::LogOn);
@@ -15,13 +18,13 @@ pub(crate) fn actions(model: &Migration, state: &State, actions: &mut Vec<Action
         if state.pages.iter().any(|page| page.dirty) {
             actions.push(Action::ReadLog);
         }
-        if !state.status.quiesce && may_ask(model, state) {
+        if !asked && may_ask(model, state) {
             actions.push(Action::Quiesce);
         }
-        if state.status.quiesce && !state.closed && acknowledged(model, state) {
+        if asked && !state.closed && acknowledged(model, state) {
             actions.push(Action::Close);
         }
-        if state.status.quiesce {
+        if asked {
             actions.push(Action::Open);
         }
         if may_switch_over(model, state) {
@@ -66,7 +69,7 @@ pub(crate) fn apply(model: &Migration, state: &mut State, action: Action) {
         // the order that the specification asks for.
         Action::Announce => {
             state.announced = true;
-            state.status.logging = true;
+            state.status.insert(Status::LOGGING);
             state.epoch += 1;
         }
         Action::Send(p) => {
@@ -76,7 +79,7 @@ pub(crate) fn apply(model: &Migration, state: &mut State, action: Action) {
         // Fetches the log and clears it, before any of it is sent.
         Action::ReadLog => read_log(state),
         Action::Quiesce => {
-            state.status.quiesce = true;
+            state.status.insert(Status::QUIESCE);
             state.epoch += 1;
         }
         // No DMA from here on, whatever the guest does.
@@ -103,7 +106,7 @@ pub(crate) fn apply(model: &Migration, state: &mut State, action: Action) {
         // Given up: the device is the guest's again, while there is still a log.
         Action::Open => {
             (state.closed, state.given_up) = (false, true);
-            state.status.quiesce = false;
+            state.status.remove(Status::QUIESCE);
             state.epoch += 1;
         }
         // DMA: memory changes, the log does not, the done bit follows.
@@ -127,7 +130,7 @@ fn log_off(state: &mut State) {
     state.unmarked = false;
     if state.announced {
         state.announced = false;
-        state.status = Status::default();
+        state.status = Status::empty();
         state.epoch += 1;
     }
     (state.closed, state.given_up) = (false, false);

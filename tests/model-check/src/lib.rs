@@ -9,9 +9,12 @@
 //! `tests/books.rs` has the other half: the pool's own lock-free lists and states, the very source
 //! file, run against loom.
 
-mod guest;
+mod agent;
 mod hypervisor;
+mod poll;
 mod protocol;
+mod receiver;
 mod state;
 
+pub use poll::Access;
 pub use state::{Action, Migration, Mistake, State};

@@ -3,29 +3,29 @@
 use stateright::{Model, Property};
 
 use crate::state::{Action, Migration, State};
-use crate::{guest, hypervisor};
+use crate::{agent, hypervisor, receiver};
 
 impl Model for Migration {
     type State = State;
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        vec![State { epoch: 1, ack: 1, agent_epoch: 1, ..State::default() }]
+        vec![State::booted()]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         if !state.lost {
             hypervisor::actions(self, state, actions);
-            guest::receiver_actions(self, state, actions);
-            guest::agent_actions(self, state, actions);
+            receiver::actions(self, state, actions);
+            agent::actions(self, state, actions);
         }
     }
 
     fn next_state(&self, state: &State, action: Action) -> Option<State> {
         let mut next = state.clone();
         hypervisor::apply(self, &mut next, action);
-        guest::apply_receiver(self, &mut next, action);
-        guest::apply_agent(self, &mut next, action);
+        receiver::apply(self, &mut next, action);
+        agent::apply(self, &mut next, action);
         Some(next)
     }
 

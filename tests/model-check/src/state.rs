@@ -1,3 +1,9 @@
+//! What there is: memory, processors, capability, hypervisor; and the steps that change it.
+
+use migrate_agent::registers::Status;
+
+use crate::poll::{Access, Poll, RealAgent, booted};
+
 /// How many pages the guest has, a buffer in each.
 pub(crate) const PAGES: usize = 2;
 
@@ -95,31 +101,15 @@ pub(crate) enum Receiver {
     Marked(usize),
 }
 
-/// STATUS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Status {
-    pub(crate) logging: bool,
-    pub(crate) quiesce: bool,
-}
-
-/// What the agent is doing, in the order of `Agent::poll`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) enum Agent {
+/// What the agent's task is doing, as `BridgeService::poll_agent` has it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Task {
     /// Between two polls.
-    #[default]
-    Idle,
-    /// It has read a new EPOCH.
-    ReadEpoch(u8),
-    /// And STATUS; the flag is next.
-    ReadBoth(u8, Status),
-    /// It catches up, at this page.
-    CatchesUp(u8, usize),
-    /// The flag comes after ([`Mistake::CatchUpBeforeFlag`]).
-    FlagLast(u8),
+    Idle(RealAgent),
+    /// In one.
+    Polls(Poll),
     /// It waits for the driver to stop the device.
-    Quiesces(u8),
-    /// The acknowledgement is next.
-    Acknowledges(u8),
+    Quiesces(RealAgent),
 }
 
 /// The receiving processor's store buffer: changes to the books in the order they were made, which
@@ -150,7 +140,7 @@ impl Stores {
 }
 
 /// Everything there is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     /// Guest memory, and what the hypervisor knows of it.
     pub(crate) pages: [Page; PAGES],
@@ -159,20 +149,17 @@ pub struct State {
     /// Its store buffer.
     pub(crate) receiver_stores: Stores,
     // The agent's processor.
-    pub(crate) agent: Agent,
+    pub(crate) agent: Task,
     /// Its store buffer: the flag that other processors do not see yet.
     pub(crate) agent_stores: Option<bool>,
-    /// The last EPOCH it acted on, and STATUS then.
-    pub(crate) agent_epoch: u8,
-    pub(crate) agent_status: Status,
     /// The driver has stopped the device, as the agent asked it to.
     pub(crate) stopped: bool,
     /// The flag, as memory has it.
     pub(crate) flag: bool,
     // The capability.
-    pub(crate) epoch: u8,
+    pub(crate) epoch: u32,
     pub(crate) status: Status,
-    pub(crate) ack: u8,
+    pub(crate) ack: u32,
     // The hypervisor.
     pub(crate) log: bool,
     pub(crate) announced: bool,
@@ -189,6 +176,34 @@ pub struct State {
     pub(crate) unmarked: bool,
     /// And was held at a switchover.
     pub(crate) caught_up: bool,
+}
+
+impl State {
+    /// A guest that has booted, and nothing else has happened yet.
+    pub(crate) fn booted() -> Self {
+        Self {
+            pages: Default::default(),
+            receiver: Receiver::Idle,
+            receiver_stores: Stores::default(),
+            agent: Task::Idle(booted()),
+            agent_stores: None,
+            stopped: false,
+            flag: false,
+            epoch: 1,
+            status: Status::empty(),
+            ack: 1,
+            log: false,
+            announced: false,
+            migrations: 0,
+            closed: false,
+            given_up: false,
+            lost: false,
+            moved: 0,
+            cancelled: false,
+            unmarked: false,
+            caught_up: false,
+        }
+    }
 }
 
 /// One small step of somebody.
@@ -220,11 +235,9 @@ pub enum Action {
     Stop,
     // Agent's processor.
     Poll,
-    ReadStatus,
-    SetFlag,
+    Agent(Access),
     AgentStoreDrains,
-    CatchUp,
-    Acknowledge,
+    Quiet,
 }
 
 /// The protocol, with one mistake or none.

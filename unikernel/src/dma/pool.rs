@@ -1,6 +1,6 @@
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering, fence};
 
+use super::atomic::{AtomicU64, Ordering, fence};
 use super::marking::Marking;
 #[cfg(not(target_os = "none"))]
 use super::page_log::PageLog;

@@ -1,8 +1,8 @@
-//! The guest's two processors. The code each step stands for is named.
+//! The processor that receives. The code each step stands for is named.
 
-use crate::state::{Action, Agent, Buffer, Migration, Mistake, Noted, PAGES, Receiver, State};
+use crate::state::{Action, Buffer, Migration, Mistake, Noted, PAGES, Receiver, State, Task};
 
-pub(crate) fn receiver_actions(model: &Migration, state: &State, actions: &mut Vec<Action>) {
+pub(crate) fn actions(model: &Migration, state: &State, actions: &mut Vec<Action>) {
     if !state.receiver_stores.is_empty() {
         actions.push(Action::ReceiverStoreDrains);
     }
@@ -19,7 +19,7 @@ pub(crate) fn receiver_actions(model: &Migration, state: &State, actions: &mut V
             if room {
                 actions.extend(pages(Buffer::Held).map(Action::Drop));
             }
-            if matches!(state.agent, Agent::Quiesces(_)) && !state.stopped {
+            if matches!(state.agent, Task::Quiesces(_)) && !state.stopped {
                 actions.push(Action::Stop);
             }
             if model.mistake == Mistake::FlagBeforeDone {
@@ -40,7 +40,7 @@ pub(crate) fn receiver_actions(model: &Migration, state: &State, actions: &mut V
     }
 }
 
-pub(crate) fn apply_receiver(model: &Migration, state: &mut State, action: Action) {
+pub(crate) fn apply(model: &Migration, state: &mut State, action: Action) {
     match action {
         // Pool::receive_stream: `Slots::set`, a plain store.
         Action::Post(p) => {
@@ -126,113 +126,5 @@ pub(crate) fn apply_receiver(model: &Migration, state: &mut State, action: Actio
 fn drain(state: &mut State) {
     if let Some((p, noted)) = state.receiver_stores.pop() {
         state.pages[p].noted = noted;
-    }
-}
-
-pub(crate) fn agent_actions(model: &Migration, state: &State, actions: &mut Vec<Action>) {
-    if state.agent_stores.is_some() {
-        actions.push(Action::AgentStoreDrains);
-    }
-    match state.agent {
-        Agent::Idle if state.epoch != state.agent_epoch => actions.push(Action::Poll),
-        Agent::Idle => {}
-        Agent::ReadEpoch(_) => actions.push(Action::ReadStatus),
-        Agent::ReadBoth(..) | Agent::FlagLast(_) => actions.push(Action::SetFlag),
-        Agent::CatchesUp(..) => actions.push(Action::CatchUp),
-        Agent::Quiesces(_) if !state.stopped && model.mistake != Mistake::AckBeforeQuiet => {}
-        Agent::Quiesces(_) | Agent::Acknowledges(_) => actions.push(Action::Acknowledge),
-    }
-}
-
-pub(crate) fn apply_agent(model: &Migration, state: &mut State, action: Action) {
-    match action {
-        Action::Poll => state.agent = Agent::ReadEpoch(state.epoch),
-        Action::ReadStatus => {
-            if let Agent::ReadEpoch(epoch) = state.agent {
-                state.agent = Agent::ReadBoth(epoch, state.status);
-            }
-        }
-        // Marker::start and Marker::stop: plain stores, where the flag changes.
-        Action::SetFlag => set_flag(model, state),
-        Action::AgentStoreDrains => agent_fence(state),
-        // Pool::catch_up, page by page.
-        Action::CatchUp => catch_up(model, state),
-        // The register: an uncached store, after all others.
-        Action::Acknowledge => {
-            if let Agent::Acknowledges(epoch) | Agent::Quiesces(epoch) = state.agent {
-                agent_fence(state);
-                // The driver starts again, here or there.
-                state.stopped &= state.agent_status.quiesce;
-                state.ack = epoch;
-                state.agent = Agent::Idle;
-            }
-        }
-        _ => {}
-    }
-}
-
-fn set_flag(model: &Migration, state: &mut State) {
-    match state.agent {
-        Agent::ReadBoth(epoch, status) => {
-            let (was, logging) = (state.agent_status.logging, status.logging);
-            // Agent::is_same_log
-            let same = was && logging && epoch == state.agent_epoch + 1;
-            (state.agent_epoch, state.agent_status) = (epoch, status);
-            let skip = model.mistake == Mistake::NoCatchUp;
-            if logging && !same && model.mistake == Mistake::CatchUpBeforeFlag {
-                state.agent = Agent::CatchesUp(epoch, 0);
-                return;
-            }
-            if logging != was {
-                state.agent_stores = Some(logging);
-            }
-            if logging && !same && !skip && model.mistake != Mistake::NoMarking {
-                // The fence at the head of catch_up.
-                if model.mistake != Mistake::NoFence {
-                    agent_fence(state);
-                }
-                state.agent = Agent::CatchesUp(epoch, 0);
-            } else {
-                state.agent = acknowledge(state, epoch);
-            }
-        }
-        Agent::FlagLast(epoch) => {
-            state.agent_stores = Some(true);
-            state.agent = acknowledge(state, epoch);
-        }
-        _ => {}
-    }
-}
-
-/// What comes before the acknowledgement.
-fn acknowledge(state: &State, epoch: u8) -> Agent {
-    if state.agent_status.quiesce { Agent::Quiesces(epoch) } else { Agent::Acknowledges(epoch) }
-}
-
-fn catch_up(model: &Migration, state: &mut State) {
-    let Agent::CatchesUp(_, p) = state.agent else { return };
-    let covered = match state.pages[p].noted {
-        Noted::Free => false,
-        Noted::FromDevice => model.mistake != Mistake::CatchUpReceivedOnly,
-        Noted::Received => true,
-    };
-    if covered {
-        // A locked instruction again; with NoFence it is what drains the flag at last.
-        agent_fence(state);
-        state.pages[p].dirty |= state.log;
-    }
-    state.agent = match state.agent {
-        Agent::CatchesUp(epoch, p) if p + 1 < PAGES => Agent::CatchesUp(epoch, p + 1),
-        Agent::CatchesUp(epoch, _) if model.mistake == Mistake::CatchUpBeforeFlag => {
-            Agent::FlagLast(epoch)
-        }
-        Agent::CatchesUp(epoch, _) => acknowledge(state, epoch),
-        _ => Agent::Idle,
-    };
-}
-
-fn agent_fence(state: &mut State) {
-    if let Some(flag) = state.agent_stores.take() {
-        state.flag = flag;
     }
 }

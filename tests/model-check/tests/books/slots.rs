@@ -1,30 +1,10 @@
-//! The pool's books and the flag, the kernel's own source files, on loom's atomics: every
-//! interleaving of a few threads, with every value a load may return under C11.
-
-extern crate alloc;
+//! The pool's books.
 
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicU32, Ordering, fence};
 use loom::thread;
 
-/// Where those files find their atomics.
-mod atomic {
-    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-}
-
-#[path = "../../../unikernel/src/dma/free_list.rs"]
-mod free_list;
-
-#[allow(dead_code, unreachable_pub, reason = "part of another crate")]
-#[path = "../../../unikernel/src/dma/slots.rs"]
-mod slots;
-
-#[allow(dead_code, unreachable_pub, reason = "part of another crate")]
-#[path = "../../../unikernel/src/dma/marking.rs"]
-mod marking;
-
-use marking::{Marking, Policy};
-use slots::{Slots, Use};
+use crate::dma::marking::{Marking, Policy};
+use crate::dma::slots::{Slots, Use};
 
 /// The classic ABA: while one thread is about to take the first slot, another takes both and gives
 /// the first back, so that the head looks as it did but the next slot is not free any more.
@@ -149,63 +129,4 @@ fn marking_is_on_while_anybody_sees_the_log() {
         marking.stop();
         assert!(marking.mode().is_idle());
     });
-}
-
-/// One buffer from posting to receiving, on one side, and the agent's edge to logging on the
-/// other. The device's write stands in the receiver's thread: by then it has seen the done bit.
-fn receive_against_catch_up(doorbell: fn(), after_done: fn()) {
-    loom::model(move || {
-        let slots = Arc::new(Slots::new(2, 0));
-        let marking = Arc::new(Marking::new(Policy::Auto));
-        // The page, and what a hypervisor that copies it after the last mark is sure to get. Marks
-        // and the device's write are atomic changes of the page; they order nothing else.
-        let page = Arc::new(AtomicU32::new(0));
-        let logged = Arc::new(AtomicU32::new(0));
-        let mark = |page: &AtomicU32, logged: &AtomicU32| {
-            logged.fetch_max(page.fetch_add(0, Ordering::Relaxed), Ordering::Relaxed);
-        };
-
-        let agent = thread::spawn({
-            let (slots, marking) = (slots.clone(), marking.clone());
-            let (page, logged) = (page.clone(), logged.clone());
-            move || {
-                marking.start();
-                fence(Ordering::SeqCst);
-                if slots.runs_from(0).any(|run| run.2.is_caught_up()) {
-                    mark(&page, &logged);
-                }
-            }
-        });
-        let slot = slots.take(0, Use::FromDevice).unwrap();
-        doorbell();
-        page.fetch_add(1, Ordering::Relaxed); // the device's write
-        after_done();
-        if marking.mode().marks() {
-            mark(&page, &logged);
-        }
-        slots.set(slot, 0, Use::Received);
-        agent.join().unwrap();
-        assert_eq!(logged.load(Ordering::Acquire), 1, "a write was lost");
-    });
-}
-
-/// The acquire fence between done bit and flag pairs with the fence that catch-up begins with. The
-/// doorbell is an uncached store, which a device acts on after all earlier stores are in memory.
-#[test]
-fn what_is_received_unmarked_is_caught_up() {
-    receive_against_catch_up(|| fence(Ordering::SeqCst), || fence(Ordering::Acquire));
-}
-
-/// Without it the flag could be looked at too early, and loom finds the frame that is lost.
-#[test]
-#[should_panic(expected = "a write was lost")]
-fn without_the_fence_after_the_done_bit_a_write_is_lost() {
-    receive_against_catch_up(|| fence(Ordering::SeqCst), || ());
-}
-
-/// A device that is told of a buffer before the books are in memory: catch-up misses it.
-#[test]
-#[should_panic(expected = "a write was lost")]
-fn with_books_written_after_the_doorbell_a_write_is_lost() {
-    receive_against_catch_up(|| (), || fence(Ordering::Acquire));
 }
