@@ -206,8 +206,12 @@ impl<R: Registers> Agent<R> {
             None => Event::LoggingStopped { epoch },
         };
         if !status.contains(Status::QUIESCE) {
-            self.release |=
-                core::mem::take(&mut self.quiet) || matches!(event, Event::Moved { .. });
+            // What was closed when the machine was enumerated may have been opened before this,
+            // the first poll. Where STATUS has never changed, nothing ever was.
+            let may_have_been_closed = self.epoch.is_none() && epoch != 1;
+            self.release |= core::mem::take(&mut self.quiet)
+                || may_have_been_closed
+                || matches!(event, Event::Moved { .. });
         }
         self.epoch = Some(epoch);
         self.was_logging = self.logging;

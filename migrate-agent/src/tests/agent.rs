@@ -174,6 +174,20 @@ fn boot_promises_then_acknowledges() {
     assert_eq!(bridge.journal(), [WroteControl(3), Ack(1)]);
 }
 
+/// The guest was reset during a migration that was then given up: the hypervisor had closed the
+/// devices when the machine was enumerated, and opened them before the agent's first look.
+#[test]
+fn what_was_closed_while_the_machine_was_enumerated_is_looked_for() {
+    let bridge = Bridge::new();
+    let (mut agent, _) = booted(&bridge);
+    assert!(!agent.take_release(), "STATUS has never changed: nothing was closed");
+    bridge.change(LOGGING);
+    bridge.change(LOGGING | QUIESCE);
+    bridge.change(OFF);
+    let (mut agent, _) = booted(&bridge);
+    assert!(agent.take_release());
+}
+
 #[test]
 fn only_what_is_true_is_promised() {
     let bridge = Bridge::new();

@@ -1,20 +1,18 @@
-//! Model checking of the argument in `docs/marking-argument.md`: with a device that stays attached
-//! until just before the switchover, no frame the guest holds is ever stale on the destination.
+//! Model checking of the protocol and of the code that keeps it. The guest's half is the product's
+//! own: [`migrate_agent::Agent`] is asked for each of its steps (`poll`).
 //!
-//! [`Migration`] is the protocol, small step by small step, on two processors with store buffers
-//! (x86-TSO): every interleaving of hypervisor, device, receive path and agent is visited. A
-//! [`Mistake`] leaves out one thing the argument rests on; the checker must find what that loses,
-//! or it could not be trusted to find anything.
+//! [`memory`] is the argument in `docs/marking-argument.md`: with a device that stays attached until
+//! just before the switchover, no frame the guest holds is ever stale on the destination.
+//! [`conversation`] is the specification, `docs/capability.md`: several bridges, timeouts, moves and
+//! resets, and it always ends with every NIC in use.
 //!
-//! `tests/books.rs` has the other half: the pool's own lock-free lists and states, the very source
-//! file, run against loom.
+//! A mistake leaves out one thing that a model rests on; the checker must find what comes of it, or
+//! it could not be trusted to find anything.
+//!
+//! `tests/books` has the other half: the DMA pool's own source files, run against loom.
 
-mod agent;
-mod hypervisor;
+pub mod conversation;
+pub mod memory;
 mod poll;
-mod protocol;
-mod receiver;
-mod state;
 
 pub use poll::Access;
-pub use state::{Action, Migration, Mistake, State};

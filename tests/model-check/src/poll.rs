@@ -82,11 +82,16 @@ impl Poll {
     }
 }
 
-/// An agent as a guest has it after boot, with EPOCH 1 acknowledged.
-pub(crate) fn booted() -> RealAgent {
+/// An agent that has made its promise, and has yet to poll.
+pub(crate) fn probed() -> RealAgent {
     let mut agent = Agent::probe(Scripted).expect("it is scripted to be a capability");
     agent.promise(true, true);
-    let mut poll = Poll::begin(agent);
+    agent
+}
+
+/// An agent as a guest has it after boot, with EPOCH 1 acknowledged.
+pub(crate) fn booted() -> RealAgent {
+    let mut poll = Poll::begin(probed());
     [1, 0, 0].into_iter().for_each(|answer| poll.answer(answer));
     match poll.next() {
         Next::Returns(agent, Event::None) if agent.epoch() == 1 => agent,

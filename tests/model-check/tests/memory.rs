@@ -1,6 +1,6 @@
 //! Every interleaving of the protocol, and of the protocol with one mistake.
 
-use model_check::{Migration, Mistake};
+use model_check::memory::{Migration, Mistake};
 use stateright::{Checker, Model};
 
 #[test]

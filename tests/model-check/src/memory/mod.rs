@@ -1,9 +1,14 @@
-//! The protocol as a whole: which steps there are in a state, and what must hold in all of them.
+//! Memory: one bridge, and a device that writes, from log on to switchover. Which steps there are in
+//! a state, and what must hold in all of them.
+
+mod agent;
+mod hypervisor;
+mod receiver;
+mod state;
 
 use stateright::{Model, Property};
 
-use crate::state::{Action, Migration, State};
-use crate::{agent, hypervisor, receiver};
+pub use state::{Action, Migration, Mistake, State};
 
 impl Model for Migration {
     type State = State;

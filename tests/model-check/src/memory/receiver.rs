@@ -1,6 +1,6 @@
 //! The processor that receives. The code each step stands for is named.
 
-use crate::state::{Action, Buffer, Migration, Mistake, Noted, PAGES, Receiver, State, Task};
+use super::state::{Action, Buffer, Migration, Mistake, Noted, PAGES, Receiver, State, Task};
 
 pub(crate) fn actions(model: &Migration, state: &State, actions: &mut Vec<Action>) {
     if !state.receiver_stores.is_empty() {

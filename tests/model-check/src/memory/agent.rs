@@ -2,8 +2,8 @@
 
 use migrate_agent::Event;
 
+use super::state::{Action, Migration, Mistake, Noted, PAGES, State, Task};
 use crate::poll::{ALL, Access, Next, Poll};
-use crate::state::{Action, Migration, Mistake, Noted, PAGES, State, Task};
 
 pub(crate) fn actions(model: &Migration, state: &State, actions: &mut Vec<Action>) {
     if state.agent_stores.is_some() {

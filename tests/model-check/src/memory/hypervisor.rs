@@ -2,7 +2,7 @@
 
 use migrate_agent::registers::Status;
 
-use crate::state::{Action, Buffer, Migration, Mistake, PAGES, Page, State};
+use super::state::{Action, Buffer, Migration, Mistake, PAGES, Page, State};
 
 pub(crate) fn actions(model: &Migration, state: &State, actions: &mut Vec<Action>) {
     let asked = state.status.contains(Status::QUIESCE);
