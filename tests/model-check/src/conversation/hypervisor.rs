@@ -19,7 +19,8 @@ pub(super) fn actions(model: &Conversation, state: &State, actions: &mut Vec<Act
                 if may_ask(bridge) {
                     actions.push(Action::Ask(i));
                 }
-                if !bridge.failed && !(bridge.closed && bridge.forced) {
+                let waits = !bridge.closed || !bridge.forced;
+                if waits && !bridge.failed {
                     actions.push(Action::TimeOut(i));
                 }
             }
