@@ -42,6 +42,7 @@ mod ports;
 mod program;
 mod qtest;
 mod refusal;
+mod replayed;
 mod restarts;
 mod shapes;
 mod snapshot;

@@ -11,7 +11,7 @@ use lab::{
 use crate::{
     options::Kernel,
     program::{logged, xtask},
-    restarts,
+    replayed, restarts,
 };
 
 /// In Mbit/s: what the standby keeps up with, or what it drops would be taken for a gap.
@@ -39,7 +39,9 @@ pub(crate) fn attempt(
     }
     all.extend(arguments);
     let status = run(log, kernel, &all)?;
-    Ok((status, read(&json)?))
+    let migration = read(&json)?;
+    replayed::holds(&report.join("logs"), &migration)?;
+    Ok((status, migration))
 }
 
 /// Runs the tool, and returns what it said.

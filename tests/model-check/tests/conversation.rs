@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use model_check::conversation::{Conversation, Mistake, State};
+use model_check::conversation::{Conversation, Mistake, Said, State, replay};
 use stateright::{Checker, Model};
 
 fn conversation(mistake: Mistake, force: bool) -> Conversation {
-    Conversation { mistake, migrations: 2, resets: 0, force }
+    Conversation { mistake, bridges: 2, migrations: 2, resets: 0, force }
 }
 
 fn holds(model: Conversation) {
@@ -89,4 +89,24 @@ each_fails! {
         "no driver meets a closed device, unless that was forced";
     closing_before_the_answer: ClosesAtOnce, false, "what is closed by consent is not used";
     taking_any_acknowledgement: AnyAck, true, "no device is reset under its driver";
+}
+
+/// What guests have said in the lab, and what none says.
+#[test]
+fn consoles_are_understood() {
+    use Said::{LoggingOff, LoggingOn, Moved, Quiet};
+    let model = Conversation { bridges: 1, ..conversation(Mistake::None, false) };
+    let read = |text: &str| text.lines().filter_map(Said::of).collect::<Vec<_>>();
+    let moved = read(
+        "agent: logging on epoch=2 caught-up=1044\n\
+         [  12.031 INFO ] agent: quiet epoch=3\nnic: quiesced\nagent: moved epoch=4\n",
+    );
+    assert_eq!(moved, [LoggingOn(2), Quiet(3), Moved(4)]);
+    assert_eq!(replay(&model, &moved), Ok(()));
+    let given_up = [LoggingOn(2), Quiet(3), LoggingOff(5), LoggingOn(6), Quiet(7), Moved(8)];
+    assert_eq!(replay(&model, &given_up), Ok(()));
+
+    assert_eq!(replay(&model, &[LoggingOn(2), Moved(3)]), Err(1), "it moves without being asked");
+    assert_eq!(replay(&model, &[LoggingOn(2), Quiet(3)]), Err(2), "nobody tells how it went on");
+    assert_eq!(replay(&model, &[Moved(2)]), Err(0), "no log had been on");
 }

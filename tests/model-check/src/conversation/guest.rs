@@ -4,7 +4,7 @@
 use migrate_agent::Event;
 
 use super::hypervisor::acknowledged;
-use super::state::{Action, BRIDGES, Conversation, Mistake, Nic, Phase, State, Task};
+use super::state::{Action, Conversation, Mistake, Nic, Phase, State, Task};
 use crate::poll::{ALL, Access, Next, Poll, RealAgent, probed};
 
 pub(super) fn actions(model: &Conversation, state: &State, actions: &mut Vec<Action>) {
@@ -32,7 +32,8 @@ pub(super) fn actions(model: &Conversation, state: &State, actions: &mut Vec<Act
     }
 }
 
-pub(super) fn apply(model: &Conversation, state: &mut State, action: Action) {
+/// Returns what the agent says, should its poll return.
+pub(super) fn apply(model: &Conversation, state: &mut State, action: Action) -> Option<Event> {
     match action {
         Action::Poll(i) => {
             let bridge = &mut state.bridges[i];
@@ -40,14 +41,14 @@ pub(super) fn apply(model: &Conversation, state: &mut State, action: Action) {
                 let mut poll = Poll::begin(agent.clone());
                 poll.answer(bridge.epoch);
                 bridge.task = Task::Polls(poll);
-                go_on(state, i);
+                return go_on(state, i);
             }
         }
         Action::Agent(i, access) => {
             let answer = meet(model, state, i, access);
             if let Task::Polls(poll) = &mut state.bridges[i].task {
                 poll.answer(answer);
-                go_on(state, i);
+                return go_on(state, i);
             }
         }
         // `Nics::release` has returned.
@@ -74,6 +75,7 @@ pub(super) fn apply(model: &Conversation, state: &mut State, action: Action) {
         }
         _ => {}
     }
+    None
 }
 
 /// The guest is started anew: it enumerates, and its agents make their promise and poll.
@@ -82,17 +84,14 @@ pub(super) fn boots(state: &mut State, i: usize) {
     bridge.task = Task::Idle(probed());
     bridge.marking = true;
     bridge.nic = if bridge.closed { Nic::Quiet } else { Nic::InUse };
-    if i + 1 == BRIDGES {
-        state.marking = 0;
-    }
 }
 
 /// If the poll has returned, the service does what `BridgeService::poll_agent` does.
-fn go_on(state: &mut State, i: usize) {
-    let Task::Polls(poll) = &state.bridges[i].task else { return };
-    if let Next::Returns(agent, event) = poll.next() {
-        state.bridges[i].task = after(agent, event);
-    }
+fn go_on(state: &mut State, i: usize) -> Option<Event> {
+    let Task::Polls(poll) = &state.bridges[i].task else { return None };
+    let Next::Returns(agent, event) = poll.next() else { return None };
+    state.bridges[i].task = after(agent, event);
+    Some(event)
 }
 
 fn after(mut agent: RealAgent, event: Event) -> Task {

@@ -2,7 +2,7 @@
 
 use migrate_agent::registers::Status;
 
-use super::state::{Action, BRIDGES, Bridge, Conversation, Mistake, Nic, Phase, State};
+use super::state::{Action, Bridge, Conversation, Mistake, Nic, Phase, State};
 
 pub(super) fn actions(model: &Conversation, state: &State, actions: &mut Vec<Action>) {
     match state.phase {
@@ -55,7 +55,7 @@ pub(super) fn apply(model: &Conversation, state: &mut State, action: Action) {
         }
         Action::LogOn(i) => {
             state.bridges[i].change(|status| status.insert(Status::LOGGING));
-            state.phase = next(i).map_or(Phase::Copies, Phase::LogGoesOn);
+            state.phase = next(state, i).map_or(Phase::Copies, Phase::LogGoesOn);
         }
         // gate_ready: memory has converged, and the guest knows of the log.
         Action::Ask(i) => {
@@ -73,14 +73,14 @@ pub(super) fn apply(model: &Conversation, state: &mut State, action: Action) {
         }
         Action::GiveBack(i) => {
             give_back(model, state, i);
-            state.phase = next(i).map_or(Phase::LogGoesOff(0), Phase::GivesBack);
+            state.phase = next(state, i).map_or(Phase::LogGoesOff(0), Phase::GivesBack);
         }
         Action::LogOff(i) => {
             // The log may have failed to go on at this bridge.
             if state.bridges[i].status.contains(Status::LOGGING) {
                 state.bridges[i].change(|status| status.remove(Status::LOGGING));
             }
-            state.phase = next(i).map_or(Phase::None, Phase::LogGoesOff);
+            state.phase = next(state, i).map_or(Phase::None, Phase::LogGoesOff);
         }
         Action::SwitchOver => {
             state.moved += 1;
@@ -90,18 +90,20 @@ pub(super) fn apply(model: &Conversation, state: &mut State, action: Action) {
         // pci_bridge_quiesce_vm_change: each bridge before the guest runs.
         Action::Run(i) => {
             give_back(model, state, i);
-            state.phase = next(i).map_or(Phase::None, Phase::Arrives);
+            state.phase = next(state, i).map_or(Phase::None, Phase::Arrives);
         }
         Action::Reset => {
             state.resets += 1;
-            (0..BRIDGES).for_each(|i| reset(model, state, i));
+            // No agent of before has marking on any more.
+            state.marking = 0;
+            (0..state.bridges.len()).for_each(|i| reset(model, state, i));
         }
         _ => {}
     }
 }
 
-fn next(i: usize) -> Option<usize> {
-    (i + 1 < BRIDGES).then_some(i + 1)
+fn next(state: &State, i: usize) -> Option<usize> {
+    (i + 1 < state.bridges.len()).then_some(i + 1)
 }
 
 fn close(bridge: &mut Bridge) {

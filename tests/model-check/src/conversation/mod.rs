@@ -1,21 +1,34 @@
-//! The conversation: two bridges with a NIC each, the guest's service, and QEMU's half as the series
+//! The conversation: bridges with a NIC each, the guest's service, and QEMU's half as the series
 //! has it (`qemu/patches`, `pci_bridge_quiesce.c`, whose names are used). Which steps there are in a
 //! state, and what must hold in all of them. Memory is left out.
 
 mod guest;
 mod hypervisor;
+mod replay;
 mod state;
 
+use migrate_agent::Event;
 use stateright::{Model, Property};
 
+pub use replay::{Said, replay};
 pub use state::{Action, Conversation, Mistake, State};
+
+impl Conversation {
+    /// The state after `action`, and what the agent says in it.
+    fn step(&self, state: &State, action: Action) -> (State, Option<Event>) {
+        let mut next = state.clone();
+        hypervisor::apply(self, &mut next, action);
+        let event = guest::apply(self, &mut next, action);
+        (next, event)
+    }
+}
 
 impl Model for Conversation {
     type State = State;
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        vec![State::booted()]
+        vec![State::booted(self.bridges)]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -24,10 +37,7 @@ impl Model for Conversation {
     }
 
     fn next_state(&self, state: &State, action: Action) -> Option<State> {
-        let mut next = state.clone();
-        hypervisor::apply(self, &mut next, action);
-        guest::apply(self, &mut next, action);
-        Some(next)
+        Some(self.step(state, action).0)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

@@ -1,11 +1,9 @@
-//! What there is: two bridges, each with its capability, QEMU's record of it, and the guest's task;
+//! What there is: bridges, each with its capability, QEMU's record of it, and the guest's task;
 //! and the steps that change it.
 
 use migrate_agent::registers::Status;
 
 use crate::poll::{Access, Poll, RealAgent, booted};
-
-pub(super) const BRIDGES: usize = 2;
 
 /// What one side leaves out. [`Mistake::None`] leaves out nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,7 +88,7 @@ pub(super) enum Phase {
 /// Everything there is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
-    pub(super) bridges: [Bridge; BRIDGES],
+    pub(super) bridges: Vec<Bridge>,
     pub(super) phase: Phase,
     pub(super) migrations: u8,
     pub(super) resets: u8,
@@ -129,6 +127,8 @@ pub enum Action {
 pub struct Conversation {
     /// What is left out.
     pub mistake: Mistake,
+    /// How many bridges there are, with a NIC each.
+    pub bridges: usize,
     /// How many migrations are tried.
     pub migrations: u8,
     /// How often the guest is reset.
@@ -138,8 +138,8 @@ pub struct Conversation {
 }
 
 impl State {
-    /// A guest that has booted, with both NICs in use.
-    pub(super) fn booted() -> Self {
+    /// A guest that has booted, with all its NICs in use.
+    pub(super) fn booted(bridges: usize) -> Self {
         let bridge = Bridge {
             epoch: 1,
             status: Status::empty(),
@@ -153,7 +153,7 @@ impl State {
             nic: Nic::InUse,
         };
         Self {
-            bridges: [bridge.clone(), bridge],
+            bridges: vec![bridge; bridges],
             phase: Phase::None,
             migrations: 0,
             resets: 0,
