@@ -59,8 +59,10 @@ async fn move_data((way, stream): (Way, &mut TcpStream)) -> u64 {
     let mut received = 0;
     let mut piece = [0; LEN];
     let receive = async {
-        while way == Way::Down {
-            received += stream.read(&mut piece).await.expect("data") as u64;
+        if way == Way::Down {
+            loop {
+                received += stream.read(&mut piece).await.expect("data") as u64;
+            }
         }
         core::future::pending::<()>().await
     };
