@@ -20,8 +20,7 @@ use rust_mqtt::client::Client;
 use rust_mqtt::client::options::ConnectOptions;
 use rust_mqtt::types::MqttString;
 
-use super::wire::wired_machines;
-use crate::host::run;
+use crate::host::{run, wired_machines};
 use crate::net::Error;
 use crate::{Interface, System};
 

@@ -5,4 +5,3 @@ mod interfaces;
 mod metrics;
 mod nic;
 mod power;
-mod wire;

@@ -11,9 +11,8 @@ use embassy_sync::signal::Signal;
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 use embedded_io_async::{Read, Write};
 
-use super::wire::wired_machines;
 use crate::System;
-use crate::host::{Hardware, run};
+use crate::host::{Hardware, run, wired_machines};
 use unikernel::dma::{Policy, fake};
 
 const SERVER: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1)), 7);

@@ -1,8 +1,10 @@
 //! An iperf3 server that the stock client accepts, versions 3.12 to 3.18: TCP and UDP, either
 //! direction or both, parallel streams, one test at a time.
 
+mod connections;
 mod control;
 mod datagram;
+mod pace;
 mod protocol;
 mod streams;
 mod test;

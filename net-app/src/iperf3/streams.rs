@@ -1,37 +1,27 @@
 //! The data streams of a test, TCP and UDP.
 
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
+use core::cell::RefCell;
 use core::net::{IpAddr, SocketAddr};
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use godwit::Interface;
 use godwit::futures::select::{Either, select};
 use godwit::futures::yield_now;
-use godwit::net::{TcpListener, TcpStream, UdpOptions, UdpSocket};
-use godwit::time::{Duration, Instant, TimeoutError, Timer, with_deadline};
+use godwit::net::{TcpListener, UdpOptions, UdpSocket};
+use godwit::time::{Instant, TimeoutError, Timer, with_deadline};
 
-use super::control::{Control, Failure, deny, read_cookie};
+use super::connections::Connections;
+use super::control::{Control, Failure, OPENING};
 use super::datagram::{self, CONNECT_REPLY, Header};
-use super::protocol::{
-    Cookie, PORT, Parameters, Protocol, Refusal, StreamResult, state, stream_id,
-};
+use super::pace::{PACING, Pace};
+use super::protocol::{PORT, Parameters, Protocol, Refusal, StreamResult, state, stream_id};
 
-/// How long the client may take to open its next stream. A connection whose first SYNs are lost
-/// takes 15 s with the fourth that follows them (RFC 6298, section 2), and some networks lose many
-/// of a burst: QEMU's user network has a backlog of 1.
-const OPENING: Duration = Duration::from_secs(30);
-/// How long a connection may take to say which test it is for.
-const COOKIE: Duration = Duration::from_secs(2);
-/// How often a paced sender wakes up. iperf3's own `--pacing-timer` is the same unless told
-/// otherwise.
-const PACING: Duration = Duration::from_millis(1);
 /// UDP socket buffers: a few milliseconds of a 10 Gbit/s burst.
 const OPTIONS: UdpOptions = UdpOptions { datagrams: 1024, bytes: 1024 * 1024 };
 
 /// The open streams of a test.
 pub(super) enum Streams {
-    Tcp(Vec<TcpData>),
+    Tcp(Connections),
     Udp(UdpData),
 }
 
@@ -54,7 +44,7 @@ impl Streams {
         control.send_state(state::CREATE_STREAMS).await?;
         let open = async {
             Ok(match datagrams {
-                None => Self::Tcp(open_tcp(listener, &control.cookie, parameters).await?),
+                None => Self::Tcp(Connections::open(listener, &control.cookie, parameters).await?),
                 Some(data) => {
                     data.open(control.client, parameters).await?;
                     Self::Udp(data)
@@ -72,11 +62,7 @@ impl Streams {
     /// Moves data until dropped.
     pub(super) async fn run(&self, parameters: &Parameters) {
         match self {
-            Self::Tcp(streams) => {
-                let mut streams: FuturesUnordered<_> =
-                    streams.iter().map(|stream| stream.run(parameters)).collect();
-                while streams.next().await.is_some() {}
-            }
+            Self::Tcp(connections) => connections.run(parameters).await,
             Self::Udp(data) => {
                 select(data.receive(parameters), data.send(parameters)).await;
             }
@@ -86,7 +72,7 @@ impl Streams {
     /// Forgets what was counted so far.
     pub(super) fn restart(&self) {
         match self {
-            Self::Tcp(streams) => streams.iter().for_each(|stream| stream.bytes.set(0)),
+            Self::Tcp(connections) => connections.restart(),
             Self::Udp(data) => data.flows.borrow_mut().iter_mut().for_each(Flow::restart),
         }
     }
@@ -106,8 +92,8 @@ impl Streams {
             end_time: seconds,
         };
         match self {
-            Self::Tcp(streams) => {
-                streams.iter().enumerate().map(|(i, s)| blank(i, s.bytes.get())).collect()
+            Self::Tcp(connections) => {
+                connections.bytes().enumerate().map(|(index, bytes)| blank(index, bytes)).collect()
             }
             Self::Udp(data) => {
                 let report = |(index, flow): (usize, &Flow)| {
@@ -122,104 +108,6 @@ impl Streams {
                 data.flows.borrow().iter().enumerate().map(report).collect()
             }
         }
-    }
-}
-
-/// One TCP stream.
-pub(super) struct TcpData {
-    stream: TcpStream,
-    sends: bool,
-    bytes: Cell<u64>,
-}
-
-/// Accepts the streams of a test. The client opens those it sends on first (`iperf_run_server`).
-async fn open_tcp(
-    listener: &TcpListener,
-    cookie: &Cookie,
-    parameters: &Parameters,
-) -> Result<Vec<TcpData>, TimeoutError> {
-    let mut streams = Vec::new();
-    let mut deadline = Instant::now() + OPENING;
-    while streams.len() < parameters.streams() {
-        let mut stream = with_deadline(deadline, listener.accept()).await?;
-        match read_cookie(&mut stream, COOKIE).await {
-            Ok(theirs) if theirs == *cookie => {
-                stream.set_nagle(!parameters.nodelay);
-                let sends = streams.len() >= parameters.receiving;
-                streams.push(TcpData { stream, sends, bytes: Cell::new(0) });
-                deadline = Instant::now() + OPENING;
-            }
-            Ok(_) => deny(stream).await,
-            // Whoever it was, the client itself would have sent a cookie.
-            Err(_) => {}
-        }
-    }
-    Ok(streams)
-}
-
-impl TcpData {
-    async fn run(&self, parameters: &Parameters) {
-        match (self.sends, parameters.rate) {
-            (false, _) => self.receive().await,
-            (true, None) => self.send().await,
-            (true, Some(rate)) => self.send_paced(rate).await,
-        }
-    }
-
-    fn count(&self, bytes: usize) {
-        self.bytes.set(self.bytes.get() + bytes as u64);
-    }
-
-    async fn receive(&self) {
-        while let Ok(Some(read)) = self.stream.read_with(|data| (data.len(), data.len())).await {
-            self.count(read);
-        }
-    }
-
-    /// Sends as fast as the window allows. The payload means nothing, so it is left as it is in the
-    /// socket buffer.
-    async fn send(&self) {
-        while let Ok(written) = self.stream.write_with(|room| (room.len(), room.len())).await {
-            self.count(written);
-        }
-    }
-
-    async fn send_paced(&self, rate: u64) {
-        let pace = Pace::new(rate);
-        let mut sent = 0;
-        loop {
-            let due = pace.due().saturating_sub(sent);
-            if due == 0 {
-                Timer::after(PACING).await;
-                continue;
-            }
-            let write = self.stream.write_with(|room| {
-                let len = room.len().min(usize::try_from(due).unwrap_or(usize::MAX));
-                (len, len)
-            });
-            let Ok(written) = write.await else { return };
-            sent += written as u64;
-            self.count(written);
-        }
-    }
-}
-
-/// How much may have been sent by now.
-struct Pace {
-    start: Instant,
-    bits_per_second: u64,
-}
-
-impl Pace {
-    fn new(bits_per_second: u64) -> Self {
-        Self { start: Instant::now(), bits_per_second }
-    }
-
-    /// Bytes due since the start.
-    fn due(&self) -> u64 {
-        let bits = u128::from(self.start.elapsed().as_micros()) * u128::from(self.bits_per_second)
-            / 1_000_000;
-        u64::try_from(bits / 8).unwrap_or(u64::MAX)
     }
 }
 

@@ -9,6 +9,10 @@ use unikernel::dma::Pool;
 use unikernel::nic::Nic;
 use unikernel::pci::Root;
 
+mod wire;
+
+pub use wire::wired_machines;
+
 use crate::System;
 use crate::settings;
 use crate::system::Outcome;

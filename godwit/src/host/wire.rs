@@ -1,4 +1,4 @@
-//! Two machines on a wire.
+//! Two machines on a wire, for tests of what talks to another machine.
 
 use std::boxed::Box;
 use std::cell::RefCell;
@@ -11,10 +11,15 @@ use unikernel::dma::{Policy, Pool, RxBuffer, TxBuffer, fake};
 use unikernel::irq::{self, Interrupt};
 use unikernel::nic::{Capabilities, Link, LocalBoxFuture, Nic, ResetError, Statistics};
 
-use crate::host::Hardware;
+use super::Hardware;
 
-/// The hardware of both, and its memory.
-pub(super) fn wired_machines() -> [(&'static Pool, Hardware); 2] {
+/// The hardware of two machines whose NICs are the ends of a wire, and the memory of each:
+/// [`run`](super::run) both, in one task. Their station addresses are `02:00:00:00:00:00` and
+/// `02:00:00:00:00:01`; the wire loses nothing.
+///
+/// # Panics
+/// There are no more interrupts: a process has some dozens.
+pub fn wired_machines() -> [(&'static Pool, Hardware); 2] {
     let interrupts = [0; 2].map(|_| irq::allocate().expect("an interrupt"));
     let wire = Wire::default();
     [0, 1].map(|number| {

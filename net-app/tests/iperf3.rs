@@ -1,0 +1,136 @@
+//! The iperf3 server and a client that stock ones are at times, on a wire.
+
+use std::cell::Cell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+
+use futures_executor::block_on;
+use godwit::System;
+use godwit::futures::join::join;
+use godwit::futures::select::{Either3, select3};
+use godwit::host::{run, wired_machines};
+use godwit::io::{Read, Write};
+use godwit::net::{Tcp, TcpStream};
+use godwit::time::{Duration, Timer, with_timeout};
+use serde_json::{Value, json};
+
+const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1)), 5201);
+const COOKIE: [u8; 37] = *b"abcdefghijklmnopqrstuvwxyz0123456789\0";
+const LEN: usize = 1000;
+
+/// What the client does with a stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Up,
+    Down,
+}
+
+/// Of a stream, what arrived at the client, and what the server says that it has moved.
+#[derive(Clone, Copy, Debug, Default)]
+struct Moved {
+    here: u64,
+    there: u64,
+}
+
+async fn connect(tcp: &Tcp) -> TcpStream {
+    let mut stream = tcp.connect(SERVER).await.expect("a connection");
+    stream.write_all(&COOKIE).await.expect("room for a cookie");
+    stream
+}
+
+/// Waits for the server to say that.
+async fn expect<const N: usize>(control: &mut TcpStream, expected: [u8; N]) {
+    let mut states = [0; N];
+    control.read_exact(&mut states).await.expect("states");
+    assert_eq!(states, expected);
+}
+
+async fn say(control: &mut TcpStream, message: &Value) {
+    let text = message.to_string();
+    control.write_all(&(text.len() as u32).to_be_bytes()).await.expect("a control connection");
+    control.write_all(text.as_bytes()).await.expect("a control connection");
+}
+
+/// Sends a block or receives for a while, as the client has it.
+async fn move_data((way, stream): (Way, &mut TcpStream)) -> u64 {
+    if way == Way::Up {
+        stream.write_all(&[7; LEN]).await.expect("room");
+    }
+    let mut received = 0;
+    let mut piece = [0; LEN];
+    let receive = async {
+        if way == Way::Down {
+            loop {
+                received += stream.read(&mut piece).await.expect("data") as u64;
+            }
+        }
+        core::future::pending::<()>().await
+    };
+    let _ = with_timeout(Duration::from_millis(500), receive).await;
+    received
+}
+
+/// A test both ways with one stream for each, which arrive at the server in this order.
+async fn test(tcp: Tcp, order: [Way; 2]) -> [Moved; 2] {
+    let mut control = connect(&tcp).await;
+    expect(&mut control, [9]).await;
+    let wanted =
+        json!({ "tcp": true, "time": 1, "parallel": 1, "bidirectional": true, "bandwidth": 1e6 });
+    say(&mut control, &wanted).await;
+    expect(&mut control, [10]).await;
+    let mut first = connect(&tcp).await;
+    let mut second = connect(&tcp).await;
+    expect(&mut control, [1, 2]).await;
+    let here = join(move_data((order[0], &mut first)), move_data((order[1], &mut second))).await;
+
+    control.write_all(&[4]).await.expect("a control connection");
+    expect(&mut control, [13]).await;
+    say(&mut control, &json!({ "streams": [] })).await;
+    let mut len = [0; 4];
+    control.read_exact(&mut len).await.expect("a length");
+    let mut text = vec![0; u32::from_be_bytes(len) as usize];
+    control.read_exact(&mut text).await.expect("results");
+    let results: Value = serde_json::from_slice(&text).expect("JSON");
+    let there = [0, 1].map(|n| {
+        assert_eq!(results["streams"][n]["id"], [1, 3][n]);
+        results["streams"][n]["bytes"].as_u64().expect("bytes")
+    });
+    let here = if order[0] == Way::Up { [here.0, here.1] } else { [here.1, here.0] };
+    [0, 1].map(|n| Moved { here: here[n], there: there[n] })
+}
+
+async fn serve(system: System) {
+    let net = system.interface(0).await;
+    net.ready().await;
+    net_app::iperf3::serve(&net).await;
+}
+
+/// What each stream has moved: that which the client sends on, and the other.
+fn moved_by(order: [Way; 2]) -> [Moved; 2] {
+    let [(pool_a, a), (pool_b, b)] = wired_machines();
+    let moved = Rc::new(Cell::new(None));
+    let tell = moved.clone();
+    let visit = async move |system: System| {
+        let net = system.interface(0).await;
+        net.ready().await;
+        tell.set(Some(test(net.tcp(), order).await));
+        system.power_off();
+    };
+    let all = select3(
+        run(pool_a, "ip=10.9.0.1/24", a, serve),
+        run(pool_b, "ip=10.9.0.2/24", b, visit),
+        Timer::after(Duration::from_secs(20)),
+    );
+    let Either3::Second(()) = block_on(all) else { panic!("no results in time") };
+    moved.take().expect("results")
+}
+
+#[test]
+fn each_stream_moves_data_in_whatever_order_they_arrive() {
+    for order in [[Way::Up, Way::Down], [Way::Down, Way::Up]] {
+        let [up, down] = moved_by(order);
+        assert_eq!((up.here, up.there), (0, LEN as u64), "{up:?}");
+        assert!(down.here > LEN as u64, "{down:?}");
+        assert!(down.there >= down.here, "{down:?}");
+    }
+}
