@@ -38,9 +38,6 @@ pub(crate) fn probe(device: Device, pool: &'static Pool, settings: Settings) -> 
     Box::pin(async move { drivers::probe(device, pool, &settings).await })
 }
 
-/// Vendor and device id of an IOMMU (virtio 1.2, 4.1.2 and 5.13).
-const VIRTIO_IOMMU: (u16, u16) = (0x1af4, 0x1057);
-
 /// All of them. A handle, cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Interfaces(Rc<Shared>);
@@ -193,10 +190,10 @@ impl Interfaces {
 impl Nics for Interfaces {
     async fn attach(&self, device: Device) -> Option<Attached> {
         let address = device.address();
-        if device.ids() == VIRTIO_IOMMU {
+        if drivers::virtio::is_closed_iommu(&device) {
             unikernel::println!(
-                "pci: {address} is a virtio-iommu, which has no driver: give it boot-bypass=on, \
-                 its default, or the NICs behind it reach no memory"
+                "pci: {address} is a virtio-iommu, which has no driver, and lets nobody through: \
+                 give it boot-bypass=on, its default, or the NICs behind it reach no memory"
             );
         }
         if !drivers::is_nic(&device) {

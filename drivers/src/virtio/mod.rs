@@ -12,12 +12,15 @@
 //! polls, and a wake-up nothing.
 
 mod header;
+mod iommu;
 mod origin;
 mod receive;
 mod registers;
 mod ring;
 mod transmit;
 mod transport;
+
+pub use iommu::is_closed_iommu;
 
 use crate::Error;
 use crate::common::{ETHERNET_HEADER, fill, is_station_address};

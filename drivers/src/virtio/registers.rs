@@ -50,6 +50,13 @@ pub(super) mod net {
     pub(crate) const SPEED_UNKNOWN: u32 = u32::MAX;
 }
 
+/// The IOMMU: its id, a feature, and a field of `struct virtio_iommu_config` (5.13.2 to 5.13.4).
+pub(super) mod iommu {
+    pub(crate) const ID: u16 = 0x1040 + 23;
+    pub(crate) const F_BYPASS_CONFIG: u32 = 1 << 6;
+    pub(crate) const BYPASS: usize = 36;
+}
+
 /// Queues without multiqueue (5.1.2).
 pub(super) const RECEIVE_QUEUE: u16 = 0;
 pub(super) const TRANSMIT_QUEUE: u16 = 1;

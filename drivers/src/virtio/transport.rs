@@ -219,7 +219,11 @@ impl Transport {
 }
 
 /// The structure of a type, at least `size` bytes long, and the capability that says where it is.
-fn structure(device: &Device, kind: CapCfgType, size: usize) -> Option<(Mmio, VendorCapability)> {
+pub(super) fn structure(
+    device: &Device,
+    kind: CapCfgType,
+    size: usize,
+) -> Option<(Mmio, VendorCapability)> {
     device.function().vendor_capabilities().find_map(|found| {
         if CapCfgType::from(found.read8(capability::CFG_TYPE)?) != kind {
             return None;

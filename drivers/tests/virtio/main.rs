@@ -1,5 +1,6 @@
-//! The virtio-net driver against a model of the device.
+//! The virtio-net driver against a model of the device; and what else is asked of virtio devices.
 
+mod iommu;
 mod misbehaving;
 mod model;
 #[path = "../nic/mod.rs"]
