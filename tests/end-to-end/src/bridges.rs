@@ -33,7 +33,7 @@ pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
 
 /// In the nested lab.
 pub(crate) fn add_nested(suite: &mut Suite, kernel: Kernel, long: bool) {
-    for shape in SHAPES {
+    for shape in SHAPES.into_iter().chain([OTHER_NIC]) {
         let name = format!("migrate {}", shape.join(" "));
         suite.test(&name, MINUTES, move |log| fresh_on_arrival(log, kernel, shape));
         if long {
@@ -48,8 +48,6 @@ pub(crate) fn add_nested(suite: &mut Suite, kernel: Kernel, long: bool) {
             suite.test(&name, LONG, move |log| cancelled(log, kernel, shape));
         }
     }
-    let name = format!("migrate {}", OTHER_NIC.join(" "));
-    suite.test(&name, MINUTES, move |log| fresh_on_arrival(log, kernel, OTHER_NIC));
 }
 
 fn fresh_on_arrival(log: &Path, kernel: Kernel, options: &[&str]) -> Result<String> {

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Properties of a bridge with the capability. An emulated NIC stands for a passthrough one.
 const CAPABILITY: &str = "x-dirty-log=on,x-dirty-log-all-unlogged=on";
 
-/// Bridges, and the NIC below the last one.
+/// Bridges, and the NICs below the last one.
 #[derive(Clone, Copy)]
 struct Arrangement {
     name: &'static str,
@@ -38,17 +38,17 @@ struct Arrangement {
     bridges: fn() -> Vec<String>,
     /// Whether the capability is in each of them, else in the first only.
     each: bool,
-    /// Where the NIC is on its bus.
-    nic: &'static str,
+    /// Where each NIC is on its bus.
+    nics: &'static [&'static str],
 }
 
-const ARRANGEMENTS: [Arrangement; 3] = [
+const ARRANGEMENTS: [Arrangement; 4] = [
     // One more than a table of sixteen would hold.
     Arrangement {
         name: "the last of seventeen ports",
         bridges: || (1..=17).map(|n| format!("pcie-root-port,chassis={n},addr={n:#x}")).collect(),
         each: true,
-        nic: "",
+        nics: &[""],
     },
     Arrangement {
         name: "a switch",
@@ -62,7 +62,7 @@ const ARRANGEMENTS: [Arrangement; 3] = [
             .into()
         },
         each: true,
-        nic: "",
+        nics: &[""],
     },
     Arrangement {
         name: "a bridge below two others, of which the first has the capability",
@@ -76,7 +76,13 @@ const ARRANGEMENTS: [Arrangement; 3] = [
             .into()
         },
         each: false,
-        nic: ",addr=1",
+        nics: &[",addr=1"],
+    },
+    Arrangement {
+        name: "the same bridge as another",
+        bridges: || vec!["pci-bridge,chassis_nr=1,addr=3".to_owned()],
+        each: true,
+        nics: &[",addr=1", ",addr=2"],
     },
 ];
 
@@ -87,11 +93,12 @@ pub(crate) fn add(suite: &mut Suite) {
     }
 }
 
-/// A machine, its monitor, and a port of this machine where its status page is.
+/// A machine, its monitor, and the ports of this machine where its status page is.
 struct Machine {
     guest: Guest,
     monitor: Qmp,
-    http: u16,
+    /// For each of its NICs.
+    http: Vec<u16>,
     /// How many bridges have the capability: the first ones.
     capabilities: usize,
 }
@@ -107,10 +114,14 @@ impl Machine {
             let capability = if index < capabilities { CAPABILITY } else { "x-dirty-log=off" };
             add("-device", format!("{bridge},id=b{index},{capability}"));
         }
-        let http = free_port()?;
-        add("-netdev", format!("user,id=net,hostfwd=tcp:127.0.0.1:{http}-:{HTTP_PORT}"));
-        let (last, address) = (bridges.len() - 1, arrangement.nic);
-        add("-device", format!("e1000e,netdev=net,bus=b{last}{address},romfile="));
+        let mut http = Vec::new();
+        let last = bridges.len() - 1;
+        for (index, address) in arrangement.nics.iter().enumerate() {
+            let port = free_port()?;
+            add("-netdev", format!("user,id=net{index},hostfwd=tcp:127.0.0.1:{port}-:{HTTP_PORT}"));
+            add("-device", format!("e1000e,netdev=net{index},bus=b{last}{address},romfile="));
+            http.push(port);
+        }
         add("-qmp", format!("unix:{},server=on,wait=off", monitor.display()));
         line.extend(more.iter().map(|&option| option.into()));
         let guest = Guest::start(line, None, log)?;
@@ -174,7 +185,9 @@ fn migrates(log: &Path, arrangement: Arrangement) -> Result<String> {
     // It says so once it has acknowledged it.
     let expected = destination.capabilities;
     says(&mut destination.guest, "agent: moved", expected)?;
-    let answer = request(destination.http, "GET", "/", None)?;
-    ensure!(answer.starts_with("HTTP/1.1 200"), "the answer was {answer:?}");
+    for (index, &port) in destination.http.iter().enumerate() {
+        let answer = request(port, "GET", "/", None).with_context(|| format!("NIC {index}"))?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "the answer by NIC {index} was {answer:?}");
+    }
     Ok(String::new())
 }
