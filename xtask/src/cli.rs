@@ -13,7 +13,8 @@ use lab::{
     addresses::INTERFACES,
     build::application::Application,
     choices::{
-        Bridge, CancelAt, Chipset, ClockKind, GuestKind, LabKind, Marking, Strategy, TrafficKind,
+        Bridge, CancelAt, Chipset, ClockKind, GuestKind, LabKind, Marking, QemuKind, Strategy,
+        TrafficKind,
     },
     guest::{
         Forward, Net, Nic,
@@ -247,6 +248,10 @@ pub(crate) struct Migrate {
     /// Where the two machines run
     #[arg(long, value_enum, default_value_t = LabKind::Nested)]
     pub(crate) lab: LabKind,
+    /// What runs them: the patched QEMU, or the distribution's, with which a guest marks always and
+    /// its NIC is taken and given by commands (docs/stock.md)
+    #[arg(long, value_enum, default_value_t = QemuKind::Patched)]
+    pub(crate) qemu: QemuKind,
     /// Whose time the figures are in; the lab's own goes with --traffic udp
     #[arg(long, value_enum, default_value_t = ClockKind::Real)]
     pub(crate) clock: ClockKind,

@@ -23,6 +23,8 @@ pub enum Accel {
 const MEMORY_MIB: u32 = 128;
 /// A guest under a KVM that works is ready long before, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Exits that a guest may need until then, many times over.
+const EXITS: u32 = 50_000;
 /// Hardware takes a microsecond or two for an exit, and the lab's emulated host a quarter of a
 /// millisecond. Where it takes more, a guest is faster in software.
 const DEAR: Duration = Duration::from_millis(1);
@@ -66,26 +68,27 @@ pub fn try_kvm(qemu: &Qemu, image: &Path) -> Result<Trial> {
         Err(error) => return trouble(None, format!("/dev/kvm: {error}")),
         Ok(_) => {}
     }
-    let exit = match exits::cost(qemu, Accelerator::Kvm) {
+    let cost = match exits::cost(qemu, Accelerator::Kvm) {
         Ok(cost) if cost > DEAR => {
             return trouble(Some(cost), format!("an exit takes {} µs", cost.as_micros()));
         }
-        Ok(cost) => Some(cost),
+        Ok(cost) => cost,
         Err(error) => return trouble(None, format!("{error:#}")),
     };
+    let (exit, patience) = (Some(cost), PATIENCE + cost * EXITS);
     let scratch = Scratch::new()?;
     let user = Wire::Netdev(nic::backend(&Net::User, &[])?);
     let nic = AttachedNic::emulated(NicModel::E1000e, &user, MEMORY_MIB)?;
     // Without an address to answer at it would never say that it is ready.
     let line = machine::command_line(qemu, Accelerator::Kvm, MEMORY_MIB, image, "ip=10.0.2.15/24");
     let mut guest = Guest::start(line, Some(nic), &scratch.join("console"))?;
-    match guest.wait_for_any(&[&[READY], &STUCK[..]].concat(), PATIENCE) {
+    match guest.wait_for_any(&[&[READY], &STUCK[..]].concat(), patience) {
         Ok(line) if line.contains(READY) => return Ok(Trial { exit, trouble: None }),
         Ok(line) => return trouble(exit, format!("a guest ended in: {}", line.trim())),
         Err(_) => {}
     }
     if guest.is_speaking() {
-        return trouble(exit, format!("a guest was not ready within {} s", PATIENCE.as_secs()));
+        return trouble(exit, format!("a guest was not ready within {} s", patience.as_secs()));
     }
     let (status, said) = guest.wait_for_end()?;
     // Warnings come before the error, and consequences after it.

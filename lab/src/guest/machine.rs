@@ -30,8 +30,8 @@ pub fn qemu_with(model: NicModel) -> Result<Qemu> {
     }
 }
 
-/// The same for whatever NIC a guest is given: one of this machine's wants the migration capability,
-/// which the patched one has.
+/// The same for whatever NIC a guest is given: one of this machine's wants the migration
+/// capability, which the patched one has.
 ///
 /// # Errors
 /// As those of [`qemu_with`].

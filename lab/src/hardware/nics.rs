@@ -72,16 +72,21 @@ impl Hardware {
         let is_companion = |other: &String| other != address && self.is_needed(other);
         let interfaces = self.interfaces(address);
         let count = |name| self.attribute(address, name)?.parse().ok();
+        let virtual_functions: Option<(u32, u32)> =
+            count("sriov_numvfs").zip(count("sriov_totalvfs"));
+        // They go with the driver that made them.
+        let in_use = virtual_functions.filter(|(there, _)| *there > 0);
+        let in_use = in_use.map(|(there, _)| format!("{there} of its virtual functions are there"));
         Some(Nic {
             address: address.into(),
             id: format!("{}:{}", id("vendor")?, id("device")?),
             driver: self.driver(address),
             group,
             companions: members.into_iter().filter(is_companion).collect(),
-            carries: interfaces.iter().find_map(|interface| self.carries(interface)),
+            carries: interfaces.iter().find_map(|interface| self.carries(interface)).or(in_use),
             interfaces,
             is_virtual: self.has(&format!("{function}/physfn")),
-            virtual_functions: count("sriov_numvfs").zip(count("sriov_totalvfs")),
+            virtual_functions,
         })
     }
 

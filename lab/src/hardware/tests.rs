@@ -130,5 +130,6 @@ fn virtual_functions_are_counted_and_told() {
     let nics = fake.hardware().nics();
     assert_eq!(nics[0].virtual_functions, Some((2, 7)));
     assert!(nics[1].is_virtual && !nics[0].is_virtual);
+    assert!(nics[1].is_candidate() && !nics[0].is_candidate());
     assert_eq!(nics[1].interfaces, ["eth1"]);
 }

@@ -8,7 +8,7 @@ use lab::{
     parts::Qemu,
 };
 
-use super::Finding;
+use super::finding::Finding;
 
 /// Two on one machine: the NIC that a guest comes from, and the one it goes to.
 const NICS: usize = 2;

@@ -1,5 +1,6 @@
 //! `cargo xtask doctor`.
 
+mod finding;
 mod host;
 mod software;
 
@@ -18,39 +19,14 @@ use lab::{
 };
 use serde::Serialize;
 
+use finding::Finding;
+
 use crate::{cli::Doctor, ending::Ending};
-
-/// One line of the table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Finding {
-    subject: &'static str,
-    good: bool,
-    what: String,
-    /// What to do about it: a command where there is one.
-    remedy: Option<String>,
-    /// Whether a guest with a NIC of this machine cannot do without.
-    required: bool,
-}
-
-impl Finding {
-    fn good(subject: &'static str, what: impl Into<String>) -> Self {
-        Self { subject, good: true, what: what.into(), remedy: None, required: false }
-    }
-
-    fn bad(subject: &'static str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { good: false, remedy: Some(remedy.into()), ..Self::good(subject, what) }
-    }
-
-    /// The same of something that is required.
-    fn required(self) -> Self {
-        Self { required: true, ..self }
-    }
-}
 
 /// All that was found.
 #[derive(Debug, Serialize)]
 struct Findings {
-    /// Whether guests can be given this machine's NICs, and migrate with them.
+    /// Whether guests can be given two of this machine's NICs, to migrate between them.
     ready: bool,
     software: Vec<Finding>,
     hardware: Vec<Finding>,
@@ -77,9 +53,9 @@ pub(crate) fn main(options: &Doctor) -> Result<Ending> {
     println!(
         "\n{}",
         if ready {
-            "Guests can be given two NICs of this machine, and migrate from one to the other."
+            "Guests can be given two NICs of this machine."
         } else {
-            "Guests cannot migrate with this machine's NICs yet: see `no` above, where `needed`."
+            "Guests cannot be given two NICs of this machine yet: see `no` above, where `needed`."
         }
     );
     if let Some(path) = &options.json {

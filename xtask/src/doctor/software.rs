@@ -10,7 +10,7 @@ use lab::{
     },
 };
 
-use super::Finding;
+use super::finding::Finding;
 
 /// Memory of the lab's host and of the QEMU around it.
 const LAB_MEMORY_MIB: u64 = 5 * 1024;
