@@ -22,8 +22,8 @@ impl Run<'_> {
         self.limit_to(if is_close { SLOW } else { self.plan.bandwidth }, self.held())
     }
 
-    /// Has the guest give its NICs back, and lets the migration go on to its end: to the switchover,
-    /// or, if the guest keeps one, back to where it was.
+    /// Has the guest give its NICs back, and lets the migration go on to its end: to the
+    /// switchover, or, if the guest keeps one, back to where it was.
     pub(super) fn take_by_hand(&mut self) -> Result<()> {
         (self.say)("Migrating: taking the NIC, and switchover");
         match self.unplug() {
