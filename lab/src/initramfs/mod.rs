@@ -48,7 +48,7 @@ pub fn write(out: impl Write, init: &Path, qemu: &Qemu, kernel: &HostKernel) -> 
 /// The same with more programs and modules.
 ///
 /// # Errors
-/// As those of [`write`].
+/// As those of [`write()`].
 pub fn write_with(
     out: impl Write,
     init: &Path,
