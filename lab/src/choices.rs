@@ -114,6 +114,18 @@ pub enum TrafficKind {
     Client,
 }
 
+/// The QEMU that runs the machines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum QemuKind {
+    /// With the series of this repository
+    #[default]
+    Patched,
+    /// The distribution's: the guest marks always, and whoever migrates takes the NIC and gives the
+    /// other
+    Stock,
+}
+
 /// Where the two machines of a migration run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -164,6 +176,7 @@ display_as_on_the_command_line!(
     CancelAt,
     Marking,
     TrafficKind,
+    QemuKind,
     LabKind,
     ClockKind,
     GuestKind
@@ -186,6 +199,7 @@ mod tests {
         check::<CancelAt>();
         check::<Marking>();
         check::<TrafficKind>();
+        check::<QemuKind>();
         check::<LabKind>();
         check::<ClockKind>();
         check::<GuestKind>();

@@ -8,6 +8,7 @@ pub mod choices;
 pub mod clock;
 pub mod console;
 pub mod guest;
+pub mod hardware;
 pub mod initramfs;
 pub mod local;
 pub mod migration;

@@ -42,7 +42,8 @@ impl Qemu {
 }
 
 /// A path in one of QEMU's options: there, a doubled comma stands for a comma.
-pub(crate) fn escape(path: &Path) -> String {
+#[must_use]
+pub fn escape(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }
 

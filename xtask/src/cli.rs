@@ -13,7 +13,8 @@ use lab::{
     addresses::INTERFACES,
     build::application::Application,
     choices::{
-        Bridge, CancelAt, Chipset, ClockKind, GuestKind, LabKind, Marking, Strategy, TrafficKind,
+        Bridge, CancelAt, Chipset, ClockKind, GuestKind, LabKind, Marking, QemuKind, Strategy,
+        TrafficKind,
     },
     guest::{
         Forward, Net, Nic,
@@ -59,7 +60,7 @@ pub(crate) enum Command {
     /// Build, or show where, the patched QEMU is
     Qemu(Qemu),
     /// What this machine can do, and what to do about the rest
-    Doctor,
+    Doctor(Doctor),
     /// Fill a directory with all that comes from elsewhere, for a machine without a network
     Fetch(Fetch),
     /// Remove what earlier runs have left in the cache, and where temporary files are
@@ -73,6 +74,7 @@ impl Command {
             Self::Demo(options) => options.json.as_deref(),
             Self::Migrate(options) => options.json.as_deref(),
             Self::Bench(options) => options.json.as_deref(),
+            Self::Doctor(options) => options.json.as_deref(),
             _ => None,
         }
     }
@@ -219,6 +221,16 @@ pub(crate) struct Run {
     /// End the machine after so many seconds, with exit status 124
     #[arg(long, value_name = "S")]
     pub(crate) timeout: Option<u64>,
+    /// Take this NIC for --nic vfio:BDF although it carries this machine's own traffic, which may
+    /// end the connection that you are using
+    #[arg(long, value_name = "BDF", value_parser = parse_bdf)]
+    pub(crate) take: Option<String>,
+    /// Have QEMU's monitor (QMP) listen at this unix socket
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) qmp: Option<PathBuf>,
+    /// The guest's image [default: built now]
+    #[arg(long, value_name = "FILE", conflicts_with = "app")]
+    pub(crate) image: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) app: App,
 }
@@ -236,6 +248,10 @@ pub(crate) struct Migrate {
     /// Where the two machines run
     #[arg(long, value_enum, default_value_t = LabKind::Nested)]
     pub(crate) lab: LabKind,
+    /// What runs them: the patched QEMU, or the distribution's, with which a guest marks always and
+    /// its NIC is taken and given by commands (docs/stock.md)
+    #[arg(long, value_enum, default_value_t = QemuKind::Patched)]
+    pub(crate) qemu: QemuKind,
     /// Whose time the figures are in; the lab's own goes with --traffic udp
     #[arg(long, value_enum, default_value_t = ClockKind::Real)]
     pub(crate) clock: ClockKind,
@@ -351,6 +367,16 @@ pub(crate) struct LibvirtXml {
     #[arg(long, value_name = "guest command line", default_value = "", allow_hyphen_values = true)]
     pub(crate) append: String,
     /// The guest's image [default: built now]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Also write what was found here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// The guest's image to try KVM with [default: built now]
     #[arg(long, value_name = "FILE")]
     pub(crate) image: Option<PathBuf>,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use lab::{
     build::application::Application,
-    choices::{Bridge, Chipset, LabKind, Marking, Strategy, TrafficKind},
+    choices::{Bridge, Chipset, LabKind, Marking, QemuKind, Strategy, TrafficKind},
     migration::Outcome,
     rehearsal::{self, Script, parts},
     report::Place,
@@ -21,7 +21,7 @@ pub(crate) fn main(options: &Demo) -> Result<Ending> {
     let application = Application::ours()?;
     let place = Place::take(&options.report)?;
     migrate::check_model(LabKind::Nested, options.nic)?;
-    let parts = parts::prepare(options.host.kernel(), &application)?;
+    let parts = parts::prepare(options.host.kernel(), &application, QemuKind::Patched)?;
     let script = Script {
         application,
         clock: options.clock,
@@ -30,6 +30,7 @@ pub(crate) fn main(options: &Demo) -> Result<Ending> {
         nics: 1,
         strategy: Strategy::Warm,
         standby: false,
+        qemu: QemuKind::Patched,
         chipset: Chipset::Q35,
         bridge: Bridge::PcieRootPort,
         times: 1,

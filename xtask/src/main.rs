@@ -82,7 +82,7 @@ fn run(command: &Command) -> Result<Ending> {
         Command::Bench(options) => bench::main(options),
         Command::LibvirtXml(options) => libvirt::main(options),
         Command::Qemu(options) => qemu::main(options),
-        Command::Doctor => doctor::main(),
+        Command::Doctor(options) => doctor::main(options),
         Command::Fetch(options) => fetch::main(options),
         Command::Clean(options) => clean::main(options),
     }

@@ -7,7 +7,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use lab::{
-    choices::{Bridge, Chipset, ClockKind, GuestKind, LabKind, Marking, Strategy, TrafficKind},
+    choices::{
+        Bridge, Chipset, ClockKind, GuestKind, LabKind, Marking, QemuKind, Strategy, TrafficKind,
+    },
     migration::Outcome,
     parts::NicModel,
     rehearsal::{
@@ -35,8 +37,8 @@ pub(crate) fn main(options: &Migrate) -> Result<Ending> {
         tools::require("TCP traffic", &[Tool::program("iperf3", "iperf3")])?;
     }
     let parts = match options.lab {
-        LabKind::Local => parts::prepare_local(script.nic, &script.application)?,
-        _ => parts::prepare(options.host.kernel(), &script.application)?,
+        LabKind::Local => parts::prepare_local(script.nic, &script.application, script.qemu)?,
+        _ => parts::prepare(options.host.kernel(), &script.application, script.qemu)?,
     };
     let mut result = rehearsal::run(&script, &parts)?;
     let compared = if options.compare { compare(&script, &mut result, &parts) } else { Ok(()) };
@@ -63,7 +65,9 @@ fn ending(result: &Migration, script: &Script) -> Ending {
     let expected = if is_cancelled { Outcome::Cancelled } else { Outcome::Completed };
     // Other applications may have nothing to check.
     let is_to_check = |run: &Migration| {
-        let is_told = run.outcome == Outcome::Completed && run.strategy != Strategy::Failover;
+        let is_told = run.outcome == Outcome::Completed
+            && run.strategy != Strategy::Failover
+            && script.qemu == QemuKind::Patched;
         is_told && script.application.is_ours()
     };
     let others: Vec<_> = result.second.as_deref().into_iter().chain(&result.comparisons).collect();
@@ -150,6 +154,9 @@ fn script(options: &Migrate) -> Result<Script> {
     if options.strategy == Strategy::Cold && options.standby {
         bail!("`--strategy cold` has no standby; with one, it is `--strategy failover`");
     }
+    if options.qemu == QemuKind::Stock {
+        check_stock(options)?;
+    }
     if options.nics > 1 && (has_standby || options.compare) {
         bail!(
             "`--nics {}` goes without a standby, and so without `--standby`, `--compare` and \
@@ -207,10 +214,15 @@ fn script(options: &Migrate) -> Result<Script> {
         nics: options.nics.into(),
         strategy: options.strategy,
         standby: options.standby,
+        qemu: options.qemu,
         chipset: options.machine,
         bridge: options.bridge,
         times: options.times,
-        marking: options.marking,
+        // Stock QEMU never tells the guest to.
+        marking: match (options.qemu, options.marking) {
+            (QemuKind::Stock, Marking::Auto) => Marking::Always,
+            (_, marking) => marking,
+        },
         traffic: options.traffic,
         client,
         port: options.port,
@@ -223,6 +235,26 @@ fn script(options: &Migrate) -> Result<Script> {
         saturated_warmup: options.compare && options.strategy != Strategy::Cold,
         logs: PathBuf::new(),
     })
+}
+
+/// Whether the distribution's QEMU can do that.
+fn check_stock(options: &Migrate) -> Result<()> {
+    if options.nic == NicModel::Ixgbe {
+        bail!("`--nic ixgbe` is attached by vfio-user, which `--qemu stock` does not have");
+    }
+    if options.strategy == Strategy::Warm && options.standby {
+        bail!("`--qemu stock --standby` takes the NIC at the start: it is `--strategy failover`");
+    }
+    if options.bridge != Bridge::PcieRootPort {
+        bail!("`--qemu stock` goes with `--bridge pcie-root-port`: Godwit can plug there only");
+    }
+    if options.compare {
+        bail!("`--compare` goes with `--qemu patched`");
+    }
+    if options.cancel_at.iter().any(|at| at.is_late()) {
+        bail!("`--cancel-at quiesce` and `quiesced` go with `--qemu patched`, which asks for that");
+    }
+    Ok(())
 }
 
 /// Whether that lab can have that model of a NIC.

@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use lab::{
-    guest::{AttachedNic, accel, machine},
+    guest::{AttachedNic, Nic, accel, machine},
+    parts::escape,
     system::process::Guard,
 };
 
@@ -16,14 +17,27 @@ use crate::{cli::Run, ending::Ending};
 
 pub(crate) fn main(options: &Run) -> Result<Ending> {
     // First what can be wrong with the request: building takes a while.
-    let nic = AttachedNic::new(&options.nic, &options.net, &options.forward, options.mem)?;
-    let image = options.app.find()?.build()?;
+    let taken = options.take.as_deref();
+    let nic = AttachedNic::new(&options.nic, &options.net, &options.forward, options.mem, taken)?;
+    let image = match &options.image {
+        Some(image) => image.clone(),
+        None => options.app.find()?.build()?,
+    };
     let qemu = machine::qemu_for(&options.nic)?;
     let accelerator = accel::choose(options.accel, &qemu, &image)?;
     let append = options.append.as_deref().unwrap_or_default();
     let mut line = machine::command_line(&qemu, accelerator, options.mem, &image, append);
     line.extend(nic.options.iter().cloned());
     line.extend(["-serial".into(), "stdio".into()]);
+    if matches!(options.nic, Nic::Vfio(_)) && machine::has_capability(&qemu)? {
+        let property = format!("pcie-root-port.{}=on", machine::CAPABILITY);
+        line.extend(["-global".into(), property]);
+    }
+    if let Some(socket) = &options.qmp {
+        line.extend(["-qmp".into(), format!("unix:{},server=on,wait=off", escape(socket))]);
+    }
+    // Given back when the machine is gone, which is dropped first.
+    let _claim = nic.claim()?;
     // The console is for reading: with no terminal on its input QEMU cannot leave one in raw mode.
     let mut guest = Guard::spawn(Guard::command(&line[0]).args(&line[1..]).stdin(Stdio::null()))
         .context("cannot start QEMU")?;

@@ -35,6 +35,12 @@ pub(crate) fn link_channels() -> Result<()> {
     Ok(())
 }
 
+/// Whether the host is to be one that nobody has prepared.
+pub(crate) fn is_unprepared() -> Result<bool> {
+    let line = fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?;
+    Ok(line.split_ascii_whitespace().any(|word| word == lab_init::UNPREPARED))
+}
+
 /// Hands every NIC of the host to vfio-pci, but for the virtual ones: see [`taps`](crate::taps).
 pub(crate) fn assign_nics() -> Result<Vec<Nic>> {
     let mut functions: Vec<PathBuf> = fs::read_dir("/sys/bus/pci/devices")?

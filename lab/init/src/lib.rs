@@ -29,7 +29,7 @@ pub const QEMU_DATA: &str = "/share/qemu";
 /// Where the initramfs keeps the guest's image.
 pub const GUEST_IMAGE: &str = "/guest/image";
 
-/// Where a Linux guest's initramfs keeps the programs it was given.
+/// Where an initramfs keeps the programs it was given.
 pub const PROGRAMS: &str = "/bin";
 
 /// The file descriptor at which a machine finds its tap.
@@ -37,6 +37,10 @@ pub const TAP_FD: i32 = 10;
 
 /// Modules to load, in this order: a path and its parameters a line.
 pub const MODULE_LIST: &str = "/lib/modules.list";
+
+/// On the host's command line: its NICs stay with its own drivers, as on a machine that nobody has
+/// prepared.
+pub const UNPREPARED: &str = "lab.unprepared";
 
 /// A machine's virtio-serial ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +77,19 @@ pub enum Request {
         /// The tap it is to have open as [`TAP_FD`], one of those reported.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tap: Option<String>,
+    },
+    /// Start a program of the host's own, as people do on theirs. What it says and how it ends is
+    /// reported as that of a machine of this name.
+    Run {
+        /// The name.
+        machine: String,
+        /// The program and its arguments.
+        command: Vec<String>,
+    },
+    /// Interrupt a program, as Ctrl-C does.
+    Interrupt {
+        /// Its name.
+        machine: String,
     },
     /// End a machine's QEMU at once. Its `Exited` follows.
     Kill {

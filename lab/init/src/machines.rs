@@ -12,7 +12,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use command_fds::{CommandFdExt, FdMapping};
-use lab_init::{CHANNELS, Channel, QEMU, QEMU_DATA, Report, Request, TAP_FD};
+use lab_init::{CHANNELS, Channel, PROGRAMS, QEMU, QEMU_DATA, Report, Request, TAP_FD};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     control::{Reports, Requests},
@@ -35,6 +36,17 @@ pub(crate) fn serve(mut requests: Requests, reports: &Reports) -> Result<()> {
                     Err(error) => reports.failed(format!("spawn {machine}"), &error),
                 }
             }
+            Ok(Request::Run { machine, command }) => {
+                match run(&running, reports, &machine, &command) {
+                    Ok(()) => reports.send(&Report::Spawned { machine }),
+                    Err(error) => reports.failed(format!("run {machine}"), &error),
+                }
+            }
+            Ok(Request::Interrupt { machine }) => {
+                if let Some(child) = running.lock().expect("no holder panics").get(&machine) {
+                    kill_process(Pid::from_child(child), Signal::INT).context("interrupt")?;
+                }
+            }
             Ok(Request::Kill { machine }) => {
                 if let Some(child) = running.lock().expect("no holder panics").get_mut(&machine) {
                     child.kill().context("kill")?;
@@ -53,10 +65,6 @@ fn spawn(
     arguments: &[String],
     tap: Option<&str>,
 ) -> Result<()> {
-    let mut machines = running.lock().expect("no holder panics");
-    if machines.contains_key(machine) {
-        bail!("it is running already");
-    }
     let mut command = Command::new(QEMU);
     command.args(["-L", QEMU_DATA]).args(arguments);
     for (channel, name) in [(Channel::Qmp, "qmp"), (Channel::Console, "console")] {
@@ -64,19 +72,36 @@ fn spawn(
         // QEMU's pipe chardev takes any one file for both directions: no relay in between.
         command.arg("-chardev").arg(format!("pipe,id={name},path={}", port.display()));
     }
-    command.args(["-object", "monitor-qmp,id=monitor,chardev=qmp"]);
+    command.args(["-mon", "chardev=qmp,mode=control"]);
     command.args(["-serial", "chardev:console"]);
     if let Some(name) = tap {
         // Opened anew for each machine: what waits in it for one that is gone goes with it.
         let parent_fd = taps::open(name)?.into();
         command.fd_mappings(vec![FdMapping { parent_fd, child_fd: TAP_FD }])?;
     }
+    start(running, reports, machine, &mut command)
+}
+
+/// Runs a program that expects a system around it.
+fn run(running: &Running, reports: &Reports, machine: &str, command: &[String]) -> Result<()> {
+    let [program, arguments @ ..] = command else { bail!("there is no program") };
+    let mut command = Command::new(program);
+    // The kernel gives PID 1 no PATH.
+    command.args(arguments).env("PATH", PROGRAMS);
+    start(running, reports, machine, &mut command)
+}
+
+fn start(running: &Running, reports: &Reports, machine: &str, command: &mut Command) -> Result<()> {
+    let mut machines = running.lock().expect("no holder panics");
+    if machines.contains_key(machine) {
+        bail!("it is running already");
+    }
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .context(QEMU)?;
+        .with_context(|| command.get_program().display().to_string())?;
     let outputs: [Box<dyn Read + Send>; 2] = [
         Box::new(child.stdout.take().context("standard output")?),
         Box::new(child.stderr.take().context("standard error")?),

@@ -32,7 +32,14 @@ fn run() -> Result<()> {
     let (requests, reports) = control::open().context("control port")?;
     // For as long as the host lives.
     let _settled;
-    let all = || Ok((taps::create()?, processors::settle_kvm()?, host::assign_nics()?));
+    let is_prepared = !host::is_unprepared()?;
+    let all = || {
+        let machine = processors::settle_kvm()?;
+        match is_prepared {
+            true => Ok((taps::create()?, machine, host::assign_nics()?)),
+            false => Ok((Vec::new(), machine, Vec::new())),
+        }
+    };
     match modules.and_then(|()| all()) {
         Ok((taps, machine, nics)) => {
             _settled = machine;

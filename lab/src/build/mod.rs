@@ -5,3 +5,4 @@ pub mod crates;
 pub mod fetch;
 pub mod host_kernel;
 pub mod qemu;
+pub mod stock;

@@ -30,16 +30,32 @@ pub fn qemu_with(model: NicModel) -> Result<Qemu> {
     }
 }
 
-/// The same for whatever NIC a guest is given.
+/// The same for whatever NIC a guest is given: one of this machine's wants the migration
+/// capability, which the patched one has.
 ///
 /// # Errors
 /// As those of [`qemu_with`].
 pub fn qemu_for(nic: &Nic) -> Result<Qemu> {
     match nic {
         Nic::Emulated(model) => qemu_with(*model),
-        Nic::Vfio(_) => qemu(),
+        Nic::Vfio(_) => match distribution_qemu() {
+            Some(qemu) if has_capability(&qemu)? => Ok(qemu),
+            _ => qemu::get(),
+        },
     }
 }
+
+/// Whether a QEMU's ports can tell a guest that its memory is being logged.
+///
+/// # Errors
+/// It does not say what they can.
+pub fn has_capability(qemu: &Qemu) -> Result<bool> {
+    let help = command::run(Command::new(&qemu.binary).args(["-device", "pcie-root-port,help"]))?;
+    Ok(String::from_utf8_lossy(&help.stdout).contains(CAPABILITY))
+}
+
+/// The property of a port that has it.
+pub const CAPABILITY: &str = "x-dirty-log";
 
 fn distribution_qemu() -> Option<Qemu> {
     let binary = tools::find_program("qemu-system-x86_64")?;

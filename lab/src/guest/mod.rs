@@ -2,11 +2,11 @@
 
 pub mod accel;
 pub mod clients;
+mod exits;
 pub mod linux;
 pub mod machine;
 pub mod nic;
 pub mod options;
-pub mod vfio;
 
 use std::{
     path::{Path, PathBuf},
@@ -183,6 +183,17 @@ impl Guest {
         let what = format!("{text:?}");
         let line =
             self.console.wait_for_line(0, &what, patience, |line| line.text.contains(text))?;
+        Ok(line.text)
+    }
+
+    /// The same for any of several texts.
+    ///
+    /// # Errors
+    /// As those of [`Guest::wait_for`].
+    pub fn wait_for_any(&mut self, texts: &[&str], patience: Duration) -> Result<String> {
+        let what = format!("any of {texts:?}");
+        let is_one = |text: &str| texts.iter().any(|wanted| text.contains(wanted));
+        let line = self.console.wait_for_line(0, &what, patience, |line| is_one(&line.text))?;
         Ok(line.text)
     }
 

@@ -8,11 +8,11 @@ use serde_json::json;
 use super::{
     machine::qemu_with,
     options::{Forward, Net, Nic},
-    vfio,
 };
 use crate::{
     addresses::MAC,
     build::crates,
+    hardware::{Claim, Hardware, Take},
     local::Model,
     parts::NicModel,
     source::{Listens, cable, stream},
@@ -25,6 +25,8 @@ pub struct AttachedNic {
     pub options: Vec<String>,
     /// What has to run as long as the machine does.
     processes: Option<(Model, Option<Guard>, Scratch)>,
+    /// The function of this machine that it is.
+    function: Option<(String, Take)>,
 }
 
 impl AttachedNic {
@@ -34,19 +36,36 @@ impl AttachedNic {
     }
 
     /// Gets it ready for a machine of so much memory. Whether the guest can drive it, the guest
-    /// says.
-    pub fn new(nic: &Nic, net: &Net, forwards: &[Forward], memory_mib: u32) -> Result<Self> {
+    /// says. A function of this machine is taken from it by [`AttachedNic::claim`] only; a name in
+    /// `taken` says that it is to be, even if this machine needs it.
+    pub fn new(
+        nic: &Nic,
+        net: &Net,
+        forwards: &[Forward],
+        memory_mib: u32,
+        taken: Option<&str>,
+    ) -> Result<Self> {
         let model = match nic {
             Nic::Emulated(model) => *model,
             Nic::Vfio(bdf) => {
                 ensure!(forwards.is_empty(), "--forward needs an emulated NIC, not {nic}");
-                vfio::check(bdf)?;
-                let function = format!("vfio-pci,host={bdf},bus=rp0");
+                let take = if taken == Some(bdf) { Take::Even } else { Take::Spare };
+                Hardware::here().check(bdf, take)?;
+                // No option ROM: the guest needs none, and one that the firmware runs may do as it
+                // likes with the NIC.
+                let function = format!("vfio-pci,host={bdf},bus=rp0,rombar=0");
                 let options = ["-device", PORT, "-device", &function].map(str::to_owned).into();
-                return Ok(Self { options, processes: None });
+                let function = Some((bdf.clone(), take));
+                return Ok(Self { options, processes: None, function });
             }
         };
         Self::emulated(model, &Wire::Netdev(backend(net, forwards)?), memory_mib)
+    }
+
+    /// Takes it from this machine, if it is a function of that, for as long as the claim lives.
+    pub fn claim(&self) -> Result<Option<Claim>> {
+        let claim = |(address, take): &(String, Take)| Hardware::here().claim(address, *take);
+        self.function.as_ref().map(claim).transpose()
     }
 
     /// One that is emulated.
@@ -82,7 +101,7 @@ impl AttachedNic {
             };
             options.extend(["-netdev".into(), netdev]);
         }
-        Ok(Self { options, processes })
+        Ok(Self { options, processes, function: None })
     }
 }
 
@@ -179,7 +198,8 @@ mod tests {
             (NicModel::Igb, "igb,bus=rp0,"),
             (NicModel::Virtio, "virtio-net-pci,bus=rp0,"),
         ] {
-            let line = AttachedNic::new(&Nic::Emulated(nic), &Net::User, &[], 128).unwrap().options;
+            let line =
+                AttachedNic::new(&Nic::Emulated(nic), &Net::User, &[], 128, None).unwrap().options;
             assert!(line.iter().any(|option| option.starts_with(device)), "{line:?}");
             let ports = line.iter().filter(|option| option.contains("root-port")).count();
             assert_eq!(ports, usize::from(nic != NicModel::E1000), "{line:?}");

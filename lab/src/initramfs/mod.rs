@@ -42,13 +42,32 @@ const HOST_MODULES: &[(&str, &str)] = &[
 /// # Errors
 /// A part that is missing, by its name, or an `out` that cannot be written.
 pub fn write(out: impl Write, init: &Path, qemu: &Qemu, kernel: &HostKernel) -> Result<()> {
+    write_with(out, init, qemu, kernel, &[], &[])
+}
+
+/// The same with more programs and modules.
+///
+/// # Errors
+/// As those of [`write()`].
+pub fn write_with(
+    out: impl Write,
+    init: &Path,
+    qemu: &Qemu,
+    kernel: &HostKernel,
+    programs: &[&Path],
+    modules: &[&str],
+) -> Result<()> {
     let mut archive = Archive::new(BufWriter::new(out));
     add(&mut archive, "/init", init)?;
-    add_program(&mut archive, lab_init::QEMU, &qemu.binary, &mut HashSet::new())?;
+    let mut libraries = HashSet::new();
+    add_program(&mut archive, lab_init::QEMU, &qemu.binary, &mut libraries)?;
+    add_programs(&mut archive, programs, &mut libraries)?;
     for name in FIRMWARE {
         add(&mut archive, &format!("{}/{name}", lab_init::QEMU_DATA), &qemu.firmware(name)?)?;
     }
-    add_modules(&mut archive, kernel, HOST_MODULES)?;
+    let more = modules.iter().map(|&name| (name, ""));
+    let modules: Vec<_> = HOST_MODULES.iter().copied().chain(more).collect();
+    add_modules(&mut archive, kernel, &modules)?;
     archive.finish()?;
     Ok(())
 }
@@ -67,12 +86,7 @@ pub fn write_guest(
 ) -> Result<()> {
     let mut archive = Archive::new(BufWriter::new(out));
     add(&mut archive, "/init", init)?;
-    let mut libraries = HashSet::new();
-    for program in programs {
-        let name = program.file_name().and_then(|name| name.to_str()).context("program name")?;
-        let path = format!("{}/{name}", lab_init::PROGRAMS);
-        add_program(&mut archive, &path, program, &mut libraries)?;
-    }
+    add_programs(&mut archive, programs, &mut HashSet::new())?;
     let modules: Vec<_> = modules.iter().map(|&name| (name, "")).collect();
     add_modules(&mut archive, kernel, &modules)?;
     archive.finish()?;
@@ -82,6 +96,19 @@ pub fn write_guest(
 fn add(archive: &mut Archive<impl Write>, path: &str, from: &Path) -> Result<()> {
     let contents = fs::read(from).with_context(|| from.display().to_string())?;
     archive.file(path, &contents).with_context(|| format!("write {path} to the initramfs"))
+}
+
+/// Adds programs where a system looks for them.
+fn add_programs(
+    archive: &mut Archive<impl Write>,
+    programs: &[&Path],
+    there: &mut HashSet<PathBuf>,
+) -> Result<()> {
+    for program in programs {
+        let name = program.file_name().and_then(|name| name.to_str()).context("program name")?;
+        add_program(archive, &format!("{}/{name}", lab_init::PROGRAMS), program, there)?;
+    }
+    Ok(())
 }
 
 /// Adds a program, and its libraries that are not `there` yet.

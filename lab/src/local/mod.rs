@@ -183,7 +183,7 @@ impl Lab for LocalLab {
             fcntl_setfd(end, FdFlags::empty())?;
             command.args(["-chardev", &format!("socket,id={name},fd={}", end.as_raw_fd())]);
         }
-        command.args(["-object", "monitor-qmp,id=qmp,chardev=monitor"]);
+        command.args(["-mon", "chardev=monitor,mode=control"]);
         command.args(["-serial", "chardev:console"]);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let qemu = Guard::spawn(&mut command).context("cannot start QEMU");

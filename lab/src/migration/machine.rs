@@ -1,7 +1,7 @@
 //! The two machines of a migration, and what QEMU is told about them.
 
 use crate::addresses::{INTERFACES, MAC};
-use crate::choices::{Bridge, Chipset};
+use crate::choices::{Bridge, Chipset, QemuKind};
 use crate::clock::Clock;
 use crate::init::{Channel, GUEST_IMAGE, TAP_FD};
 use anyhow::Result;
@@ -163,8 +163,18 @@ pub struct Pair {
     pub chipset: Chipset,
     /// The bridge that each NIC is below.
     pub bridge: Bridge,
+    /// What the machines run in.
+    pub qemu: QemuKind,
     /// Native PCIe hot-plug, which Godwit has a driver for, in place of the machine's default.
     pub native: bool,
+}
+
+impl Pair {
+    /// Whether whoever migrates has to take the NIC from the guest, and to give it the other: no
+    /// QEMU does it for a NIC without a standby, but the patched one.
+    pub fn is_moved_by_hand(&self) -> bool {
+        self.qemu == QemuKind::Stock && !self.standby
+    }
 }
 
 impl Profile {
@@ -212,7 +222,7 @@ impl Profile {
             let native = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off";
             arguments.extend(["-global".into(), native.into()]);
         }
-        let mut nics = self.nics[machine as usize].clone();
+        let mut nics = self.nics(machine);
         for (index, nic) in nics.iter_mut().enumerate() {
             arguments.extend(["-device".into(), self.bridge(index, nic).to_string()]);
             arguments.extend(nic.backend.iter().cloned());
@@ -227,7 +237,9 @@ impl Profile {
             arguments.extend(self.standby(machine));
             nics[0].properties.insert("failover_pair_id".into(), STANDBY.into());
         }
-        for nic in nics {
+        // By hand it is plugged in when the guest has come: the machine that it left had none.
+        let later = role == Role::Incoming && self.pair.is_moved_by_hand();
+        for nic in nics.into_iter().filter(|_| !later) {
             arguments.extend(["-device".into(), nic.argument()]);
         }
         if role == Role::Incoming {
@@ -238,6 +250,20 @@ impl Profile {
         }
         arguments.extend(["-kernel".into(), self.kernel.clone(), "-append".into(), append.into()]);
         arguments
+    }
+
+    /// A machine's NICs, as they are given to a guest.
+    pub(super) fn nics(&self, machine: Machine) -> Vec<Device> {
+        let mut nics = self.nics[machine as usize].clone();
+        if self.pair.is_moved_by_hand() {
+            // Paired with nothing. It is what has QEMU migrate a machine with a VFIO device, and
+            // unplug one meanwhile.
+            let pair = |nic: &mut Device| {
+                nic.properties.insert("failover_pair_id".into(), "none".into());
+            };
+            nics.iter_mut().for_each(pair);
+        }
+        nics
     }
 
     /// The bridge above a NIC. A pair's ports are functions of one device, as libvirt places them.
@@ -321,6 +347,11 @@ impl Device {
         Self { backend: options.iter().map(|&option| option.into()).collect(), ..self }
     }
 
+    /// As `device_add` takes it.
+    pub(super) fn properties(&self) -> &Map<String, Value> {
+        &self.properties
+    }
+
     fn is_passthrough(&self) -> bool {
         self.properties["driver"].as_str().is_some_and(|driver| driver.starts_with("vfio"))
     }
@@ -345,6 +376,7 @@ mod tests {
             capability,
             chipset: Chipset::Q35,
             bridge: Bridge::PcieRootPort,
+            qemu: QemuKind::Patched,
             native: !capability,
         }
     }
@@ -372,6 +404,18 @@ mod tests {
         assert!(source.windows(2).any(|w| w == ["-append", "ip=10.0.2.15/24 marking=auto"]));
         assert!(destination.windows(2).any(|w| w == ["-incoming", "unix:/run/migration"]));
         assert!(!source.iter().any(|a| a.contains("failover")), "{source:?}");
+    }
+
+    #[test]
+    fn stock_qemu_is_given_a_pair_of_nothing_and_the_other_nic_comes_later() {
+        let profile = profile(Pair { qemu: QemuKind::Stock, ..pair(false, false) });
+        let source = profile.arguments(Machine::Source, Role::Boots, "");
+        let nic = source.iter().find(|a| a.contains("vfio-pci")).unwrap();
+        assert!(nic.contains("\"failover_pair_id\":\"none\""), "{nic}");
+        assert!(!source.iter().any(|a| a.contains("x-dirty-log")), "{source:?}");
+        let destination = profile.arguments(Machine::Destination, Role::Incoming, "");
+        assert!(!destination.iter().any(|a| a.contains("vfio-pci")), "{destination:?}");
+        assert!(destination.iter().any(|a| a.contains("pcie-root-port")));
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod record;
 mod run;
 mod session;
 mod side;
+mod stock;
 
 pub(crate) use machine::MEMORY_MIB;
 pub use machine::{

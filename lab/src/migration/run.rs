@@ -3,7 +3,7 @@
 use super::machine::{Comparison, Lab, Machine, NICS, PORTS};
 use super::record::{Effort, Look, Outcome, Plan, Timeline};
 use super::side::{POLL, REACTION, Side, ensure_running};
-use crate::choices::{CancelAt, Strategy};
+use crate::choices::{CancelAt, QemuKind, Strategy};
 use crate::clock::Clock;
 use crate::console::Said;
 use crate::qmp::{self, DeviceDel, Migrate, MigrateCancel, Qmp, QueryStats};
@@ -17,11 +17,14 @@ const QUIET: Duration = Duration::from_secs(1);
 /// While a migration is being held in its warm-up, milliseconds of downtime it may cause: none can
 /// be as short.
 pub(super) const HELD: u64 = 0;
+/// The same for a QEMU of before 8.2: with none at all it takes a pass that has ended for all of
+/// memory, and does not look for what has become dirty meanwhile.
+pub(super) const HELD_STOCK: u64 = 1;
 /// Milliseconds of downtime afterwards, QEMU's default.
-const RELEASED: u64 = 300;
+pub(super) const RELEASED: u64 = 300;
 /// Bytes a second for QEMU to reckon with when it decides about the switchover. What it sent in the
 /// warm-up was limited, and says nothing; the emulated host was seen to do this.
-const IN_SWITCHOVER: u64 = 64 << 20;
+pub(super) const IN_SWITCHOVER: u64 = 64 << 20;
 
 /// One migration under way.
 pub(super) struct Run<'r> {
@@ -36,6 +39,8 @@ pub(super) struct Run<'r> {
     pub(super) comparison: Option<Comparison>,
     pub(super) effort: Option<Effort>,
     pub(super) looks: Vec<Look>,
+    /// Why the guest has kept its NIC, where it was to be taken by hand.
+    pub(super) kept: Option<String>,
     pub(super) say: &'r mut dyn FnMut(&str),
 }
 
@@ -62,8 +67,9 @@ impl Run<'_> {
         let uri = self.lab.profile().uri.clone();
         self.timeline.start = self.clock.now();
         self.look();
+        let by_hand = self.lab.profile().pair.is_moved_by_hand();
         let mut held = self.plan.strategy != Strategy::Cold;
-        self.limit(if held { HELD } else { RELEASED })?;
+        self.limit(if held { self.held() } else { RELEASED })?;
         if self.plan.strategy == Strategy::Cold {
             let several = self.interfaces() > 1;
             (self.say)(if several { "Taking the NICs away" } else { "Taking the NIC away" });
@@ -73,6 +79,9 @@ impl Run<'_> {
         if let Err(error) = self.source.monitor.execute(&Migrate { uri }) {
             let refusal = qmp::refusal(&error).map(|refused| refused.description.clone());
             let Some(reason) = refusal else { return Err(error) };
+            if by_hand {
+                self.give_back()?;
+            }
             return Ok((Outcome::Failed, qmp::MigrationInfo::default(), Some(reason)));
         }
         if self.plan.cancel_at == Some(CancelAt::Setup) {
@@ -101,14 +110,26 @@ impl Run<'_> {
                 }
                 self.timeline.over = Some(self.clock.now());
                 self.look();
+                if by_hand && outcome != Outcome::Completed {
+                    self.give_back()?;
+                }
                 if outcome == Outcome::Completed {
                     if self.lab.profile().compares {
                         self.compare()?;
                     }
                     self.wait_for_resumption()?;
+                    if by_hand {
+                        self.give_other()?;
+                    }
+                }
+                if let Some(why) = self.kept.take() {
+                    return Ok((Outcome::Failed, info, Some(why)));
                 }
                 let error = info.error_desc.clone().filter(|_| outcome == Outcome::Failed);
                 return Ok((outcome, info, error));
+            }
+            if held && by_hand {
+                self.hold_by_hand(info.ram.as_ref())?;
             }
             if held && self.clock.since(self.timeline.start) >= self.plan.warmup {
                 held = false;
@@ -116,6 +137,8 @@ impl Run<'_> {
                 self.effort = Some(self.effort_since(begun));
                 if self.plan.cancel_at == Some(CancelAt::Warmup) {
                     self.cancel()?;
+                } else if by_hand && self.plan.strategy == Strategy::Warm {
+                    self.take_by_hand()?;
                 } else {
                     (self.say)(match self.plan.strategy {
                         Strategy::Failover => "Migrating: switchover",
@@ -153,7 +176,7 @@ impl Run<'_> {
         }
     }
 
-    fn interfaces(&self) -> usize {
+    pub(super) fn interfaces(&self) -> usize {
         self.lab.profile().interfaces()
     }
 
@@ -185,15 +208,28 @@ impl Run<'_> {
     }
 
     fn limit(&mut self, downtime_limit: u64) -> Result<()> {
+        self.limit_to(self.plan.bandwidth, downtime_limit)
+    }
+
+    /// The downtime limit that keeps a migration in its warm-up.
+    pub(super) fn held(&self) -> u64 {
+        match self.lab.profile().pair.qemu {
+            QemuKind::Patched => HELD,
+            QemuKind::Stock => HELD_STOCK,
+        }
+    }
+
+    pub(super) fn limit_to(&mut self, max_bandwidth: u64, downtime_limit: u64) -> Result<()> {
+        let is_stock = self.lab.profile().pair.qemu == QemuKind::Stock;
         self.source.monitor.execute(&qmp::MigrateSetParameters {
-            max_bandwidth: self.plan.bandwidth,
-            avail_switchover_bandwidth: IN_SWITCHOVER,
+            max_bandwidth,
+            avail_switchover_bandwidth: (!is_stock).then_some(IN_SWITCHOVER),
             downtime_limit,
         })?;
         Ok(())
     }
 
-    fn cancel(&mut self) -> Result<()> {
+    pub(super) fn cancel(&mut self) -> Result<()> {
         if self.timeline.cancelled.is_none() {
             (self.say)("Cancelling");
             self.timeline.cancelled = Some(self.clock.now());
@@ -203,7 +239,7 @@ impl Run<'_> {
     }
 
     /// Takes the NICs from the guest, as an operator would before migrating.
-    fn unplug(&mut self) -> Result<()> {
+    pub(super) fn unplug(&mut self) -> Result<()> {
         let mut left: Vec<&str> = NICS[..self.interfaces()].to_vec();
         for id in &left {
             self.source.monitor.execute(&DeviceDel { id: (*id).into() })?;

@@ -5,7 +5,7 @@ use super::record::{Check, Look, Outcome, Plan, Record, Timeline};
 use super::run::Run;
 use super::side::{POLL, REACTION, Side, ensure_running};
 use crate::addresses::interface_name;
-use crate::choices::{CancelAt, Strategy};
+use crate::choices::{CancelAt, QemuKind, Strategy};
 use crate::clock::Clock;
 use crate::console::{Console, Died, Line, Said};
 use crate::init::Channel;
@@ -137,6 +137,7 @@ impl<'a> Session<'a> {
             lab: &mut *self.lab,
             clock: self.clock.clone(),
             comparison: None,
+            kept: None,
             effort: None,
             looks: Vec::from_iter(first_look),
             home: self.home,
@@ -208,6 +209,7 @@ impl<'a> Session<'a> {
             // Without the capability, nobody tells the guest that it was moved, and that it should
             // check.
             Strategy::Failover => (None, None),
+            _ if self.lab.profile().pair.qemu == QemuKind::Stock => (None, None),
             // Nobody logged, so there was nothing to check.
             _ if outcome != Outcome::Completed && !self.has_logged(source_mark) => (None, None),
             _ => Self::check(console, mark, &timeline)?.unzip(),

@@ -53,6 +53,8 @@ pub struct Setup<'a> {
     pub nics: &'a [HostNic<'a>],
     /// A listening segment port for the virtio NIC that goes with each, in a host that has them.
     pub standby: Option<[&'a Path; 2]>,
+    /// Leave the NICs to the host's own drivers, as on a machine that nobody has prepared.
+    pub is_unprepared: bool,
     /// Memory of the host.
     pub memory_mib: u32,
     /// Where the host's console is written to.
@@ -208,6 +210,22 @@ impl VirtualHost {
         })
     }
 
+    /// Asks for a program of the host's own, as for a machine of that name.
+    ///
+    /// # Errors
+    /// The host is gone.
+    pub fn run(&mut self, machine: &str, command: &[String]) -> Result<()> {
+        self.request(&Request::Run { machine: machine.into(), command: command.to_vec() })
+    }
+
+    /// Interrupts it, as Ctrl-C does; a [`Report::Exited`] follows.
+    ///
+    /// # Errors
+    /// The host is gone.
+    pub fn interrupt(&mut self, machine: &str) -> Result<()> {
+        self.request(&Request::Interrupt { machine: machine.into() })
+    }
+
     /// Ends a machine at once; a [`Report::Exited`] follows.
     ///
     /// # Errors
@@ -319,7 +337,8 @@ fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<Stri
     let append = "console=ttyS0 quiet loglevel=4 panic=-1 unknown_nmi_panic intel_iommu=on \
                   iommu=nopt mitigations=off maxcpus=1 ipv6.disable=1 nokaslr tsc=reliable \
                   no_timer_check random.trust_cpu=on";
-    add("-append", append.into());
+    let more = if setup.is_unprepared { lab_init::UNPREPARED } else { "" };
+    add("-append", format!("{append} {more}"));
     line.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned));
     line
 }

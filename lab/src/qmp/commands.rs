@@ -2,7 +2,7 @@
 
 use super::Command;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// An object without, or of no interest for, its members.
 #[derive(Debug, Deserialize)]
@@ -56,8 +56,10 @@ command!(
     MigrateSetParameters = "migrate-set-parameters" -> Empty {
         /// Bytes a second.
         max_bandwidth: u64,
-        /// Bytes a second to reckon with in the switchover, to which the limit does not apply.
-        avail_switchover_bandwidth: u64,
+        /// Bytes a second to reckon with in the switchover, to which the limit does not apply. No
+        /// QEMU before 8.2 knows it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        avail_switchover_bandwidth: Option<u64>,
         /// Milliseconds.
         downtime_limit: u64,
     }
@@ -117,6 +119,19 @@ command!(
         id: String,
     }
 );
+
+/// Plugs in a device.
+#[derive(Debug, Serialize)]
+pub struct DeviceAdd {
+    /// Its driver, its id, and what else is said of it.
+    #[serde(flatten)]
+    pub properties: Map<String, Value>,
+}
+
+impl Command for DeviceAdd {
+    const NAME: &'static str = "device_add";
+    type Return = Empty;
+}
 
 /// Of a machine.
 #[derive(Debug, Deserialize)]

@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(event.data["x"], 1);
         qmp.execute(&MigrateSetParameters {
             max_bandwidth: 1 << 20,
-            avail_switchover_bandwidth: 1 << 24,
+            avail_switchover_bandwidth: Some(1 << 24),
             downtime_limit: 300,
         })
         .unwrap();

@@ -245,7 +245,7 @@ fn plan(script: &Script, pace: Pace) -> Plan {
 }
 
 fn facts(script: &Script, parts: &LabParts) -> Facts {
-    let version = Command::new(&parts.qemu.binary).arg("--version").output();
+    let version = Command::new(&parts.machines.binary).arg("--version").output();
     let version = version.map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
     let first = version.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
     let image = match &parts.place {

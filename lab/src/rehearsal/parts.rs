@@ -8,7 +8,8 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    build::{application::Application, crates, host_kernel, qemu},
+    build::{application::Application, crates, host_kernel, qemu, stock},
+    choices::QemuKind,
     initramfs,
     parts::{HostKernel, NicModel, Qemu},
     system::{
@@ -21,8 +22,10 @@ use crate::{
 /// Everything to start the lab with. Keeps its files as long as it lives.
 #[derive(Debug)]
 pub struct LabParts {
-    /// Runs the machines, and the host around them where there is one.
+    /// Runs the host around the machines, where there is one, and whatever else is needed.
     pub qemu: Qemu,
+    /// Runs the machines.
+    pub(super) machines: Qemu,
     pub(super) place: Place,
 }
 
@@ -54,27 +57,40 @@ const TOOLS: &[Tool] = &[
 ];
 
 /// Builds the guest, the patched QEMU, and the NIC where that is a process of its own.
-pub fn prepare_local(nic: NicModel, application: &Application) -> Result<LabParts> {
+pub fn prepare_local(nic: NicModel, application: &Application, kind: QemuKind) -> Result<LabParts> {
     tools::require("the lab", &[Tool::program("setpriv", "util-linux")])?;
     let guest = application.build()?;
     let model = (nic == NicModel::Ixgbe).then(crates::ixgbe_model).transpose()?;
-    Ok(LabParts { qemu: qemu::get()?, place: Place::Local { guest, model } })
+    let qemu = of_kind(kind)?;
+    Ok(LabParts { machines: qemu.clone(), qemu, place: Place::Local { guest, model } })
 }
 
 /// Builds the guest, the patched QEMU and the lab's host.
-pub fn prepare(kernel: Option<&Path>, application: &Application) -> Result<LabParts> {
+pub fn prepare(
+    kernel: Option<&Path>,
+    application: &Application,
+    kind: QemuKind,
+) -> Result<LabParts> {
     tools::require("the lab", TOOLS)?;
     let kernel = host_kernel::get(kernel)?;
     let guest = application.build()?;
     let init = crates::lab_init()?;
-    let qemu = qemu::get()?;
+    let (qemu, machines) = (qemu::get()?, of_kind(kind)?);
     let step = Step::new("Packing the lab's host");
     let directory = Scratch::new()?;
     let initramfs = directory.join("initramfs");
     let mut out = File::create(&initramfs)?;
-    initramfs::write(&mut out, &init, &qemu, &kernel)
+    initramfs::write(&mut out, &init, &machines, &kernel)
         .and_then(|()| initramfs::append_guest(&mut out, &guest))
         .with_context(|| initramfs.display().to_string())?;
     step.finish(format_args!("{} MiB", out.metadata()?.len() >> 20));
-    Ok(LabParts { qemu, place: Place::Nested { kernel, initramfs, _directory: directory } })
+    let place = Place::Nested { kernel, initramfs, _directory: directory };
+    Ok(LabParts { qemu, machines, place })
+}
+
+fn of_kind(kind: QemuKind) -> Result<Qemu> {
+    match kind {
+        QemuKind::Patched => qemu::get(),
+        QemuKind::Stock => stock::get(),
+    }
 }

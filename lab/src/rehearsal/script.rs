@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     build::application::Application,
-    choices::{Bridge, CancelAt, Chipset, ClockKind, Marking, Strategy, TrafficKind},
+    choices::{Bridge, CancelAt, Chipset, ClockKind, Marking, QemuKind, Strategy, TrafficKind},
     clock::Clock,
     migration::Pair,
     parts::NicModel,
@@ -27,6 +27,8 @@ pub struct Script {
     pub strategy: Strategy,
     /// Pair the NIC with a standby; the failover strategy does, in any case.
     pub standby: bool,
+    /// What both run in.
+    pub qemu: QemuKind,
     /// What both machines are.
     pub chipset: Chipset,
     /// The bridge that each NIC is below.
@@ -82,11 +84,12 @@ impl Script {
         Pair {
             standby,
             // Failover is what QEMU does without it.
-            capability: self.strategy != Strategy::Failover,
+            capability: self.strategy != Strategy::Failover && self.qemu == QemuKind::Patched,
             chipset: self.chipset,
             bridge: self.bridge,
+            qemu: self.qemu,
             // A pair's NIC is plugged in once the guest has its standby; cold plugs and unplugs.
-            native: standby || self.strategy == Strategy::Cold,
+            native: standby || self.strategy == Strategy::Cold || self.qemu == QemuKind::Stock,
         }
     }
 }

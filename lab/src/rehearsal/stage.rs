@@ -104,6 +104,7 @@ pub(super) fn start_lab(
         clock: segment.clock().clone(),
         nics: &nics,
         standby,
+        is_unprepared: false,
         memory_mib: HOST_MEMORY_MIB,
         console_log: &script.logs.join(HOST_LOG),
     })?;

@@ -1,8 +1,12 @@
 //! Being told to end: by Ctrl-C, `kill`, or a terminal that closes.
 
 use std::{
-    process,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    collections::BTreeMap,
+    fmt, process,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -36,6 +40,9 @@ pub fn end_cleanly() -> Result<()> {
         let Some(signal) = signals.forever().next() else { return };
         ENDING.store(true, Relaxed);
         end_descendants();
+        // What processes had open is free by now.
+        let mut all = finally();
+        std::mem::take(&mut *all).into_values().for_each(|undo| undo());
         scratch::remove_all();
         // Another thread may have been about to start one.
         let _ = signal_descendants(Signal::KILL);
@@ -63,5 +70,62 @@ fn end_descendants() {
 pub fn unless_ending() {
     while ENDING.load(Relaxed) {
         thread::park();
+    }
+}
+
+type Undo = Box<dyn FnOnce() + Send>;
+
+/// What is to be done in any case.
+static FINALLY: Mutex<BTreeMap<u64, Undo>> = Mutex::new(BTreeMap::new());
+
+fn finally() -> std::sync::MutexGuard<'static, BTreeMap<u64, Undo>> {
+    FINALLY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Something that is done once: when this is dropped, or before a signal ends the process.
+pub struct Finally(u64);
+
+impl Finally {
+    /// Will do that.
+    pub fn new(undo: impl FnOnce() + Send + 'static) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Relaxed);
+        finally().insert(number, Box::new(undo));
+        Self(number)
+    }
+}
+
+impl Drop for Finally {
+    fn drop(&mut self) {
+        let mut all = finally();
+        // With the lock held, so that a signal does not end the process in the middle of it.
+        if let Some(undo) = all.remove(&self.0) {
+            undo();
+        }
+    }
+}
+
+impl fmt::Debug for Finally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Finally({})", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_done_finally_is_done_once() {
+        let count = Arc::new(AtomicU64::new(0));
+        let counter = count.clone();
+        let guard = Finally::new(move || {
+            counter.fetch_add(1, Relaxed);
+        });
+        assert_eq!(count.load(Relaxed), 0);
+        drop(guard);
+        assert_eq!(count.load(Relaxed), 1);
     }
 }

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use lab::{
     build::{application, qemu},
-    choices::{Bridge, Chipset},
+    choices::{Bridge, Chipset, QemuKind},
     console::Console,
     guest::{NETDEV, READY},
     init::Channel,
@@ -56,6 +56,7 @@ const PAIR: Pair = Pair {
     capability: true,
     chipset: Chipset::Q35,
     bridge: Bridge::PcieRootPort,
+    qemu: QemuKind::Patched,
     native: false,
 };
 

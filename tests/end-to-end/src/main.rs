@@ -36,6 +36,7 @@ mod networks;
 mod odd;
 mod offline;
 mod options;
+mod own_nics;
 mod pair;
 mod peer;
 mod ports;
@@ -48,6 +49,7 @@ mod shapes;
 mod snapshot;
 mod soak;
 mod standby;
+mod stock;
 mod suite;
 mod tap;
 mod tshark;
@@ -96,12 +98,15 @@ fn main() -> Result<ExitCode> {
     refusal::add_local(&mut suite, kernel);
     bridges::add_local(&mut suite, kernel);
     standby::add_local(&mut suite, kernel);
+    stock::add_local(&mut suite, kernel);
     if !options.quick {
         nested::add(&mut suite, kernel);
+        own_nics::add(&mut suite, kernel);
         two_nics::add_nested(&mut suite, kernel);
         refusal::add_nested(&mut suite, kernel);
         bridges::add_nested(&mut suite, kernel, options.long);
         standby::add(&mut suite, kernel, options.long);
+        stock::add_nested(&mut suite, kernel);
         clock::add(&mut suite, kernel, options.long);
     }
     if options.long {

@@ -1,7 +1,7 @@
 //! Migrations in the nested lab.
 
 use anyhow::{Context, ensure};
-use lab::{build::application::Application, rehearsal::parts};
+use lab::{build::application::Application, choices::QemuKind, rehearsal::parts};
 
 use crate::{
     headline,
@@ -13,7 +13,11 @@ use crate::{
 pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
     // What takes minutes when it is not in the cache, with its own progress shown.
     let parts = suite.test("the parts of the lab", LONG, move |_| {
-        Ok(parts::prepare(kernel, &Application::ours()?)?.qemu.binary.display().to_string())
+        Ok(parts::prepare(kernel, &Application::ours()?, QemuKind::Patched)?
+            .qemu
+            .binary
+            .display()
+            .to_string())
     });
     suite.needs(parts);
     headline::add(suite, kernel);

@@ -1,7 +1,9 @@
 //! Migrations of a fake guest between fake QEMUs, which say what real ones say.
 
+mod by_hand;
+
 use super::*;
-use crate::choices::{Bridge, Chipset};
+use crate::choices::{Bridge, Chipset, QemuKind};
 use crate::migration::machine::{NICS, Pair, Profile};
 use serde_json::json;
 use std::io::{BufRead, BufReader, Write};
@@ -22,12 +24,18 @@ enum Mishap {
     Dies,
     /// The machine's processor is reset.
     IsReset,
+    /// The migration fails when the NIC has been taken.
+    FailsLate,
+    /// The NIC cannot be taken.
+    KeepsNic,
 }
 
 struct World {
     /// Where the guest is.
     home: Machine,
     capability: bool,
+    /// The NIC is taken and given by commands.
+    by_hand: bool,
     interfaces: usize,
     /// As `query-migrate` has it.
     status: Option<&'static str>,
@@ -75,7 +83,9 @@ impl World {
             }
             "migrate" => {
                 self.status = Some("active");
-                if self.capability {
+                if self.by_hand {
+                    self.phase = "there";
+                } else if self.capability {
                     self.phase = "acknowledged";
                     self.guest_says(self.home, "agent: logging on epoch=2 caught-up=9\n");
                 } else {
@@ -86,7 +96,14 @@ impl World {
             "migrate-set-parameters" => {
                 self.downtime_limit = arguments["downtime-limit"].as_u64().unwrap();
             }
+            "device_del" if self.mishap == Mishap::KeepsNic => return Err("not hot-pluggable"),
+            "device_add" => {
+                self.phase = "there";
+                let there = if machine == 0 { Machine::Source } else { Machine::Destination };
+                self.nics_are(there, "attached e1000e");
+            }
             "device_del" => {
+                self.phase = "quiesced";
                 let id = &arguments["id"];
                 let index = NICS.iter().position(|nic| id == nic).unwrap();
                 let name = interface_name(index);
@@ -98,6 +115,7 @@ impl World {
                 self.status = Some("cancelled");
                 self.guest_says(self.home, "agent: logging off epoch=3\n");
                 match self.phase {
+                    _ if self.by_hand => {}
                     "quiesced" => self.nics_are(self.home, "attached e1000e"),
                     // It had stopped it already, and starts it again.
                     "quiescing" => {
@@ -114,6 +132,7 @@ impl World {
             }
             "query-migrate" => return Ok(self.progress()),
             "qom-list" if !self.capability => return Ok(json!([{ "name": "type" }])),
+            "qom-get" if self.by_hand && self.phase == "there" => return Ok("vfio-pci".into()),
             "qom-get" if !self.capability => return Err("no such property"),
             "qom-list" => return Ok(json!([{ "name": "type" }, { "name": "dirty-log-phase" }])),
             "qom-get" => return Ok(self.phase.into()),
@@ -127,7 +146,9 @@ impl World {
             if self.mishap == Mishap::Fails {
                 self.status = Some("failed");
                 self.check(self.home);
-            } else if self.downtime_limit > super::super::run::HELD {
+            } else if self.mishap == Mishap::FailsLate && self.phase == "quiesced" {
+                self.status = Some("failed");
+            } else if self.downtime_limit > super::super::run::HELD_STOCK {
                 self.advance();
             }
         }
@@ -153,6 +174,9 @@ impl World {
                 self.status = Some("completed");
                 let there = self.home.other();
                 self.event(there, "RESUME", json!({}));
+                if self.by_hand {
+                    return;
+                }
                 self.guest_says(there, "agent: moved epoch=3\n");
                 self.nics_are(there, "attached e1000e");
                 self.check(there);
@@ -204,6 +228,7 @@ impl FakeLab {
         let mut world = World {
             home: Machine::Source,
             capability: pair.capability,
+            by_hand: pair.is_moved_by_hand(),
             interfaces,
             status: None,
             downtime_limit: 0,
@@ -324,6 +349,7 @@ fn pair(standby: bool, capability: bool) -> Pair {
         capability,
         chipset: Chipset::Q35,
         bridge: Bridge::PcieRootPort,
+        qemu: QemuKind::Patched,
         native: !capability,
     }
 }

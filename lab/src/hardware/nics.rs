@@ -1,0 +1,128 @@
+//! The NICs of a machine.
+
+use std::fs;
+
+use serde::Serialize;
+
+use super::Hardware;
+
+/// Where Linux lists PCI functions.
+pub(super) const FUNCTIONS: &str = "/sys/bus/pci/devices";
+/// The driver that gives a function to a guest.
+pub(super) const VFIO: &str = "vfio-pci";
+
+/// An Ethernet controller of the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Nic {
+    /// Its PCI address, as `DDDD:BB:DD.F`.
+    pub address: String,
+    /// Vendor and device, as `8086:10d3`.
+    pub id: String,
+    /// The driver it is bound to.
+    pub driver: Option<String>,
+    /// Its IOMMU group.
+    pub group: Option<String>,
+    /// Other functions of the group that have a driver of the machine's, and would have to go to
+    /// the guest as well: that is so where a bridge above lacks ACS.
+    pub companions: Vec<String>,
+    /// The network interfaces it is.
+    pub interfaces: Vec<String>,
+    /// Why the machine needs it for itself, if it does.
+    pub carries: Option<String>,
+    /// It is a virtual function.
+    pub is_virtual: bool,
+    /// How many virtual functions it has, and may have; none where it cannot.
+    pub virtual_functions: Option<(u32, u32)>,
+}
+
+impl Nic {
+    /// Whether it could be given to a guest at once: it is in a group of its own, and nothing of
+    /// the machine's needs it.
+    #[must_use]
+    pub fn is_candidate(&self) -> bool {
+        self.group.is_some() && self.companions.is_empty() && self.carries.is_none()
+    }
+
+    /// Whether it is bound to vfio-pci.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.driver.as_deref() == Some(VFIO)
+    }
+}
+
+impl Hardware {
+    /// All of them, in the order of their addresses.
+    #[must_use]
+    pub fn nics(&self) -> Vec<Nic> {
+        let functions = self.names(FUNCTIONS);
+        // PCI Code and ID Assignment 1.3: 02 00 is an Ethernet controller.
+        let is_nic = |address: &String| {
+            self.attribute(address, "class").is_some_and(|class| class.starts_with("0x0200"))
+        };
+        functions.iter().filter(|address| is_nic(address)).filter_map(|one| self.nic(one)).collect()
+    }
+
+    /// The function at an address, whatever it is.
+    #[must_use]
+    pub fn nic(&self, address: &str) -> Option<Nic> {
+        let function = format!("{FUNCTIONS}/{address}");
+        let id = |name| Some(self.attribute(address, name)?.trim_start_matches("0x").to_owned());
+        let group = self.link(&format!("{function}/iommu_group"));
+        let members = self.names(&format!("{function}/iommu_group/devices"));
+        let is_companion = |other: &String| other != address && self.is_needed(other);
+        let interfaces = self.interfaces(address);
+        let count = |name| self.attribute(address, name)?.parse().ok();
+        let virtual_functions: Option<(u32, u32)> =
+            count("sriov_numvfs").zip(count("sriov_totalvfs"));
+        // They go with the driver that made them.
+        let in_use = virtual_functions.filter(|(there, _)| *there > 0);
+        let in_use = in_use.map(|(there, _)| format!("{there} of its virtual functions are there"));
+        Some(Nic {
+            address: address.into(),
+            id: format!("{}:{}", id("vendor")?, id("device")?),
+            driver: self.driver(address),
+            group,
+            companions: members.into_iter().filter(is_companion).collect(),
+            carries: interfaces.iter().find_map(|interface| self.carries(interface)).or(in_use),
+            interfaces,
+            is_virtual: self.has(&format!("{function}/physfn")),
+            virtual_functions,
+        })
+    }
+
+    /// What an attribute of a PCI function says.
+    pub(super) fn attribute(&self, address: &str, name: &str) -> Option<String> {
+        self.text(&format!("{FUNCTIONS}/{address}/{name}"))
+    }
+
+    /// The driver of a PCI function.
+    pub(super) fn driver(&self, address: &str) -> Option<String> {
+        self.link(&format!("{FUNCTIONS}/{address}/driver"))
+    }
+
+    /// Whether a function keeps others of its group from a guest.
+    fn is_needed(&self, address: &str) -> bool {
+        // PCI Code and ID Assignment 1.3: 06 04 is a PCI-to-PCI bridge, which VFIO leaves alone.
+        let is_bridge =
+            self.attribute(address, "class").is_some_and(|class| class.starts_with("0x0604"));
+        let driver = self.driver(address);
+        !is_bridge && driver.is_some_and(|driver| driver != VFIO)
+    }
+
+    /// The network interfaces that are on a function; those of a virtio device are on a device
+    /// below it.
+    fn interfaces(&self, address: &str) -> Vec<String> {
+        let Ok(function) = fs::canonicalize(self.path(&format!("{FUNCTIONS}/{address}"))) else {
+            return Vec::new();
+        };
+        let mut interfaces = self.names("/sys/class/net");
+        interfaces.retain(|name| {
+            let device = fs::canonicalize(self.path(&format!("/sys/class/net/{name}/device")));
+            device.is_ok_and(|device| {
+                // Not of a function behind this one, were it a bridge.
+                device.parent() == Some(&function) || device == function
+            })
+        });
+        interfaces
+    }
+}

@@ -1,0 +1,63 @@
+//! What whoever migrates does where QEMU is as it comes: takes the NIC from the guest at the end of
+//! the warm-up, and gives it the other one when it has arrived (docs/stock.md).
+
+use anyhow::Result;
+
+use super::{
+    machine::NICS,
+    run::{IN_SWITCHOVER, RELEASED, Run},
+};
+use crate::qmp::{self, DeviceAdd, QomGet, RamStatistics};
+
+/// Bytes that are left to be sent, and are kept so: with none QEMU switches over, whatever limits
+/// the downtime has.
+const LEFT: u64 = 1 << 20;
+/// Bytes a second that this takes. QEMU counts by tenths of a second, and sends a page at least.
+const SLOW: u64 = 64 << 10;
+
+impl Run<'_> {
+    /// Keeps the migration from being over, while the guest has its NIC.
+    pub(super) fn hold_by_hand(&mut self, ram: Option<&RamStatistics>) -> Result<()> {
+        let is_close = ram.is_some_and(|ram| ram.dirty_sync_count > 1 && ram.remaining < LEFT);
+        self.limit_to(if is_close { SLOW } else { self.plan.bandwidth }, self.held())
+    }
+
+    /// Has the guest give its NICs back, and lets the migration go on to its end: to the
+    /// switchover, or, if the guest keeps one, back to where it was.
+    pub(super) fn take_by_hand(&mut self) -> Result<()> {
+        (self.say)("Migrating: taking the NIC, and switchover");
+        match self.unplug() {
+            Ok(()) => self.limit_to(IN_SWITCHOVER, RELEASED),
+            Err(why) => {
+                self.kept = Some(format!("{why:#}"));
+                self.cancel()
+            }
+        }
+    }
+
+    /// Gives the guest that has arrived the NICs that are there.
+    pub(super) fn give_other(&mut self) -> Result<()> {
+        for nic in self.lab.profile().nics(self.home.other()) {
+            self.destination.execute(&DeviceAdd { properties: nic.properties().clone() })?;
+        }
+        Ok(())
+    }
+
+    /// Gives the guest that has stayed those of its NICs back that it does not have.
+    pub(super) fn give_back(&mut self) -> Result<()> {
+        let nics = self.lab.profile().nics(self.home);
+        for (id, nic) in NICS[..self.interfaces()].iter().zip(nics) {
+            let property =
+                QomGet { path: format!("/machine/peripheral/{id}"), property: "type".into() };
+            match self.source.monitor.execute(&property) {
+                Ok(_) => {}
+                Err(error) if qmp::refusal(&error).is_some() => {
+                    let properties = nic.properties().clone();
+                    self.source.monitor.execute(&DeviceAdd { properties })?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
