@@ -1,0 +1,151 @@
+//! Services over TCP, as a client of theirs has it: bulk data either way, and requests.
+
+use anyhow::Result;
+
+use super::{
+    cases::send_marked,
+    connection::{Connection, SEGMENT},
+    wire::Wire,
+};
+use crate::{
+    addresses::{HTTP_PORT, IPERF3_PORT},
+    segment::Frame,
+};
+
+/// Where the key-value store is.
+const STORE_PORT: u16 = 6379;
+/// What a request of each kind is.
+const PAGE: &[u8] = b"GET / HTTP/1.1\r\nHost: guest\r\n\r\n";
+const KEY: &[u8] = b"*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n";
+/// Who an iperf3 client is (`iperf_make_cookie`).
+const COOKIE: [u8; 37] = *b"abcdefghijklmnopqrstuvwxyz0123456789\0";
+/// Windows until the guest's congestion window is larger than all that is asked for.
+const ROUNDS: usize = 16;
+
+/// What is asked of the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Service {
+    /// iperf3: full segments to the guest, or with `reverse` from it.
+    Bulk { reverse: bool },
+    /// A web server's page. What counts as a frame is a request, with its answer.
+    Http,
+    /// A key, beside so many connections that ask for nothing. What counts is a request as well.
+    Store { idle: u16 },
+}
+
+/// One that asks for it.
+pub(super) struct Client {
+    service: Service,
+    /// Those that say nothing, so that they stay. The control connection of iperf3 is one.
+    idle: Vec<Connection>,
+    busy: Connection,
+}
+
+impl Client {
+    pub(super) fn new(wire: &mut Wire, service: Service) -> Result<Self> {
+        // The guest gets to know where we are.
+        send_marked(wire, Vec::new())?;
+        match service {
+            Service::Bulk { reverse } => Self::begin_test(wire, service, reverse),
+            Service::Http => Self::connect(wire, service, HTTP_PORT, 0),
+            Service::Store { idle } => Self::connect(wire, service, STORE_PORT, idle),
+        }
+    }
+
+    fn connect(wire: &mut Wire, service: Service, port: u16, idle: u16) -> Result<Self> {
+        let idle = (0..idle).map(|index| Connection::open(wire, 1 + index, port));
+        let idle = idle.collect::<Result<_>>()?;
+        Ok(Self { service, idle, busy: Connection::open(wire, 0, port)? })
+    }
+
+    /// Goes through the protocol of iperf3 until data is due (`net-app/src/iperf3/protocol.rs`).
+    fn begin_test(wire: &mut Wire, service: Service, reverse: bool) -> Result<Self> {
+        let mut control = Connection::open(wire, 0, IPERF3_PORT)?;
+        wire.send(&[control.segment(&COOKIE)])?;
+        control.receive(wire, false, |states| states.len() == 1)?;
+        // Without a delay: a segment is cut where the guest's buffer goes round, and the rest of it
+        // would wait for an answer.
+        let parameters =
+            format!(r#"{{"tcp":true,"time":0,"parallel":1,"nodelay":true,"reverse":{reverse}}}"#);
+        let length = (parameters.len() as u32).to_be_bytes();
+        wire.send(&[control.segment(&length), control.segment(parameters.as_bytes())])?;
+        control.receive(wire, false, |states| states.len() == 1)?;
+        let mut busy = Connection::open(wire, 1, IPERF3_PORT)?;
+        busy.allow(0);
+        wire.send(&[busy.segment(&COOKIE)])?;
+        control.receive(wire, false, |states| states.len() == 2)?;
+        wire.send(&[control.acknowledgement()])?;
+        let mut client = Self { service, idle: vec![control], busy };
+        if reverse {
+            for _ in 0..ROUNDS {
+                client.receive(wire, SEGMENT * 32, true)?;
+            }
+        }
+        Ok(client)
+    }
+
+    /// Has the guest do it so many times, and then deal with a marker.
+    pub(super) fn batch(&mut self, wire: &mut Wire, count: u32) -> Result<()> {
+        let mut last = Vec::new();
+        match self.service {
+            Service::Bulk { reverse: false } => {
+                let data = [0; SEGMENT as usize];
+                last.extend((0..count).map(|_| self.busy.segment(&data)));
+            }
+            Service::Bulk { reverse: true } if count != 0 => {
+                last = self.receive(wire, SEGMENT * count, false)?;
+            }
+            Service::Http => {
+                for _ in 0..count {
+                    wire.send(&[self.busy.segment(PAGE)])?;
+                    self.busy.receive(wire, true, is_response)?;
+                }
+            }
+            Service::Store { .. } => {
+                for _ in 0..count {
+                    wire.send(&[self.busy.segment(KEY)])?;
+                    self.busy.receive(wire, true, |answer| answer.ends_with(b"\r\n"))?;
+                }
+            }
+            Service::Bulk { reverse: true } => {}
+        }
+        // In any batch, so in no difference: nobody is to be asked whether he is still there.
+        if let [control] = &self.idle[..] {
+            last.push(control.acknowledgement());
+        }
+        last.push(self.busy.acknowledgement());
+        send_marked(wire, last)
+    }
+
+    /// Takes so many bytes of the guest, all that it may send, and returns the acknowledgements:
+    /// they are sent at the end, unless `at_once`.
+    fn receive(&mut self, wire: &mut Wire, bytes: u32, at_once: bool) -> Result<Vec<Frame>> {
+        self.busy.allow(bytes as u16);
+        wire.send(&[self.busy.acknowledgement()])?;
+        self.busy.receive(wire, at_once, |data| data.len() == bytes as usize)?;
+        Ok(self.busy.acknowledgements(bytes).collect())
+    }
+}
+
+/// Whether it is a whole response of HTTP.
+fn is_response(data: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(data);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+    });
+    length.is_some_and(|length: usize| body.len() >= length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_is_whole_with_the_last_byte_of_its_body() {
+        let response = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody";
+        assert!(is_response(response));
+        assert!((0..response.len()).all(|len| !is_response(&response[..len])));
+    }
+}
