@@ -426,6 +426,7 @@ impl Engine {
         let ipv6: heapless::Vec<_, ADDRESSES> = discovery.ipv6().take(ADDRESSES).collect();
         let destinations = discovery.destinations().chain(self.groups.all()).collect();
         self.groups.follow(ipv6.into_iter(), &mut self.interface);
+        self.pair.device.end_flow();
         self.pair.device.intake.set_destinations(destinations);
         let stations = self.groups.stations();
         if let Some(nic) = self.pair.device.nic_mut() {

@@ -22,10 +22,10 @@ const ETHERTYPE: usize = 12;
 const TAG_LEN: usize = 4;
 const IPV6_HEADER: usize = 40;
 const IPV6_FRAGMENT: u8 = 44;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
 /// Where a TCP header has its flags.
-const TCP_FLAGS: usize = 13;
+pub(super) const TCP_FLAGS: usize = 13;
 pub(super) const TCP_SYN: u8 = 2;
 pub(super) const TCP_RST: u8 = 4;
 pub(super) const TCP_ACK: u8 = 16;

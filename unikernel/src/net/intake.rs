@@ -122,9 +122,7 @@ impl Intake {
             return false;
         }
         let Some(udp) = frame::Udp::parse(frame, header) else { return false };
-        let Some((_, inbox)) = self.inboxes.iter().find(|(port, _)| *port == udp.port) else {
-            return false;
-        };
+        let Some(inbox) = self.inbox(udp.port) else { return false };
         let is_ours = self.destinations.contains(&udp.destination)
             && (verified || frame::has_valid_checksums(frame));
         if is_ours {
@@ -132,6 +130,18 @@ impl Intake {
         }
         // Otherwise smoltcp finds the same, and drops it.
         is_ours
+    }
+
+    /// Whether nobody takes frames before smoltcp's sockets and their inboxes.
+    #[inline]
+    pub(super) fn diverts_nothing(&self) -> bool {
+        self.frames.is_empty() && self.datagrams.is_empty()
+    }
+
+    /// The inbox that datagrams to a port go to.
+    #[inline]
+    pub(super) fn inbox(&self, port: u16) -> Option<&Inbox> {
+        self.inboxes.iter().find(|(bound, _)| *bound == port).map(|(_, inbox)| inbox)
     }
 
     /// Where datagrams for this interface go, from now on.
@@ -154,7 +164,7 @@ impl Intake {
         mac: [u8; 6],
         verified: bool,
     ) -> Option<RxBuffer> {
-        if self.frames.is_empty() && self.datagrams.is_empty() {
+        if self.diverts_nothing() {
             return Some(frame);
         }
         if let Some((_, _, queue)) = self.frames.iter().find(|(_, accepts, _)| accepts(&frame)) {

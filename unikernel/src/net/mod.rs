@@ -45,6 +45,7 @@ mod emit;
 mod engine;
 mod error;
 mod farewell;
+mod flow;
 mod fragments6;
 mod frame;
 mod frames;

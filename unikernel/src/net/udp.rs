@@ -108,7 +108,7 @@ impl UdpSocket {
     /// Returns after at most one socket buffer full, so a flood leaves other tasks their turn.
     pub async fn receive_each(&self, mut f: impl FnMut(SocketAddr, &[u8])) {
         self.readable().await;
-        while self.inbox.pop(&mut f).is_some() {}
+        self.inbox.each(&mut f);
         self.socket(|socket| {
             while let Ok((payload, meta)) = socket.recv() {
                 f(meta.endpoint.into(), payload);
