@@ -36,6 +36,7 @@ mod addresses;
 mod announcer;
 mod buffers;
 mod config;
+mod connections;
 mod datagrams;
 mod device;
 mod dhcp;

@@ -242,7 +242,7 @@ impl Drop for UdpSocket {
     fn drop(&mut self) {
         self.stack.with(|engine| {
             engine.pair.device.intake.remove_inbox(self.port);
-            engine.sockets.remove(self.handle);
+            engine.sockets.remove_other(self.handle);
             engine.sockets.free_udp(self.port);
         });
     }

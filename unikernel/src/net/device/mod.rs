@@ -303,12 +303,11 @@ impl phy::Device for Device {
     type TxToken<'a> = TxToken<'a>;
 
     fn receive(&mut self, now: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
-        let pending = self.pending.take()?;
         let mtu = self.mtu();
-        let received = match pending {
-            Pending::Frame(frame, packet) => RxToken::Frame(frame, packet, &mut self.intake),
-            Pending::Datagram(place) => RxToken::Datagram(self.reassembly.whole(place)),
-        };
+        let received = RxToken(match self.pending.as_ref()? {
+            Pending::Frame(frame, packet) => &frame[*packet..],
+            Pending::Datagram(place) => self.reassembly.whole(*place),
+        });
         let token = TxToken {
             // Most packets have no reply. Whether there is room for one is asked when there is.
             room: if self.link_up { Room::Unknown } else { Room::None },

@@ -13,6 +13,7 @@ use crate::net::ipv6::Advertisement;
 use crate::net::listen::{Arrival, Verdict};
 use crate::net::ndisc::Message;
 use crate::net::path_mtu::TooBig;
+use crate::net::sockets::Sockets;
 
 /// Where a frame of the flow goes.
 enum FlowsTo {
@@ -26,7 +27,7 @@ impl Device {
     pub(in crate::net) fn receive_one(
         &mut self,
         interface: &mut Interface,
-        sockets: &mut SocketSet<'static>,
+        sockets: &mut Sockets,
         now: Instant,
     ) -> bool {
         let Some(frame) = self.nic.as_mut().and_then(|nic| nic.receive()) else { return false };
@@ -45,7 +46,7 @@ impl Device {
         &mut self,
         frame: RxBuffer,
         interface: &mut Interface,
-        sockets: &mut SocketSet<'static>,
+        sockets: &mut Sockets,
         now: Instant,
     ) {
         self.traffic.rx_frames += 1;
@@ -53,8 +54,9 @@ impl Device {
         match self.way_of_flow(&frame, now) {
             Some(FlowsTo::Inbox) => self.intake.observe(frame),
             Some(FlowsTo::Smoltcp) => {
+                let set = sockets.set_for(&frame[ETHERNET_HEADER..]);
                 self.pending = Some(Pending::Frame(frame, ETHERNET_HEADER));
-                interface.poll_ingress_single(now, self, sockets);
+                self.hand_on(interface, set, now);
             }
             None => self.process_first(frame, interface, sockets, now),
         }
@@ -86,13 +88,26 @@ impl Device {
         is_plain.then_some(FlowsTo::Smoltcp)
     }
 
+    /// Has smoltcp process what is pending.
+    fn hand_on(
+        &mut self,
+        interface: &mut Interface,
+        sockets: &mut SocketSet<'static>,
+        now: Instant,
+    ) {
+        interface.poll_ingress_single(now, self, sockets);
+        if let Some(Pending::Frame(frame, _)) = self.pending.take() {
+            self.intake.observe(frame);
+        }
+    }
+
     /// Has the stack process a frame of which nothing is known.
     #[inline(never)]
     fn process_first(
         &mut self,
         frame: RxBuffer,
         interface: &mut Interface,
-        sockets: &mut SocketSet<'static>,
+        sockets: &mut Sockets,
         now: Instant,
     ) {
         self.flow = None;
@@ -119,18 +134,21 @@ impl Device {
         {
             self.paths.learn(&said, interface, sockets, now);
         }
-        if header.is_fragment(packet) {
+        let set = if header.is_fragment(packet) {
             let is_destination = |address| self.intake.is_destination(address);
             let place = self.reassembly.receive(packet, is_destination, now);
             self.intake.observe(frame);
             let Some(place) = place else { return };
             self.pending = Some(Pending::Datagram(place));
+            sockets.set_for(self.reassembly.whole(place))
         } else if self.intake.deliver(&frame, header, verified) {
             return self.intake.observe(frame);
         } else {
+            let set = sockets.set_for(packet);
             self.pending = Some(Pending::Frame(frame, header.payload));
-        }
-        interface.poll_ingress_single(now, self, sockets);
+            set
+        };
+        self.hand_on(interface, set, now);
     }
 
     /// Takes in a segment that may be part of a handshake. Returns whether it is dealt with.
@@ -139,7 +157,7 @@ impl Device {
         frame: &[u8],
         header: Header,
         interface: &Interface,
-        sockets: &mut SocketSet<'static>,
+        sockets: &mut Sockets,
         now: Instant,
     ) -> bool {
         let checksums = self.capabilities.receive_checksums;
