@@ -43,12 +43,13 @@ impl ReceiveFormat for Legacy {
     }
 
     #[inline]
-    fn plain(word: u64) -> Option<usize> {
+    fn plain(word: u64) -> Option<(usize, bool)> {
         use receive::*;
-        const ASKED: u64 =
-            RIGHT | IGNORE_CHECKSUM | TAG_STRIPPED | BAD_FRAME | TRANSPORT_ERROR | IP_ERROR;
-        const RIGHT: u64 = DONE | END_OF_PACKET | IP_CHECKED | TRANSPORT_CHECKED;
-        (word & ASKED == RIGHT).then_some(usize::from(word as u16))
+        const WHOLE: u64 = DONE | END_OF_PACKET;
+        const WRONG: u64 = TAG_STRIPPED | BAD_FRAME | TRANSPORT_ERROR | IP_ERROR;
+        const RIGHT: u64 = IP_CHECKED | TRANSPORT_CHECKED;
+        let verified = word & (RIGHT | IGNORE_CHECKSUM) == RIGHT;
+        (word & (WHOLE | WRONG) == WHOLE).then_some((usize::from(word as u16), verified))
     }
 }
 

@@ -44,13 +44,13 @@ impl ReceiveFormat for Extended {
     }
 
     #[inline]
-    fn plain(word: u64) -> Option<usize> {
+    fn plain(word: u64) -> Option<(usize, bool)> {
         use receive::*;
-        const ASKED: u64 =
-            RIGHT | IGNORE_CHECKSUM | TAG_STRIPPED | BAD_FRAME | TRANSPORT_ERROR | IP_ERROR;
-        const RIGHT: u64 = DONE | END_OF_PACKET | IP_CHECKED;
-        let is_plain = word & ASKED == RIGHT && word & (TCP_CHECKED | UDP_CHECKED) != 0;
-        is_plain.then_some(usize::from((word >> 32) as u16))
+        const WHOLE: u64 = DONE | END_OF_PACKET;
+        const WRONG: u64 = TAG_STRIPPED | BAD_FRAME | TRANSPORT_ERROR | IP_ERROR;
+        let verified = word & (IP_CHECKED | IGNORE_CHECKSUM) == IP_CHECKED
+            && word & (TCP_CHECKED | UDP_CHECKED) != 0;
+        (word & (WHOLE | WRONG) == WHOLE).then_some((usize::from((word >> 32) as u16), verified))
     }
 }
 

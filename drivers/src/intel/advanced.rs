@@ -49,12 +49,12 @@ impl<E: ReceiveErrors> ReceiveFormat for AdvancedReceive<E> {
     }
 
     #[inline]
-    fn plain(word: u64) -> Option<usize> {
+    fn plain(word: u64) -> Option<(usize, bool)> {
         use status::*;
-        let right = DONE | END_OF_PACKET | IP_CHECKED;
-        let asked = right | TAG_STRIPPED | E::FRAME | E::TRANSPORT | E::IP;
-        let is_plain = word & asked == right && word & (UDP_CHECKED | TRANSPORT_CHECKED) != 0;
-        is_plain.then_some(usize::from((word >> 32) as u16))
+        const WHOLE: u64 = DONE | END_OF_PACKET;
+        let wrong = TAG_STRIPPED | E::FRAME | E::TRANSPORT | E::IP;
+        let verified = word & IP_CHECKED != 0 && word & (UDP_CHECKED | TRANSPORT_CHECKED) != 0;
+        (word & (WHOLE | wrong) == WHOLE).then_some((usize::from((word >> 32) as u16), verified))
     }
 }
 

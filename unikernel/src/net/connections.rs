@@ -9,11 +9,11 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use smoltcp::iface::{Interface, PollResult, SocketHandle, SocketSet};
+use smoltcp::phy;
 use smoltcp::socket::tcp;
 use smoltcp::time::Instant;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
-use super::device::Device;
 use super::error::Error;
 use super::frame;
 use super::memory::SOCKETS;
@@ -207,7 +207,7 @@ impl Connections {
     pub(super) fn send(
         &mut self,
         interface: &mut Interface,
-        device: &mut Device,
+        device: &mut impl phy::Device,
         now: Instant,
     ) -> bool {
         let (slots, timers) = (&mut self.slots, &mut self.timers);

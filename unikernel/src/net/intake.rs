@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::ops::Range;
 
+use smoltcp::time::Instant;
 use smoltcp::wire::IpAddress;
 
 use super::frame::{self, Header};
@@ -19,8 +20,9 @@ use crate::dma::{Pool, RxBuffer};
 /// each packet. Frames that a raw-frame socket or UDP in place has taken do not come by here, nor
 /// do those that come while so much of the DMA memory is kept that the NIC would go short.
 pub trait Observer {
-    /// Keeps the frame, or hands it on to the next observer.
-    fn received(&mut self, frame: RxBuffer) -> Option<RxBuffer>;
+    /// Keeps the frame, or hands it on to the next observer. `at` is when the batch that it came
+    /// in was begun with: to read the clock for each frame would cost more than to keep it.
+    fn received(&mut self, frame: RxBuffer, at: embassy_time::Instant) -> Option<RxBuffer>;
 }
 
 /// Which frames a raw-frame socket takes.
@@ -208,7 +210,7 @@ impl Intake {
 
     /// Shows a frame to the observers, until one keeps it.
     #[inline]
-    pub(super) fn observe(&mut self, frame: RxBuffer) {
+    pub(super) fn observe(&mut self, frame: RxBuffer, now: Instant) {
         if self.observers.is_empty() {
             return;
         }
@@ -216,9 +218,10 @@ impl Intake {
             self.refused += 1;
             return;
         }
+        let at = embassy_time::Instant::from_micros(now.total_micros() as u64);
         let mut frame = Some(frame);
         for (_, observer) in &mut self.observers {
-            frame = frame.and_then(|frame| observer.received(frame));
+            frame = frame.and_then(|frame| observer.received(frame, at));
         }
     }
 }

@@ -1,11 +1,12 @@
 //! What is sent to the guest, and how it shows that it is done with it.
 
 use anyhow::Result;
-use etherparse::{ArpOperation, EtherType, PacketBuilder};
+use etherparse::PacketBuilder;
 use godwit_probe::{Header, PORT};
 use zerocopy::IntoBytes;
 
 use super::{
+    marker::{SHORTEST, send_marked},
     tcp::{Client, Service},
     wire::Wire,
 };
@@ -18,10 +19,6 @@ use crate::{
 const PAYLOAD: usize = 64;
 /// An experimental type (IEEE 802, local experimental ethertype 1).
 const EXPERIMENTAL: u16 = 0x88b5;
-/// Shortest frame, without its check sequence.
-const SHORTEST: usize = 60;
-const ARP: [u8; 2] = [0x08, 0x06];
-const REPLY: [u8; 2] = [0, 2];
 
 /// Something that is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,9 +43,10 @@ enum Kind {
 }
 
 /// All of them.
-pub const CASES: [Case; 9] = [
+pub const CASES: [Case; 10] = [
     case("udp-marking", "net-app", "recorder=0 marking=always", Kind::Udp),
     case("udp", "net-app", "recorder=0 marking=never", Kind::Udp),
+    case("udp-recorded", "net-app", "recorder=64K marking=never", Kind::Udp),
     case("reflect", "examples/reflect", "marking=never", Kind::Reflect),
     tcp("tcp-received", "net-app", Service::Bulk { reverse: false }),
     tcp("tcp-sent", "net-app", Service::Bulk { reverse: true }),
@@ -112,14 +110,6 @@ impl Driver {
     }
 }
 
-/// Sends frames and a marker. They are processed in their order, so the answer comes when all are.
-pub(super) fn send_marked(wire: &mut Wire, mut frames: Vec<Frame>) -> Result<()> {
-    frames.push(who_has());
-    wire.send(&frames)?;
-    while !is_arp_reply(&wire.receive()?) {}
-    Ok(())
-}
-
 fn datagram(number: u64) -> Frame {
     let mut payload = [0; PAYLOAD];
     let header = Header::new(1, number, 0);
@@ -132,27 +122,6 @@ fn datagram(number: u64) -> Frame {
             .write(&mut bytes, &payload)
             .expect("a vector takes what fits into an Ethernet frame");
         frame.extend(bytes);
-    })
-}
-
-fn is_arp_reply(frame: &[u8]) -> bool {
-    frame.get(12..14) == Some(&ARP) && frame.get(20..22) == Some(&REPLY)
-}
-
-/// Asks for the guest's address.
-fn who_has() -> Frame {
-    Frame::build(SHORTEST, |frame| {
-        frame.extend(GUEST.mac);
-        frame.extend(SOURCE.mac);
-        frame.extend(EtherType::ARP.0.to_be_bytes());
-        // Ethernet, IPv4 (RFC 826).
-        frame.extend([0, 1, 8, 0, 6, 4]);
-        frame.extend(ArpOperation::REQUEST.0.to_be_bytes());
-        frame.extend(SOURCE.mac);
-        frame.extend(SOURCE.ip.octets());
-        frame.extend([0; 6]);
-        frame.extend(GUEST.ip.octets());
-        frame.resize(PREFIX + SHORTEST, 0);
     })
 }
 

@@ -10,6 +10,7 @@ mod cases;
 mod connection;
 mod counts;
 mod layers;
+mod marker;
 mod tcp;
 mod wire;
 

@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::{
-    cases::send_marked,
     connection::{Connection, SEGMENT},
+    marker::send_marked,
     wire::Wire,
 };
 use crate::{

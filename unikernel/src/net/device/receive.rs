@@ -52,7 +52,7 @@ impl Device {
         self.traffic.rx_frames += 1;
         self.traffic.rx_bytes += frame.len() as u64;
         match self.way_of_flow(&frame, now) {
-            Some(FlowsTo::Inbox) => self.intake.observe(frame),
+            Some(FlowsTo::Inbox) => self.intake.observe(frame, now),
             Some(FlowsTo::Smoltcp) => {
                 let set = sockets.set_for(&frame[ETHERNET_HEADER..]);
                 self.pending = Some(Pending::Frame(frame, ETHERNET_HEADER));
@@ -97,7 +97,7 @@ impl Device {
     ) {
         interface.poll_ingress_single(now, self, sockets);
         if let Some(Pending::Frame(frame, _)) = self.pending.take() {
-            self.intake.observe(frame);
+            self.intake.observe(frame, now);
         }
     }
 
@@ -122,7 +122,7 @@ impl Device {
             || flags.is_some_and(|flags| self.listeners.concerns(flags))
                 && self.handshake(&frame, header, interface, sockets, now);
         if is_over {
-            return self.intake.observe(frame);
+            return self.intake.observe(frame, now);
         }
         self.flow = Flow::of(&frame, now).filter(|flow| {
             let (from, to) = flow.addresses();
@@ -137,12 +137,12 @@ impl Device {
         let set = if header.is_fragment(packet) {
             let is_destination = |address| self.intake.is_destination(address);
             let place = self.reassembly.receive(packet, is_destination, now);
-            self.intake.observe(frame);
+            self.intake.observe(frame, now);
             let Some(place) = place else { return };
             self.pending = Some(Pending::Datagram(place));
             sockets.set_for(self.reassembly.whole(place))
         } else if self.intake.deliver(&frame, header, verified) {
-            return self.intake.observe(frame);
+            return self.intake.observe(frame, now);
         } else {
             let set = sockets.set_for(packet);
             self.pending = Some(Pending::Frame(frame, header.payload));

@@ -58,7 +58,9 @@ fn what_follows_a_datagram_is_looked_at_as_well() {
         let mut other = datagram(b"hello");
         set(&mut other, at, bytes);
         // In one turn, so that the first of them is remembered.
-        [datagram(b"hello"), other, datagram(b"hello")].map(|frame| a.tx.send(frame));
+        for frame in [datagram(b"hello"), other, datagram(b"hello")] {
+            a.tx.send(frame);
+        }
         world.idle(Duration::from_millis(10));
         let taken = Cell::new(0);
         let mut poll = pin!(socket.receive_each(|_, payload| {
