@@ -43,7 +43,7 @@ enum Kind {
 }
 
 /// All of them.
-pub const CASES: [Case; 10] = [
+pub const CASES: [Case; 11] = [
     case("udp-marking", "net-app", "recorder=0 marking=always", Kind::Udp),
     case("udp", "net-app", "recorder=0 marking=never", Kind::Udp),
     case("udp-recorded", "net-app", "recorder=64K marking=never", Kind::Udp),
@@ -51,9 +51,10 @@ pub const CASES: [Case; 10] = [
     tcp("tcp-received", "net-app", Service::Bulk { reverse: false }),
     tcp("tcp-sent", "net-app", Service::Bulk { reverse: true }),
     tcp("http", "examples/http", Service::Http),
-    tcp("kv", "examples/kv", Service::Store { idle: 0 }),
-    tcp("kv-100", "examples/kv", Service::Store { idle: 100 }),
-    tcp("kv-1000", "examples/kv", Service::Store { idle: 1000 }),
+    tcp("kv", "examples/kv", Service::Store),
+    tcp("echo", "examples/echo", Service::Echo { idle: 0 }),
+    tcp("echo-100", "examples/echo", Service::Echo { idle: 100 }),
+    tcp("echo-1000", "examples/echo", Service::Echo { idle: 1000 }),
 ];
 
 const fn case(

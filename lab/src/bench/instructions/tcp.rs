@@ -8,7 +8,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    addresses::{HTTP_PORT, IPERF3_PORT},
+    addresses::{ECHO_PORT, HTTP_PORT, IPERF3_PORT},
     segment::Frame,
 };
 
@@ -29,15 +29,17 @@ pub(super) enum Service {
     Bulk { reverse: bool },
     /// A web server's page. What counts as a frame is a request, with its answer.
     Http,
-    /// A key, beside so many connections that ask for nothing. What counts is a request as well.
-    Store { idle: u16 },
+    /// A key. What counts is a request as well.
+    Store,
+    /// A few bytes come back, beside so many connections that say nothing any more. The same.
+    Echo { idle: u16 },
 }
 
 /// One that asks for it.
 pub(super) struct Client {
     service: Service,
-    /// Those that say nothing, so that they stay. The control connection of iperf3 is one.
-    idle: Vec<Connection>,
+    /// Of iperf3.
+    control: Option<Connection>,
     busy: Connection,
 }
 
@@ -48,14 +50,19 @@ impl Client {
         match service {
             Service::Bulk { reverse } => Self::begin_test(wire, service, reverse),
             Service::Http => Self::connect(wire, service, HTTP_PORT, 0),
-            Service::Store { idle } => Self::connect(wire, service, STORE_PORT, idle),
+            Service::Store => Self::connect(wire, service, STORE_PORT, 0),
+            Service::Echo { idle } => Self::connect(wire, service, ECHO_PORT, idle),
         }
     }
 
     fn connect(wire: &mut Wire, service: Service, port: u16, idle: u16) -> Result<Self> {
-        let idle = (0..idle).map(|index| Connection::open(wire, 1 + index, port));
-        let idle = idle.collect::<Result<_>>()?;
-        Ok(Self { service, idle, busy: Connection::open(wire, 0, port)? })
+        for index in 0..idle {
+            // One that has had an answer is there.
+            let mut connection = Connection::open(wire, 1 + index, port)?;
+            request(wire, &mut connection, KEY)?;
+            wire.send(&[connection.acknowledgement()])?;
+        }
+        Ok(Self { service, control: None, busy: Connection::open(wire, 0, port)? })
     }
 
     /// Goes through the protocol of iperf3 until data is due (`net-app/src/iperf3/protocol.rs`).
@@ -75,7 +82,7 @@ impl Client {
         wire.send(&[busy.segment(&COOKIE)])?;
         control.receive(wire, false, |states| states.len() == 2)?;
         wire.send(&[control.acknowledgement()])?;
-        let mut client = Self { service, idle: vec![control], busy };
+        let mut client = Self { service, control: Some(control), busy };
         if reverse {
             for _ in 0..ROUNDS {
                 client.receive(wire, SEGMENT * 32, true)?;
@@ -101,16 +108,15 @@ impl Client {
                     self.busy.receive(wire, true, is_response)?;
                 }
             }
-            Service::Store { .. } => {
+            Service::Store | Service::Echo { .. } => {
                 for _ in 0..count {
-                    wire.send(&[self.busy.segment(KEY)])?;
-                    self.busy.receive(wire, true, |answer| answer.ends_with(b"\r\n"))?;
+                    request(wire, &mut self.busy, KEY)?;
                 }
             }
             Service::Bulk { reverse: true } => {}
         }
         // In any batch, so in no difference: nobody is to be asked whether he is still there.
-        if let [control] = &self.idle[..] {
+        if let Some(control) = &self.control {
             last.push(control.acknowledgement());
         }
         last.push(self.busy.acknowledgement());
@@ -125,6 +131,13 @@ impl Client {
         self.busy.receive(wire, at_once, |data| data.len() == bytes as usize)?;
         Ok(self.busy.acknowledgements(bytes).collect())
     }
+}
+
+/// Sends a request, and receives an answer that ends with a line.
+fn request(wire: &mut Wire, connection: &mut Connection, request: &[u8]) -> Result<()> {
+    wire.send(&[connection.segment(request)])?;
+    connection.receive(wire, true, |answer| answer.ends_with(b"\r\n"))?;
+    Ok(())
 }
 
 /// Whether it is a whole response of HTTP.
