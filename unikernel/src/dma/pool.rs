@@ -155,8 +155,8 @@ impl Pool {
         }
     }
 
-    /// A device has completed this range of the pool, which is not empty, and the CPU is about to read it: marks it if
-    /// that is called for, and returns whether the hypervisor is logging.
+    /// A device has completed this range of the pool, which is not empty, and the CPU is about to
+    /// read it: marks it if that is called for, and returns whether the hypervisor is logging.
     #[inline]
     pub(super) fn completed(&self, range: Range<usize>) -> bool {
         // What the device wrote is read after the done bit that said so. On x86 this orders the
