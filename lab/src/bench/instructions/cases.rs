@@ -43,14 +43,13 @@ enum Kind {
 }
 
 /// All of them.
-pub const CASES: [Case; 11] = [
+pub const CASES: [Case; 10] = [
     case("udp-marking", "net-app", "recorder=0 marking=always", Kind::Udp),
     case("udp", "net-app", "recorder=0 marking=never", Kind::Udp),
     case("udp-recorded", "net-app", "recorder=64K marking=never", Kind::Udp),
     case("reflect", "examples/reflect", "marking=never", Kind::Reflect),
     tcp("tcp-received", "net-app", Service::Bulk { reverse: false }),
     tcp("tcp-sent", "net-app", Service::Bulk { reverse: true }),
-    tcp("http", "examples/http", Service::Http),
     tcp("kv", "examples/kv", Service::Store),
     tcp("echo", "examples/echo", Service::Echo { idle: 0 }),
     tcp("echo-100", "examples/echo", Service::Echo { idle: 100 }),

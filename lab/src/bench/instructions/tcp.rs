@@ -8,14 +8,13 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    addresses::{ECHO_PORT, HTTP_PORT, IPERF3_PORT},
+    addresses::{ECHO_PORT, IPERF3_PORT},
     segment::Frame,
 };
 
 /// Where the key-value store is.
 const STORE_PORT: u16 = 6379;
-/// What a request of each kind is.
-const PAGE: &[u8] = b"GET / HTTP/1.1\r\nHost: guest\r\n\r\n";
+/// What is asked for.
 const KEY: &[u8] = b"*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n";
 /// Who an iperf3 client is (`iperf_make_cookie`).
 const COOKIE: [u8; 37] = *b"abcdefghijklmnopqrstuvwxyz0123456789\0";
@@ -27,9 +26,7 @@ const ROUNDS: usize = 16;
 pub(super) enum Service {
     /// iperf3: full segments to the guest, or with `reverse` from it.
     Bulk { reverse: bool },
-    /// A web server's page. What counts as a frame is a request, with its answer.
-    Http,
-    /// A key. What counts is a request as well.
+    /// A key. What counts as a frame is a request, with its answer.
     Store,
     /// A few bytes come back, beside so many connections that say nothing any more. The same.
     Echo { idle: u16 },
@@ -49,7 +46,6 @@ impl Client {
         send_marked(wire, Vec::new())?;
         match service {
             Service::Bulk { reverse } => Self::begin_test(wire, service, reverse),
-            Service::Http => Self::connect(wire, service, HTTP_PORT, 0),
             Service::Store => Self::connect(wire, service, STORE_PORT, 0),
             Service::Echo { idle } => Self::connect(wire, service, ECHO_PORT, idle),
         }
@@ -102,12 +98,6 @@ impl Client {
             Service::Bulk { reverse: true } if count != 0 => {
                 last = self.receive(wire, SEGMENT * count, false)?;
             }
-            Service::Http => {
-                for _ in 0..count {
-                    wire.send(&[self.busy.segment(PAGE)])?;
-                    self.busy.receive(wire, true, is_response)?;
-                }
-            }
             Service::Store | Service::Echo { .. } => {
                 for _ in 0..count {
                     request(wire, &mut self.busy, KEY)?;
@@ -138,27 +128,4 @@ fn request(wire: &mut Wire, connection: &mut Connection, request: &[u8]) -> Resu
     wire.send(&[connection.segment(request)])?;
     connection.receive(wire, true, |answer| answer.ends_with(b"\r\n"))?;
     Ok(())
-}
-
-/// Whether it is a whole response of HTTP.
-fn is_response(data: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(data);
-    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
-    });
-    length.is_some_and(|length: usize| body.len() >= length)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_response_is_whole_with_the_last_byte_of_its_body() {
-        let response = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody";
-        assert!(is_response(response));
-        assert!((0..response.len()).all(|len| !is_response(&response[..len])));
-    }
 }
