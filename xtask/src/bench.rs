@@ -18,7 +18,9 @@ pub(crate) fn main(options: &Bench) -> Result<Ending> {
     for name in names {
         let (key, result) = match name {
             BenchName::Dma => ("dma", dma::run()?),
-            BenchName::Instructions => ("instructions", instructions::run(&options.nic)?),
+            BenchName::Instructions => {
+                ("instructions", instructions::run(&options.nic, &options.case)?)
+            }
             BenchName::Nic => {
                 ("nic", nic::run(&options.nic, options.rounds, options.host.kernel())?)
             }

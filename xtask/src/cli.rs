@@ -404,6 +404,9 @@ pub(crate) struct Bench {
     /// [default: e1000,e1000e,igb,ixgbe; e1000e for `instructions`]
     #[arg(long, value_name = "NIC", value_delimiter = ',')]
     pub(crate) nic: Vec<NicModel>,
+    /// `instructions`: only these cases, separated by commas
+    #[arg(long, value_name = "CASE", value_delimiter = ',')]
+    pub(crate) case: Vec<String>,
     /// How often each is measured
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one())]
     pub(crate) rounds: u32,

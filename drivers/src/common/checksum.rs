@@ -172,6 +172,8 @@ pub(crate) fn is_good(frame: &[u8], checked: Checked) -> bool {
     !checked.failed && (checked.ip && checked.transport || adds_up(frame, checked))
 }
 
+// Out of the way of frames that need none of it.
+#[inline(never)]
 fn adds_up(frame: &[u8], checked: Checked) -> bool {
     let frame = untagged(frame);
     let ip_is_good = checked.ip

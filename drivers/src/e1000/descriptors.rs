@@ -41,4 +41,25 @@ impl ReceiveFormat for Legacy {
             tag: has(TAG_STRIPPED).then_some((word >> 48) as u16),
         })
     }
+
+    #[inline]
+    fn plain(word: u64) -> Option<(usize, bool)> {
+        use receive::*;
+        const WHOLE: u64 = DONE | END_OF_PACKET;
+        const WRONG: u64 = TAG_STRIPPED | BAD_FRAME | TRANSPORT_ERROR | IP_ERROR;
+        const RIGHT: u64 = IP_CHECKED | TRANSPORT_CHECKED;
+        let verified = word & (RIGHT | IGNORE_CHECKSUM) == RIGHT;
+        (word & (WHOLE | WRONG) == WHOLE).then_some((usize::from(word as u16), verified))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intel::plain_is_what_the_completion_says;
+
+    #[test]
+    fn plain_frames_are_those_with_nothing_to_look_at() {
+        plain_is_what_the_completion_says::<Legacy>(1 << 32 | 1 << 33 | 1 << 37 | 1 << 38 | 60);
+    }
 }

@@ -42,4 +42,25 @@ impl ReceiveFormat for Extended {
             tag: has(TAG_STRIPPED).then_some((word >> 48) as u16),
         })
     }
+
+    #[inline]
+    fn plain(word: u64) -> Option<(usize, bool)> {
+        use receive::*;
+        const WHOLE: u64 = DONE | END_OF_PACKET;
+        const WRONG: u64 = TAG_STRIPPED | BAD_FRAME | TRANSPORT_ERROR | IP_ERROR;
+        let verified = word & (IP_CHECKED | IGNORE_CHECKSUM) == IP_CHECKED
+            && word & (TCP_CHECKED | UDP_CHECKED) != 0;
+        (word & (WHOLE | WRONG) == WHOLE).then_some((usize::from((word >> 32) as u16), verified))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intel::plain_is_what_the_completion_says;
+
+    #[test]
+    fn plain_frames_are_those_with_nothing_to_look_at() {
+        plain_is_what_the_completion_says::<Extended>(60 << 32 | 1 << 0 | 1 << 1 | 1 << 4 | 1 << 6);
+    }
 }

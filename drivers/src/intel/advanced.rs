@@ -47,6 +47,15 @@ impl<E: ReceiveErrors> ReceiveFormat for AdvancedReceive<E> {
             tag: has(TAG_STRIPPED).then_some((word >> 48) as u16),
         })
     }
+
+    #[inline]
+    fn plain(word: u64) -> Option<(usize, bool)> {
+        use status::*;
+        const WHOLE: u64 = DONE | END_OF_PACKET;
+        let wrong = TAG_STRIPPED | E::FRAME | E::TRANSPORT | E::IP;
+        let verified = word & IP_CHECKED != 0 && word & (UDP_CHECKED | TRANSPORT_CHECKED) != 0;
+        (word & (WHOLE | wrong) == WHOLE).then_some((usize::from((word >> 32) as u16), verified))
+    }
 }
 
 /// Context and data descriptors.
@@ -140,5 +149,24 @@ impl TransmitFormat for AdvancedTransmit {
             }
         }
         [piece.address, piece.len as u64 | command | length << LENGTH_SHIFT]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intel::plain_is_what_the_completion_says;
+
+    enum Errors {}
+
+    impl ReceiveErrors for Errors {
+        const FRAME: u64 = 1 << 31;
+        const TRANSPORT: u64 = 1 << 29;
+        const IP: u64 = 1 << 30;
+    }
+
+    #[test]
+    fn plain_frames_are_those_with_nothing_to_look_at() {
+        plain_is_what_the_completion_says::<AdvancedReceive<Errors>>(60 << 32 | 0b101_0011);
     }
 }

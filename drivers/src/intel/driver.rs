@@ -304,12 +304,11 @@ impl<H: Hardware> Nic for Driver<H> {
     fn receive(&mut self) -> Option<RxBuffer> {
         let rings = self.rings.as_mut()?;
         for _ in 0..rings.receive.len() {
-            let frame = rings.receive[self.queue].receive(&mut self.statistics);
-            if frame.is_some() {
+            if let Some(frame) = rings.receive[self.queue].receive(&mut self.statistics) {
                 if self.armed {
                     self.disarm();
                 }
-                return frame;
+                return Some(frame);
             }
             self.queue += 1;
             if self.queue == rings.receive.len() {

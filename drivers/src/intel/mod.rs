@@ -14,6 +14,8 @@ mod transmit;
 pub(crate) use advanced::{AdvancedReceive, AdvancedTransmit, ReceiveErrors};
 pub(crate) use driver::{Driver, Hardware};
 pub(crate) use filters::Table;
+#[cfg(test)]
+pub(crate) use receive::plain_is_what_the_completion_says;
 pub(crate) use receive::{Completion, ReceiveFormat, ReceiveRing, buffer_size};
 pub(crate) use semaphore::Semaphore;
 pub(crate) use transmit::{Piece, TransmitFormat, TransmitRing};

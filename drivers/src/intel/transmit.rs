@@ -129,7 +129,8 @@ impl<F: TransmitFormat> TransmitRing<F> {
         }
         // Pieces of about the same length: what is left for the last one would else be too short
         // for some devices.
-        let most = len.div_ceil(len.div_ceil(F::MAX_PIECE).max(1));
+        let is_one = len <= F::MAX_PIECE;
+        let most = if is_one { len } else { len.div_ceil(len.div_ceil(F::MAX_PIECE)) };
         let mut at = 0;
         while len - at > most {
             let address = frame.device_address() + at as u64;

@@ -198,14 +198,14 @@ impl Drop for EndCheck<'_> {
 }
 
 impl Observer for Recorder {
-    fn received(&mut self, frame: RxBuffer) -> Option<RxBuffer> {
-        self.ring.borrow_mut().push(frame);
+    fn received(&mut self, frame: RxBuffer, at: Instant) -> Option<RxBuffer> {
+        self.ring.borrow_mut().push(frame, at);
         None
     }
 }
 
 impl Ring {
-    fn push(&mut self, buffer: RxBuffer) {
+    fn push(&mut self, buffer: RxBuffer, at: Instant) {
         let slots = buffer.memory() / SLOT_SIZE;
         if slots > self.capacity {
             return;
@@ -216,7 +216,7 @@ impl Ring {
         self.slots += slots;
         self.logged += usize::from(buffer.logged());
         let crc = self.crc.of(&buffer);
-        self.frames.push_back(Frame { buffer, crc, at: Instant::now() });
+        self.frames.push_back(Frame { buffer, crc, at });
     }
 
     fn evict(&mut self) {

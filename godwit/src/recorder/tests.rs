@@ -21,7 +21,7 @@ fn frame(pool: &'static Pool, fill: u8, len: usize) -> RxBuffer {
 
 fn fill(recorder: &mut Recorder, pool: &'static Pool, frames: usize) {
     (0..frames).for_each(|n| {
-        assert!(recorder.received(frame(pool, n as u8, 60 + n % 1400)).is_none());
+        assert!(recorder.received(frame(pool, n as u8, 60 + n % 1400), Instant::now()).is_none());
     });
 }
 

@@ -155,8 +155,8 @@ impl Pool {
         }
     }
 
-    /// A device has completed this range of the pool, and the CPU is about to read it: marks it if
-    /// that is called for, and returns whether the hypervisor is logging.
+    /// A device has completed this range of the pool, which is not empty, and the CPU is about to
+    /// read it: marks it if that is called for, and returns whether the hypervisor is logging.
     #[inline]
     pub(super) fn completed(&self, range: Range<usize>) -> bool {
         // What the device wrote is read after the done bit that said so. On x86 this orders the
@@ -181,15 +181,26 @@ impl Pool {
     }
 
     /// One mark for each page of the range, first page last: who sees the beginning of a frame in
-    /// the log finds the rest there too.
-    #[cold]
+    /// the log finds the rest there too. What is counted is counted as in
+    /// [`count_received`](Self::count_received).
+    #[inline]
     fn mark(&self, range: Range<usize>) {
-        let mut pages = 0;
-        for part in pages_of(range).rev() {
-            self.touch(part.start);
-            pages += 1;
-        }
-        self.counters.marked.fetch_add(pages, Ordering::Relaxed);
+        debug_assert!(!range.is_empty());
+        let first = range.start;
+        let pages = match (range.end - 1) / PAGE_SIZE - first / PAGE_SIZE {
+            0 => 1,
+            _ => self.mark_behind(range),
+        };
+        self.touch(first);
+        let count = self.counters.marked.load(Ordering::Relaxed);
+        self.counters.marked.store(count + pages, Ordering::Relaxed);
+    }
+
+    /// Marks all pages of a range but the first, the last one first. Returns how many it has.
+    #[cold]
+    fn mark_behind(&self, range: Range<usize>) -> u64 {
+        let second = (range.start / PAGE_SIZE + 1) * PAGE_SIZE;
+        pages_of(second..range.end).rev().map(|part| self.touch(part.start)).count() as u64 + 1
     }
 
     #[inline]

@@ -150,7 +150,10 @@ impl Stream<FromDevice> {
     /// # Errors
     /// [`Error::OutOfRange`] if the range is not inside the buffer.
     pub fn mark(&self, range: Range<usize>) -> Result<(), Error> {
-        self.run.pool.completed(self.run.range(range)?);
+        let range = self.run.range(range)?;
+        if !range.is_empty() {
+            self.run.pool.completed(range);
+        }
         Ok(())
     }
 }

@@ -97,7 +97,7 @@ impl Engine {
     }
 
     pub(super) fn detach(&mut self, role: Role) -> Option<Box<dyn Nic>> {
-        let (interface, sockets) = (&mut self.interface, self.sockets.set());
+        let (interface, sockets) = (&mut self.interface, &mut self.sockets);
         let (nic, was_active) = self.pair.detach(role, interface, sockets, self.now)?;
         if was_active {
             self.follow_switchover();
@@ -106,7 +106,7 @@ impl Engine {
     }
 
     pub(super) fn switch_over_from(&mut self, role: Role) -> bool {
-        let (interface, sockets) = (&mut self.interface, self.sockets.set());
+        let (interface, sockets) = (&mut self.interface, &mut self.sockets);
         let switched = self.pair.switch_over_from(role, interface, sockets, self.now);
         if switched {
             self.follow_switchover();
@@ -186,7 +186,7 @@ impl Engine {
         if self.pair.device.listeners.take_starved() {
             self.sockets.free_memory(now);
         }
-        let (interface, sockets) = (&mut self.interface, self.sockets.set());
+        let (interface, sockets) = (&mut self.interface, &mut self.sockets);
         let switched = self.pair.switch_to_better(interface, sockets, now);
         if switched {
             self.follow_switchover();
@@ -208,7 +208,7 @@ impl Engine {
 
     fn receive(&mut self, now: Instant) -> usize {
         let (device, interface) = (&mut self.pair.device, &mut self.interface);
-        let sockets = self.sockets.set();
+        let sockets = &mut self.sockets;
         let mut received = 0;
         while received < RECEIVE_BUDGET && device.receive_one(interface, sockets, now) {
             received += 1;
@@ -217,15 +217,23 @@ impl Engine {
     }
 
     fn send(&mut self, now: Instant) -> usize {
+        self.sockets.connections.heed_timers(now);
         let mut sent = 0;
-        while sent < SEND_BUDGET
-            && self.finish_fragments(now)
-            && self.interface.poll_egress(now, &mut self.pair.device, self.sockets.set())
-                == PollResult::SocketStateChanged
-        {
+        while sent < SEND_BUDGET && self.send_one_each(now) {
             sent += 1;
         }
         sent
+    }
+
+    /// Has every socket send a packet that has one. Returns whether one was sent.
+    fn send_one_each(&mut self, now: Instant) -> bool {
+        if !self.finish_fragments(now) {
+            return false;
+        }
+        let (interface, device) = (&mut self.interface, &mut self.pair.device);
+        let streams = self.sockets.connections.send(interface, device, now);
+        let others = interface.poll_egress(now, device, self.sockets.set());
+        streams || others == PollResult::SocketStateChanged
     }
 
     /// Sends what is left of a fragmented datagram. Returns whether there is room for another.
@@ -357,13 +365,19 @@ impl Engine {
 
     fn sleep_until(&mut self, room_is_awaited: bool, now: Instant) -> Next {
         let link = self.pair.link();
+        let connections = self.sockets.connections.due_at();
         let sockets = self.interface.poll_at(now, self.sockets.set());
         // Without a link these are no reason to stay awake: they start anew with it.
         let neighbors = self.pair.device.discovery.neighbors.due_at();
         let unasked = [self.announcer.due_at(), self.addresses.send_at(), neighbors];
         let unasked = unasked.into_iter().flatten();
         let awaited = room_is_awaited.then_some(now);
-        let to_send = sockets.into_iter().chain(unasked.filter(|_| link.up)).chain(awaited).min();
+        let to_send = sockets
+            .into_iter()
+            .chain(connections)
+            .chain(unasked.filter(|_| link.up))
+            .chain(awaited)
+            .min();
         let possible = match (self.pair.device.transmit_ready(), link.up) {
             (true, _) => now,
             // A NIC that has room again interrupts; a missing one comes when it comes.
@@ -426,6 +440,8 @@ impl Engine {
         let ipv6: heapless::Vec<_, ADDRESSES> = discovery.ipv6().take(ADDRESSES).collect();
         let destinations = discovery.destinations().chain(self.groups.all()).collect();
         self.groups.follow(ipv6.into_iter(), &mut self.interface);
+        self.pair.device.end_flow();
+        self.sockets.connections.wake_all();
         self.pair.device.intake.set_destinations(destinations);
         let stations = self.groups.stations();
         if let Some(nic) = self.pair.device.nic_mut() {

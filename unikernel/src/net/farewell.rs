@@ -1,7 +1,6 @@
 //! Closing all connections at once: what the machine does before it is switched off.
 
 use embassy_time::{Duration, Instant, Timer};
-use smoltcp::socket::Socket;
 use smoltcp::socket::tcp::State;
 
 use super::stack::Stack;
@@ -19,12 +18,10 @@ impl Stack {
             Timer::after(LOOK).await;
         }
         self.with_sockets(|sockets| {
-            for (_, socket) in sockets.set().iter_mut() {
+            for socket in sockets.connections.iter_mut() {
                 // What is over has nobody to be told: a reset after the end would end what its peer
                 // has not read yet.
-                if let Socket::Tcp(socket) = socket
-                    && !matches!(socket.state(), State::Closed | State::TimeWait | State::Listen)
-                {
+                if !matches!(socket.state(), State::Closed | State::TimeWait) {
                     socket.abort();
                 }
             }
@@ -36,11 +33,7 @@ impl Stack {
     fn close_all(&self) -> bool {
         self.with_sockets(|sockets| {
             let mut is_owed = false;
-            for (_, socket) in sockets.set().iter_mut() {
-                let Socket::Tcp(socket) = socket else { continue };
-                if socket.state() == State::Listen {
-                    continue;
-                }
+            for socket in sockets.connections.iter_mut() {
                 socket.close();
                 let owes_nothing =
                     matches!(socket.state(), State::Closed | State::TimeWait | State::FinWait2);

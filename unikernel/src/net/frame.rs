@@ -21,11 +21,12 @@ const TAG: [u8; 2] = [0x81, 0x00];
 const ETHERTYPE: usize = 12;
 const TAG_LEN: usize = 4;
 const IPV6_HEADER: usize = 40;
+const IPV6_HOP_BY_HOP: u8 = 0;
 const IPV6_FRAGMENT: u8 = 44;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
 /// Where a TCP header has its flags.
-const TCP_FLAGS: usize = 13;
+pub(super) const TCP_FLAGS: usize = 13;
 pub(super) const TCP_SYN: u8 = 2;
 pub(super) const TCP_RST: u8 = 4;
 pub(super) const TCP_ACK: u8 = 16;
@@ -95,6 +96,23 @@ impl Header {
             _ => false,
         }
     }
+}
+
+/// The TCP segment of an IP packet that is no fragment. Checksums and lengths are not looked at.
+#[inline]
+pub(super) fn tcp(packet: &[u8]) -> Option<&[u8]> {
+    let version = *packet.first()?;
+    let (protocol, at) = match version >> 4 {
+        4 => (*packet.get(9)?, usize::from(version & 0xf) * 4),
+        6 if packet.get(6) == Some(&IPV6_HOP_BY_HOP) => {
+            // The one header that smoltcp looks for a segment behind.
+            let len = (usize::from(*packet.get(IPV6_HEADER + 1)?) + 1) * 8;
+            (*packet.get(IPV6_HEADER)?, IPV6_HEADER + len)
+        }
+        6 => (*packet.get(6)?, IPV6_HEADER),
+        _ => return None,
+    };
+    (protocol == TCP).then(|| packet.get(at..))?
 }
 
 /// Where an IP packet comes from.

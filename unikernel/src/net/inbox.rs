@@ -3,12 +3,12 @@
 //! smoltcp would find the same socket by a walk through all of them, after it has parsed every
 //! header a second time. What is not whole in one frame still comes by way of it.
 
+use alloc::collections::VecDeque;
 use alloc::rc::Rc;
+use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::net::SocketAddr;
 use core::task::Waker;
-
-use smoltcp::storage::{PacketBuffer, PacketMetadata};
 
 use super::error::Error;
 use super::memory::filled;
@@ -18,16 +18,49 @@ use super::memory::filled;
 pub(super) struct Inbox(Rc<RefCell<State>>);
 
 struct State {
-    datagrams: PacketBuffer<'static, SocketAddr>,
+    /// Oldest first. Never grows beyond what it was made with.
+    datagrams: VecDeque<Datagram>,
+    most: usize,
+    /// Their payloads, each in one piece, in the same order and round and round.
+    bytes: Vec<u8>,
+    /// Where the youngest one ends.
+    end: usize,
     waker: Option<Waker>,
+}
+
+struct Datagram {
+    from: SocketAddr,
+    /// Where its payload begins.
+    start: usize,
+    len: usize,
+}
+
+impl State {
+    /// Where there is room for so many bytes, at least one.
+    #[inline]
+    fn room(&self, len: usize) -> Option<usize> {
+        let Some(oldest) = self.datagrams.front() else {
+            return (len <= self.bytes.len()).then_some(0);
+        };
+        // Behind the youngest, up to the end or to the oldest; or else before the oldest. Each has
+        // a byte at least, so where the two are the same there is no room.
+        let is_in_order = oldest.start < self.end;
+        let limit = if is_in_order { self.bytes.len() } else { oldest.start };
+        if len <= limit - self.end {
+            return Some(self.end);
+        }
+        (is_in_order && len <= oldest.start).then_some(0)
+    }
 }
 
 impl Inbox {
     /// With room for so many datagrams, and so many bytes of payload.
     pub(super) fn new(datagrams: usize, bytes: usize) -> Result<Self, Error> {
-        let metadata = filled(datagrams, PacketMetadata::EMPTY)?;
-        let datagrams = PacketBuffer::new(metadata, filled(bytes, 0)?);
-        Ok(Self(Rc::new(RefCell::new(State { datagrams, waker: None }))))
+        let (most, bytes) = (datagrams, filled(bytes, 0)?);
+        let mut datagrams = VecDeque::new();
+        datagrams.try_reserve_exact(most).map_err(|_| Error::NoMemory)?;
+        let state = State { datagrams, most, bytes, end: 0, waker: None };
+        Ok(Self(Rc::new(RefCell::new(state))))
     }
 
     /// Puts a datagram in. What there is no room for is dropped.
@@ -35,8 +68,13 @@ impl Inbox {
     pub(super) fn push(&self, from: SocketAddr, payload: &[u8]) {
         let waker = {
             let state = &mut *self.0.borrow_mut();
-            let Ok(room) = state.datagrams.enqueue(payload.len(), from) else { return };
-            room.copy_from_slice(payload);
+            let len = payload.len();
+            // One without payload takes a byte as well: no two begin at the same place.
+            let room = state.room(len.max(1)).filter(|_| state.datagrams.len() < state.most);
+            let Some(start) = room else { return };
+            state.bytes[start..start + len].copy_from_slice(payload);
+            state.datagrams.push_back(Datagram { from, start, len });
+            state.end = start + len.max(1);
             state.waker.take()
         };
         if let Some(waker) = waker {
@@ -48,8 +86,17 @@ impl Inbox {
     #[inline]
     pub(super) fn pop<R>(&self, f: impl FnOnce(SocketAddr, &[u8]) -> R) -> Option<R> {
         let state = &mut *self.0.borrow_mut();
-        let (from, payload) = state.datagrams.dequeue().ok()?;
-        Some(f(from, payload))
+        let Datagram { from, start, len } = state.datagrams.pop_front()?;
+        Some(f(from, &state.bytes[start..start + len]))
+    }
+
+    /// Calls `f`, which may not receive, with each datagram, oldest first.
+    #[inline]
+    pub(super) fn each(&self, mut f: impl FnMut(SocketAddr, &[u8])) {
+        let state = &mut *self.0.borrow_mut();
+        while let Some(Datagram { from, start, len }) = state.datagrams.pop_front() {
+            f(from, &state.bytes[start..start + len]);
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -59,5 +106,46 @@ impl Inbox {
     /// Wakes that task when there is a datagram.
     pub(super) fn register(&self, waker: &Waker) {
         self.0.borrow_mut().waker = Some(waker.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FROM: SocketAddr =
+        SocketAddr::V4(core::net::SocketAddrV4::new(core::net::Ipv4Addr::LOCALHOST, 7));
+
+    proptest! {
+        /// Against a plain queue: what is taken comes out as it was and in order, and what finds
+        /// room in an empty inbox is taken.
+        #[test]
+        fn what_is_taken_comes_out_in_order(
+            steps in proptest::collection::vec(proptest::option::of(0_usize..40), 0..200)
+        ) {
+            let (inbox, mut expected) = (Inbox::new(4, 64).unwrap(), VecDeque::new());
+            for (number, step) in steps.into_iter().enumerate() {
+                if let Some(len) = step {
+                    let payload = std::vec![number as u8; len];
+                    let before = inbox.0.borrow().datagrams.len();
+                    inbox.push(FROM, &payload);
+                    let is_taken = inbox.0.borrow().datagrams.len() > before;
+                    prop_assert!(is_taken || before != 0);
+                    if is_taken {
+                        expected.push_back(payload);
+                    }
+                    prop_assert!(expected.len() <= 4);
+                    let held: usize = expected.iter().map(std::vec::Vec::len).sum();
+                    prop_assert!(held <= 64);
+                } else {
+                    let popped = inbox.pop(|_, payload| payload.to_vec());
+                    prop_assert_eq!(popped, expected.pop_front());
+                }
+            }
+        }
     }
 }

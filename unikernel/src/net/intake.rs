@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::ops::Range;
 
+use smoltcp::time::Instant;
 use smoltcp::wire::IpAddress;
 
 use super::frame::{self, Header};
@@ -19,8 +20,9 @@ use crate::dma::{Pool, RxBuffer};
 /// each packet. Frames that a raw-frame socket or UDP in place has taken do not come by here, nor
 /// do those that come while so much of the DMA memory is kept that the NIC would go short.
 pub trait Observer {
-    /// Keeps the frame, or hands it on to the next observer.
-    fn received(&mut self, frame: RxBuffer) -> Option<RxBuffer>;
+    /// Keeps the frame, or hands it on to the next observer. `at` is when the batch that it came
+    /// in was begun with: to read the clock for each frame would cost more than to keep it.
+    fn received(&mut self, frame: RxBuffer, at: embassy_time::Instant) -> Option<RxBuffer>;
 }
 
 /// Which frames a raw-frame socket takes.
@@ -122,9 +124,7 @@ impl Intake {
             return false;
         }
         let Some(udp) = frame::Udp::parse(frame, header) else { return false };
-        let Some((_, inbox)) = self.inboxes.iter().find(|(port, _)| *port == udp.port) else {
-            return false;
-        };
+        let Some(inbox) = self.inbox(udp.port) else { return false };
         let is_ours = self.destinations.contains(&udp.destination)
             && (verified || frame::has_valid_checksums(frame));
         if is_ours {
@@ -132,6 +132,18 @@ impl Intake {
         }
         // Otherwise smoltcp finds the same, and drops it.
         is_ours
+    }
+
+    /// Whether nobody takes frames before smoltcp's sockets and their inboxes.
+    #[inline]
+    pub(super) fn diverts_nothing(&self) -> bool {
+        self.frames.is_empty() && self.datagrams.is_empty()
+    }
+
+    /// The inbox that datagrams to a port go to.
+    #[inline]
+    pub(super) fn inbox(&self, port: u16) -> Option<&Inbox> {
+        self.inboxes.iter().find(|(bound, _)| *bound == port).map(|(_, inbox)| inbox)
     }
 
     /// Where datagrams for this interface go, from now on.
@@ -154,7 +166,7 @@ impl Intake {
         mac: [u8; 6],
         verified: bool,
     ) -> Option<RxBuffer> {
-        if self.frames.is_empty() && self.datagrams.is_empty() {
+        if self.diverts_nothing() {
             return Some(frame);
         }
         if let Some((_, _, queue)) = self.frames.iter().find(|(_, accepts, _)| accepts(&frame)) {
@@ -198,7 +210,7 @@ impl Intake {
 
     /// Shows a frame to the observers, until one keeps it.
     #[inline]
-    pub(super) fn observe(&mut self, frame: RxBuffer) {
+    pub(super) fn observe(&mut self, frame: RxBuffer, now: Instant) {
         if self.observers.is_empty() {
             return;
         }
@@ -206,9 +218,10 @@ impl Intake {
             self.refused += 1;
             return;
         }
+        let at = embassy_time::Instant::from_micros(now.total_micros() as u64);
         let mut frame = Some(frame);
         for (_, observer) in &mut self.observers {
-            frame = frame.and_then(|frame| observer.received(frame));
+            frame = frame.and_then(|frame| observer.received(frame, at));
         }
     }
 }

@@ -17,12 +17,13 @@ use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 
-use smoltcp::iface::{Interface, SocketSet};
+use smoltcp::iface::Interface;
 use smoltcp::time::{Duration, Instant};
 
 use super::device::Device;
 use super::frame::has_valid_checksums;
 use super::sequence::Sequence;
+use super::sockets::Sockets;
 use crate::dma::Pool;
 use crate::irq::Interrupt;
 use crate::nic::{Link, Nic};
@@ -169,7 +170,7 @@ impl Pair {
         &mut self,
         role: Role,
         interface: &mut Interface,
-        sockets: &mut SocketSet<'static>,
+        sockets: &mut Sockets,
         now: Instant,
     ) -> Option<(Box<dyn Nic>, bool)> {
         if self.inactive.nic.as_ref().is_some_and(|nic| Role::of(&**nic) == role) {
@@ -208,7 +209,7 @@ impl Pair {
         &mut self,
         role: Role,
         interface: &mut Interface,
-        sockets: &mut SocketSet<'static>,
+        sockets: &mut Sockets,
         now: Instant,
     ) -> bool {
         let is_active = self.device.nic().is_some_and(|nic| Role::of(nic) == role);
@@ -223,7 +224,7 @@ impl Pair {
     pub(super) fn switch_to_better(
         &mut self,
         interface: &mut Interface,
-        sockets: &mut SocketSet<'static>,
+        sockets: &mut Sockets,
         now: Instant,
     ) -> bool {
         self.look_at_inactive(interface, sockets, now);
@@ -269,7 +270,7 @@ impl Pair {
         &mut self,
         leaving: bool,
         interface: &mut Interface,
-        sockets: &mut SocketSet<'static>,
+        sockets: &mut Sockets,
         now: Instant,
     ) {
         self.drain(interface, sockets, now);
@@ -280,7 +281,7 @@ impl Pair {
     }
 
     /// Processes what the active NIC has received so far: it is about to go.
-    fn drain(&mut self, interface: &mut Interface, sockets: &mut SocketSet<'static>, now: Instant) {
+    fn drain(&mut self, interface: &mut Interface, sockets: &mut Sockets, now: Instant) {
         for _ in 0..MOST {
             if !self.device.receive_one(interface, sockets, now) {
                 break;
@@ -290,12 +291,7 @@ impl Pair {
     }
 
     /// Empties the inactive NIC, and has it notice a change of its link.
-    fn look_at_inactive(
-        &mut self,
-        interface: &mut Interface,
-        sockets: &mut SocketSet<'static>,
-        now: Instant,
-    ) {
+    fn look_at_inactive(&mut self, interface: &mut Interface, sockets: &mut Sockets, now: Instant) {
         let Inactive { nic: Some(nic), look_at, late_until, .. } = &mut self.inactive else {
             return;
         };

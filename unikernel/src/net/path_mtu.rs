@@ -4,8 +4,7 @@
 //! smoltcp knows the interface's MTU alone. So what it sends is made to fit on its way out
 //! ([`pieces`](super::pieces)), and new connections begin with segments of the right size.
 
-use smoltcp::iface::{Interface, SocketSet};
-use smoltcp::socket::Socket;
+use smoltcp::iface::Interface;
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{
     Icmpv4DstUnreachable, Icmpv4Message, Icmpv4Packet, Icmpv6Message, Icmpv6Packet, IpAddress,
@@ -13,6 +12,7 @@ use smoltcp::wire::{
 };
 
 use super::fragments6;
+use super::sockets::Sockets;
 
 /// Destinations that are remembered. Beyond that the one goes that was learned first.
 const DESTINATIONS: usize = 64;
@@ -57,7 +57,7 @@ impl Paths {
         &mut self,
         said: &TooBig,
         interface: &Interface,
-        sockets: &SocketSet<'static>,
+        sockets: &Sockets,
         now: Instant,
     ) {
         // Who guesses a connection can do no worse than make its packets smaller.
@@ -149,18 +149,12 @@ impl TooBig {
     }
 
     /// Whether one of these sockets may have sent the packet.
-    fn is_of(&self, sockets: &SocketSet<'static>) -> bool {
-        sockets.iter().any(|(_, socket)| match socket {
-            Socket::Tcp(socket) => {
-                self.protocol == IpProtocol::Tcp
-                    && socket.local_endpoint() == Some(self.from)
-                    && socket.remote_endpoint() == Some(self.to)
-            }
-            Socket::Udp(socket) => {
-                self.protocol == IpProtocol::Udp && socket.endpoint().port == self.from.port
-            }
+    fn is_of(&self, sockets: &Sockets) -> bool {
+        match self.protocol {
+            IpProtocol::Tcp => sockets.connections.has(self.from, self.to),
+            IpProtocol::Udp => sockets.has_udp(self.from.port),
             _ => false,
-        })
+        }
     }
 
     fn path(&self) -> Path {

@@ -7,8 +7,8 @@ use smoltcp::socket::{AnySocket, Socket, dns, tcp};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::IpAddress;
 
+use super::connections::{ConnectionId, Connections};
 use super::error::Error;
-use super::memory::SOCKETS;
 use super::ports::Ports;
 
 /// How long the peer of a closing connection may be silent, take nothing of what is still to be
@@ -22,7 +22,7 @@ const REMEMBERED: usize = 128;
 
 /// A connection whose owner has dropped it.
 struct Closing {
-    handle: SocketHandle,
+    id: ConnectionId,
     /// Bytes that the peer has not acknowledged, and since when they are so many.
     unsent: usize,
     since: Instant,
@@ -30,6 +30,8 @@ struct Closing {
 
 /// All sockets.
 pub(super) struct Sockets {
+    pub(super) connections: Connections,
+    /// All others.
     set: SocketSet<'static>,
     /// Always empty; see `Engine::finish_fragments`.
     none: SocketSet<'static>,
@@ -39,7 +41,7 @@ pub(super) struct Sockets {
     closing: Vec<Closing>,
     /// Connections that ended with a reset by the peer, which smoltcp does not tell from a
     /// timeout.
-    reset: Vec<SocketHandle>,
+    reset: Vec<ConnectionId>,
     /// Asks for names.
     dns: SocketHandle,
     /// Ports that are listened on.
@@ -49,11 +51,12 @@ pub(super) struct Sockets {
 
 impl Sockets {
     pub(super) fn new(seed: u64) -> Self {
-        let mut set = SocketSet::new(Vec::with_capacity(SOCKETS));
+        let mut set = SocketSet::new(Vec::new());
         let none = SocketSet::new(Vec::new());
         let dns = set.add(dns::Socket::new(&[], Vec::new()));
         let [tcp_ports, udp_ports] = core::array::from_fn(|_| Ports::new(seed));
         Self {
+            connections: Connections::new(),
             set,
             none,
             now: Instant::ZERO,
@@ -65,9 +68,28 @@ impl Sockets {
         }
     }
 
-    /// What smoltcp polls.
+    /// Those that are no connections.
     pub(super) fn set(&mut self) -> &mut SocketSet<'static> {
         &mut self.set
+    }
+
+    /// The sockets that an IP packet may be for.
+    #[inline]
+    pub(super) fn set_for(&mut self, packet: &[u8]) -> &mut SocketSet<'static> {
+        self.connections.set_for(packet).unwrap_or(&mut self.set)
+    }
+
+    /// Whether a port is one of datagrams.
+    pub(super) fn has_udp(&self, port: u16) -> bool {
+        self.set.iter().any(|(_, socket)| match socket {
+            Socket::Udp(socket) => socket.endpoint().port == port,
+            _ => false,
+        })
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.set.iter().count() + self.connections.len()
     }
 
     /// A set without sockets.
@@ -93,19 +115,25 @@ impl Sockets {
         self.set.get_mut(handle)
     }
 
-    pub(super) fn remove(&mut self, handle: SocketHandle) {
+    /// Gives up a connection.
+    pub(super) fn remove(&mut self, id: ConnectionId) {
+        self.connections.remove(id);
+        self.forget_reset(id);
+    }
+
+    /// Gives up a socket that is no connection.
+    pub(super) fn remove_other(&mut self, handle: SocketHandle) {
         self.set.remove(handle);
-        self.forget_reset(handle);
     }
 
     /// Takes a port to listen on, a free one for 0.
     pub(super) fn bind_tcp(&mut self, port: u16) -> Result<u16, Error> {
-        self.tcp_ports.bind(port, |port| has_connection(&self.set, port))
+        self.tcp_ports.bind(port, |port| has_connection(&self.connections, port))
     }
 
     /// A port to connect from.
     pub(super) fn free_tcp_port(&mut self) -> Result<u16, Error> {
-        self.tcp_ports.choose(|port| has_connection(&self.set, port))
+        self.tcp_ports.choose(|port| has_connection(&self.connections, port))
     }
 
     /// The port is listened on no longer.
@@ -126,42 +154,38 @@ impl Sockets {
     /// To be called when resets were received, before anything is sent: that is when connections
     /// time out. One that had timed out earlier, unnoticed by its owner, counts as reset as well.
     pub(super) fn note_resets(&mut self) {
-        for (handle, socket) in self.set.iter() {
-            if let Socket::Tcp(socket) = socket
-                && socket.state() == tcp::State::Closed
-                && !self.reset.contains(&handle)
-            {
-                self.reset.push(handle);
+        for (id, socket) in self.connections.iter() {
+            if socket.state() == tcp::State::Closed && !self.reset.contains(&id) {
+                self.reset.push(id);
             }
         }
     }
 
     /// Whether the peer has reset a connection that is closed.
-    pub(super) fn was_reset(&self, handle: SocketHandle) -> bool {
-        self.reset.contains(&handle)
+    pub(super) fn was_reset(&self, id: ConnectionId) -> bool {
+        self.reset.contains(&id)
     }
 
     /// The socket begins another connection.
-    pub(super) fn forget_reset(&mut self, handle: SocketHandle) {
-        self.reset.retain(|&reset| reset != handle);
+    pub(super) fn forget_reset(&mut self, id: ConnectionId) {
+        self.reset.retain(|&reset| reset != id);
     }
 
     /// Closes a connection whose owner has dropped it. What was written is still sent.
-    pub(super) fn close(&mut self, handle: SocketHandle) {
-        let socket = self.get::<tcp::Socket<'_>>(handle);
-        socket.close();
-        self.say_goodbye(handle);
+    pub(super) fn close(&mut self, id: ConnectionId) {
+        self.connections.get(id).close();
+        self.say_goodbye(id);
     }
 
     /// Resets a connection that nobody owns.
-    pub(super) fn abort(&mut self, handle: SocketHandle) {
-        self.get::<tcp::Socket<'_>>(handle).abort();
-        self.say_goodbye(handle);
+    pub(super) fn abort(&mut self, id: ConnectionId) {
+        self.connections.get(id).abort();
+        self.say_goodbye(id);
     }
 
-    fn say_goodbye(&mut self, handle: SocketHandle) {
-        self.get::<tcp::Socket<'_>>(handle).set_timeout(Some(FAREWELL));
-        self.closing.push(Closing { handle, unsent: usize::MAX, since: self.now });
+    fn say_goodbye(&mut self, id: ConnectionId) {
+        self.connections.get(id).set_timeout(Some(FAREWELL));
+        self.closing.push(Closing { id, unsent: usize::MAX, since: self.now });
     }
 
     /// Gives up the connections that are over, and those that may be, for their memory.
@@ -169,23 +193,21 @@ impl Sockets {
         self.forget_all_but(0);
         let stalled = |closing: &&Closing| now >= closing.since + SHORT_FAREWELL;
         for closing in self.closing.iter().filter(stalled) {
-            self.set.get_mut::<tcp::Socket<'_>>(closing.handle).abort();
+            self.connections.get(closing.id).abort();
         }
     }
 
     fn forget_all_but(&mut self, most: usize) {
-        let (set, reset) = (&mut self.set, &mut self.reset);
-        let is_over = |set: &SocketSet<'_>, handle| {
-            set.get::<tcp::Socket<'_>>(handle).state() == tcp::State::TimeWait
-        };
-        let over = self.closing.iter().filter(|closing| is_over(set, closing.handle)).count();
+        let (all, reset) = (&mut self.connections, &mut self.reset);
+        let is_over = |all: &Connections, id| all.look(id).state() == tcp::State::TimeWait;
+        let over = self.closing.iter().filter(|closing| is_over(all, closing.id)).count();
         let mut excess = over.saturating_sub(most);
-        self.closing.retain(|&Closing { handle, .. }| {
-            let goes = excess != 0 && is_over(set, handle);
+        self.closing.retain(|&Closing { id, .. }| {
+            let goes = excess != 0 && is_over(all, id);
             if goes {
                 excess -= 1;
-                set.remove(handle);
-                reset.retain(|&reset| reset != handle);
+                all.remove(id);
+                reset.retain(|&reset| reset != id);
             }
             !goes
         });
@@ -198,39 +220,33 @@ impl Sockets {
         if self.closing.len() > REMEMBERED {
             self.forget_all_but(REMEMBERED);
         }
-        let (set, reset) = (&mut self.set, &mut self.reset);
+        let (all, reset) = (&mut self.connections, &mut self.reset);
         self.closing.retain_mut(|closing| {
-            let handle = closing.handle;
-            let socket = set.get_mut::<tcp::Socket<'_>>(handle);
+            let id = closing.id;
+            let socket = all.look(id);
             if socket.send_queue() < closing.unsent {
                 (closing.unsent, closing.since) = (socket.send_queue(), now);
             }
             // Data for nobody: the peer has to know (RFC 9293, section 3.6.1), and would otherwise
             // keep it alive. So would one that says that it has no room, again and again.
             if socket.can_recv() || now >= closing.since + FAREWELL {
-                socket.abort();
+                all.get(id).abort();
             }
             // An aborted connection is closed at once but keeps its endpoints until the reset is
             // sent.
+            let socket = all.look(id);
             let done = socket.state() == tcp::State::Closed && socket.remote_endpoint().is_none();
             if done {
-                set.remove(handle);
-                reset.retain(|&reset| reset != handle);
+                all.remove(id);
+                reset.retain(|&reset| reset != id);
             }
             !done
         });
     }
-
-    #[cfg(test)]
-    pub(super) fn count(&self) -> usize {
-        self.set.iter().count()
-    }
 }
 
 /// Whether a connection has that port on this side.
-fn has_connection(set: &SocketSet<'static>, port: u16) -> bool {
-    set.iter().any(|(_, socket)| match socket {
-        Socket::Tcp(socket) => socket.local_endpoint().is_some_and(|local| local.port == port),
-        _ => false,
-    })
+fn has_connection(connections: &Connections, port: u16) -> bool {
+    let mut locals = connections.iter().map(|(_, socket)| socket.local_endpoint());
+    locals.any(|local| local.is_some_and(|local| local.port == port))
 }

@@ -10,32 +10,21 @@ use smoltcp::wire::EthernetAddress;
 use super::discovery::{Discovery, Way, write_header};
 use super::fragments6::{Fragments, fill_sums};
 use super::frame::{self, ETHERNET_HEADER};
-use super::intake::Intake;
 use super::neighbors::Kept;
 use super::path_mtu::Paths;
 use super::pieces::{Cut, Fit, fit, let_be_cut};
 use super::spares::Spares;
 use super::traffic::Traffic;
-use crate::dma::{Pool, RxBuffer, SLOT_SIZE, TxBuffer};
+use crate::dma::{Pool, SLOT_SIZE, TxBuffer};
 use crate::nic::{Checksums, Nic};
 
-pub(super) enum RxToken<'a> {
-    /// A frame, where in it the packet is, and whose it is then.
-    Frame(RxBuffer, usize, &'a mut Intake),
-    /// A packet that came in fragments.
-    Datagram(&'a [u8]),
-}
+/// A received packet. Who has it is not this token's business.
+pub(super) struct RxToken<'a>(pub(super) &'a [u8]);
 
 impl phy::RxToken for RxToken<'_> {
+    #[inline]
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        match self {
-            Self::Frame(frame, packet, intake) => {
-                let result = f(&frame[packet..]);
-                intake.observe(frame);
-                result
-            }
-            Self::Datagram(packet) => f(packet),
-        }
+        f(self.0)
     }
 }
 

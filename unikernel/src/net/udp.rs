@@ -108,7 +108,7 @@ impl UdpSocket {
     /// Returns after at most one socket buffer full, so a flood leaves other tasks their turn.
     pub async fn receive_each(&self, mut f: impl FnMut(SocketAddr, &[u8])) {
         self.readable().await;
-        while self.inbox.pop(&mut f).is_some() {}
+        self.inbox.each(&mut f);
         self.socket(|socket| {
             while let Ok((payload, meta)) = socket.recv() {
                 f(meta.endpoint.into(), payload);
@@ -242,7 +242,7 @@ impl Drop for UdpSocket {
     fn drop(&mut self) {
         self.stack.with(|engine| {
             engine.pair.device.intake.remove_inbox(self.port);
-            engine.sockets.remove(self.handle);
+            engine.sockets.remove_other(self.handle);
             engine.sockets.free_udp(self.port);
         });
     }

@@ -7,8 +7,11 @@
 //! costs, however long it is.
 
 mod cases;
+mod connection;
 mod counts;
 mod layers;
+mod marker;
+mod tcp;
 mod wire;
 
 use std::{thread, time::Duration};
@@ -50,15 +53,22 @@ pub struct Counted {
     pub batch: f64,
 }
 
-/// Counts all cases with each of these NICs, or with the one of most figures.
+/// Counts all cases, or those of these names, with each of these NICs, or with the one of most
+/// figures.
 ///
 /// # Errors
-/// The patched QEMU cannot be built, or a guest does not do what it should.
-pub fn run(nics: &[NicModel]) -> Result<Value> {
+/// There is no case of a name, the patched QEMU cannot be built, or a guest does not do what it
+/// should.
+pub fn run(nics: &[NicModel], names: &[String]) -> Result<Value> {
+    let all = || CASES.iter().map(|case| case.name).collect::<Vec<_>>().join(", ");
+    for name in names {
+        ensure!(CASES.iter().any(|case| case.name == name), "no case {name}, but {}", all());
+    }
+    let is_chosen = |case: &&Case| names.is_empty() || names.iter().any(|name| name == case.name);
     let nics = if nics.is_empty() { &NICS[..] } else { nics };
     let mut results = Vec::new();
     for &nic in nics {
-        for case in &CASES {
+        for case in CASES.iter().filter(is_chosen) {
             let step = Step::new(format!("Counting {} with {nic}", case.name));
             let counted = count(case, nic).with_context(|| format!("{} with {nic}", case.name))?;
             step.finish("done");
@@ -93,7 +103,7 @@ pub fn count(case: &Case, nic: NicModel) -> Result<Counted> {
     guest.wait_for(READY)?;
     let (mut counter, mut wire) = (counter.accept()?, wire.accept()?);
 
-    let mut driver = Driver::new(case);
+    let mut driver = Driver::new(case, &mut wire)?;
     let mut series = |batches: u32, frames: u32| {
         for _ in 0..batches {
             driver.batch(&mut wire, frames)?;

@@ -14,18 +14,19 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::Cell;
 
-use smoltcp::iface::{Interface, SocketHandle, SocketSet};
-use smoltcp::socket::Socket;
+use smoltcp::iface::Interface;
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, TcpControl};
 
 use super::buffers::Buffers;
+use super::connections::ConnectionId;
 use super::error::Error;
 use super::frame::{Header, TCP_ACK, TCP_SYN, has_valid_checksums};
 use super::memory::{SOCKETS, is_left};
 use super::path_mtu::Paths;
 use super::queue::Queue;
 use super::sequence::Sequence;
+use super::sockets::Sockets;
 
 /// A connection's transmit buffer is at most so small a part of the memory that is left …
 const SHARE: usize = 64;
@@ -43,7 +44,7 @@ pub(super) struct Port {
     /// What each connection gets.
     pub(super) buffers: Cell<Buffers>,
     /// Connections to be accepted.
-    pub(super) ready: Queue<SocketHandle>,
+    pub(super) ready: Queue<ConnectionId>,
 }
 
 /// What becomes of a segment.
@@ -128,7 +129,7 @@ impl Listeners {
         header: Header,
         arrival: &Arrival<'_>,
         interface: &Interface,
-        sockets: &mut SocketSet<'static>,
+        sockets: &mut Sockets,
     ) -> Verdict {
         let Some(segment) = Segment::parse(frame, header) else { return Verdict::Pass };
         let is_here = segment.to == arrival.mac && interface.has_ip_addr(segment.local.addr);
@@ -151,15 +152,10 @@ impl Listeners {
     }
 
     /// Takes up a handshake.
-    fn begin(
-        &mut self,
-        segment: &Segment<'_>,
-        now: Instant,
-        sockets: &SocketSet<'static>,
-    ) -> Verdict {
+    fn begin(&mut self, segment: &Segment<'_>, now: Instant, sockets: &Sockets) -> Verdict {
         let (local, peer) = (segment.local, segment.peer);
         let Some(port) = self.port(local.port) else { return Verdict::Pass };
-        if is_connected(sockets, segment) {
+        if sockets.connections.has(local, peer) {
             return Verdict::Pass;
         }
         let (window, shift) = port.buffers.get().window();
@@ -191,7 +187,7 @@ impl Listeners {
         &mut self,
         segment: &Segment<'_>,
         arrival: &Arrival<'_>,
-        sockets: &mut SocketSet<'static>,
+        sockets: &mut Sockets,
     ) -> Verdict {
         let (local, peer, tcp) = (segment.local, segment.peer, &segment.tcp);
         let hash = self.sequence.hash(local, peer);
@@ -217,7 +213,7 @@ impl Listeners {
             self.handshakes.remove(hash, local, peer);
             return Verdict::Pass;
         };
-        if !port.ready.has_room() || sockets.iter().count() >= SOCKETS {
+        if !port.ready.has_room() || sockets.count() >= SOCKETS {
             self.deferred += 1;
             self.starved |= port.ready.has_room();
             return Verdict::Drop;
@@ -225,14 +221,15 @@ impl Listeners {
         let mtu = arrival.paths.to(peer.addr).map_or(arrival.mtu, |path| path.mtu.into());
         let handshake = handshake.within(mtu);
         let buffers = affordable(port.buffers.get());
-        let made = establish::socket(&handshake, buffers, arrival.mtu, arrival.now);
-        let Ok(socket) = made else {
+        let made = establish::socket(&handshake, buffers, arrival.mtu, arrival.now)
+            .and_then(|socket| sockets.connections.add(socket, (local, peer)));
+        let Ok(connection) = made else {
             self.deferred += 1;
             self.starved = true;
             return Verdict::Drop;
         };
         self.handshakes.remove(hash, local, peer);
-        port.ready.push(sockets.add(socket));
+        port.ready.push(connection);
         Verdict::Pass
     }
 
@@ -254,13 +251,4 @@ fn affordable(mut buffers: Buffers) -> Buffers {
         buffers.transmit /= 2;
     }
     buffers
-}
-
-/// Whether there is a connection between the two, though it may be over.
-fn is_connected(sockets: &SocketSet<'static>, segment: &Segment<'_>) -> bool {
-    let (local, peer) = (Some(segment.local), Some(segment.peer));
-    sockets.iter().any(|(_, socket)| match socket {
-        Socket::Tcp(socket) => socket.local_endpoint() == local && socket.remote_endpoint() == peer,
-        _ => false,
-    })
 }

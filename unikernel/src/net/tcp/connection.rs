@@ -5,9 +5,9 @@ use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::task::Poll;
 
-use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::{self, RecvError, State};
 
+use crate::net::connections::ConnectionId;
 use crate::net::error::Error;
 use crate::net::stack::Stack;
 
@@ -23,24 +23,19 @@ enum End {
 /// An established connection. Dropping it closes it: what was written is still sent.
 pub(super) struct Connection {
     stack: Stack,
-    handle: SocketHandle,
+    id: ConnectionId,
     end: Cell<End>,
     pub(super) local: SocketAddr,
     pub(super) peer: SocketAddr,
 }
 
 impl Connection {
-    pub(super) fn new(
-        stack: Stack,
-        handle: SocketHandle,
-        local: SocketAddr,
-        peer: SocketAddr,
-    ) -> Self {
-        Self { stack, handle, end: Cell::new(End::Open), local, peer }
+    pub(super) fn new(stack: Stack, id: ConnectionId, local: SocketAddr, peer: SocketAddr) -> Self {
+        Self { stack, id, end: Cell::new(End::Open), local, peer }
     }
 
     pub(super) fn socket<R>(&self, f: impl FnOnce(&mut tcp::Socket<'static>) -> R) -> R {
-        self.stack.with_socket(self.handle, f)
+        self.stack.with_sockets(|sockets| f(sockets.connections.get(self.id)))
     }
 
     pub(super) async fn read_with<R>(
@@ -180,7 +175,7 @@ impl Connection {
     }
 
     fn was_reset(&self) -> bool {
-        self.stack.with_sockets(|sockets| sockets.was_reset(self.handle))
+        self.stack.with_sockets(|sockets| sockets.was_reset(self.id))
     }
 
     pub(super) fn abort(&self) {
@@ -201,7 +196,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.stack.with_sockets(|sockets| sockets.close(self.handle));
+        self.stack.with_sockets(|sockets| sockets.close(self.id));
         self.stack.wake();
     }
 }

@@ -4,12 +4,10 @@ use alloc::rc::Rc;
 use core::cell::Cell;
 use core::future::poll_fn;
 
-use smoltcp::iface::SocketHandle;
-use smoltcp::socket::tcp;
-
 use super::connection::Connection;
 use super::stream::TcpStream;
 use crate::net::buffers::{Buffers, new_socket};
+use crate::net::connections::ConnectionId;
 use crate::net::error::Error;
 use crate::net::listen::Port;
 use crate::net::queue::Queue;
@@ -58,8 +56,8 @@ impl TcpListener {
         self.busy.set(true);
         let _turn = Turn(&self.busy);
         loop {
-            let handle = poll_fn(|context| self.port.ready.poll_pop(context)).await;
-            if let Some(stream) = self.take(handle) {
+            let id = poll_fn(|context| self.port.ready.poll_pop(context)).await;
+            if let Some(stream) = self.take(id) {
                 return stream;
             }
         }
@@ -67,17 +65,17 @@ impl TcpListener {
 
     /// `None` if the peer has reset the connection meanwhile. Closed is another matter: there may
     /// be data to read.
-    fn take(&self, handle: SocketHandle) -> Option<TcpStream> {
+    fn take(&self, id: ConnectionId) -> Option<TcpStream> {
         let (local, peer) = self.stack.with_sockets(|sockets| {
-            let socket = sockets.get::<tcp::Socket<'_>>(handle);
+            let socket = sockets.connections.get(id);
             socket.set_timeout(None);
             let ends = socket.local_endpoint().zip(socket.remote_endpoint());
             if ends.is_none() {
-                sockets.remove(handle);
+                sockets.remove(id);
             }
             ends
         })?;
-        let connection = Connection::new(self.stack.clone(), handle, local.into(), peer.into());
+        let connection = Connection::new(self.stack.clone(), id, local.into(), peer.into());
         Some(TcpStream::new(connection))
     }
 }
@@ -95,8 +93,8 @@ impl Drop for TcpListener {
     fn drop(&mut self) {
         self.stack.with(|engine| {
             engine.pair.device.listeners.remove(&self.port);
-            while let Some(handle) = self.port.ready.pop() {
-                engine.sockets.abort(handle);
+            while let Some(id) = self.port.ready.pop() {
+                engine.sockets.abort(id);
             }
             engine.sockets.free_tcp(self.port.number);
         });

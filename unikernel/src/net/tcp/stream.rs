@@ -39,7 +39,7 @@ impl TcpStream {
             return Err(Error::InvalidAddress);
         }
         let mut socket = new_socket(buffers)?;
-        let (handle, local) = stack.with(|engine| {
+        let (id, local) = stack.with(|engine| {
             if !engine.reaches(peer.ip().into()) {
                 return Err(Error::Unreachable);
             }
@@ -49,11 +49,11 @@ impl TcpStream {
             let (to, now) = (peer.into(), engine.now());
             let number = engine.pair.device.listeners.sequence.first(local, to, now);
             listen::connect(&mut socket, (local, to), number, now)?;
-            Ok((engine.sockets.add(socket), local.into()))
+            Ok((engine.sockets.connections.add(socket, (local, to))?, local.into()))
         })?;
         stack.wake();
         // From here on, dropping it gives the socket back.
-        let connection = Connection::new(stack.clone(), handle, local, peer);
+        let connection = Connection::new(stack.clone(), id, local, peer);
         poll_fn(|context| {
             connection.socket(|socket| match socket.state() {
                 State::SynSent | State::SynReceived => {
@@ -69,7 +69,7 @@ impl TcpStream {
         })
         .await
         .map_err(|()| {
-            let was_reset = stack.with_sockets(|sockets| sockets.was_reset(handle));
+            let was_reset = stack.with_sockets(|sockets| sockets.was_reset(id));
             if was_reset { Error::Refused } else { Error::TimedOut }
         })?;
         Ok(Self::new(connection))

@@ -287,7 +287,7 @@ fn datagrams_for_others_and_damaged_ones_are_not_taken() {
 struct Half(Rc<Cell<usize>>, Vec<RxBuffer>);
 
 impl Observer for Half {
-    fn received(&mut self, frame: RxBuffer) -> Option<RxBuffer> {
+    fn received(&mut self, frame: RxBuffer, _: embassy_time::Instant) -> Option<RxBuffer> {
         self.0.set(self.0.get() + 1);
         if self.0.get().is_multiple_of(2) {
             return Some(frame);

@@ -1,6 +1,7 @@
 //! Stacks on a wire, in virtual time.
 
 mod address;
+mod connections;
 mod dhcp;
 mod dns;
 mod errors;

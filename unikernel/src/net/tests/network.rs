@@ -382,7 +382,7 @@ impl World {
 pub(super) struct Keeper(pub(super) Rc<RefCell<Vec<RxBuffer>>>);
 
 impl Observer for Keeper {
-    fn received(&mut self, frame: RxBuffer) -> Option<RxBuffer> {
+    fn received(&mut self, frame: RxBuffer, _: embassy_time::Instant) -> Option<RxBuffer> {
         self.0.borrow_mut().push(frame);
         None
     }

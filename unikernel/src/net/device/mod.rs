@@ -1,24 +1,25 @@
 //! The NIC in use. To smoltcp it is a device for IP packets: Ethernet is dealt with here, since
 //! neighbours, routes and what waits for them are ours (see [`Discovery`]).
 
+mod receive;
+
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::num::NonZeroUsize;
 
-use smoltcp::iface::{Interface, SocketSet};
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 use smoltcp::wire::EthernetAddress;
 
 use super::dhcp;
 use super::discovery::{Discovery, write_header};
+use super::flow::Flow;
 use super::fragments6::LONGEST_PACKET;
-use super::frame::{self, ETHERNET_HEADER, Header};
+use super::frame::ETHERNET_HEADER;
 use super::intake::Intake;
 use super::ipv6::Advertisement;
-use super::listen::{Arrival, HalfOpen, Listeners, Verdict};
-use super::ndisc::Message;
-use super::path_mtu::{Paths, TooBig};
+use super::listen::{HalfOpen, Listeners};
+use super::path_mtu::Paths;
 use super::reassembly::Reassembly;
 use super::sequence::Sequence;
 use super::spares::Spares;
@@ -73,6 +74,8 @@ pub(super) struct Device {
     /// Somebody waits for the answers of DHCP servers.
     pub(super) dhcp: bool,
     pub(super) notes: Notes,
+    /// That of the last frame, if it may go on.
+    flow: Option<Flow>,
     /// Set when there is room to send, for those who wait for that.
     room: Watch<()>,
     room_is_awaited: bool,
@@ -105,6 +108,7 @@ impl Device {
             capabilities: Capabilities::default(),
             mtu_limit: None,
             dhcp: false,
+            flow: None,
             room: Watch::new(()),
             room_is_awaited: false,
             link_up: false,
@@ -161,89 +165,6 @@ impl Device {
         }
     }
 
-    /// Has the stack process the next frame that the NIC has received. `false` if there is none.
-    pub(super) fn receive_one(
-        &mut self,
-        interface: &mut Interface,
-        sockets: &mut SocketSet<'static>,
-        now: Instant,
-    ) -> bool {
-        let Some(frame) = self.nic.as_mut().and_then(|nic| nic.receive()) else { return false };
-        self.process(frame, interface, sockets, now);
-        true
-    }
-
-    /// Has the stack process a frame, whichever NIC received it.
-    pub(super) fn process(
-        &mut self,
-        frame: RxBuffer,
-        interface: &mut Interface,
-        sockets: &mut SocketSet<'static>,
-        now: Instant,
-    ) {
-        self.traffic.rx_frames += 1;
-        self.traffic.rx_bytes += frame.len() as u64;
-        let Some(header) = Header::of(&frame) else { return };
-        let verified = self.capabilities.receive_checksums;
-        let (mac, verified) = (self.discovery.mac.0, verified.ipv4 && verified.udp);
-        let flags = header.tcp_flags(&frame[header.payload..]);
-        let taken = self.note(&frame, header, flags, verified);
-        let Some(frame) = self.intake.divert(frame, header, mac, verified) else { return };
-        let is_over = !self.discovery.hear(&frame, header, now)
-            || taken
-            || flags.is_some_and(|flags| self.listeners.concerns(flags))
-                && self.handshake(&frame, header, interface, sockets, now);
-        if is_over {
-            return self.intake.observe(frame);
-        }
-        let packet = &frame[header.payload..];
-        if TooBig::is_likely(packet)
-            && let Some(said) = TooBig::parse(packet)
-        {
-            self.paths.learn(&said, interface, sockets, now);
-        }
-        if header.is_fragment(packet) {
-            let is_destination = |address| self.intake.is_destination(address);
-            let place = self.reassembly.receive(packet, is_destination, now);
-            self.intake.observe(frame);
-            let Some(place) = place else { return };
-            self.pending = Some(Pending::Datagram(place));
-        } else if self.intake.deliver(&frame, header, verified) {
-            return self.intake.observe(frame);
-        } else {
-            self.pending = Some(Pending::Frame(frame, header.payload));
-        }
-        interface.poll_ingress_single(now, self, sockets);
-    }
-
-    /// Takes in a segment that may be part of a handshake. Returns whether it is dealt with.
-    fn handshake(
-        &mut self,
-        frame: &[u8],
-        header: Header,
-        interface: &Interface,
-        sockets: &mut SocketSet<'static>,
-        now: Instant,
-    ) -> bool {
-        let checksums = self.capabilities.receive_checksums;
-        let arrival = Arrival {
-            now,
-            mac: self.discovery.mac,
-            mtu: self.mtu(),
-            verified: checksums.ipv4 && checksums.tcp,
-            paths: &self.paths,
-        };
-        match self.listeners.receive(frame, header, &arrival, interface, sockets) {
-            Verdict::Pass => false,
-            Verdict::Drop => true,
-            Verdict::Answer(handshake) => {
-                // If there is no room for the answer, it is repeated later.
-                self.answer(&handshake);
-                true
-            }
-        }
-    }
-
     /// Answers a SYN. `false` if there is no room for it.
     fn answer(&mut self, handshake: &HalfOpen) -> bool {
         let (mac, mtu) = (self.discovery.mac, self.mtu());
@@ -266,35 +187,6 @@ impl Device {
         let mut listeners = core::mem::take(&mut self.listeners);
         listeners.tend(now, |handshake| self.answer(handshake));
         self.listeners = listeners;
-    }
-
-    /// Notes what a frame says that smoltcp does not pass on. Returns whether that is all there is
-    /// to it.
-    #[inline]
-    fn note(
-        &mut self,
-        frame: &[u8],
-        header: Header,
-        tcp_flags: Option<u8>,
-        verified: bool,
-    ) -> bool {
-        let packet = &frame[header.payload..];
-        // Of more than there is room for, the rest is said again.
-        if header.ethertype == frame::IPV6 && Message::is_likely(packet) {
-            if let Some(advertisement) = Advertisement::parse(packet) {
-                let _ = self.notes.advertised.push(advertisement);
-            }
-        } else if self.dhcp && header.ethertype == frame::IPV4 && dhcp::Reply::is_likely(packet) {
-            if let Some(reply) = dhcp::Reply::parse(packet, self.discovery.mac, verified) {
-                let _ = self.notes.dhcp.push(reply);
-            }
-            return true;
-        } else if header.is_rarp() {
-            self.notes.own_rarp |= frame[6..12] == self.discovery.mac.0;
-        } else if tcp_flags.is_some_and(|flags| flags & frame::TCP_RST != 0) {
-            self.notes.tcp_reset = true;
-        }
-        false
     }
 
     /// The longest packet that is sent, whatever the NIC could: what routers or DHCP say. Takes
@@ -411,12 +303,11 @@ impl phy::Device for Device {
     type TxToken<'a> = TxToken<'a>;
 
     fn receive(&mut self, now: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
-        let pending = self.pending.take()?;
         let mtu = self.mtu();
-        let received = match pending {
-            Pending::Frame(frame, packet) => RxToken::Frame(frame, packet, &mut self.intake),
-            Pending::Datagram(place) => RxToken::Datagram(self.reassembly.whole(place)),
-        };
+        let received = RxToken(match self.pending.as_ref()? {
+            Pending::Frame(frame, packet) => &frame[*packet..],
+            Pending::Datagram(place) => self.reassembly.whole(*place),
+        });
         let token = TxToken {
             // Most packets have no reply. Whether there is room for one is asked when there is.
             room: if self.link_up { Room::Unknown } else { Room::None },
