@@ -1,6 +1,7 @@
 //! What a result needs to know about traffic, of whatever kind.
 
 use super::trace::{Gap, Received, Trace};
+use godwit_probe::Histogram;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,24 @@ pub struct Transfer {
     pub sha256: String,
 }
 
+/// How long datagrams took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timing {
+    /// Beyond the fastest one of the last second or two.
+    pub latency: Histogram,
+    /// From one to the next.
+    pub jitter: Histogram,
+}
+
+/// Something that the guest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// Datagrams lost.
+    Lost,
+    /// Pages marked, on reception and by catch-up.
+    Marked,
+}
+
 /// Says whether traffic reaches the guest.
 pub trait Traffic {
     /// Whether the guest has been seen to receive anything that was sent after `moment`.
@@ -71,6 +90,28 @@ pub trait Meter {
     /// What was lost since the stream began, where it is numbered.
     fn losses(&self) -> Option<Losses> {
         None
+    }
+
+    /// How long datagrams took between two moments, where they say when they were sent.
+    fn timing(&self, _from: Instant, _to: Instant) -> Option<Timing> {
+        None
+    }
+
+    /// How fast a count rises, a second, for each `step` between two moments. Empty where nobody
+    /// reports it.
+    fn rises(
+        &self,
+        _from: Instant,
+        _to: Instant,
+        _step: Duration,
+        _counter: Counter,
+    ) -> Vec<(Instant, f64)> {
+        Vec::new()
+    }
+
+    /// Whether [`samples`](Self::samples) may be shorter than a tenth of a second.
+    fn is_fine(&self) -> bool {
+        false
     }
 
     /// What the DMA layer did between two moments, where the guest reports it.
@@ -108,6 +149,24 @@ impl Meter for Trace {
             duplicates: report.duplicates.get().into(),
             reordered: report.reordered.get(),
         })
+    }
+
+    fn timing(&self, from: Instant, to: Instant) -> Option<Timing> {
+        self.timing(from, to)
+    }
+
+    fn rises(
+        &self,
+        from: Instant,
+        to: Instant,
+        step: Duration,
+        counter: Counter,
+    ) -> Vec<(Instant, f64)> {
+        self.rises(from, to, step, counter)
+    }
+
+    fn is_fine(&self) -> bool {
+        true
     }
 
     fn dma(&self, from: Instant, to: Instant) -> Option<DmaCounts> {

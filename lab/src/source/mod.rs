@@ -4,6 +4,7 @@
 
 mod cable;
 mod client;
+mod detail;
 mod echo;
 mod frames;
 mod meter;
@@ -16,7 +17,7 @@ pub use cable::{Listens, cable, stream};
 pub use client::{ClientRuns, ClientSource, HOST, PORT};
 pub use echo::EchoSource;
 pub use frames::Station;
-pub use meter::{DmaCounts, Losses, Meter, Traffic, Transfer};
+pub use meter::{Counter, DmaCounts, Losses, Meter, Timing, Traffic, Transfer};
 pub use peer::Peer;
 pub use tcp::{TcpSource, TcpTrace};
 pub use trace::{Gap, Received, Trace};
@@ -119,9 +120,28 @@ impl UdpSource {
         self.shared.state.lock().unwrap().trace.clone()
     }
 
+    /// For others to look at the stream.
+    #[must_use]
+    pub fn watched(&self) -> Latest {
+        Latest(self.shared.clone())
+    }
+
     /// The latest report on the stream and when it came.
     pub fn latest(&self) -> Option<(Instant, Report)> {
         self.shared.state.lock().unwrap().trace.reports.last().copied()
+    }
+}
+
+/// Looks at a source's stream from elsewhere.
+#[derive(Clone)]
+pub struct Latest(Arc<Shared>);
+
+impl Latest {
+    /// The guest's latest report on the stream.
+    #[must_use]
+    pub fn report(&self) -> Option<Report> {
+        let state = self.0.state.lock().unwrap();
+        state.trace.reports.last().map(|(_, report)| *report)
     }
 }
 

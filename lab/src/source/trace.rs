@@ -1,5 +1,6 @@
 //! What was sent and what the guest reported, and the figures that follow from the two.
 
+use super::detail;
 use godwit_probe::Report;
 use std::time::{Duration, Instant};
 
@@ -52,10 +53,10 @@ pub struct Received {
 }
 
 #[derive(Clone, Copy)]
-struct Point {
-    at: Instant,
-    bytes: f64,
-    packets: f64,
+pub(super) struct Point {
+    pub(super) at: Instant,
+    pub(super) bytes: f64,
+    pub(super) packets: f64,
 }
 
 impl Trace {
@@ -101,7 +102,7 @@ impl Trace {
 
     /// Bits a second the guest received, for each `step` between two moments.
     pub fn samples(&self, from: Instant, to: Instant, step: Duration) -> Vec<(Instant, f64)> {
-        let curve = self.curve();
+        let curve = if step < detail::REPORT { self.fine_curve() } else { self.curve() };
         let mut samples = Vec::new();
         let mut at = from;
         while at + step <= to {
