@@ -3,7 +3,7 @@
 pub(crate) const DEMO: &str = "Examples:
   cargo xtask demo                                 from nothing to a report
   cargo xtask demo --nic igb --seconds 5           with another NIC, and less of it
-  cargo xtask demo --clock virtual --json a.json   figures that compare with those of other machines";
+  cargo xtask demo --clock virtual --json a.json   figures of a quiet machine";
 
 pub(crate) const TEST: &str = "Examples:
   cargo xtask test                 all of it

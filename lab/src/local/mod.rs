@@ -188,8 +188,9 @@ impl Lab for LocalLab {
         }
         command.args(["-object", "monitor-qmp,id=qmp,chardev=monitor"]);
         command.args(["-serial", "chardev:console"]);
-        let told = command.get_args().map(|part| part.to_string_lossy().into_owned());
-        let line = [line[0].clone()].into_iter().chain(told).collect();
+        // Behind what ends it with its owner.
+        let told = command.get_args().skip_while(|part| *part != "--").skip(1);
+        let line = told.map(|part| part.to_string_lossy().into_owned()).collect();
         self.lines.push((machine.name().into(), line));
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let qemu = Guard::spawn(&mut command).context("cannot start QEMU");

@@ -1,13 +1,27 @@
 //! What the guest's reports tell besides throughput: how long datagrams took, what was lost and
 //! marked over time, and reception in steps finer than the reports.
 
-use super::meter::{Counter, Timing};
 use super::trace::{Gap, Point, Trace};
-use godwit_probe::{Histogram, REPORT_INTERVAL_MS, Report};
+use godwit_probe::{Histogram, Report};
 use std::time::{Duration, Instant};
 
-/// From steps shorter than this on, reports alone are too coarse.
-pub(super) const REPORT: Duration = Duration::from_millis(REPORT_INTERVAL_MS);
+/// How long datagrams took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timing {
+    /// Beyond the fastest one of the last second or two.
+    pub latency: Histogram,
+    /// From one to the next.
+    pub jitter: Histogram,
+}
+
+/// Something that the guest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// Datagrams lost.
+    Lost,
+    /// Pages marked, on reception and by catch-up.
+    Marked,
+}
 
 impl Trace {
     /// How long the datagrams took of those that were reported between two moments.

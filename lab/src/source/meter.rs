@@ -1,7 +1,7 @@
 //! What a result needs to know about traffic, of whatever kind.
 
+use super::detail::{Counter, Timing};
 use super::trace::{Gap, Received, Trace};
-use godwit_probe::Histogram;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -38,24 +38,6 @@ pub struct Transfer {
     pub bytes: u64,
     /// Their SHA-256, in hexadecimal, as both ends computed it.
     pub sha256: String,
-}
-
-/// How long datagrams took.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Timing {
-    /// Beyond the fastest one of the last second or two.
-    pub latency: Histogram,
-    /// From one to the next.
-    pub jitter: Histogram,
-}
-
-/// Something that the guest counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counter {
-    /// Datagrams lost.
-    Lost,
-    /// Pages marked, on reception and by catch-up.
-    Marked,
 }
 
 /// Says whether traffic reaches the guest.

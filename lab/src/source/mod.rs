@@ -15,9 +15,10 @@ mod trace;
 
 pub use cable::{Listens, cable, stream};
 pub use client::{ClientRuns, ClientSource, HOST, PORT};
+pub use detail::{Counter, Timing};
 pub use echo::EchoSource;
 pub use frames::Station;
-pub use meter::{Counter, DmaCounts, Losses, Meter, Timing, Traffic, Transfer};
+pub use meter::{DmaCounts, Losses, Meter, Traffic, Transfer};
 pub use peer::Peer;
 pub use tcp::{TcpSource, TcpTrace};
 pub use trace::{Gap, Received, Trace};

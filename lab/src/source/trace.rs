@@ -1,9 +1,10 @@
 //! What was sent and what the guest reported, and the figures that follow from the two.
 
-use super::detail;
-use godwit_probe::Report;
+use godwit_probe::{REPORT_INTERVAL_MS, Report};
 use std::time::{Duration, Instant};
 
+/// Steps that are shorter than what is between two reports are read off their waypoints.
+const REPORT: Duration = Duration::from_millis(REPORT_INTERVAL_MS);
 /// Reports further apart than this had the guest's silence between them.
 const SILENCE: Duration = Duration::from_millis(250);
 
@@ -102,7 +103,7 @@ impl Trace {
 
     /// Bits a second the guest received, for each `step` between two moments.
     pub fn samples(&self, from: Instant, to: Instant, step: Duration) -> Vec<(Instant, f64)> {
-        let curve = if step < detail::REPORT { self.fine_curve() } else { self.curve() };
+        let curve = if step < REPORT { self.fine_curve() } else { self.curve() };
         let mut samples = Vec::new();
         let mut at = from;
         while at + step <= to {

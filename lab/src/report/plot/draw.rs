@@ -1,7 +1,7 @@
 //! Panels one below the other, on one axis of time.
 
+use super::phases::{class, title};
 use super::scale::{number, scale};
-use super::{class, title};
 use crate::result::Migration;
 use anyhow::Result;
 use minijinja::Environment;

@@ -2,9 +2,10 @@
 //! axis, and the gap from near by.
 
 mod draw;
+mod phases;
 mod scale;
 
-use super::format::{duration, megabits};
+use super::format::megabits;
 use super::words::Words;
 use crate::result::{Copying, Migration, PhaseName};
 use anyhow::Result;
@@ -75,20 +76,6 @@ pub(super) fn caption(result: &Migration) -> String {
     text
 }
 
-/// What is said in the band of a phase.
-fn title(result: &Migration, name: PhaseName) -> String {
-    let phase = result.phase(name);
-    match name {
-        PhaseName::Gap => {
-            format!("gap {}", duration(phase.map_or(0.0, |phase| phase.end_ms - phase.start_ms)))
-        }
-        name => {
-            let rate = phase.map_or(0.0, |phase| phase.rx_bits_per_s);
-            format!("{}  {} Mbit/s", name.title(), megabits(rate))
-        }
-    }
-}
-
 fn throughput(result: &Migration) -> Panel {
     let mut lines =
         vec![Line { class: "line", curve: Curve::of(&result.samples, SAMPLE), is_filled: true }];
@@ -141,15 +128,6 @@ fn legend(result: &Migration) -> Vec<(&'static str, &'static str)> {
     runs.zip(["line"].into_iter().chain(OTHERS))
         .map(|(run, class)| (class, run.arrangement()))
         .collect()
-}
-
-fn class(name: PhaseName) -> &'static str {
-    match name {
-        PhaseName::Before => "before",
-        PhaseName::Warmup => "warmup",
-        PhaseName::Gap => "gap",
-        PhaseName::After => "after",
-    }
 }
 
 /// When the migration started.
