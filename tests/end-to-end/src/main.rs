@@ -7,6 +7,7 @@
 
 mod application;
 mod bridges;
+mod browser;
 mod clock;
 mod dhcp_server;
 mod endings;
@@ -92,6 +93,7 @@ fn main() -> Result<ExitCode> {
     examples::add(&mut suite, kernel);
     qtest::add(&mut suite, options.long);
     local::add(&mut suite, kernel);
+    browser::add(&mut suite);
     two_nics::add_local(&mut suite, kernel);
     refusal::add_local(&mut suite, kernel);
     bridges::add_local(&mut suite, kernel);
