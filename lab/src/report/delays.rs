@@ -16,7 +16,7 @@ pub(super) const NAMES: [&str; 2] = ["latency", "jitter"];
 /// What the figures are.
 pub(super) const EXPLANATION: &str = "Latency is how much longer a datagram took from the source \
     to the application than the fastest one of the last second or two (RFC 5481); jitter, by how \
-    much that differs from one to the next (RFC 3393). One datagram in sixteen is timed. A phase \
+    much that differs from one to the next (RFC 3393). One datagram in 64 is timed. A phase \
     ends with the guest's last report in it, a tenth of a second before its end at most.";
 
 /// The table's rows. None, where nobody knows.

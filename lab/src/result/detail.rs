@@ -4,7 +4,7 @@ use crate::source::Timing;
 use crate::system::detail;
 use serde::{Deserialize, Serialize};
 
-/// How long the datagrams of a phase took. One in sixteen is timed.
+/// How long the datagrams of a phase took. One in 64 is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Delays {
     /// How much longer than the fastest one of the last second or two (RFC 5481).
