@@ -1,8 +1,10 @@
-//! Makes bootable disks of the unikernel's image.
+//! Makes bootable disks, and CDs, of the unikernel's image.
 //!
 //! A disk is a GUID partition table with one EFI system partition: the loader under the name
 //! every UEFI firmware looks for, the kernel and its command line beside it.
 #![forbid(unsafe_code)]
+
+mod iso;
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Seek, SeekFrom, Write};
@@ -21,6 +23,9 @@ const TAIL: u64 = 34 * SECTOR;
 /// Room for the file system's own structures: of each cluster, four bytes in each of two tables.
 const SLACK: u64 = 2 << 20;
 const CLUSTER: u32 = 512;
+/// The same of FAT16, which begins at 4085 clusters: two bytes in each of two tables.
+const SMALL_SLACK: u64 = (2 << 20) + (1 << 19);
+const CD_SECTOR: u64 = 2048;
 /// The specification wants FAT32 on a hard disk (UEFI 2.10, section 13.3), which begins at 65525
 /// clusters.
 const LEAST: u64 = 36 << 20;
@@ -37,15 +42,30 @@ pub fn disk(loader: &[u8], kernel: &[u8], command_line: &str) -> Result<Vec<u8>>
     let mut disk = vec![0; (ALIGNMENT + volume + TAIL) as usize];
     partition(&mut disk, volume)?;
     let volume = &mut disk[ALIGNMENT as usize..(ALIGNMENT + volume) as usize];
-    fill(
-        volume,
-        &[
-            ("EFI/BOOT/BOOTX64.EFI", loader),
-            ("godwit/kernel.elf", kernel),
-            ("godwit/cmdline", command_line.as_bytes()),
-        ],
-    )?;
+    fill(volume, FatType::Fat32, &files(loader, kernel, command_line))?;
     Ok(disk)
+}
+
+/// A CD, bootable by UEFI. The arguments are those of [`disk`].
+///
+/// # Errors
+/// The contents do not fit: they have some 31 MiB.
+pub fn iso(loader: &[u8], kernel: &[u8], command_line: &str) -> Result<Vec<u8>> {
+    let contents = (loader.len() + kernel.len() + command_line.len()) as u64;
+    // On what can be taken out of a drive, firmware takes FAT16 too, which may be small.
+    let volume = (contents + contents / 32 + SMALL_SLACK).next_multiple_of(CD_SECTOR);
+    let mut volume = vec![0; usize::try_from(volume)?];
+    fill(&mut volume, FatType::Fat16, &files(loader, kernel, command_line))?;
+    iso::with(&volume)
+}
+
+/// What is on either.
+fn files<'a>(loader: &'a [u8], kernel: &'a [u8], line: &'a str) -> [(&'static str, &'a [u8]); 3] {
+    [
+        ("EFI/BOOT/BOOTX64.EFI", loader),
+        ("godwit/kernel.elf", kernel),
+        ("godwit/cmdline", line.as_bytes()),
+    ]
 }
 
 /// Writes the partition table, with one partition of `volume` bytes.
@@ -64,10 +84,10 @@ fn partition(disk: &mut [u8], volume: u64) -> Result<()> {
 }
 
 /// Formats a volume and writes files, given by path, to it.
-fn fill(volume: &mut [u8], files: &[(&str, &[u8])]) -> Result<()> {
+fn fill(volume: &mut [u8], kind: FatType, files: &[(&str, &[u8])]) -> Result<()> {
     let mut device = Cursor::new(&mut *volume);
     let options = FormatVolumeOptions::new()
-        .fat_type(FatType::Fat32)
+        .fat_type(kind)
         .bytes_per_cluster(CLUSTER)
         .volume_label(*b"GODWIT     ");
     fatfs::format_volume(&mut device, options)?;
@@ -103,6 +123,23 @@ mod tests {
         let mut contents = Vec::new();
         file_system.root_dir().open_file(path)?.read_to_end(&mut contents)?;
         Ok(contents)
+    }
+
+    #[test]
+    fn a_cd_holds_what_was_put_on_it() {
+        for len in [1 << 10, 20 << 20] {
+            let kernel: Vec<u8> = (0..len).map(|i: u32| (i * 7) as u8).collect();
+            let cd = iso(b"loader", &kernel, "ip=dhcp").unwrap();
+            // The volume is last, behind what is the CD's own.
+            let volume = Cursor::new(cd[23 * CD_SECTOR as usize..].to_vec());
+            let file_system = FileSystem::new(volume, FsOptions::new()).unwrap();
+            assert_eq!(file_system.fat_type(), FatType::Fat16);
+            let mut contents = Vec::new();
+            let mut file = file_system.root_dir().open_file("godwit/kernel.elf").unwrap();
+            file.read_to_end(&mut contents).unwrap();
+            assert!(contents == kernel);
+        }
+        assert!(iso(b"", &vec![0; 40 << 20], "").is_err());
     }
 
     #[test]

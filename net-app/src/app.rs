@@ -9,6 +9,8 @@ use godwit::{Interface, System};
 
 use godwit::recorder::Recorder;
 
+use crate::phases::Phases;
+
 /// How often rates are taken.
 const RATE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -21,6 +23,7 @@ struct Shared {
     interface: Interface,
     recorder: Recorder,
     rates: Cell<Rates>,
+    phases: Phases,
 }
 
 /// Traffic of the last full interval.
@@ -39,8 +42,8 @@ pub struct Rates {
 impl App {
     /// Of an interface whose frames are in `recorder`.
     pub fn new(system: System, interface: Interface, recorder: Recorder) -> Self {
-        let rates = Cell::default();
-        Self(Rc::new(Shared { system, interface, recorder, rates }))
+        let (rates, phases) = (Cell::default(), Phases::default());
+        Self(Rc::new(Shared { system, interface, recorder, rates, phases }))
     }
 
     /// The machine.
@@ -56,6 +59,11 @@ impl App {
     /// The flight recorder.
     pub fn recorder(&self) -> &Recorder {
         &self.0.recorder
+    }
+
+    /// Phases of migrations.
+    pub fn phases(&self) -> &Phases {
+        &self.0.phases
     }
 
     /// Traffic of the last full second.

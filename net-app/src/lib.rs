@@ -12,6 +12,7 @@ pub mod app;
 pub mod echo;
 pub mod iperf3;
 pub mod pcapng;
+pub mod phases;
 pub mod sink;
 pub mod status;
 
@@ -23,10 +24,11 @@ use godwit::{Interface, System};
 pub fn serve(system: &System, interface: Interface, recorder: Recorder) {
     let app = App::new(system.clone(), interface.clone(), recorder);
     status::serve(&app);
-    let (probe, rates) = (app.clone(), app);
+    let (probe, rates, phases) = (app.clone(), app.clone(), app);
     let (throughput, echo) = (interface.clone(), interface);
     system.spawn(async move { iperf3::serve(&throughput).await });
     system.spawn(async move { echo::serve(&echo).await });
     system.spawn(async move { sink::serve(&probe).await });
     system.spawn(async move { rates.measure_rates().await });
+    system.spawn(async move { phases.phases().follow(phases.system().migration()).await });
 }

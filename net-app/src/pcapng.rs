@@ -10,37 +10,59 @@ const INTERFACE_DESCRIPTION: u32 = 1;
 const ENHANCED_PACKET: u32 = 6;
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 const LINKTYPE_ETHERNET: u16 = 1;
+/// Options, and what they end with.
+const COMMENT: u16 = 1;
+const INTERFACE_NAME: u16 = 2;
+const END_OF_OPTIONS: [u8; 4] = [0; 4];
 /// Length of the section: not known.
 const UNKNOWN: u64 = u64::MAX;
 
-/// Appends what a file begins with: a section header and one Ethernet interface. Times count
-/// microseconds, the default.
-pub fn header(out: &mut Vec<u8>) {
+/// Appends what a file begins with: a section header, and the Ethernet interfaces of these names.
+/// Times count microseconds, the default.
+pub fn header<'a>(out: &mut Vec<u8>, names: impl IntoIterator<Item = &'a str>) {
     block(out, SECTION_HEADER, |out| {
         out.extend_from_slice(&BYTE_ORDER_MAGIC.to_le_bytes());
         out.extend_from_slice(&1u16.to_le_bytes());
         out.extend_from_slice(&0u16.to_le_bytes());
         out.extend_from_slice(&UNKNOWN.to_le_bytes());
     });
-    block(out, INTERFACE_DESCRIPTION, |out| {
-        out.extend_from_slice(&LINKTYPE_ETHERNET.to_le_bytes());
-        out.extend_from_slice(&0u16.to_le_bytes());
-        // Frames are never cut off.
-        out.extend_from_slice(&0u32.to_le_bytes());
-    });
+    for name in names {
+        block(out, INTERFACE_DESCRIPTION, |out| {
+            out.extend_from_slice(&LINKTYPE_ETHERNET.to_le_bytes());
+            out.extend_from_slice(&0u16.to_le_bytes());
+            // Frames are never cut off.
+            out.extend_from_slice(&0u32.to_le_bytes());
+            option(out, INTERFACE_NAME, name);
+        });
+    }
 }
 
-/// Appends a frame received at `at_us`.
-pub fn frame(out: &mut Vec<u8>, at_us: u64, frame: &[u8]) {
+/// Appends a frame received at `at_us` by the interface of this number, with what is to be said of
+/// it.
+pub fn frame(out: &mut Vec<u8>, interface: u32, at_us: u64, frame: &[u8], comment: Option<&str>) {
     block(out, ENHANCED_PACKET, |out| {
-        out.extend_from_slice(&0u32.to_le_bytes());
+        out.extend_from_slice(&interface.to_le_bytes());
         out.extend_from_slice(&((at_us >> 32) as u32).to_le_bytes());
         out.extend_from_slice(&(at_us as u32).to_le_bytes());
         out.extend_from_slice(&(frame.len() as u32).to_le_bytes());
         out.extend_from_slice(&(frame.len() as u32).to_le_bytes());
         out.extend_from_slice(frame);
         out.resize(out.len().next_multiple_of(4), 0);
+        if let Some(comment) = comment {
+            option(out, COMMENT, comment);
+        }
     });
+}
+
+/// The only option of a block.
+fn option(out: &mut Vec<u8>, code: u16, text: &str) {
+    // Names and comments are short.
+    let length = text.len() as u16;
+    out.extend_from_slice(&code.to_le_bytes());
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+    out.resize(out.len().next_multiple_of(4), 0);
+    out.extend_from_slice(&END_OF_OPTIONS);
 }
 
 /// A block: type, total length, body, total length again. Blocks are multiples of four bytes, so
@@ -62,11 +84,12 @@ mod tests {
     #[test]
     fn blocks_are_framed_and_padded() {
         let mut out = Vec::new();
-        header(&mut out);
-        assert_eq!(out.len(), 28 + 20);
-        assert_eq!(out[28..36], [1, 0, 0, 0, 20, 0, 0, 0]);
+        header(&mut out, ["nic", "nic1"]);
+        assert_eq!(out.len(), 28 + 32 + 32);
+        assert_eq!(out[28..36], [1, 0, 0, 0, 32, 0, 0, 0]);
+        assert_eq!(out[44..56], *b"\x02\0\x03\0nic\0\0\0\0\0");
         let start = out.len();
-        frame(&mut out, 0x1_0000_0002, &[0xee; 61]);
+        frame(&mut out, 0, 0x1_0000_0002, &[0xee; 61], None);
         let block = &out[start..];
         assert_eq!(block.len(), 32 + 64);
         assert_eq!(block[4..8], 96u32.to_le_bytes());
@@ -74,5 +97,10 @@ mod tests {
         assert_eq!(block[12..20], [1, 0, 0, 0, 2, 0, 0, 0]);
         assert_eq!(block[20..28], [61, 0, 0, 0, 61, 0, 0, 0]);
         assert_eq!(block[88..92], [0xee, 0, 0, 0]);
+        let start = out.len();
+        frame(&mut out, 1, 0, &[0xee; 60], Some("hello"));
+        let block = &out[start..];
+        assert_eq!((block.len(), block[8]), (32 + 60 + 16, 1));
+        assert_eq!(block[88..100], *b"\x01\0\x05\0hello\0\0\0");
     }
 }

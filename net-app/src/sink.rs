@@ -8,7 +8,7 @@ use godwit::futures::join::join;
 use godwit::net::UdpOptions;
 use godwit::time::{Duration, Instant, Ticker};
 use godwit_probe::{
-    HEADERS, Header, PORT, REPORT_INTERVAL_MS, REPORT_MAGIC, Report, Sequence, VERSION,
+    HEADERS, Header, PORT, REPORT_INTERVAL_MS, REPORT_MAGIC, Report, Sequence, Timing, VERSION,
 };
 use zerocopy::IntoBytes;
 
@@ -25,6 +25,7 @@ struct Source {
     endpoint: SocketAddr,
     stream: u32,
     sequence: Sequence,
+    timing: Timing,
     packets: u64,
     bytes: u64,
     /// Bytes that may be sent to it. It gets no more than came from it: where it says it is may be
@@ -34,7 +35,15 @@ struct Source {
 
 impl Source {
     fn new(endpoint: SocketAddr, stream: u32) -> Self {
-        Self { endpoint, stream, sequence: Sequence::new(), packets: 0, bytes: 0, credit: 0 }
+        Self {
+            endpoint,
+            stream,
+            sequence: Sequence::new(),
+            timing: Timing::default(),
+            packets: 0,
+            bytes: 0,
+            credit: 0,
+        }
     }
 
     fn is_owed_a_report(&mut self) -> bool {
@@ -80,8 +89,13 @@ fn count(source: &mut Option<Source>, from: SocketAddr, payload: &[u8]) {
         _ => source.insert(Source::new(from, stream)),
     };
     source.endpoint = from;
-    source.sequence.receive(header.seq.get());
+    let seq = header.seq.get();
+    source.sequence.receive(seq);
     source.packets += 1;
+    if Timing::is_timed(seq) {
+        let now = Instant::now().as_micros();
+        source.timing.note(now, header.sent_ns.get(), source.packets);
+    }
     source.bytes += (payload.len() + HEADERS) as u64;
     source.credit = (source.credit + payload.len()).min(REPORTS * size_of::<Report>());
 }
@@ -117,6 +131,9 @@ fn report(app: &App, source: &Source) -> Report {
         buffers_received: dma.buffers_received.into(),
         recorder_held: (held as u64).into(),
         recorder_held_logged: (held_logged as u64).into(),
+        latency: source.timing.latency(),
+        jitter: source.timing.jitter(),
+        waypoints: source.timing.waypoints(),
     }
 }
 

@@ -24,7 +24,7 @@ use lab::{
     parts::NicModel,
 };
 
-use crate::{ending::STATUSES, names::parse_name};
+use crate::{ending::STATUSES, examples, names::parse_name};
 
 /// Where the report goes that nobody named a place for.
 const REPORT: &str = "report";
@@ -34,25 +34,40 @@ const REPORT: &str = "report";
 #[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
 #[command(after_help = STATUSES)]
 pub(crate) struct Cli {
+    /// Show no progress: what came out, warnings and errors only
+    #[arg(long, short, global = true, conflicts_with = "verbose", display_order = 900)]
+    pub(crate) quiet: bool,
+    /// Show the command line of each program that is started, the machines' QEMUs included
+    #[arg(long, short, global = true, display_order = 901)]
+    pub(crate) verbose: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(after_help = examples::DEMO)]
     /// Live-migrate the unikernel with its passthrough NIC, from nothing, and draw the throughput
     Demo(Demo),
+    #[command(after_help = examples::TEST)]
     /// Everything that CI runs; ends in a line `N passed, N failed`
     Test(Test),
     /// Boot the unikernel on this machine
+    #[command(after_help = examples::RUN)]
     Run(Run),
     /// Make an application of one's own, outside of this repository
     New(New),
     /// One live migration, with every choice open
+    #[command(after_help = examples::MIGRATE)]
     Migrate(Migrate),
+    /// Two results of `demo` or `migrate` side by side
+    #[command(after_help = examples::COMPARE)]
+    Compare(Compare),
     /// Build the bootable image
+    #[command(after_help = examples::IMAGE)]
     Image(Image),
     /// Measure, and compare with others
+    #[command(after_help = examples::BENCH)]
     Bench(Bench),
     /// Print a libvirt domain with a passthrough NIC and its standby, as a teaming pair that
     /// migrates warm
@@ -63,6 +78,9 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Fill a directory with all that comes from elsewhere, for a machine without a network
     Fetch(Fetch),
+    /// Print what a shell completes the command line with: `alias xtask='cargo xtask'`, then
+    /// `source <(cargo xtask completions bash)`
+    Completions(Completions),
     /// Remove what earlier runs have left in the cache, and where temporary files are
     Clean(Clean),
 }
@@ -332,14 +350,34 @@ pub(crate) struct Migrate {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Compare {
+    /// The first run's result, as `--json` or the report has it
+    #[arg(value_name = "A.json")]
+    pub(crate) first: PathBuf,
+    /// The second one's
+    #[arg(value_name = "B.json")]
+    pub(crate) second: PathBuf,
+    /// Also write a page with both plots here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) page: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Image {
-    /// elf: a PVH kernel for `-kernel`; disk: a disk that boots by itself
+    /// elf: a PVH kernel for `-kernel`; disk and iso: a disk and a CD that UEFI boots
     #[arg(long, value_enum, default_value_t = ImageFormat::Elf)]
     pub(crate) format: ImageFormat,
     /// Copy the image here
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// The guest's command line, for a disk: an ELF file gets its own from the loader
+    /// The guest's command line, on a disk or CD: an ELF file gets its own from the loader
     #[arg(long, value_name = "LINE", default_value = "")]
     pub(crate) append: String,
     #[command(flatten)]
@@ -434,6 +472,7 @@ pub(crate) enum BenchName {
 pub(crate) enum ImageFormat {
     Elf,
     Disk,
+    Iso,
 }
 
 #[cfg(test)]
@@ -445,6 +484,33 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    /// What `--help` gives as examples is what the tool takes.
+    #[test]
+    fn every_example_is_understood() {
+        let mut count = 0;
+        for line in examples::ALL.iter().flat_map(|text| text.lines()) {
+            let Some(line) = line.trim().strip_prefix("cargo xtask ") else { continue };
+            let line = line.split_once("  ").map_or(line, |(line, _)| line);
+            let words = ["xtask".to_owned()].into_iter().chain(words(line));
+            Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+            count += 1;
+        }
+        assert!(count > 10, "{count}");
+        assert!(Cli::try_parse_from(["xtask", "demo", "-q", "-v"]).is_err());
+    }
+
+    /// As a shell splits it, with quotes around whole words only.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        for (index, part) in line.split('\'').enumerate() {
+            match index % 2 {
+                0 => words.extend(part.split_whitespace().map(str::to_owned)),
+                _ => words.push(part.to_owned()),
+            }
+        }
+        words
     }
 
     #[test]

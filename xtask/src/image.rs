@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 
+use clap::ValueEnum;
 use lab::build::crates;
 
 use crate::{
@@ -15,7 +16,7 @@ pub(crate) fn main(options: &Image) -> Result<Ending> {
     let kernel = options.app.find()?.build()?;
     let path = match options.format {
         ImageFormat::Elf => {
-            ensure!(options.append.is_empty(), "--append is for `--format disk`");
+            ensure!(options.append.is_empty(), "--append is for `--format disk` and `iso`");
             match &options.out {
                 None => kernel,
                 Some(out) => {
@@ -24,12 +25,18 @@ pub(crate) fn main(options: &Image) -> Result<Ending> {
                 }
             }
         }
-        ImageFormat::Disk => {
+        ImageFormat::Disk | ImageFormat::Iso => {
             let loader = crates::loader()?;
             let read = |path: &Path| fs::read(path).with_context(|| path.display().to_string());
-            let disk = images::disk(&read(&loader)?, &read(&kernel)?, &options.append)?;
-            let out = options.out.clone().unwrap_or_else(|| kernel.with_extension("disk"));
-            fs::write(&out, disk).with_context(|| cannot_write(&out))?;
+            let make = match options.format {
+                ImageFormat::Iso => images::iso,
+                _ => images::disk,
+            };
+            let image = make(&read(&loader)?, &read(&kernel)?, &options.append)?;
+            let name = options.format.to_possible_value().context("every format has a name")?;
+            let usual = || kernel.with_extension(name.get_name());
+            let out = options.out.clone().unwrap_or_else(usual);
+            fs::write(&out, image).with_context(|| cannot_write(&out))?;
             out
         }
     };

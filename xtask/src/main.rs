@@ -3,9 +3,11 @@
 mod bench;
 mod clean;
 mod cli;
+mod compare;
 mod demo;
 mod doctor;
 mod ending;
+mod examples;
 mod fetch;
 mod image;
 mod libvirt;
@@ -22,13 +24,23 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use cli::Command;
 use ending::Ending;
-use lab::system::{command, paths, scratch, signals};
+use lab::system::{
+    command,
+    detail::{self, Detail},
+    paths, scratch, signals,
+};
 
 fn main() -> ExitCode {
-    let command = cli::Cli::parse().command;
+    let line = cli::Cli::parse();
+    detail::show(match (line.quiet, line.verbose) {
+        (true, _) => Detail::Quiet,
+        (false, false) => Detail::Steps,
+        (false, true) => Detail::Commands,
+    });
+    let command = line.command;
     let result = run(&command);
     signals::unless_ending();
     let error = match result {
@@ -78,6 +90,8 @@ fn run(command: &Command) -> Result<Ending> {
         Command::Run(options) => run::main(options),
         Command::New(options) => new::main(options),
         Command::Migrate(options) => migrate::main(options),
+        Command::Completions(options) => Ok(completions(options)),
+        Command::Compare(options) => compare::main(options),
         Command::Image(options) => image::main(options),
         Command::Bench(options) => bench::main(options),
         Command::LibvirtXml(options) => libvirt::main(options),
@@ -86,6 +100,14 @@ fn run(command: &Command) -> Result<Ending> {
         Command::Fetch(options) => fetch::main(options),
         Command::Clean(options) => clean::main(options),
     }
+}
+
+/// For `xtask`, which a shell can be told stands for `cargo xtask`: what comes after `cargo` is
+/// completed by cargo's own.
+fn completions(options: &cli::Completions) -> Ending {
+    let mut command = cli::Cli::command().bin_name("xtask");
+    clap_complete::generate(options.shell, &mut command, "xtask", &mut std::io::stdout());
+    Ending::AsAsked
 }
 
 #[cfg(test)]

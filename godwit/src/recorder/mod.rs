@@ -69,6 +69,27 @@ struct Frame {
     buffer: RxBuffer,
     crc: u32,
     at: Instant,
+    /// Number of the interface that it came in by.
+    interface: u8,
+}
+
+/// What one interface receives, for the recorder.
+pub(crate) struct Ear {
+    recorder: Recorder,
+    interface: u8,
+}
+
+/// A frame that is held.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept<'a> {
+    /// They are numbered in the order of arrival.
+    pub number: u64,
+    /// When it arrived.
+    pub at: Instant,
+    /// Number of the interface that it came in by.
+    pub interface: usize,
+    /// From the Ethernet header on.
+    pub bytes: &'a [u8],
 }
 
 /// A check that is under way.
@@ -164,6 +185,12 @@ impl Recorder {
         report.unwrap_or_default()
     }
 
+    /// What is to see the frames of the interface of this number.
+    pub(crate) fn ear(&self, interface: usize) -> Ear {
+        // A machine has a few.
+        Ear { recorder: self.clone(), interface: u8::try_from(interface).unwrap_or(u8::MAX) }
+    }
+
     /// Whether it keeps any frames at all.
     pub(crate) fn keeps_frames(&self) -> bool {
         self.ring.borrow().capacity != 0
@@ -175,17 +202,14 @@ impl Recorder {
         ring.first + ring.frames.len() as u64
     }
 
-    /// Calls `f` with the oldest frame whose number is at least `number`: with its own number, when
-    /// it arrived, and its bytes. `None` if there is no such frame.
-    pub fn frame_from<R>(
-        &self,
-        number: u64,
-        f: impl FnOnce(u64, Instant, &[u8]) -> R,
-    ) -> Option<R> {
+    /// Calls `f` with the oldest frame whose number is at least `number`. `None` if there is no
+    /// such frame.
+    pub fn frame_from<R>(&self, number: u64, f: impl FnOnce(Kept<'_>) -> R) -> Option<R> {
         let ring = self.ring.borrow();
         let number = number.max(ring.first);
         let frame = ring.frames.get(usize::try_from(number - ring.first).ok()?)?;
-        Some(f(number, frame.at, &frame.buffer))
+        let Frame { at, interface, .. } = *frame;
+        Some(f(Kept { number, at, interface: interface.into(), bytes: &frame.buffer }))
     }
 }
 
@@ -197,15 +221,15 @@ impl Drop for EndCheck<'_> {
     }
 }
 
-impl Observer for Recorder {
+impl Observer for Ear {
     fn received(&mut self, frame: RxBuffer, at: Instant) -> Option<RxBuffer> {
-        self.ring.borrow_mut().push(frame, at);
+        self.recorder.ring.borrow_mut().push(frame, self.interface, at);
         None
     }
 }
 
 impl Ring {
-    fn push(&mut self, buffer: RxBuffer, at: Instant) {
+    fn push(&mut self, buffer: RxBuffer, interface: u8, at: Instant) {
         let slots = buffer.memory() / SLOT_SIZE;
         if slots > self.capacity {
             return;
@@ -216,7 +240,7 @@ impl Ring {
         self.slots += slots;
         self.logged += usize::from(buffer.logged());
         let crc = self.crc.of(&buffer);
-        self.frames.push_back(Frame { buffer, crc, at });
+        self.frames.push_back(Frame { buffer, crc, at, interface });
     }
 
     fn evict(&mut self) {

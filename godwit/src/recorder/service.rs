@@ -44,7 +44,7 @@ async fn observe(interfaces: Interfaces, recorder: Recorder) {
         let interface = interfaces.get(index).await;
         // One that keeps nothing need not see each frame.
         if recorder.keeps_frames() {
-            observations.push(interface.observe(recorder.clone()));
+            observations.push(interface.observe(recorder.ear(index)));
         }
     }
 }

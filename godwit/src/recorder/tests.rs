@@ -21,7 +21,8 @@ fn frame(pool: &'static Pool, fill: u8, len: usize) -> RxBuffer {
 
 fn fill(recorder: &mut Recorder, pool: &'static Pool, frames: usize) {
     (0..frames).for_each(|n| {
-        assert!(recorder.received(frame(pool, n as u8, 60 + n % 1400), Instant::now()).is_none());
+        let buffer = frame(pool, n as u8, 60 + n % 1400);
+        assert!(recorder.ear(n % 2).received(buffer, Instant::now()).is_none());
     });
 }
 
@@ -50,9 +51,9 @@ fn keeps_the_last_frames_and_gives_the_rest_back() {
     fill(&mut recorder, pool, 250);
     assert_eq!(recorder.held(), (100, 0));
     assert_eq!(pool.statistics().slots_free, free - 100);
-    assert_eq!(recorder.frame_from(0, |number, _, data| (number, data[0])), Some((150, 150)));
-    assert_eq!(recorder.frame_from(249, |number, _, _| number), Some(249));
-    assert_eq!(recorder.frame_from(250, |_, _, _| ()), None);
+    assert_eq!(recorder.frame_from(0, |kept| (kept.number, kept.bytes[0])), Some((150, 150)));
+    assert_eq!(recorder.frame_from(249, |kept| (kept.number, kept.interface)), Some((249, 1)));
+    assert_eq!(recorder.frame_from(250, |_| ()), None);
     drop(recorder);
     assert_eq!(pool.statistics().slots_free, free);
 }

@@ -69,3 +69,28 @@ fn names_keep_the_conventions() {
     }
     assert!(families.len() > 25, "{families:?}");
 }
+
+/// A dashboard that asks for what nobody counts shows nothing, and says nothing.
+#[test]
+fn the_dashboard_asks_for_what_there_is() {
+    let dashboard = include_str!("../../../docs/grafana/godwit.json");
+    let parsed: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+    let text = rendered();
+    let names: HashSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, _)| name)
+        .collect();
+    let mut asked = 0;
+    for panel in parsed["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let expression = target["expr"].as_str().unwrap();
+            let word = |c: char| c.is_ascii_lowercase() || c == '_';
+            for name in expression.split(|c| !word(c)).filter(|name| name.starts_with("godwit_")) {
+                assert!(names.contains(name), "{name} is in no answer of /metrics");
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 10, "{asked}");
+}

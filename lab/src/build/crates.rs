@@ -28,6 +28,16 @@ const XTASK: &str = "xtask";
 /// What is built for, besides this machine.
 pub const TARGETS: [&str; 2] = [GUEST, STATIC];
 
+/// The commit that this checkout is of, with `-dirty` where files differ from it. Empty where that
+/// cannot be told.
+pub fn revision() -> String {
+    let mut git = Command::new("git");
+    git.arg("-C").arg(paths::checkout());
+    git.args(["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]);
+    let said = git.output().ok().filter(|output| output.status.success());
+    said.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
 /// Builds what firmware starts from a disk: the path of the UEFI application.
 pub fn loader() -> Result<PathBuf> {
     let program = program("uefi-loader", "uefi-loader", FIRMWARE, "Building the disk's loader")?;

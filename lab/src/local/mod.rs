@@ -58,6 +58,8 @@ pub struct LocalLab {
     model: Option<PathBuf>,
     sides: [Side; 2],
     logs: PathBuf,
+    /// How the machines were started.
+    lines: Vec<(String, Vec<String>)>,
     _sockets: Scratch,
 }
 
@@ -148,6 +150,7 @@ impl LocalLab {
             model,
             sides,
             logs: setup.logs.into(),
+            lines: Vec::new(),
             _sockets: sockets,
         })
     }
@@ -185,6 +188,10 @@ impl Lab for LocalLab {
         }
         command.args(["-mon", "chardev=monitor,mode=control"]);
         command.args(["-serial", "chardev:console"]);
+        // Behind what ends it with its owner.
+        let told = command.get_args().skip_while(|part| *part != "--").skip(1);
+        let line = told.map(|part| part.to_string_lossy().into_owned()).collect();
+        self.lines.push((machine.name().into(), line));
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let qemu = Guard::spawn(&mut command).context("cannot start QEMU");
         for (_, end) in ends {
@@ -192,6 +199,10 @@ impl Lab for LocalLab {
         }
         side.qemu = Some(qemu?);
         Ok(())
+    }
+
+    fn command_lines(&self) -> Vec<(String, Vec<String>)> {
+        self.lines.clone()
     }
 
     fn stop(&mut self, machine: Machine) -> Result<()> {

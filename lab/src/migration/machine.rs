@@ -99,6 +99,11 @@ pub trait Lab {
         None
     }
 
+    /// The programs that were started, each with its name and what it was told.
+    fn command_lines(&self) -> Vec<(String, Vec<String>)> {
+        Vec::new()
+    }
+
     /// Compares the memory of both machines, which are stopped, page by page: all of it, and what
     /// the NICs of the one that the guest comes from wrote. Asked for where [`Profile::compares`]
     /// says so.

@@ -30,5 +30,5 @@ pub(crate) use machine::MEMORY_MIB;
 pub use machine::{
     Comparison, Device, Lab, Machine, NICS, PORTS, Pages, Pair, Profile, Role, STANDBY,
 };
-pub use record::{Check, Effort, Look, Outcome, Plan, Record, Timeline};
+pub use record::{Check, Effort, Look, MemoryLeft, Outcome, Plan, Record, Timeline};
 pub use session::{ResetInSilence, Session};

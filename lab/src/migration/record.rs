@@ -2,11 +2,13 @@
 
 use super::machine::Comparison;
 use crate::choices::{CancelAt, Strategy};
-use crate::qmp::MigrationInfo;
+use crate::qmp::{MigrationInfo, RamStatistics};
 use crate::source::DmaCounts;
 use crate::system::processors::ProcessorTime;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// How it ended.
@@ -123,8 +125,34 @@ pub struct Record {
     pub dma: Option<DmaCounts>,
     /// What the warm-up took. None where it was not held.
     pub effort: Option<Effort>,
+    /// How copying went on.
+    pub copied: Vec<(Instant, RamStatistics)>,
     /// Looks at this machine's processors, whenever something began or ended.
     pub looks: Vec<Look>,
+}
+
+/// Bytes of memory that a migration which is under way has still to send, for others to look at.
+#[derive(Clone, Debug)]
+pub struct MemoryLeft(Arc<AtomicU64>);
+
+impl MemoryLeft {
+    const NONE: u64 = u64::MAX;
+
+    /// None, where no migration is under way.
+    #[must_use]
+    pub fn bytes(&self) -> Option<u64> {
+        Some(self.0.load(Relaxed)).filter(|bytes| *bytes != Self::NONE)
+    }
+
+    pub(super) fn set(&self, bytes: Option<u64>) {
+        self.0.store(bytes.unwrap_or(Self::NONE), Relaxed);
+    }
+}
+
+impl Default for MemoryLeft {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(Self::NONE)))
+    }
 }
 
 /// What this machine's processors had done so far at some moment.

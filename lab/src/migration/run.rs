@@ -1,12 +1,12 @@
 //! One migration under way: from QEMU's `migrate` to where the machine runs afterwards.
 
 use super::machine::{Comparison, Lab, Machine, NICS, PORTS};
-use super::record::{Effort, Look, Outcome, Plan, Timeline};
+use super::record::{Effort, Look, MemoryLeft, Outcome, Plan, Timeline};
 use super::side::{POLL, REACTION, Side, ensure_running};
 use crate::choices::{CancelAt, QemuKind, Strategy};
 use crate::clock::Clock;
 use crate::console::Said;
-use crate::qmp::{self, DeviceDel, Migrate, MigrateCancel, Qmp, QueryStats};
+use crate::qmp::{self, DeviceDel, Migrate, MigrateCancel, Qmp, QueryStats, RamStatistics};
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 const SWITCHOVER: Duration = Duration::from_secs(120);
 /// How long a guest may take to say that it has quiesced a NIC.
 const QUIET: Duration = Duration::from_secs(1);
+/// Between two notes of how far copying has come.
+const NOTE: Duration = Duration::from_millis(100);
 /// While a migration is being held in its warm-up, milliseconds of downtime it may cause: none can
 /// be as short.
 pub(super) const HELD: u64 = 0;
@@ -41,6 +43,8 @@ pub(super) struct Run<'r> {
     pub(super) looks: Vec<Look>,
     /// Why the guest has kept its NIC, where it was to be taken by hand.
     pub(super) kept: Option<String>,
+    pub(super) copied: Vec<(Instant, RamStatistics)>,
+    pub(super) left: MemoryLeft,
     pub(super) say: &'r mut dyn FnMut(&str),
 }
 
@@ -93,6 +97,7 @@ impl Run<'_> {
         loop {
             ensure_running(self.lab, self.home)?;
             let mut info = self.source.monitor.execute(&qmp::QueryMigrate {})?;
+            self.note(&info);
             // A migration that was cancelled or failed has no figures any more.
             info.total_time = info.total_time.or(last.total_time);
             info.ram = info.ram.or(last.ram);
@@ -182,6 +187,16 @@ impl Run<'_> {
 
     fn look(&mut self) {
         self.looks.extend(Look::now(self.clock.now()));
+    }
+
+    /// Keeps what QEMU says of memory, now and then.
+    fn note(&mut self, info: &qmp::MigrationInfo) {
+        let Some(ram) = &info.ram else { return };
+        let now = self.clock.now();
+        if self.copied.last().is_none_or(|(at, _)| now - *at >= NOTE) {
+            self.copied.push((now, ram.clone()));
+            self.left.set(Some(ram.remaining));
+        }
     }
 
     fn count(&mut self) -> Counts {

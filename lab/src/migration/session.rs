@@ -1,7 +1,7 @@
 //! A guest in a lab, from boot through all its migrations.
 
 use super::machine::{Lab, Machine, PORTS, Role};
-use super::record::{Check, Look, Outcome, Plan, Record, Timeline};
+use super::record::{Check, Look, MemoryLeft, Outcome, Plan, Record, Timeline};
 use super::run::Run;
 use super::side::{POLL, REACTION, Side, ensure_running};
 use crate::addresses::interface_name;
@@ -45,6 +45,7 @@ pub struct Session<'a> {
     home: Machine,
     source: Side,
     destination_console: Console,
+    left: MemoryLeft,
     /// How often it was to migrate.
     migrations: u32,
     say: &'a mut dyn FnMut(&str),
@@ -76,7 +77,18 @@ impl<'a> Session<'a> {
         let monitor = boot(lab, &console).map_err(|error| explain(error, lab, &[&console]))?;
         let source = Side { console, monitor };
         let append = append.into();
-        Ok(Self { lab, clock, append, home, source, destination_console, migrations: 0, say })
+        let left = MemoryLeft::default();
+        Ok(Self { lab, clock, append, home, source, destination_console, left, migrations: 0, say })
+    }
+
+    /// For others to look at how far a migration has come.
+    pub fn memory_left(&self) -> MemoryLeft {
+        self.left.clone()
+    }
+
+    /// How the machines, and what is around them, were started so far.
+    pub fn command_lines(&self) -> Vec<(String, Vec<String>)> {
+        self.lab.command_lines()
     }
 
     /// Tells whoever listens to progress what is being done now.
@@ -140,6 +152,8 @@ impl<'a> Session<'a> {
             kept: None,
             effort: None,
             looks: Vec::from_iter(first_look),
+            copied: Vec::new(),
+            left: self.left.clone(),
             home: self.home,
             source_mark,
             timeline: Timeline {
@@ -156,9 +170,11 @@ impl<'a> Session<'a> {
             },
             say: &mut *self.say,
         };
-        let (outcome, info, error) = run.carry_out()?;
+        let carried = run.carry_out();
+        self.left.set(None);
+        let (outcome, info, error) = carried?;
         let (mut timeline, comparison, effort) = (run.timeline, run.comparison, run.effort);
-        let mut looks = run.looks;
+        let (mut looks, copied) = (run.looks, run.copied);
         let interfaces = self.lab.profile().interfaces();
         let ports = PORTS[..interfaces].iter();
         let ports = ports.map(|port| port_figures(&mut self.source.monitor, port)).collect();
@@ -237,6 +253,7 @@ impl<'a> Session<'a> {
             comparison,
             dma: dma.flatten(),
             effort,
+            copied,
             looks,
         })
     }

@@ -92,6 +92,7 @@ pub struct VirtualHost {
     channels: HashMap<String, UnixStream>,
     console_log: PathBuf,
     clock: Clock,
+    line: Vec<String>,
     _sockets: Scratch,
 }
 
@@ -149,6 +150,7 @@ impl VirtualHost {
             channels,
             console_log,
             clock,
+            line,
             _sockets: sockets,
         })
     }
@@ -172,6 +174,12 @@ impl VirtualHost {
                 self.console_tail()
             ),
         }
+    }
+
+    /// How it was started.
+    #[must_use]
+    pub fn command_line(&self) -> &[String] {
+        &self.line
     }
 
     /// The clock of its time.

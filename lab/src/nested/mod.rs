@@ -4,8 +4,9 @@ pub mod host;
 mod state;
 
 use crate::clock::Clock;
-use crate::init::{Channel, Report};
+use crate::init::{Channel, QEMU, Report};
 use crate::migration::{Lab, Machine, Pair, Profile};
+use crate::system::detail;
 use anyhow::{Context, Result, bail};
 use host::{Ready, VirtualHost};
 use std::collections::{HashMap, HashSet};
@@ -28,6 +29,8 @@ pub struct NestedLab {
     /// How those ended that ran before.
     ended: HashMap<String, String>,
     log: File,
+    /// How the QEMUs were started.
+    lines: Vec<(String, Vec<String>)>,
     /// What the QEMUs said last.
     said: Vec<String>,
 }
@@ -57,6 +60,7 @@ impl NestedLab {
         if pair.standby && taps.is_none() {
             bail!("the lab's host has no tap for each machine's standby");
         }
+        let lines = vec![("host".to_owned(), host.command_line().to_vec())];
         Ok(Self {
             host,
             taps,
@@ -64,6 +68,7 @@ impl NestedLab {
             running: HashSet::new(),
             ended: HashMap::new(),
             log,
+            lines,
             said: Vec::new(),
         })
     }
@@ -119,12 +124,19 @@ impl Lab for NestedLab {
         &self.profile
     }
 
+    fn command_lines(&self) -> Vec<(String, Vec<String>)> {
+        self.lines.clone()
+    }
+
     fn clock(&self) -> Clock {
         self.host.clock().clone()
     }
 
     fn start(&mut self, machine: Machine, arguments: &[String]) -> Result<()> {
         let tap = self.taps.as_ref().map(|taps| taps[machine as usize].as_str());
+        let line = [&[QEMU.to_owned()], arguments].concat();
+        detail::started_in(machine.name(), &line);
+        self.lines.push((machine.name().into(), line));
         self.host.spawn(machine.name(), arguments, tap)?;
         let report = self.wait(&format!("start the {machine}'s QEMU"), |report| match report {
             Report::Spawned { machine: name } => name == machine.name(),

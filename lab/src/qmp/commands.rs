@@ -254,4 +254,8 @@ pub struct RamStatistics {
     pub total: u64,
     /// Times the log was read: passes over memory.
     pub dirty_sync_count: u64,
+    /// Pages a second that were written before it was last read.
+    pub dirty_pages_rate: u64,
+    /// Bytes of a page.
+    pub page_size: u64,
 }

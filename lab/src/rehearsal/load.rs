@@ -13,8 +13,8 @@ use crate::{
     parts::Qemu,
     segment::Segment,
     source::{
-        ClientRuns, ClientSource, Config, EchoSource, Meter, Peer, Rate, TcpSource, Trace, Traffic,
-        Transfer, UdpSource,
+        ClientRuns, ClientSource, Config, EchoSource, Latest, Meter, Peer, Rate, TcpSource, Trace,
+        Traffic, Transfer, UdpSource,
     },
 };
 use anyhow::{Context, Result, bail};
@@ -92,6 +92,14 @@ impl Load {
     /// Whether it goes at a rate that can be chosen.
     pub(super) fn is_paced(&self) -> bool {
         !matches!(self.first, First::Client { .. })
+    }
+
+    /// The guest's reports on what the first interface gets, where it makes any.
+    pub(super) fn watched(&self) -> Option<Latest> {
+        match &self.first {
+            First::Udp(source) => Some(source.watched()),
+            _ => None,
+        }
     }
 
     /// Whether it is numbered datagrams that the first interface gets.

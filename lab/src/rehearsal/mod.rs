@@ -2,6 +2,7 @@
 //! migrations, results.
 
 mod crash;
+mod live;
 mod load;
 pub mod parts;
 mod script;
@@ -11,16 +12,18 @@ use std::{fs, process::Command, sync::Arc, time::Duration};
 
 use crate::{
     addresses::{GATEWAY, GUEST, GUESTS, interface_name},
+    build::{crates, qemu},
     choices::{CancelAt, ClockKind, GuestKind, LabKind, TrafficKind},
     migration::{Effort, Lab, Outcome, Plan, Session},
-    result::{self, Facts, Migration, Saturated, Setting, Traffic},
+    result::{self, CommandLine, Facts, Migration, Saturated, Setting, Traffic},
     segment::Segment,
     source::Meter,
-    system::{processors::ProcessorTime, progress::Step, scratch::Scratch},
+    system::{processors::ProcessorTime, scratch::Scratch},
 };
 use anyhow::{Context, Result, bail};
 pub use crash::is_of_the_lab;
 use crash::{Crashed, lost};
+use live::{Live, Stage};
 use load::{Carried, IP_LENGTH, Load, SETTLE};
 pub use parts::LabParts;
 use parts::Place;
@@ -133,9 +136,11 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
         append += &format!(" {}.ip={}/24", interface_name(index), station.ip);
     }
     append += &format!(" {}", script.append);
-    let mut narrator = Narrator::default();
-    let mut say = |what: &str| narrator.say(what);
+    let stage = Stage::default();
+    let mut say = |what: &str| stage.say(what);
     let mut session = Session::boot(lab, &append, &script.logs, &mut say)?;
+
+    let _live = Live::start(stage.clone(), load.watched(), session.memory_left());
 
     let mut saturated = None;
     if load.is_paced() && (script.rate.is_none() || script.saturated_warmup) {
@@ -195,8 +200,11 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
     }
     result.series = results;
     (result.transfer, result.client) = (transfer, client);
+    let lines = session.command_lines().into_iter();
+    result.command_lines =
+        lines.map(|(machine, arguments)| CommandLine { machine, arguments }).collect();
     drop(session);
-    narrator.finish();
+    stage.finish();
     Ok(result)
 }
 
@@ -257,6 +265,8 @@ fn facts(script: &Script, parts: &LabParts) -> Facts {
         host_kernel: image.to_string_lossy().trim_start_matches("vmlinuz-").into(),
         lab_accelerator: "tcg".into(),
         lab_clock: Some(script.clock),
+        revision: crates::revision(),
+        patches: qemu::name(&parts.qemu),
         command: std::env::args().skip(1).fold("cargo xtask".into(), |line, arg| line + " " + &arg),
         ..Facts::of_this_machine()
     }
@@ -275,25 +285,6 @@ impl LabParts {
             Place::Nested { .. } if clock == ClockKind::Virtual => NESTED_VIRTUAL,
             Place::Nested { .. } => NESTED,
             Place::Local { .. } => LOCAL,
-        }
-    }
-}
-
-/// Turns what a session says into steps.
-#[derive(Default)]
-struct Narrator {
-    step: Option<Step>,
-}
-
-impl Narrator {
-    fn say(&mut self, what: &str) {
-        self.finish();
-        self.step = Some(Step::new(what));
-    }
-
-    fn finish(&mut self) {
-        if let Some(step) = self.step.take() {
-            step.finish("done");
         }
     }
 }

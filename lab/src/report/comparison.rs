@@ -1,6 +1,7 @@
 //! The strategies side by side: what the guest receives while each copies its memory.
 
-use super::format::{duration, megabits, percent};
+use super::delays;
+use super::format::{duration, megabits, percent, thousands};
 use crate::choices::Strategy;
 use crate::migration::Outcome;
 use crate::result::{Migration, PhaseName};
@@ -10,7 +11,7 @@ use std::fmt::Write;
 const TCP_SEGMENT: usize = 1500;
 
 /// Columns of the table.
-pub(super) const COLUMNS: usize = 7;
+pub(super) const COLUMNS: usize = 10;
 
 /// Their titles. Rates are in Mbit/s, those in a warm-up; what is before one is without a
 /// migration.
@@ -20,8 +21,11 @@ pub(super) const TITLES: [&str; COLUMNS] = [
     "of before",
     "flooded, Mbit/s",
     "of before",
+    "latency p99",
     "service gap",
     "downtime",
+    "lost in all",
+    "stale",
 ];
 
 /// The table's rows: the migration itself first.
@@ -36,8 +40,11 @@ pub(super) fn rows(result: &Migration) -> Vec<[String; COLUMNS]> {
                 or_dash(run.relative(PhaseName::Warmup).map(percent)),
                 or_dash(flooded(run).map(megabits)),
                 or_dash(run.saturated.and_then(|saturated| saturated.kept()).map(percent)),
+                or_dash(delays::p99_of_warmup(run)),
                 duration(run.service_gap_ms),
                 or_dash(run.migration.downtime_ms.map(|ms| duration(ms as f64))),
+                or_dash(run.losses.map(|losses| thousands(losses.lost))),
+                or_dash(run.integrity.stale.map(thousands)),
             ]
         })
         .collect()
@@ -96,7 +103,7 @@ pub(super) fn write(out: &mut String, result: &Migration) -> std::fmt::Result {
         let [name, cells @ ..] = row;
         write!(out, "{name:<21}")?;
         for (cell, title) in cells.iter().zip(&TITLES[1..]) {
-            write!(out, "{cell:>width$}", width = title.len() + 3)?;
+            write!(out, "{cell:>width$}", width = title.len().max(8) + 2)?;
         }
         writeln!(out)?;
     }

@@ -32,6 +32,16 @@ pub(super) fn service_gap(run: &Migration) -> String {
     if is_seen { duration(run.service_gap_ms) } else { "none seen".into() }
 }
 
+/// A length of time that may be short, in microseconds.
+pub(super) fn micros(us: f64) -> String {
+    match us {
+        ..10.0 => format!("{us:.1} µs"),
+        ..999.5 => format!("{us:.0} µs"),
+        ..99_950.0 => format!("{:.1} ms", us / 1000.0),
+        _ => duration(us / 1000.0),
+    }
+}
+
 /// A length of time, in milliseconds up to a second and in seconds beyond.
 pub(super) fn duration(ms: f64) -> String {
     if ms < 999.5 { format!("{ms:.0} ms") } else { format!("{:.2} s", ms / 1000.0) }

@@ -1,14 +1,17 @@
 //! A result for people: a table on the terminal, a plot, and a page with both.
 
 mod comparison;
+mod delays;
 mod format;
 mod page;
+mod pair;
 mod place;
 mod plot;
 mod series;
 mod table;
 mod words;
 
+pub use pair::{page_of_two, side_by_side};
 pub use place::Place;
 pub use table::table;
 
@@ -17,7 +20,7 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Writes `result.json`, `throughput.svg` and `index.html` there. Returns the path of the page.
+/// Writes `result.json`, the plots and `index.html` there. Returns the path of the page.
 pub fn write(place: &Place, result: &Migration) -> Result<PathBuf> {
     let put = |name: &str, content: String| {
         let path = place.directory().join(name);
@@ -29,7 +32,10 @@ pub fn write(place: &Place, result: &Migration) -> Result<PathBuf> {
     if let Some(second) = &result.second {
         put(place::SECOND_PLOT, plot::svg(second)?)?;
     }
-    put(place::PAGE, page::html(result)?)
+    if let Some(zoom) = plot::zoom(result)? {
+        put(place::GAP_PLOT, zoom)?;
+    }
+    put(place::PAGE, page::html(result, &place.files())?)
 }
 
 /// Writes the result alone.

@@ -1,10 +1,11 @@
 //! The page: everything about a run in one file that needs no other.
 
 use super::format::{duration, megabits, percent, service_gap, thousands};
+use super::place;
 use super::series::Series;
 use super::table::{headlines, verdict};
 use super::words::{self, Words};
-use super::{comparison, plot};
+use super::{comparison, delays, plot};
 use crate::result::{Migration, headline};
 use anyhow::Result;
 use minijinja::Environment;
@@ -12,29 +13,47 @@ use minijinja::value::Serde;
 use serde::Serialize;
 use std::borrow::Cow;
 
+/// Of all pages: light and dark, on a phone and on paper.
+pub(super) const STYLE: &str = include_str!("page.css");
+
 #[derive(Serialize)]
 struct Page<'a> {
+    style: &'static str,
     title: &'static str,
     explanation: String,
     series: Series,
     runs: Vec<Run>,
     machine: Vec<(&'a str, String)>,
     setup: [(&'a str, String); 5],
+    /// Name, and how it was started.
+    commands: Vec<(&'a str, String)>,
+    /// Paths from here.
+    files: &'a [String],
+    data: &'a str,
 }
 
 #[derive(Serialize)]
 struct Run {
-    /// That the machine was busy.
-    warning: Option<String>,
+    warnings: Vec<String>,
     verdict: String,
     tiles: Vec<Tile>,
     svg: String,
     caption: String,
+    /// The gap from near by.
+    zoom: Option<String>,
+    delays: Delays,
     compared: Option<Compared>,
     rows: Vec<Row>,
     /// What the rows count.
     packets: &'static str,
     headlines: Vec<(Cow<'static, str>, String)>,
+}
+
+#[derive(Serialize)]
+struct Delays {
+    columns: [&'static str; delays::COLUMNS],
+    rows: Vec<[String; delays::COLUMNS]>,
+    explanation: &'static str,
 }
 
 #[derive(Serialize)]
@@ -65,8 +84,8 @@ struct Row {
     packets: String,
 }
 
-/// Renders a result.
-pub(super) fn html(result: &Migration) -> Result<String> {
+/// Renders a result, with links to `files`.
+pub(super) fn html(result: &Migration, files: &[String]) -> Result<String> {
     let mut runs = vec![run(result)?];
     if let Some(second) = &result.second {
         runs.push(run(second)?);
@@ -77,7 +96,9 @@ pub(super) fn html(result: &Migration) -> Result<String> {
         ("processor", format!("{} × {}", facts.processors, facts.processor)),
         ("memory", format!("{} MiB", thousands(facts.memory_mib))),
         ("kernel", facts.kernel.clone()),
+        ("Godwit", facts.revision.clone()),
         ("QEMU", facts.qemu.clone()),
+        ("built of", facts.patches.clone()),
         ("lab's host kernel", facts.host_kernel.clone()),
         ("lab's accelerator", facts.lab_accelerator.clone()),
         ("lab's clock", facts.lab_clock.map_or(String::new(), |clock| clock.to_string())),
@@ -94,13 +115,19 @@ pub(super) fn html(result: &Migration) -> Result<String> {
     ];
     let mut environment = Environment::new();
     environment.add_template("page.html", include_str!("page.html"))?;
+    let lines = result.command_lines.iter();
+    let commands = lines.map(|line| (&*line.machine, line.for_shell())).collect();
     let page = Page {
+        style: STYLE,
         title: words::title(result),
         explanation: words::explanation(result),
         series: Series::of(result),
         runs,
         machine,
         setup,
+        commands,
+        files,
+        data: place::RESULT,
     };
     Ok(environment.get_template("page.html")?.render(Serde(page))?)
 }
@@ -150,11 +177,17 @@ fn run(result: &Migration) -> Result<Run> {
         })
         .collect();
     Ok(Run {
-        warning: words::warning(result),
+        warnings: words::warnings(result),
         verdict: verdict(result),
         tiles,
         svg: plot::svg(result)?,
         caption: plot::caption(result),
+        zoom: plot::zoom(result)?,
+        delays: Delays {
+            columns: delays::TITLES,
+            rows: delays::rows(result),
+            explanation: delays::EXPLANATION,
+        },
         compared: (!result.comparisons.is_empty()).then(|| Compared {
             columns: comparison::TITLES,
             rows: comparison::rows(result),
@@ -163,6 +196,10 @@ fn run(result: &Migration) -> Result<Run> {
         }),
         rows,
         packets: Words::of(result).packets,
-        headlines: headlines(result),
+        // These have a table of their own.
+        headlines: headlines(result)
+            .into_iter()
+            .filter(|(name, _)| !delays::NAMES.contains(&&**name))
+            .collect(),
     })
 }

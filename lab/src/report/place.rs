@@ -12,8 +12,9 @@ const LOGS: &str = "logs";
 pub(super) const RESULT: &str = "result.json";
 pub(super) const PLOT: &str = "throughput.svg";
 pub(super) const SECOND_PLOT: &str = "throughput-second.svg";
+pub(super) const GAP_PLOT: &str = "gap.svg";
 pub(super) const PAGE: &str = "index.html";
-const FILES: [&str; 4] = [RESULT, PLOT, SECOND_PLOT, PAGE];
+const FILES: [&str; 5] = [RESULT, PLOT, SECOND_PLOT, GAP_PLOT, PAGE];
 
 /// The directory, for as long as nobody else may write there.
 #[derive(Debug)]
@@ -53,6 +54,25 @@ impl Place {
             }
         }
         Ok(Self { directory: directory.into(), _lock: lock })
+    }
+
+    /// What the page links to, as paths from it: all in the logs, in their order.
+    pub(super) fn files(&self) -> Vec<String> {
+        let mut folders = vec![PathBuf::from(LOGS)];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            // A folder that is not there has no files.
+            let entries = fs::read_dir(self.directory.join(&folder)).into_iter().flatten();
+            for entry in entries.flatten() {
+                let path = folder.join(entry.file_name());
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => folders.push(path),
+                    _ => files.push(path.display().to_string()),
+                }
+            }
+        }
+        files.sort();
+        files
     }
 
     /// Where it is.

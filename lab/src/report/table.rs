@@ -1,9 +1,9 @@
 //! The table on the terminal.
 
-use super::comparison;
 use super::format::{duration, megabits, percent, service_gap, thousands};
 use super::series::Series;
 use super::words::{self, Words};
+use super::{comparison, delays};
 use crate::choices::ClockKind;
 use crate::migration::Outcome;
 use crate::result::{Interface, Migration, PhaseName};
@@ -20,7 +20,7 @@ pub fn table(result: &Migration) -> String {
 }
 
 fn write_table(out: &mut String, result: &Migration) -> std::fmt::Result {
-    if let Some(warning) = words::warning(result) {
+    for warning in words::warnings(result) {
         writeln!(out, "{warning}\n")?;
     }
     writeln!(
@@ -83,6 +83,8 @@ pub(super) fn headlines(result: &Migration) -> Vec<(Cow<'static, str>, String)> 
         "service gap".into(),
         format!("{} (downtime {downtime}){}", service_gap(result), lost.unwrap_or_default()),
     ));
+    let delays = delays::lines(result).into_iter();
+    lines.extend(delays.map(|(name, value)| (name.into(), value)));
     if let Some(transfer) = &result.transfer {
         lines.push((
             "transfer".into(),
@@ -122,16 +124,6 @@ pub(super) fn headlines(result: &Migration) -> Vec<(Cow<'static, str>, String)> 
             result.dma.pages_marked_before.map_or("unknown".into(), thousands)
         ),
     ));
-    if result.facts.lab_restarts > 0 {
-        let crashes: Vec<_> =
-            result.facts.lab_crashes.iter().map(|crash| crash.what.as_str()).collect();
-        let times = format!(
-            "{} times, for its host crashed under emulation: {}",
-            result.facts.lab_restarts,
-            crashes.join("; ")
-        );
-        lines.push(("lab started over".into(), times));
-    }
     if let Some(others) = result.facts.taken_by_others {
         lines.push((
             "this machine".into(),

@@ -3,13 +3,14 @@ use super::*;
 use crate::choices::{GuestKind, LabKind, Marking, Strategy, TrafficKind};
 use crate::migration::Outcome;
 use crate::result::{
-    Baseline, Dma, Event, Facts, Figures, Integrity, Interface, Phase, PhaseName, Saturated,
-    Traffic,
+    Baseline, CommandLine, Copying, Delays, Dma, Event, Facts, Figures, Integrity, Interface,
+    Percentiles, Phase, PhaseName, Saturated, Traffic,
 };
 use crate::source::{Losses, Transfer};
 
 /// A migration as it should be.
 fn result() -> Migration {
+    let delay = Percentiles { p50_us: 12.0, p99_us: 240.0, p999_us: 1800.0, count: 4089 };
     let phase = |name, start_ms, end_ms, rx_bits_per_s| Phase {
         name,
         start_ms,
@@ -17,10 +18,12 @@ fn result() -> Migration {
         rx_bits_per_s,
         rx_packets: 65_432,
         offered_bits_per_s: Some(75e6),
+        delays: Some(Delays { latency: delay, jitter: Percentiles { p50_us: 3.0, ..delay } }),
         taken_by_others: None,
     };
     let event = |name: &str, ms| Event { name: name.into(), ms };
     Migration {
+        schema_version: 1,
         strategy: Strategy::Warm,
         marking: Marking::Auto,
         nic: "e1000e".into(),
@@ -80,6 +83,30 @@ fn result() -> Migration {
         ],
         port: Default::default(),
         facts: Facts { processor: "A <Fast> & Good CPU".into(), ..Facts::default() },
+        gap_samples: (1770..1904)
+            .map(|n| (n * 10, if (1800..1874).contains(&n) { 0.0 } else { 75e6 }))
+            .collect(),
+        lost: vec![(18_000, 700.0), (18_100, 1400.0), (18_200, 1400.0), (18_300, 1132.0)],
+        marked: (0..290)
+            .map(|n| (n * 100, if (100..180).contains(&n) { 6400.0 } else { 0.0 }))
+            .collect(),
+        copying: (0..80)
+            .map(|n| Copying {
+                ms: 10_000.0 + 100.0 * n as f64,
+                remaining_bytes: (60 << 20) - ((n % 27) << 21),
+                sent_bytes: n << 21,
+                dirty_bytes_per_s: (n / 27) * (18 << 20),
+                passes: n / 27 + 1,
+            })
+            .collect(),
+        command_lines: vec![CommandLine {
+            machine: "source".into(),
+            arguments: vec![
+                "qemu-system-x86_64".into(),
+                "-append".into(),
+                "ip=10.0.2.15/24 x".into(),
+            ],
+        }],
         samples: (0..290)
             .map(|n| {
                 (
@@ -164,13 +191,13 @@ fn a_comparison_that_failed_says_why() {
 
 #[test]
 fn the_page_draws_and_explains_a_comparison() {
-    let html = page::html(&compared()).unwrap();
+    let html = page::html(&compared(), &[]).unwrap();
     for expected in
         ["The strategies compared", "class=\"other second\"", "events shown are those of warm"]
     {
         assert!(html.contains(expected), "{expected}");
     }
-    let alone = page::html(&result()).unwrap();
+    let alone = page::html(&result(), &[]).unwrap();
     assert!(!alone.contains("The strategies compared") && !alone.contains("other second\""));
 }
 
@@ -179,19 +206,23 @@ fn the_page_draws_and_explains_a_comparison() {
 fn figures_are_called_what_they_are() {
     let of = |kind: TrafficKind, strategy| {
         let traffic = Traffic { kind, ..result().traffic };
-        Migration { traffic, losses: None, strategy, ..result() }
+        let mut result = Migration { traffic, losses: None, strategy, ..result() };
+        if kind != TrafficKind::Udp {
+            result.phases.iter_mut().for_each(|phase| phase.delays = None);
+        }
+        result
     };
     for (kind, axis) in [
         (TrafficKind::Tcp, "taken by the connection"),
         (TrafficKind::Echo, "sent back by the guest"),
     ] {
         let result = of(kind, Strategy::Cold);
-        let (text, page) = (table(&result), page::html(&result).unwrap());
+        let (text, page) = (table(&result), page::html(&result, &[]).unwrap());
         assert!(text.contains("segments") && !text.contains("datagram"), "{text}");
         assert!(page.contains(axis) && !page.contains("datagram"), "{page}");
         assert!(page.contains("<h1>A live migration without the NIC</h1>"), "{page}");
     }
-    let page = page::html(&of(TrafficKind::Udp, Strategy::Warm)).unwrap();
+    let page = page::html(&of(TrafficKind::Udp, Strategy::Warm), &[]).unwrap();
     assert!(
         page.contains("<th>datagrams</th>") && page.contains("with the NIC attached"),
         "{page}"
@@ -226,6 +257,104 @@ fn everything_is_written_and_the_page_stands_alone() {
     if let Some(keep) = std::env::var_os("GODWIT_KEEP_REPORT") {
         write(&Place::take(Path::new(&keep)).unwrap(), &result()).unwrap();
     }
+}
+
+/// Whatever is in the JSON is in the documentation.
+#[test]
+fn every_field_is_documented() {
+    fn names(value: &serde_json::Value, found: &mut Vec<String>) {
+        match value {
+            serde_json::Value::Array(values) => values.iter().for_each(|value| names(value, found)),
+            serde_json::Value::Object(fields) => {
+                for (name, value) in fields {
+                    found.push(name.clone());
+                    names(value, found);
+                }
+            }
+            _ => {}
+        }
+    }
+    let page = fs::read_to_string(crate::system::paths::checkout().join("docs/result.md")).unwrap();
+    let code = page.split('`').skip(1).step_by(2);
+    let words: Vec<&str> =
+        code.flat_map(|code| code.split(|c: char| !c.is_alphanumeric() && c != '_')).collect();
+    let interface = Interface {
+        name: "nic".into(),
+        sent: Some(1),
+        received: Some(1),
+        lost: Some(0),
+        service_gap_ms: 0.0,
+        received_after: 1,
+        pages_written: Some(0),
+        pages_stale: Some(0),
+        port: Default::default(),
+    };
+    let whole = Migration {
+        error: Some(String::new()),
+        interfaces: vec![interface],
+        transfer: Some(Transfer { bytes: 1, sha256: String::new() }),
+        series: vec![result()],
+        second: Some(Box::new(result())),
+        ..compared()
+    };
+    let mut found = Vec::new();
+    names(&serde_json::to_value(whole).unwrap(), &mut found);
+    let missing: Vec<_> = found.iter().filter(|name| !words.contains(&name.as_str())).collect();
+    assert!(missing.is_empty(), "docs/result.md has nothing of {missing:?}");
+}
+
+#[test]
+fn two_runs_stand_side_by_side() {
+    let mut other = result();
+    other.phases[1].rx_bits_per_s = 37.5e6;
+    other.facts.lab_clock = Some(crate::choices::ClockKind::Virtual);
+    let text = side_by_side(["a.json", "b.json"], [&result(), &other]);
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+    let words: Vec<_> = line("warm-up, Mbit/s").split_whitespace().collect();
+    assert_eq!(words[2..], ["73.9", "37.5", "-49.3%"], "{text}");
+    assert!(line("clock").ends_with("differs") && line("downtime").ends_with('='), "{text}");
+    assert!(text.contains("different clocks"), "{text}");
+    let page = page_of_two(["a.json", "b.json"], [&result(), &other]).unwrap();
+    assert_eq!(page.matches("<svg").count(), 4, "two plots, two gaps");
+    assert!(page.contains("-49.3%"));
+    if let Some(keep) = std::env::var_os("GODWIT_KEEP_REPORT") {
+        fs::write(Path::new(&keep).join("pair.html"), page).unwrap();
+    }
+}
+
+/// What a reader has to know first is above all figures.
+#[test]
+fn restarts_are_said_first() {
+    let mut restarted = result();
+    restarted.facts.lab_restarts = 1;
+    restarted.facts.revision = "0123456789ab-dirty".into();
+    let page = page::html(&restarted, &[]).unwrap();
+    let warning = page.find("The lab was started over").unwrap();
+    assert!(warning < page.find("class=\"tiles\"").unwrap());
+    assert!(table(&restarted).starts_with("The lab was started over"));
+    assert!(page.contains("were changed and not committed"));
+    assert!(!page::html(&result(), &[]).unwrap().contains("role=\"alert\""));
+}
+
+#[test]
+fn the_page_links_to_the_logs_and_says_how_machines_were_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = Place::take(directory.path()).unwrap();
+    fs::create_dir_all(place.logs().join("cold")).unwrap();
+    for name in ["source.log", "cold/source.log"] {
+        fs::write(place.logs().join(name), "").unwrap();
+    }
+    let page = fs::read_to_string(write(&place, &result()).unwrap()).unwrap();
+    let page = page.replace("&#x2f;", "/");
+    for expected in [
+        "href=\"logs/source.log\"",
+        "href=\"logs/cold/source.log\"",
+        "href=\"result.json\"",
+        "qemu-system-x86_64 -append &#x27;ip=10.0.2.15",
+    ] {
+        assert!(page.contains(expected), "{expected} in {page}");
+    }
+    assert!(directory.path().join("gap.svg").exists());
 }
 
 #[test]
@@ -272,19 +401,21 @@ fn a_series_has_a_line_for_each_migration_and_a_median_of_those_that_completed()
     assert_eq!(first.median_beyond_downtime(), Some(30.0));
     let text = table(&first);
     for part in [
-        "1   completed          90 ms       100 ms        4,632        4,700            0",
+        "1       completed          90 ms       100 ms        4,632        4,700            0",
+        "median                     95 ms       125 ms        4,632        4,700",
+        "most                      100 ms       200 ms",
         "by 30 ms in the median",
         "1,000,000,000 bytes to the guest and back",
     ] {
         assert!(text.contains(part), "{part:?} in {text}");
     }
-    let page = page::html(&first).unwrap();
+    let page = page::html(&first, &[]).unwrap();
     for part in
         ["All migrations of this guest", "<th>3</th><td>failed</td>", "by 30 ms in the median"]
     {
         assert!(page.contains(part), "{part:?} in {page}");
     }
-    assert!(!page::html(&run(Outcome::Completed, 1.0, 0)).unwrap().contains("All migrations"));
+    assert!(!page::html(&run(Outcome::Completed, 1.0, 0), &[]).unwrap().contains("All migrations"));
     assert_eq!(run(Outcome::Failed, 1.0, 0).median_beyond_downtime(), None);
     // Over TCP, 0 is not that there was none.
     let tcp = Migration { losses: None, ..run(Outcome::Completed, 0.0, 140) };

@@ -65,8 +65,30 @@ pub(super) fn title(result: &Migration) -> &'static str {
     }
 }
 
+/// What a reader has to know before the figures.
+pub(super) fn warnings(result: &Migration) -> Vec<String> {
+    let mut warnings = Vec::from_iter(busy(result));
+    if result.facts.lab_restarts > 0 {
+        let crashes = result.facts.lab_crashes.iter().map(|crash| crash.what.as_str());
+        warnings.push(format!(
+            "The lab was started over, {} times: its host crashed under emulation ({}). The \
+             figures are those of the last start.",
+            result.facts.lab_restarts,
+            crashes.collect::<Vec<_>>().join("; ")
+        ));
+    }
+    if result.facts.revision.ends_with("-dirty") {
+        warnings.push(
+            "Files of the checkout were changed and not committed: the revision does not tell \
+             what was run."
+                .into(),
+        );
+    }
+    warnings
+}
+
 /// That the machine was busy, where that bears on the figures.
-pub(super) fn warning(result: &Migration) -> Option<String> {
+fn busy(result: &Migration) -> Option<String> {
     let (phase, share) = headline::disturbance(result)?;
     Some(format!(
         "This machine was busy: others had {} of its processors' time in the phase `{}`. The \

@@ -3,11 +3,16 @@
 use super::*;
 use crate::addresses::interface_name;
 use crate::migration::{Look, Record, Timeline};
-use crate::source::Meter;
+use crate::qmp::RamStatistics;
+use crate::source::{Counter, Meter};
 use std::time::{Duration, Instant};
 
 /// Length of a sample.
 const SAMPLE: Duration = Duration::from_millis(100);
+/// Length of a sample around the gap.
+const FINE: Duration = Duration::from_millis(10);
+/// What is around the gap, on either side.
+const AROUND: Duration = Duration::from_millis(300);
 
 /// What the record does not know.
 #[derive(Clone, Debug)]
@@ -48,6 +53,7 @@ pub fn build(record: &Record, meters: &[&dyn Meter], setting: Setting) -> Migrat
                 rx_bits_per_s: received.bits_per_s,
                 rx_packets: received.packets.round() as u64,
                 offered_bits_per_s: meter.offered(from, to),
+                delays: meter.timing(from, to).map(Delays::of),
                 taken_by_others: others(&record.looks, from, to),
             }
         })
@@ -56,7 +62,12 @@ pub fn build(record: &Record, meters: &[&dyn Meter], setting: Setting) -> Migrat
     let dma = meter.dma(timeline.start, timeline.end).or(record.dma).unwrap_or_default();
     let idle = meter.dma(timeline.begin, timeline.start);
     let check = record.check;
+    let pairs = |values: Vec<(Instant, f64)>| -> Vec<(u64, f64)> {
+        values.into_iter().map(|(at, value)| (ms(at).round() as u64, value.round())).collect()
+    };
+    let rises = |counter| meter.rises(timeline.begin, timeline.end, SAMPLE, counter);
     Migration {
+        schema_version: SCHEMA_VERSION,
         strategy: record.plan.strategy,
         marking: setting.marking,
         nic: setting.nic,
@@ -97,11 +108,16 @@ pub fn build(record: &Record, meters: &[&dyn Meter], setting: Setting) -> Migrat
         events: events(timeline, ms),
         port: record.ports[0].clone(),
         facts: setting.facts,
-        samples: meter
-            .samples(timeline.begin, timeline.end, SAMPLE)
+        samples: pairs(meter.samples(timeline.begin, timeline.end, SAMPLE)),
+        gap_samples: pairs(around_the_gap(record, meter)),
+        lost: rises(Counter::Lost)
             .into_iter()
-            .map(|(at, rate)| (ms(at).round() as u64, rate.round()))
+            .map(|(at, rate)| (ms(at).round() as u64, (rate * SAMPLE.as_secs_f64()).round()))
+            .filter(|(_, lost)| *lost > 0.0)
             .collect(),
+        marked: pairs(rises(Counter::Marked)),
+        copying: record.copied.iter().map(|(at, ram)| copying(ms(*at), ram)).collect(),
+        command_lines: Vec::new(),
         baseline: None,
         comparisons: Vec::new(),
         second: None,
@@ -135,6 +151,26 @@ fn interface(index: usize, record: &Record, meter: &dyn Meter) -> Interface {
         pages_stale: pages.map(|pages| pages.stale),
         port: record.ports.get(index).cloned().unwrap_or_default(),
     }
+}
+
+fn copying(ms: f64, ram: &RamStatistics) -> Copying {
+    Copying {
+        ms,
+        remaining_bytes: ram.remaining,
+        sent_bytes: ram.transferred,
+        dirty_bytes_per_s: ram.dirty_pages_rate * ram.page_size,
+        passes: ram.dirty_sync_count,
+    }
+}
+
+/// Samples of hundredths of a second, where the NIC was away and somewhat longer.
+fn around_the_gap(record: &Record, meter: &dyn Meter) -> Vec<(Instant, f64)> {
+    let phases = cut(record, meter);
+    let gap = phases.iter().find(|(name, ..)| *name == PhaseName::Gap);
+    let Some((_, from, to)) = gap.filter(|_| meter.is_fine()) else { return Vec::new() };
+    let Timeline { begin, end, .. } = record.timeline;
+    let from = from.checked_sub(AROUND).unwrap_or(begin).max(begin);
+    meter.samples(from, (*to + AROUND).min(end), FINE)
 }
 
 fn service_gap(timeline: &Timeline, meter: &dyn Meter) -> f64 {
@@ -227,7 +263,7 @@ fn milliseconds(time: Duration) -> f64 {
 pub(super) mod tests {
     use super::*;
     use crate::migration::{Check, Comparison, Pages, Plan};
-    use crate::qmp::{MigrationInfo, RamStatistics};
+    use crate::qmp::MigrationInfo;
     use crate::source::{DmaCounts, Gap, Received};
 
     /// 8 Mbit/s except for a gap.
@@ -319,6 +355,7 @@ pub(super) mod tests {
             comparison: None,
             dma: None,
             effort: None,
+            copied: Vec::new(),
             looks: Vec::new(),
         };
         (record, Even { gap: Some(Gap { start: at(2990), end: at(3600), lost: 610 }) })

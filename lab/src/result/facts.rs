@@ -61,6 +61,13 @@ pub struct Facts {
     /// hundredths, and the figures tell about them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_by_others: Option<f64>,
+    /// What the guest and the tool were built of: a commit, with `-dirty` where files differ from
+    /// it. Empty outside of a repository.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub revision: String,
+    /// What the patched QEMU was built of: a digest of its version, the patches and the recipe.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub patches: String,
     /// The command that was run.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub command: String,

@@ -2,10 +2,12 @@
 //! added, none may go.
 
 mod build;
+mod detail;
 mod facts;
 pub mod headline;
 
 pub use build::{Setting, build};
+pub use detail::{CommandLine, Copying, Delays, Percentiles};
 pub use facts::{Crash, CrashCause, Facts};
 
 use crate::choices::{CancelAt, GuestKind, LabKind, Marking, Strategy, TrafficKind};
@@ -14,10 +16,20 @@ use crate::source::{ClientRuns, Losses, Transfer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// Of the format. It goes up when a name goes, or what one means changes; more names do not count.
+pub const SCHEMA_VERSION: u32 = 1;
+
+fn first_version() -> u32 {
+    1
+}
+
 /// A migration. Times are in milliseconds since measuring began unless they are named for a length
 /// of time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Migration {
+    /// [`SCHEMA_VERSION`]; 1 where it is not given.
+    #[serde(default = "first_version")]
+    pub schema_version: u32,
     /// When the NIC left the guest.
     pub strategy: Strategy,
     /// The guest's marking policy.
@@ -82,6 +94,23 @@ pub struct Migration {
     pub facts: Facts,
     /// Start of each tenth of a second, and bits a second received in it at the IP layer.
     pub samples: Vec<(u64, f64)>,
+    /// Start of each hundredth of a second around the gap, and bits a second received in it, where
+    /// the guest says so exactly.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gap_samples: Vec<(u64, f64)>,
+    /// Start of each tenth of a second, and datagrams lost in it; those without are left out. What
+    /// the guest says only once it is back is spread over the time that it was away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<(u64, f64)>,
+    /// Start of each tenth of a second, and pages a second that the guest marked in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marked: Vec<(u64, f64)>,
+    /// How memory was copied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copying: Vec<Copying>,
+    /// How the machines were started, the lab's host included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command_lines: Vec<CommandLine>,
     /// The same with the cold strategy, to compare with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Baseline>,
@@ -124,6 +153,9 @@ pub struct Phase {
     /// Bits a second sent to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offered_bits_per_s: Option<f64>,
+    /// How long datagrams took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delays: Option<Delays>,
     /// The share of this machine's processors' time that others had meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_by_others: Option<f64>,

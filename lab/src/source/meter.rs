@@ -1,5 +1,6 @@
 //! What a result needs to know about traffic, of whatever kind.
 
+use super::detail::{Counter, Timing};
 use super::trace::{Gap, Received, Trace};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
@@ -73,6 +74,28 @@ pub trait Meter {
         None
     }
 
+    /// How long datagrams took between two moments, where they say when they were sent.
+    fn timing(&self, _from: Instant, _to: Instant) -> Option<Timing> {
+        None
+    }
+
+    /// How fast a count rises, a second, for each `step` between two moments. Empty where nobody
+    /// reports it.
+    fn rises(
+        &self,
+        _from: Instant,
+        _to: Instant,
+        _step: Duration,
+        _counter: Counter,
+    ) -> Vec<(Instant, f64)> {
+        Vec::new()
+    }
+
+    /// Whether [`samples`](Self::samples) may be shorter than a tenth of a second.
+    fn is_fine(&self) -> bool {
+        false
+    }
+
     /// What the DMA layer did between two moments, where the guest reports it.
     fn dma(&self, from: Instant, to: Instant) -> Option<DmaCounts>;
 }
@@ -108,6 +131,24 @@ impl Meter for Trace {
             duplicates: report.duplicates.get().into(),
             reordered: report.reordered.get(),
         })
+    }
+
+    fn timing(&self, from: Instant, to: Instant) -> Option<Timing> {
+        self.timing(from, to)
+    }
+
+    fn rises(
+        &self,
+        from: Instant,
+        to: Instant,
+        step: Duration,
+        counter: Counter,
+    ) -> Vec<(Instant, f64)> {
+        self.rises(from, to, step, counter)
+    }
+
+    fn is_fine(&self) -> bool {
+        true
     }
 
     fn dma(&self, from: Instant, to: Instant) -> Option<DmaCounts> {

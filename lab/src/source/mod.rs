@@ -4,6 +4,7 @@
 
 mod cable;
 mod client;
+mod detail;
 mod echo;
 mod frames;
 mod meter;
@@ -14,6 +15,7 @@ mod trace;
 
 pub use cable::{Listens, cable, stream};
 pub use client::{ClientRuns, ClientSource, HOST, PORT};
+pub use detail::{Counter, Timing};
 pub use echo::EchoSource;
 pub use frames::Station;
 pub use meter::{DmaCounts, Losses, Meter, Traffic, Transfer};
@@ -119,9 +121,28 @@ impl UdpSource {
         self.shared.state.lock().unwrap().trace.clone()
     }
 
+    /// For others to look at the stream.
+    #[must_use]
+    pub fn watched(&self) -> Latest {
+        Latest(self.shared.clone())
+    }
+
     /// The latest report on the stream and when it came.
     pub fn latest(&self) -> Option<(Instant, Report)> {
         self.shared.state.lock().unwrap().trace.reports.last().copied()
+    }
+}
+
+/// Looks at a source's stream from elsewhere.
+#[derive(Clone)]
+pub struct Latest(Arc<Shared>);
+
+impl Latest {
+    /// The guest's latest report on the stream.
+    #[must_use]
+    pub fn report(&self) -> Option<Report> {
+        let state = self.0.state.lock().unwrap();
+        state.trace.reports.last().map(|(_, report)| *report)
     }
 }
 

@@ -1,8 +1,10 @@
 //! What was sent and what the guest reported, and the figures that follow from the two.
 
-use godwit_probe::Report;
+use godwit_probe::{REPORT_INTERVAL_MS, Report};
 use std::time::{Duration, Instant};
 
+/// Steps that are shorter than what is between two reports are read off their waypoints.
+const REPORT: Duration = Duration::from_millis(REPORT_INTERVAL_MS);
 /// Reports further apart than this had the guest's silence between them.
 const SILENCE: Duration = Duration::from_millis(250);
 
@@ -52,10 +54,10 @@ pub struct Received {
 }
 
 #[derive(Clone, Copy)]
-struct Point {
-    at: Instant,
-    bytes: f64,
-    packets: f64,
+pub(super) struct Point {
+    pub(super) at: Instant,
+    pub(super) bytes: f64,
+    pub(super) packets: f64,
 }
 
 impl Trace {
@@ -101,7 +103,7 @@ impl Trace {
 
     /// Bits a second the guest received, for each `step` between two moments.
     pub fn samples(&self, from: Instant, to: Instant, step: Duration) -> Vec<(Instant, f64)> {
-        let curve = self.curve();
+        let curve = if step < REPORT { self.fine_curve() } else { self.curve() };
         let mut samples = Vec::new();
         let mut at = from;
         while at + step <= to {

@@ -7,6 +7,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use super::detail;
+
 /// What commands run in, so that errors can be recognised.
 pub const LOCALE: &str = "C.UTF-8";
 
@@ -15,6 +17,7 @@ pub const FULL_DISK: &str = "No space left on device";
 
 /// Runs to the end, output captured; a failure carries the last lines of what the program said.
 pub fn run(command: &mut Command) -> Result<Output> {
+    detail::started(command);
     let output = command
         .env("LC_ALL", LOCALE)
         .stdin(Stdio::null())

@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod debian;
+pub mod detail;
 pub mod download;
 pub mod namespace;
 pub mod paths;

@@ -9,6 +9,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::detail;
+
 /// A child that is killed when its guard is dropped, and by the kernel when this process dies in
 /// a way that drops nothing.
 #[derive(Debug)]
@@ -30,6 +32,7 @@ impl Guard {
     /// # Errors
     /// The program could not be started.
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
+        detail::started(command);
         command.spawn().map(Self)
     }
 }

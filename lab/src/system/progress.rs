@@ -8,6 +8,8 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::detail::{self, Detail};
+
 /// Between two lines when nobody watches a bar.
 const LINE_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -21,6 +23,8 @@ pub struct Step {
     started: Instant,
     /// `None` when standard error is no terminal.
     bar: Option<ProgressBar>,
+    /// Somebody wants to see it.
+    is_shown: bool,
     last_line: Instant,
 }
 
@@ -29,17 +33,20 @@ impl Step {
     pub fn new(title: impl Display) -> Self {
         let title = title.to_string();
         let now = Instant::now();
-        let bar = if std::io::stderr().is_terminal() {
+        let is_shown = detail::shows(Detail::Steps);
+        let bar = if is_shown && std::io::stderr().is_terminal() {
             let bar = ProgressBar::new_spinner();
-            bar.set_style(style("{spinner} {prefix} {msg} {elapsed}"));
+            bar.set_style(style("{spinner} {prefix} {wide_msg} {elapsed}"));
             bar.set_prefix(title.clone());
             bar.enable_steady_tick(Duration::from_millis(120));
             Some(bar)
         } else {
-            eprintln!("{title} ...");
+            if is_shown {
+                eprintln!("{title} ...");
+            }
             None
         };
-        Self { title, started: now, bar, last_line: now }
+        Self { title, started: now, bar, is_shown, last_line: now }
     }
 
     /// `done` of `total` units are done.
@@ -70,11 +77,13 @@ impl Step {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        eprintln!("{}: {outcome} ({seconds:.1} s)", self.title);
+        if self.is_shown {
+            eprintln!("{}: {outcome} ({seconds:.1} s)", self.title);
+        }
     }
 
     fn line_is_due(&mut self) -> bool {
-        let due = self.last_line.elapsed() >= LINE_INTERVAL;
+        let due = self.is_shown && self.last_line.elapsed() >= LINE_INTERVAL;
         if due {
             self.last_line = Instant::now();
         }

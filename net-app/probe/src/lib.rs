@@ -14,9 +14,15 @@
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+mod histogram;
+mod report;
 mod sequence;
+mod timing;
 
+pub use histogram::{BUCKETS, Histogram};
+pub use report::{Report, WAYPOINTS, Waypoint};
 pub use sequence::{Gap, Sequence, WINDOW};
+pub use timing::{ONE_IN, Timing};
 
 /// UDP port the guest receives datagrams on and sends reports from.
 pub const PORT: u16 = 5202;
@@ -31,7 +37,7 @@ pub const DATAGRAM_MAGIC: u32 = u32::from_le_bytes(*b"GDWp");
 /// First bytes of a report: `GDWr`.
 pub const REPORT_MAGIC: u32 = u32::from_le_bytes(*b"GDWr");
 /// Version of [`Report`] described here.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Start of every datagram the source sends.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -68,67 +74,6 @@ impl Header {
     /// may be handed frames that have waited since it was stopped.
     pub fn is_late(&self, stream: u32) -> bool {
         (self.stream.get().wrapping_sub(stream) as i32) < 0
-    }
-}
-
-/// What the guest has seen so far.
-///
-/// `duplicates` and the fields from `packets` to `gap_length` count the current stream; those about
-/// DMA and the recorder count from boot.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct Report {
-    /// [`REPORT_MAGIC`].
-    pub magic: U32,
-    /// [`VERSION`].
-    pub version: U32,
-    /// The stream these counts are for.
-    pub stream: U32,
-    /// [`LOGGING`](Self::LOGGING) and [`MARKING`](Self::MARKING).
-    pub flags: U32,
-    /// EPOCH of the capability as the guest last acknowledged it; 0 without a capability.
-    pub epoch: U32,
-    /// Datagrams that arrived once more ([`Sequence::duplicates`]).
-    pub duplicates: U32,
-    /// The guest's clock when the report was made, in milliseconds since boot.
-    pub guest_ms: U64,
-    /// Datagrams received.
-    pub packets: U64,
-    /// Their size at the IP layer: UDP payload and [`HEADERS`].
-    pub bytes: U64,
-    /// Highest sequence number received.
-    pub highest_seq: U64,
-    /// Numbers below `highest_seq` that have not arrived.
-    pub missing: U64,
-    /// Datagrams that arrived after one with a higher number, and for the first time.
-    pub reordered: U64,
-    /// First number of the longest run of numbers skipped ([`Sequence::longest_gap`]).
-    pub gap_first: U64,
-    /// Length of that run; 0 when nothing was skipped.
-    pub gap_length: U64,
-    /// Pages marked as data was received.
-    pub pages_marked: U64,
-    /// Pages marked by catch-up.
-    pub pages_caught_up: U64,
-    /// Buffers received from devices.
-    pub buffers_received: U64,
-    /// Frames the flight recorder holds.
-    pub recorder_held: U64,
-    /// Those among them that were received while the hypervisor was logging.
-    pub recorder_held_logged: U64,
-}
-
-impl Report {
-    /// Flag: the capability says that the hypervisor is logging.
-    pub const LOGGING: u32 = 1 << 0;
-    /// Flag: the DMA layer is marking.
-    pub const MARKING: u32 = 1 << 1;
-
-    /// Reads a report from a UDP payload. `None` when it is too short, not a report, or of another
-    /// version.
-    pub fn parse(payload: &[u8]) -> Option<Self> {
-        let (report, _) = Self::read_from_prefix(payload).ok()?;
-        (report.magic == REPORT_MAGIC && report.version == VERSION).then_some(report)
     }
 }
 
@@ -173,10 +118,10 @@ mod tests {
             ..Report::default()
         };
         let bytes = report.as_bytes();
-        assert_eq!(bytes.len(), 128);
+        assert_eq!(bytes.len(), 992);
         let parsed = Report::parse(bytes).expect("a whole report");
         assert_eq!(parsed.as_bytes(), bytes);
-        assert!(Report::parse(&bytes[..127]).is_none());
+        assert!(Report::parse(&bytes[..991]).is_none());
         let mut other = report;
         other.version = (VERSION + 1).into();
         assert!(Report::parse(other.as_bytes()).is_none());

@@ -2,8 +2,9 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `/` | a page for people, which refreshes itself |
+//! | `/` | a page for people, which keeps up by `/events` |
 //! | `/status.json` | the same for programs |
+//! | `/events` | the same every second, as server-sent events |
 //! | `/metrics` | what the machine counts, for Prometheus |
 //! | `/capture.pcapng` | the flight recorder's frames, oldest first |
 //! | `POST /check` | runs an integrity check of these frames and says what it found |
@@ -13,6 +14,7 @@
 //! line, `token=`, and are not done faster than makes sense:
 //! `curl -X POST -H 'Authorization: Bearer TOKEN' http://guest/check`.
 
+mod events;
 mod page;
 mod token;
 
@@ -23,16 +25,17 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
 
+use godwit::Interface;
 use godwit::net::{Buffers, TcpListener, TcpOptions};
 use godwit::picoserve::{Clock, Metrics, Socket};
-use godwit::recorder::Recorder;
 use godwit::time::{Duration, Instant, with_timeout};
 use picoserve::io::Write;
 use picoserve::response::chunked::{ChunkWriter, ChunkedResponse, Chunks, ChunksWritten};
-use picoserve::response::{Content, StatusCode};
+use picoserve::response::{Content, EventStream, StatusCode};
 use picoserve::routing::{PathRouter, get, post};
 use picoserve::{Router, Server, Timeouts};
 
+use events::{Events, Streams};
 use token::{Bearer, Token};
 
 use crate::app::App;
@@ -83,14 +86,21 @@ async fn serve_clients(listener: Rc<TcpListener>, router: Rc<Router<impl PathRou
 }
 
 fn router(app: &App) -> Router<impl PathRouter + use<>> {
-    let [html, json, checks, resets] = [(); 4].map(|()| app.clone());
-    let (recorder, system) = (app.recorder().clone(), app.system().clone());
+    let [html, json, checks, resets, captures, events] = [(); 6].map(|()| app.clone());
+    let (streams, system) = (Streams::default(), app.system().clone());
     let last_reset = Cell::new(None);
     let token = app.system().command_line().value("token", Token::default());
     let same = token.clone();
     Router::new()
         .route("/", get(async move || Text("text/html; charset=utf-8", page::html(&html))))
         .route("/status.json", get(async move || Text("application/json", page::json(&json))))
+        .route(
+            "/events",
+            get(async move || match streams.open() {
+                Some(open) => Ok(EventStream(Events { app: events.clone(), open }).into_response()),
+                None => Err((StatusCode::SERVICE_UNAVAILABLE, "too many pages are open\n")),
+            }),
+        )
         .route("/metrics", get(async move || Metrics::of(&system)))
         .route(
             "/check",
@@ -108,7 +118,7 @@ fn router(app: &App) -> Router<impl PathRouter + use<>> {
         )
         .route(
             "/capture.pcapng",
-            get(async move || ChunkedResponse::new(Capture(recorder.clone()))),
+            get(async move || ChunkedResponse::new(Capture(captures.clone()))),
         )
 }
 
@@ -150,7 +160,7 @@ impl Content for Text {
 }
 
 /// A capture, made while it is sent. Frames that the recorder drops meanwhile are missing from it.
-struct Capture(Recorder);
+struct Capture(App);
 
 impl Chunks for Capture {
     fn content_type(&self) -> &'static str {
@@ -162,13 +172,19 @@ impl Chunks for Capture {
         mut writer: ChunkWriter<W>,
     ) -> Result<ChunksWritten, W::Error> {
         let mut chunk = Vec::with_capacity(CHUNK + 4096);
-        pcapng::header(&mut chunk);
-        let end = self.0.next_number();
+        let (recorder, phases) = (self.0.recorder(), self.0.phases());
+        let names: Vec<_> = self.0.system().interfaces().iter().map(Interface::name).collect();
+        pcapng::header(&mut chunk, names.iter().map(|name| &**name));
+        let end = recorder.next_number();
         let mut number = 0;
+        let mut before = None;
         while number < end {
-            let next = self.0.frame_from(number, |number, at, frame| {
-                pcapng::frame(&mut chunk, at.as_micros(), frame);
-                number + 1
+            let next = recorder.frame_from(number, |frame| {
+                let comment = phases.begun(before, frame.at);
+                before = Some(frame.at);
+                let (interface, at) = (frame.interface as u32, frame.at.as_micros());
+                pcapng::frame(&mut chunk, interface, at, frame.bytes, comment);
+                frame.number + 1
             });
             number = next.unwrap_or(end);
             if chunk.len() >= CHUNK {

@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 
+use godwit::State;
 use godwit::dma::Policy;
 use godwit::time::Instant;
 use serde::Serialize;
@@ -87,6 +88,8 @@ struct Recorder {
 
 #[derive(Serialize)]
 struct Migration {
+    /// `running`, `warm_up`, `leaving` or `arrived`, as in `/metrics`.
+    state: &'static str,
     capability: bool,
     logging: bool,
     epoch: u32,
@@ -157,6 +160,12 @@ impl Status {
                 crc: app.recorder().crc_name(),
             },
             migration: Migration {
+                state: match app.system().migration().state() {
+                    State::Running => "running",
+                    State::WarmUp => "warm_up",
+                    State::Leaving => "leaving",
+                    State::Arrived { .. } => "arrived",
+                },
                 capability: migration.capability,
                 logging: migration.logging,
                 epoch: migration.epoch,
@@ -173,6 +182,11 @@ pub(super) fn json(app: &App) -> String {
 
 /// The status for people.
 pub(super) fn html(app: &App) -> String {
+    [HEAD, &rows(app), FOOT].concat()
+}
+
+/// The rows of its table, which change.
+pub(super) fn rows(app: &App) -> String {
     let status = Status::of(app);
     let nic = match &status.nic {
         Some(nic) if nic.link_up => {
@@ -186,15 +200,12 @@ pub(super) fn html(app: &App) -> String {
         (_, true) => "on",
         (_, false) => "bypassed: nobody is logging",
     };
-    let migration = match (status.migration.capability, status.migration.logging) {
+    let Migration { state, capability, epoch, moves, .. } = status.migration;
+    let migration = match (capability, state) {
         (false, _) => "the hypervisor does not tell".into(),
-        (true, true) => format!("under way, epoch {}", status.migration.epoch),
-        (true, false) => {
-            format!(
-                "none, epoch {}, moved {} times",
-                status.migration.epoch, status.migration.moves
-            )
-        }
+        (true, "warm_up") => format!("warm-up, epoch {epoch}"),
+        (true, "leaving") => format!("about to leave, epoch {epoch}"),
+        (true, _) => format!("none, epoch {epoch}, moved {moves} times"),
     };
     let rows = [
         ("up for", duration(status.uptime_ms)),
@@ -217,30 +228,13 @@ pub(super) fn html(app: &App) -> String {
             ),
         ),
     ];
-    let mut page = String::from(HEAD);
-    for (name, value) in rows {
-        page += &format!("<tr><th>{name}<td>{value}\n");
-    }
-    page + FOOT
+    let rows = rows.iter().map(|(name, value)| format!("<tr><th>{name}<td>{value}\n"));
+    rows.collect()
 }
 
-const HEAD: &str = r#"<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="2">
-<meta name="viewport" content="width=device-width"><title>Godwit</title>
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 40em; margin: 2em auto; padding: 0 1em }
-table { border-collapse: collapse; width: 100% }
-th { text-align: left; font-weight: normal; color: #666; width: 9em; vertical-align: top }
-th, td { border-bottom: 1px solid #ddd; padding: .3em 0 }
-</style>
-<h1>Godwit</h1>
-<table>
-"#;
+const HEAD: &str = include_str!("head.html");
 
-const FOOT: &str = r#"</table>
-<p><a href="/capture.pcapng">capture</a> · <a href="/status.json">JSON</a> ·
-<a href="/metrics">metrics</a>
-"#;
+const FOOT: &str = include_str!("foot.html");
 
 fn duration(ms: u64) -> String {
     let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);

@@ -32,15 +32,18 @@ const CONTROLLERS: [(&str, &str); 3] = [
 pub(crate) fn add(suite: &mut Suite) {
     for (name, options) in CONTROLLERS {
         let title = format!("a disk on {name} boots by UEFI");
-        suite.test(&title, MINUTES, move |log| boots(log, options));
+        suite.test(&title, MINUTES, move |log| boots(log, "disk", options));
     }
+    suite.test("a CD boots by UEFI", MINUTES, |log| {
+        boots(log, "iso", "-device ide-cd,drive=disk,bus=ide.0,bootindex=0")
+    });
 }
 
-fn boots(log: &Path, options: &str) -> Result<String> {
+fn boots(log: &Path, format: &str, options: &str) -> Result<String> {
     let firmware = firmware()?;
     let disk = log.with_extension("disk");
     let append = "log=debug";
-    let image = ["image", "--format", "disk", "--append", append, "--out"];
+    let image = ["image", "--format", format, "--append", append, "--out"];
     command::run(xtask()?.args(image).arg(&disk))?;
     let mut line = qemu::get()?.command_line();
     // Without `-kernel`: what boots, boots from the disk.

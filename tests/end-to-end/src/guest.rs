@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use lab::{
     addresses::{HTTP_PORT, IPERF3_PORT},
     build::application,
@@ -93,6 +93,7 @@ pub(crate) fn add(suite: &mut Suite) {
         ensure!(answer.starts_with("HTTP/1.1 200"), "the answer was {answer:?}");
         Ok(String::new())
     });
+    suite.test("the status page is kept up by events", MINUTES, events);
     suite.test("checks and resets are for who has the token", MINUTES, |log| {
         let forward = Forward { host: free_port()?, guest: HTTP_PORT };
         let mut guest = boot(log, "token=secret", &[forward])?;
@@ -114,6 +115,32 @@ pub(crate) fn add(suite: &mut Suite) {
         Ok(String::new())
     });
     suite.test("a capture that tshark reads", MINUTES, capture);
+}
+
+/// Three seconds of them, as an EventSource of a browser is sent them; and what becomes of pages
+/// beyond those that are kept up.
+fn events(log: &Path) -> Result<String> {
+    tools::require("this test", &[Tool::program("curl", "curl")])?;
+    let forward = Forward { host: free_port()?, guest: HTTP_PORT };
+    let mut guest = boot(log, "", &[forward])?;
+    guest.wait_for(READY)?;
+    let url = format!("http://127.0.0.1:{}/events", forward.host);
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--no-buffer", "--include", "--max-time", "4", &url]);
+    let said = String::from_utf8(curl.output()?.stdout)?;
+    ensure!(said.contains("text/event-stream"), "{said}");
+    let status = said.split("event:status\ndata:").skip(1).filter_map(|rest| rest.lines().next());
+    let uptimes: Vec<u64> = status
+        .map(|line| {
+            let status: serde_json::Value = serde_json::from_str(line)?;
+            ensure!(status["migration"]["state"] == "running", "{status}");
+            status["uptime_ms"].as_u64().context("no uptime")
+        })
+        .collect::<Result<_>>()?;
+    let steps = uptimes.windows(2).all(|pair| (900..1500).contains(&(pair[1] - pair[0])));
+    ensure!(uptimes.len() >= 3 && steps, "events at {uptimes:?} ms");
+    ensure!(said.contains("event:rows\ndata:<tr><th>up for"), "{said}");
+    Ok(format!("{} events", uptimes.len()))
 }
 
 fn iperf3(log: &Path, nic: NicModel, append: &str, arguments: &[&str]) -> Result<String> {
@@ -152,5 +179,7 @@ fn capture(log: &Path) -> Result<String> {
     ensure!(captured == expected, "{} of the datagrams sent are in it as sent", captured.len());
     let wrong = tshark(&file, &format!("{FAULTS} || frame.time_delta < 0"), "frame.number")?;
     ensure!(wrong.is_empty(), "frames that tshark finds fault with: {}", wrong.join(", "));
+    let names = tshark(&file, "frame", "frame.interface_name")?;
+    ensure!(names.iter().all(|name| name == "nic"), "interfaces of the frames: {names:?}");
     Ok(format!("{} frames", tshark(&file, "frame", "frame.number")?.len()))
 }

@@ -7,6 +7,7 @@
 
 mod application;
 mod bridges;
+mod browser;
 mod clock;
 mod dhcp_server;
 mod endings;
@@ -39,6 +40,7 @@ mod options;
 mod own_nics;
 mod pair;
 mod peer;
+mod phases;
 mod ports;
 mod program;
 mod qtest;
@@ -52,6 +54,7 @@ mod standby;
 mod stock;
 mod suite;
 mod tap;
+mod terminal;
 mod tshark;
 mod two_nics;
 mod wire;
@@ -94,6 +97,9 @@ fn main() -> Result<ExitCode> {
     examples::add(&mut suite, kernel);
     qtest::add(&mut suite, options.long);
     local::add(&mut suite, kernel);
+    browser::add(&mut suite);
+    terminal::add(&mut suite);
+    phases::add(&mut suite, kernel);
     two_nics::add_local(&mut suite, kernel);
     refusal::add_local(&mut suite, kernel);
     bridges::add_local(&mut suite, kernel);

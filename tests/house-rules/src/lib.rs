@@ -3,6 +3,8 @@
 //! - No circles between modules ([`circles`]): whoever reads a module can read what it is built on
 //!   first, and never comes back to where they started.
 //! - No long lines ([`lines`]).
+//! - No links that lead nowhere ([`links`]).
+//! - No warning of the guest that the documentation does not explain ([`messages`]).
 //!
 //! `cargo run -p house-rules -- FOLDER…` prints the circles of the crates in these folders.
 #![forbid(unsafe_code)]
@@ -10,5 +12,7 @@
 pub mod circles;
 mod graph;
 pub mod lines;
+pub mod links;
+pub mod messages;
 mod modules;
 mod names;

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use house_rules::{circles, lines};
+use house_rules::{circles, lines, links, messages};
 
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("it lies in the checkout")
@@ -47,4 +47,31 @@ fn no_circles_between_modules() {
 fn no_long_lines() {
     let found = lines::too_long(checkout()).unwrap();
     assert!(found.is_empty(), "{} columns are enough:\n{}", lines::COLUMNS, found.join("\n"));
+}
+
+#[test]
+fn no_links_to_nowhere() {
+    let found = links::broken(checkout()).unwrap();
+    assert!(found.is_empty(), "these links lead nowhere:\n{}", found.join("\n"));
+}
+
+#[test]
+fn every_warning_of_the_guest_is_explained() {
+    let page = fs::read_to_string(checkout().join("docs/troubleshooting.md")).unwrap();
+    let mut found = Vec::new();
+    for package in ["unikernel", "drivers", "migrate-agent", "godwit", "net-app"] {
+        let folder = checkout().join(package).join("src");
+        found.extend(messages::unexplained(&folder, &page).unwrap());
+    }
+    assert!(found.is_empty(), "docs/troubleshooting.md does not say:\n{}", found.join("\n"));
+}
+
+#[test]
+fn every_page_is_in_the_book() {
+    let contents = fs::read_to_string(checkout().join("docs/README.md")).unwrap();
+    for entry in fs::read_dir(checkout().join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let is_page = name.ends_with(".md") && name != "README.md";
+        assert!(!is_page || contents.contains(&format!("({name})")), "{name} is in no list");
+    }
 }

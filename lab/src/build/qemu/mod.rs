@@ -83,6 +83,15 @@ pub fn clean() -> Result<u64> {
     paths::remove_all(old.chain(leftovers).chain(kept))
 }
 
+/// What a patched QEMU is kept as: its version, and the digest of what it was built of. Empty for
+/// another one.
+pub fn name(qemu: &Qemu) -> String {
+    let places = qemu.binary.ancestors().skip(1).filter_map(Path::file_name);
+    let mut names = places.map(|name| name.to_string_lossy());
+    let ours = names.find(|name| name.starts_with(recipe::INSTALLED_PREFIX));
+    ours.map_or(String::new(), |name| name[recipe::INSTALLED_PREFIX.len()..].to_owned())
+}
+
 /// Whether the patched QEMU is there without building it.
 pub fn built() -> Result<Option<Qemu>> {
     Ok(Recipe::read()?.built(&paths::cache()?))

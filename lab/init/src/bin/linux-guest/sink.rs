@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use godwit_probe::{
-    HEADERS, Header, PORT, REPORT_INTERVAL_MS, REPORT_MAGIC, Report, Sequence, VERSION,
+    HEADERS, Header, PORT, REPORT_INTERVAL_MS, REPORT_MAGIC, Report, Sequence, Timing, VERSION,
 };
 use zerocopy::IntoBytes;
 
@@ -19,6 +19,7 @@ struct Source {
     address: SocketAddr,
     stream: u32,
     sequence: Sequence,
+    timing: Timing,
     packets: u64,
     bytes: u64,
 }
@@ -39,7 +40,7 @@ pub(crate) fn serve(socket: &UdpSocket) -> Result<()> {
     let mut datagram = [0; 2048];
     loop {
         match socket.recv_from(&mut datagram) {
-            Ok((len, address)) => count(&mut source, address, &datagram[..len]),
+            Ok((len, address)) => count(&mut source, address, &datagram[..len], start),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             // An ICMP error about a report.
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
@@ -56,7 +57,7 @@ pub(crate) fn serve(socket: &UdpSocket) -> Result<()> {
     }
 }
 
-fn count(source: &mut Option<Source>, address: SocketAddr, payload: &[u8]) {
+fn count(source: &mut Option<Source>, address: SocketAddr, payload: &[u8], start: Instant) {
     let Some(header) = Header::parse(payload) else { return };
     let stream = header.stream.get();
     let source = match source {
@@ -65,13 +66,19 @@ fn count(source: &mut Option<Source>, address: SocketAddr, payload: &[u8]) {
             address,
             stream,
             sequence: Sequence::new(),
+            timing: Timing::default(),
             packets: 0,
             bytes: 0,
         }),
     };
     source.address = address;
-    source.sequence.receive(header.seq.get());
+    let seq = header.seq.get();
+    source.sequence.receive(seq);
     source.packets += 1;
+    if Timing::is_timed(seq) {
+        let now = start.elapsed().as_micros() as u64;
+        source.timing.note(now, header.sent_ns.get(), source.packets);
+    }
     source.bytes += (payload.len() + HEADERS) as u64;
 }
 
@@ -89,6 +96,9 @@ fn report(source: &Source, start: Instant) -> Report {
         reordered: source.sequence.reordered().into(),
         gap_first: gap.first.into(),
         gap_length: gap.length.into(),
+        latency: source.timing.latency(),
+        jitter: source.timing.jitter(),
+        waypoints: source.timing.waypoints(),
         ..Report::default()
     }
 }

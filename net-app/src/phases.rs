@@ -1,0 +1,77 @@
+//! When the machine was in which phase of a migration, for captures.
+
+use alloc::collections::VecDeque;
+use alloc::rc::Rc;
+use core::cell::RefCell;
+
+use godwit::time::Instant;
+use godwit::{Migration, State};
+
+/// Changes that are remembered: those of three migrations.
+const KEPT: usize = 12;
+
+/// The last changes. A handle, cheap to clone.
+#[derive(Clone, Default)]
+pub struct Phases(Rc<RefCell<VecDeque<(Instant, State)>>>);
+
+impl Phases {
+    /// Takes note of each change, for ever.
+    pub async fn follow(&self, migration: &Migration) {
+        let mut watcher = migration.watcher();
+        loop {
+            let state = watcher.changed().await;
+            self.note(Instant::now(), state);
+        }
+    }
+
+    fn note(&self, at: Instant, state: State) {
+        let mut phases = self.0.borrow_mut();
+        if phases.len() == KEPT {
+            phases.pop_front();
+        }
+        phases.push_back((at, state));
+    }
+
+    /// What began after one moment and up to another, the last of several; of what began before the
+    /// first moment there is, nothing is known.
+    #[must_use]
+    pub fn begun(&self, after: Option<Instant>, until: Instant) -> Option<&'static str> {
+        let phases = self.0.borrow();
+        let is_in = |at: Instant| at <= until && after.is_none_or(|after| at > after);
+        let last = phases.iter().rev().find(|(at, _)| is_in(*at));
+        last.map(|(_, state)| comment(*state))
+    }
+}
+
+/// What a capture says of the first frame of a phase.
+const fn comment(state: State) -> &'static str {
+    match state {
+        State::Running => "migration: over, the machine goes on here",
+        State::WarmUp => "migration: warm-up, memory is being copied",
+        State::Leaving => "migration: the NIC is to be quiet",
+        State::Arrived { .. } => "migration: arrived on the destination",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_is_told_once_and_the_last_of_several() {
+        let at = Instant::from_millis;
+        let phases = Phases::default();
+        assert_eq!(phases.begun(None, at(10)), None);
+        phases.note(at(100), State::WarmUp);
+        phases.note(at(200), State::Leaving);
+        phases.note(at(300), State::Arrived { moves: 1 });
+        let begun = |after, until| phases.begun(after, at(until)).unwrap_or_default();
+        assert_eq!(begun(None, 99), "");
+        assert!(begun(Some(at(99)), 100).contains("warm-up"));
+        assert_eq!(begun(Some(at(100)), 199), "");
+        assert!(begun(Some(at(100)), 400).contains("arrived"));
+        assert!(begun(None, 250).contains("quiet"));
+        (0..100).for_each(|n| phases.note(at(1000 + n), State::Running));
+        assert_eq!(phases.0.borrow().len(), KEPT);
+    }
+}

@@ -1,0 +1,44 @@
+//! What `--help` ends with: command lines to begin with. A test has each parsed.
+
+pub(crate) const DEMO: &str = "Examples:
+  cargo xtask demo                                 from nothing to a report
+  cargo xtask demo --nic igb --seconds 5           with another NIC, and less of it
+  cargo xtask demo --clock virtual --json a.json   figures of a quiet machine";
+
+pub(crate) const TEST: &str = "Examples:
+  cargo xtask test                 all of it
+  cargo xtask test --quick         without the nested lab
+  cargo xtask test 'local lab'     those with this in their name
+  cargo xtask test --list          their names";
+
+pub(crate) const RUN: &str = "Examples:
+  cargo xtask run --forward 5201:5201 --forward 8080:80   then: iperf3 -c 127.0.0.1
+  cargo xtask run --nic virtio --append 'log=debug'
+  cargo xtask run --app examples/http --forward 8080:80 --timeout 60";
+
+pub(crate) const MIGRATE: &str = "Examples:
+  cargo xtask migrate --lab local --nic e1000e --seconds 2    two QEMUs here, half a minute
+  cargo xtask migrate --marking never                         see what is lost then
+  cargo xtask migrate --standby --compare                     warm, failover and cold in one page
+  cargo xtask migrate --standby --times 10 --rate 60          to and fro
+  cargo xtask migrate --cancel-at warmup,quiesce              give up, then migrate
+  cargo xtask migrate --traffic client --port 80 --client 'curl -f http://{host}:{port}/'
+  cargo xtask migrate --pcap migration.pcapng --verbose       every frame, every command line";
+
+pub(crate) const COMPARE: &str = "Examples:
+  cargo xtask compare before.json report/result.json
+  cargo xtask compare before.json report/result.json --page both.html";
+
+pub(crate) const IMAGE: &str = "Examples:
+  cargo xtask image                                             a PVH ELF, for -kernel
+  cargo xtask image --format disk --append 'ip=dhcp' --out g.img
+  cargo xtask image --format iso
+  cargo xtask image --app examples/http";
+
+pub(crate) const BENCH: &str = "Examples:
+  cargo xtask bench dma
+  cargo xtask bench instructions --nic igb --json counts.json";
+
+/// All of them.
+#[cfg(test)]
+pub(crate) const ALL: [&str; 7] = [DEMO, TEST, RUN, MIGRATE, COMPARE, IMAGE, BENCH];
