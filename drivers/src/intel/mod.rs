@@ -10,9 +10,10 @@ mod receive;
 pub(crate) mod rss;
 mod semaphore;
 mod transmit;
+pub(crate) mod vf;
 
 pub(crate) use advanced::{AdvancedReceive, AdvancedTransmit, ReceiveErrors};
-pub(crate) use driver::{Driver, Hardware};
+pub(crate) use driver::{Driver, Hardware, Trouble};
 pub(crate) use filters::Table;
 pub(crate) use receive::{Completion, ReceiveFormat, ReceiveRing, buffer_size};
 pub(crate) use semaphore::Semaphore;
