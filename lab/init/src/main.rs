@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 mod control;
+mod functions;
 mod host;
 mod machines;
+mod netlink;
 mod processors;
 mod taps;
 
@@ -32,7 +34,11 @@ fn run() -> Result<()> {
     let (requests, reports) = control::open().context("control port")?;
     // For as long as the host lives.
     let _settled;
-    let all = || Ok((taps::create()?, processors::settle_kvm()?, host::assign_nics()?));
+    let all = || {
+        let (taps, machine) = (taps::create()?, processors::settle_kvm()?);
+        functions::make()?;
+        Ok((taps, machine, host::assign_nics()?))
+    };
     match modules.and_then(|()| all()) {
         Ok((taps, machine, nics)) => {
             _settled = machine;

@@ -57,7 +57,7 @@ const TOOLS: &[Tool] = &[
 pub fn prepare_local(nic: NicModel, application: &Application) -> Result<LabParts> {
     tools::require("the lab", &[Tool::program("setpriv", "util-linux")])?;
     let guest = application.build()?;
-    let model = (nic == NicModel::Ixgbe).then(crates::ixgbe_model).transpose()?;
+    let model = nic.is_process().then(crates::ixgbe_model).transpose()?;
     Ok(LabParts { qemu: qemu::get()?, place: Place::Local { guest, model } })
 }
 
