@@ -79,7 +79,7 @@ pub enum NicModel {
     Igbvf,
     /// Intel 82599.
     Ixgbe,
-    /// A virtual function of an Intel 82599, with its host: the same process as [`Self::Ixgbe`].
+    /// A virtual function of an Intel 82599, and its host, in a process.
     Ixgbevf,
     /// virtio-net.
     Virtio,

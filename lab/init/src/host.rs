@@ -35,8 +35,8 @@ pub(crate) fn link_channels() -> Result<()> {
     Ok(())
 }
 
-/// Hands every NIC of the host to vfio-pci, but for the virtual ones, see [`taps`](crate::taps), and
-/// those of which virtual functions are handed over.
+/// Hands every NIC of the host to vfio-pci, but for the virtual ones, see [`taps`](crate::taps),
+/// and those of which virtual functions are handed over.
 pub(crate) fn assign_nics() -> Result<Vec<Nic>> {
     let mut functions: Vec<PathBuf> = fs::read_dir("/sys/bus/pci/devices")?
         .map(|entry| Ok(entry?.path()))
