@@ -200,7 +200,7 @@ pub(crate) struct Test {
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// The NIC: e1000, e1000e, igb, ixgbe, virtio, or vfio:BDF
+    /// The NIC: e1000, e1000e, igb, ixgbe, ixgbevf, virtio, or vfio:BDF
     #[arg(long, default_value = "e1000e")]
     pub(crate) nic: Nic,
     /// `auto` uses KVM only after having seen it run a guest

@@ -100,6 +100,12 @@ impl State {
         self.ping();
     }
 
+    /// The driver forgets this function, and says so; nothing is reset.
+    pub(crate) fn forget_function(&mut self) {
+        self.set(KNOWN, 0);
+        self.ping();
+    }
+
     fn send(&mut self, words: &[u32]) {
         let control = self.get(MAILBOX.control);
         if control & OURS != 0 {

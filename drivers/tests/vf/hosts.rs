@@ -126,7 +126,7 @@ fn a_reset_of_the_physical_function_takes_the_link_and_asks_for_one_of_this() {
 fn a_host_that_says_that_it_forgot_is_believed() {
     let mut rig = Rig::new();
     rest(&mut rig);
-    rig.model.state().reset_physical(true);
+    rig.model.state().forget_function();
     assert!(rig.nic.interrupt().take());
     assert!((0..4).any(|_| !rig.nic.arm()));
     assert!(rig.nic.needs_reset());
