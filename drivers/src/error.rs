@@ -1,4 +1,5 @@
 use core::fmt;
+use unikernel::nic::{Mtu, VlanId};
 use unikernel::pci::PciAddress;
 use unikernel::{dma, pci};
 
@@ -31,6 +32,10 @@ pub enum Error {
     Reset(PciAddress),
     /// The device has no station address that a NIC can have.
     NoAddress(PciAddress, [u8; 6]),
+    /// The driver of a virtual function's physical one does not answer.
+    Silent(PciAddress),
+    /// It refuses something.
+    Refused(PciAddress, Refusal),
     /// A virtio device without the modern interface, or with one that makes no sense.
     NotModern(PciAddress),
     /// A virtio device that does not accept what it offered.
@@ -50,7 +55,8 @@ impl fmt::Display for Error {
                 f,
                 "{address}: no driver for {vendor:04x}:{id:04x}; there are drivers for Intel's \
                  82540EM and 82545EM (e1000), 82574L (e1000e), 82576 and I350 (igb), 82599 and \
-                 X540 (ixgbe), and for virtio-net"
+                 X540 (ixgbe), for virtual functions of the last four (igbvf, ixgbevf), and for \
+                 virtio-net"
             ),
             Error::Unsupported { address, family, setting } => {
                 write!(f, "{address}: {setting} is not for a {family} NIC: leave it out")
@@ -61,6 +67,12 @@ impl fmt::Display for Error {
             Error::NoAddress(address, mac) => {
                 write!(f, "{address}: {mac:02x?} is no station address: give the NIC one (mac=)")
             }
+            Error::Silent(address) => write!(
+                f,
+                "{address}: the driver of its physical function does not answer: on the host, that \
+                 one's interface must be up (ip link set DEVICE up)"
+            ),
+            Error::Refused(address, what) => write!(f, "{address}: {what}"),
             Error::NotModern(address) => write!(
                 f,
                 "{address}: no usable virtio 1.0 interface: give the device disable-modern=off"
@@ -73,3 +85,34 @@ impl fmt::Display for Error {
 }
 
 impl core::error::Error for Error {}
+
+/// What the driver of a physical function refuses one of its virtual functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A station address other than what the host gave it: the one that the interface has.
+    Address([u8; 6]),
+    /// To be in a VLAN.
+    Vlan(VlanId),
+    /// Frames as long as this takes.
+    Mtu(Mtu),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the host refuses ")?;
+        match self {
+            Self::Address([a, b, c, d, e, g]) => {
+                let mac = format_args!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}");
+                write!(
+                    f,
+                    "the interface's station address {mac}: give it to the virtual function there \
+                     (ip link set DEVICE vf N mac {mac}), or let this machine choose (… trust on)"
+                )
+            }
+            Self::Vlan(vlan) => write!(f, "VLAN {}: it may have one of its own", vlan.get()),
+            Self::Mtu(mtu) => {
+                write!(f, "an MTU of {}: the physical function's has to be as long", mtu.get())
+            }
+        }
+    }
+}

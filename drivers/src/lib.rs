@@ -13,11 +13,13 @@ pub mod e1000;
 pub mod e1000e;
 mod error;
 pub mod igb;
+pub mod igbvf;
 mod intel;
 pub mod ixgbe;
+pub mod ixgbevf;
 pub mod virtio;
 
-pub use error::Error;
+pub use error::{Error, Refusal};
 
 use alloc::boxed::Box;
 use intel::{Driver, Hardware};
@@ -52,8 +54,13 @@ pub async fn probe(
         e1000e::INTEL_82574L => start::<e1000e::Hardware>(device, pool, settings).await,
         igb::INTEL_82576 => start::<igb::Hardware82576>(device, pool, settings).await,
         igb::INTEL_I350 => start::<igb::HardwareI350>(device, pool, settings).await,
+        igbvf::INTEL_82576_VF => start::<igbvf::Hardware82576Vf>(device, pool, settings).await,
+        igbvf::INTEL_I350_VF => start::<igbvf::HardwareI350Vf>(device, pool, settings).await,
         ixgbe::INTEL_82599 => start::<ixgbe::Hardware82599>(device, pool, settings).await,
         ixgbe::INTEL_X540 => start::<ixgbe::HardwareX540>(device, pool, settings).await,
+        ixgbevf::INTEL_82599_VF | ixgbevf::INTEL_X540_VF => {
+            start::<ixgbevf::HardwareVf>(device, pool, settings).await
+        }
         ids if virtio::is_ours(ids) => {
             Ok(Box::new(virtio::Virtio::start(device, pool, settings).await?))
         }

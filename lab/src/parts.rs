@@ -65,7 +65,8 @@ pub enum Accelerator {
     Kvm,
 }
 
-/// The models of NICs. QEMU emulates all but the 82599, which is a process of its own.
+/// The models of NICs. QEMU emulates all but the 82599, which is a process of its own, and a
+/// virtual function, which takes a host with a driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum NicModel {
     /// Intel 82540EM.
@@ -74,15 +75,29 @@ pub enum NicModel {
     E1000e,
     /// Intel 82576.
     Igb,
+    /// A virtual function of an Intel 82576, which a host's driver makes: in the nested lab only.
+    #[value(skip)]
+    Igbvf,
     /// Intel 82599.
     Ixgbe,
+    /// A virtual function of an Intel 82599, and its host, in a process.
+    Ixgbevf,
     /// virtio-net.
     Virtio,
 }
 
 impl NicModel {
-    /// All of them.
+    /// Those that a lab can pass through.
+    pub const OF_LABS: [Self; 5] =
+        [Self::E1000e, Self::Igb, Self::Igbvf, Self::Ixgbe, Self::Ixgbevf];
+    /// All that a machine can be started with, but for virtual functions.
     pub const ALL: [Self; 5] = [Self::E1000, Self::E1000e, Self::Igb, Self::Ixgbe, Self::Virtio];
+
+    /// Whether it is a process of its own.
+    #[must_use]
+    pub fn is_process(self) -> bool {
+        matches!(self, Self::Ixgbe | Self::Ixgbevf)
+    }
 
     /// What people call it.
     #[must_use]
@@ -91,17 +106,20 @@ impl NicModel {
             Self::E1000 => "e1000",
             Self::E1000e => "e1000e",
             Self::Igb => "igb",
+            Self::Igbvf => "igbvf",
             Self::Ixgbe => "ixgbe",
+            Self::Ixgbevf => "ixgbevf",
             Self::Virtio => "virtio",
         }
     }
 
-    /// QEMU's device.
+    /// QEMU's device; of a virtual function, the one that it is part of.
     #[must_use]
     pub fn device(self) -> &'static str {
         match self {
             Self::E1000 | Self::E1000e | Self::Igb => self.name(),
-            Self::Ixgbe => "vfio-user-pci",
+            Self::Igbvf => "igb",
+            Self::Ixgbe | Self::Ixgbevf => "vfio-user-pci",
             Self::Virtio => "virtio-net-pci",
         }
     }

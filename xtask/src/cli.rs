@@ -125,8 +125,10 @@ fn nics() -> impl TypedValueParser<Value = u8> {
 
 /// The models that a lab can pass through; which lab has which is told when one is asked for.
 fn lab_nic() -> impl TypedValueParser<Value = NicModel> {
-    let models = [NicModel::E1000e, NicModel::Igb, NicModel::Ixgbe].map(NicModel::name);
-    PossibleValuesParser::new(models).try_map(|name| NicModel::from_str(&name, false))
+    let named = |name: String| {
+        NicModel::OF_LABS.into_iter().find(|model| model.name() == name).ok_or("no such model")
+    };
+    PossibleValuesParser::new(NicModel::OF_LABS.map(NicModel::name)).try_map(named)
 }
 
 /// The application, of this repository or not; common to everything that boots one.
@@ -218,7 +220,7 @@ pub(crate) struct Test {
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// The NIC: e1000, e1000e, igb, ixgbe, virtio, or vfio:BDF
+    /// The NIC: e1000, e1000e, igb, ixgbe, ixgbevf, virtio, or vfio:BDF
     #[arg(long, default_value = "e1000e")]
     pub(crate) nic: Nic,
     /// `auto` uses KVM only after having seen it run a guest

@@ -264,8 +264,12 @@ pub(crate) fn check_model(lab: LabKind, nic: NicModel) -> Result<()> {
             "`--nic igb` goes with `--lab nested`: QEMU's has virtual functions in its slot, \
              which cannot be detached"
         ),
-        (LabKind::Nested | LabKind::Host, NicModel::Ixgbe) => bail!(
-            "`--nic ixgbe` goes with `--lab local`: QEMU, which is the other lab's host, has no \
+        (LabKind::Local | LabKind::Host, NicModel::Igbvf) => bail!(
+            "`--nic igbvf` goes with `--lab nested`: a host's driver makes virtual functions, and \
+             that lab has a host"
+        ),
+        (LabKind::Nested | LabKind::Host, nic @ (NicModel::Ixgbe | NicModel::Ixgbevf)) => bail!(
+            "`--nic {nic}` goes with `--lab local`: QEMU, which is the other lab's host, has no \
              model of one"
         ),
         _ => Ok(()),

@@ -5,7 +5,7 @@ use super::phy;
 use super::registers::*;
 use crate::common::{pause, wait_for};
 use crate::intel::gigabit::{self, registers as shared};
-use crate::intel::{AdvancedTransmit, Descriptors, Hardware, Table, rss};
+use crate::intel::{AdvancedTransmit, Descriptors, Hardware, Table, Trouble, rss};
 use core::marker::PhantomData;
 use unikernel::mmio::Mmio;
 use unikernel::nic::{Link, Mtu, Queues, Settings};
@@ -69,9 +69,9 @@ impl<C: Controller> Hardware for Igb<C> {
 
     /// Software reset of the port (CTRL.RST), from any state. DMA ends first, as the datasheet
     /// asks.
-    async fn reset(&mut self) -> Result<(), ()> {
+    async fn reset(&mut self) -> Result<(), Trouble> {
         if self.is_gone() {
-            return Err(());
+            return Err(Trouble::Stuck);
         }
         self.end_dma().await;
         let r = &self.registers;
@@ -80,7 +80,7 @@ impl<C: Controller> Hardware for Igb<C> {
         let is_done =
             wait_for(RESET_US, || r.read32(shared::ctrl::OFFSET) & shared::ctrl::RST == 0).await;
         if !is_done || self.is_gone() {
-            return Err(());
+            return Err(Trouble::Stuck);
         }
         // A device without NVM never has read it, nor has QEMU's model.
         wait_for(NVM_US, || r.read32(eec::OFFSET) & eec::AUTO_RD != 0).await;
@@ -113,8 +113,9 @@ impl<C: Controller> Hardware for Igb<C> {
         gigabit::station_address(&self.registers)
     }
 
-    fn set_mac(&mut self, mac: [u8; 6]) {
+    async fn set_mac(&mut self, mac: [u8; 6]) -> Result<(), Trouble> {
         gigabit::set_station_address(&self.registers, mac);
+        Ok(())
     }
 
     /// One for each receive queue, one for the transmit queue, one for all else.
@@ -142,7 +143,7 @@ impl<C: Controller> Hardware for Igb<C> {
     }
 
     /// Receive initialisation (4.5.9), what all queues share.
-    fn configure(&mut self, settings: &Settings, buffer: usize) {
+    async fn configure(&mut self, settings: &Settings, buffer: usize) -> Result<(), Trouble> {
         let r = &self.registers;
         let mut control = shared::receive::RCTL_BAM | shared::receive::RCTL_SECRC;
         if settings.mtu > Mtu::ETHERNET {
@@ -159,6 +160,7 @@ impl<C: Controller> Hardware for Igb<C> {
         }
         r.write32(shared::receive::RCTL, control);
         self.buffer = buffer;
+        Ok(())
     }
 
     fn set_multicast(&mut self, table: &Table, before: Option<&Table>) {
@@ -265,7 +267,7 @@ impl<C: Controller> Hardware for Igb<C> {
 
     /// The queues' causes first: a change of the link that comes in between is in ICR and has
     /// raised its bit of EICR again.
-    fn take_causes(&self) -> bool {
+    fn take_causes(&mut self) -> bool {
         if self.messages.is_some() {
             self.registers.write32(interrupt::EICR, u32::MAX);
         }

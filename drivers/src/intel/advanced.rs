@@ -14,6 +14,8 @@ pub(crate) trait ReceiveErrors {
     const TRANSPORT: u64;
     /// The IPv4 header's checksum is wrong.
     const IP: u64;
+    /// The VLAN tag that was taken out has its bytes swapped.
+    const TAG_SWAPPED: u64 = 0;
 }
 
 /// Receive descriptors with one buffer.
@@ -39,12 +41,14 @@ impl<E: ReceiveErrors> ReceiveFormat for AdvancedReceive<E> {
         // driver works around, too): what a device finds wrong, software looks at again.
         let is_ip_good = has(IP_CHECKED) && !has(E::IP);
         let is_transport_good = has(UDP_CHECKED | TRANSPORT_CHECKED) && !has(E::TRANSPORT);
+        let tag = (word >> 48) as u16;
+        let tag = if has(E::TAG_SWAPPED) { tag.swap_bytes() } else { tag };
         has(DONE).then(|| Completion {
             len: usize::from((word >> 32) as u16),
             ends_frame: has(END_OF_PACKET),
             is_bad: has(E::FRAME),
             checked: Checked { ip: is_ip_good, transport: is_transport_good, failed: false },
-            tag: has(TAG_STRIPPED).then_some((word >> 48) as u16),
+            tag: has(TAG_STRIPPED).then_some(tag),
         })
     }
 

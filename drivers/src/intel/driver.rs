@@ -8,8 +8,8 @@
 use super::{
     Descriptors, ReceiveFormat, ReceiveRing, Table, TransmitFormat, TransmitRing, buffer_size,
 };
-use crate::Error;
 use crate::common::Offload;
+use crate::error::{Error, Refusal};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
@@ -21,7 +21,31 @@ use unikernel::nic::{
     Capabilities, Checksums, Link, LocalBoxFuture, Nic, ResetError, Segmentation, Settings,
     Statistics,
 };
-use unikernel::pci::{self, Device, Dma, Vector};
+use unikernel::pci::{self, Device, Dma, PciAddress, Vector};
+
+/// Why a device does not start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Trouble {
+    /// It stays in reset.
+    Stuck,
+    /// The driver of its physical function does not answer.
+    Silent,
+    /// That driver refuses something.
+    Refused(Refusal),
+    /// It cannot do what this setting asks for.
+    Unsupported(&'static str),
+}
+
+impl Trouble {
+    fn of(self, address: PciAddress, family: &'static str) -> Error {
+        match self {
+            Self::Stuck => Error::Reset(address),
+            Self::Silent => Error::Silent(address),
+            Self::Refused(what) => Error::Refused(address, what),
+            Self::Unsupported(setting) => Error::Unsupported { address, family, setting },
+        }
+    }
+}
 
 /// What the driver does to registers.
 pub(crate) trait Hardware: Sized + 'static {
@@ -43,7 +67,7 @@ pub(crate) trait Hardware: Sized + 'static {
     fn is_gone(&self) -> bool;
 
     /// Software reset, from any state. Interrupts are masked and nothing is pending afterwards.
-    async fn reset(&mut self) -> Result<(), ()>;
+    async fn reset(&mut self) -> Result<(), Trouble>;
 
     /// Masks interrupts and ends all DMA. `false` if that did not end in time.
     async fn end_dma(&mut self) -> bool;
@@ -60,8 +84,8 @@ pub(crate) trait Hardware: Sized + 'static {
     /// found instead.
     async fn mac(&mut self) -> Result<[u8; 6], [u8; 6]>;
 
-    /// Gives it another, until the next reset.
-    fn set_mac(&mut self, mac: [u8; 6]);
+    /// Gives it that one, be it the one it has, until the next reset.
+    async fn set_mac(&mut self, mac: [u8; 6]) -> Result<(), Trouble>;
 
     /// MSI-X table entries it can use for so many receive queues; it gets fewer, MSI or INTx where
     /// there are not as many.
@@ -78,7 +102,7 @@ pub(crate) trait Hardware: Sized + 'static {
     /// After a reset, before there are rings: which frames to receive, beside those to the station
     /// address and broadcasts, and what to do to them. Buffers have `buffer` bytes: a power of two
     /// from 2 KiB to 16 KiB.
-    fn configure(&mut self, settings: &Settings, buffer: usize);
+    async fn configure(&mut self, settings: &Settings, buffer: usize) -> Result<(), Trouble>;
 
     /// Lets frames to multicast groups through: those in the table and no others. The device has
     /// `before`, if that is known.
@@ -101,7 +125,7 @@ pub(crate) trait Hardware: Sized + 'static {
     fn unmask_interrupts(&self, with_transmit: bool);
 
     /// Acknowledges what was raised; all must be masked. Tells whether the link changed.
-    fn take_causes(&self) -> bool;
+    fn take_causes(&mut self) -> bool;
 
     /// Gives the device the receive descriptors of a queue before `tail`.
     fn set_receive_tail(&self, queue: usize, tail: usize);
@@ -111,6 +135,11 @@ pub(crate) trait Hardware: Sized + 'static {
 
     /// Frames missed, and frames damaged on the way, since the last call.
     fn take_errors(&mut self) -> (u64, u64);
+
+    /// Something has undone what it was set up with, and will let it be set up again.
+    fn needs_reset(&self) -> bool {
+        false
+    }
 }
 
 /// Descriptors in a ring. At gigabit speed 512 full frames are 6 ms of traffic: what the driver may
@@ -184,7 +213,8 @@ impl<H: Hardware> Driver<H> {
             return Err(pci::Error::NoBar(address, 0).into());
         }
         let mut hardware = H::new(registers);
-        hardware.reset().await.map_err(|()| Error::Reset(address))?;
+        let error = |trouble: Trouble| trouble.of(address, H::FAMILY);
+        hardware.reset().await.map_err(error)?;
         let mac = match settings.mac {
             Some(mac) => mac,
             None => hardware.mac().await.map_err(|mac| Error::NoAddress(address, mac))?,
@@ -207,26 +237,23 @@ impl<H: Hardware> Driver<H> {
             blocked: false,
             statistics: Statistics::default(),
         };
-        driver.bring_up(rings).await.map_err(|()| Error::Reset(address))?;
+        driver.bring_up(rings).await.map_err(error)?;
         // What was counted before is nobody's.
         driver.hardware.take_errors();
         Ok(driver)
     }
 
     /// From a device that was reset, and rings that start over, to one that receives and transmits.
-    /// An error is that the device is not ready after its reset.
-    async fn bring_up(&mut self, rings: Rings<H>) -> Result<(), ()> {
+    async fn bring_up(&mut self, rings: Rings<H>) -> Result<(), Trouble> {
         if !self.hardware.settle().await {
-            return Err(());
+            return Err(Trouble::Stuck);
         }
         let queues: Vec<_> = rings.receive.iter().map(ReceiveRing::descriptors).collect();
         let transmit = rings.transmit.descriptors();
         self.rings = Some(self.device.start_dma(rings));
         self.hardware.enable_link().await;
-        if let Some(mac) = self.settings.mac {
-            self.hardware.set_mac(mac);
-        }
-        self.hardware.configure(&self.settings, buffer_size(&self.settings));
+        self.hardware.set_mac(self.mac).await?;
+        self.hardware.configure(&self.settings, buffer_size(&self.settings)).await?;
         self.hardware.set_multicast(&Table::of_groups(&self.groups), None);
         self.hardware.enable_receive(&queues).await;
         self.hardware.enable_transmit(transmit).await;
@@ -245,11 +272,14 @@ impl<H: Hardware> Driver<H> {
         let mut rings = rings.stop();
         rings.restart();
         self.blocked = false;
-        let is_up =
-            (ended || self.hardware.reset().await.is_ok()) && self.bring_up(rings).await.is_ok();
-        if is_up {
-            return Ok(());
+        let mut started = if ended { Ok(()) } else { self.hardware.reset().await };
+        if started.is_ok() {
+            started = self.bring_up(rings).await;
         }
+        let Err(trouble) = started else { return Ok(()) };
+        log::error!("{}", trouble.of(self.device.address(), H::FAMILY));
+        // Whatever of it was started.
+        self.end().await;
         self.link = Link::default();
         self.vector.disable();
         Err(if self.hardware.is_gone() { ResetError::Gone } else { ResetError::Stuck })
@@ -383,8 +413,10 @@ impl<H: Hardware> Nic for Driver<H> {
         if !self.link.up {
             self.link = self.hardware.link();
         }
+        // Who arms it resets it then.
+        let is_undone = self.hardware.needs_reset();
         let has_room_again = self.blocked && rings.transmit.is_ready();
-        if rings.receive.iter().any(ReceiveRing::is_pending) || has_room_again {
+        if rings.receive.iter().any(ReceiveRing::is_pending) || has_room_again || is_undone {
             self.disarm();
         }
         self.armed
@@ -404,6 +436,10 @@ impl<H: Hardware> Nic for Driver<H> {
 
     fn reset(&mut self) -> LocalBoxFuture<'_, Result<(), ResetError>> {
         Box::pin(self.restart())
+    }
+
+    fn needs_reset(&self) -> bool {
+        self.rings.is_some() && self.hardware.needs_reset()
     }
 
     fn stop(&mut self) -> LocalBoxFuture<'_, ()> {

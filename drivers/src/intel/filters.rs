@@ -7,6 +7,7 @@ use unikernel::nic::VlanId;
 pub(crate) const WORDS: usize = 128;
 
 /// A table of 4096 bits, as the multicast table (MTA) and the VLAN filter table (VFTA) are.
+#[derive(PartialEq, Eq)]
 pub(crate) struct Table([u32; WORDS]);
 
 impl Table {
@@ -29,6 +30,13 @@ impl Table {
             words[usize::from(number >> 5 & 0x7f)] |= 1 << (number & 0x1f);
         }
         Self(words)
+    }
+
+    /// The entries, in ascending order.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u16> {
+        let bits = (0..WORDS as u16 * 32)
+            .zip(self.0.iter().flat_map(|&word| (0..32).map(move |bit| word >> bit & 1)));
+        bits.filter(|&(_, bit)| bit != 0).map(|(number, _)| number)
     }
 
     /// Writes the table to the registers from `offset` on.
@@ -57,7 +65,9 @@ mod tests {
             Table::of_groups(&[[0x33, 0x33, 0xff, 0x67, 0x6f, 0x01], [1, 0, 0x5e, 0, 0, 1]]);
         assert_eq!(table.0[0], 1 << 0x16 | 1 << 0x10);
         assert!(table.0[1..].iter().all(|&word| word == 0));
+        assert!(table.numbers().eq([0x10, 0x16]));
         let table = Table::of_vlan(VlanId::new(4094).unwrap());
         assert_eq!(table.0[127], 1 << 30);
+        assert!(table.numbers().eq([4094]));
     }
 }

@@ -10,9 +10,10 @@ mod receive;
 pub(crate) mod rss;
 mod semaphore;
 mod transmit;
+pub(crate) mod vf;
 
 pub(crate) use advanced::{AdvancedReceive, AdvancedTransmit, ReceiveErrors};
-pub(crate) use driver::{Driver, Hardware};
+pub(crate) use driver::{Driver, Hardware, Trouble};
 pub(crate) use filters::Table;
 #[cfg(test)]
 pub(crate) use receive::plain_is_what_the_completion_says;

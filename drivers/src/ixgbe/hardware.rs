@@ -3,7 +3,8 @@
 use super::registers::*;
 use crate::common::{is_station_address, pause, wait_for};
 use crate::intel::{
-    AdvancedReceive, AdvancedTransmit, Descriptors, Hardware, ReceiveErrors, Table, gigabit, rss,
+    AdvancedReceive, AdvancedTransmit, Descriptors, Hardware, ReceiveErrors, Table, Trouble,
+    gigabit, rss,
 };
 use core::marker::PhantomData;
 use unikernel::mmio::Mmio;
@@ -94,13 +95,13 @@ impl<M: Mac> Hardware for Ixgbe<M> {
     }
 
     /// Software reset, from any state (4.6.3), and the device is ready afterwards.
-    async fn reset(&mut self) -> Result<(), ()> {
+    async fn reset(&mut self) -> Result<(), Trouble> {
         if self.is_gone() {
-            return Err(());
+            return Err(Trouble::Stuck);
         }
         self.quiesce().await;
         if !self.settle().await || self.is_gone() {
-            return Err(());
+            return Err(Trouble::Stuck);
         }
         self.mask_interrupts();
         self.registers.read32(interrupt::EICR);
@@ -153,8 +154,9 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         Ok(mac)
     }
 
-    fn set_mac(&mut self, mac: [u8; 6]) {
+    async fn set_mac(&mut self, mac: [u8; 6]) -> Result<(), Trouble> {
         gigabit::set_station_address(&self.registers, mac);
+        Ok(())
     }
 
     /// One for each receive queue, one for the transmit queue, one for all else.
@@ -189,11 +191,12 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         Link { up: true, speed, full_duplex: true }
     }
 
-    fn configure(&mut self, settings: &Settings, buffer: usize) {
+    async fn configure(&mut self, settings: &Settings, buffer: usize) -> Result<(), Trouble> {
         self.buffer = buffer;
         self.set_filters(settings);
         self.set_packet_buffers(settings);
         self.set_receive_path(settings);
+        Ok(())
     }
 
     fn set_multicast(&mut self, table: &Table, before: Option<&Table>) {
@@ -277,7 +280,7 @@ impl<M: Mac> Hardware for Ixgbe<M> {
         self.registers.write32(interrupt::EIMS, self.causes.receive | transmit);
     }
 
-    fn take_causes(&self) -> bool {
+    fn take_causes(&mut self) -> bool {
         self.registers.read32(interrupt::EICR) & interrupt::LSC != 0
     }
 

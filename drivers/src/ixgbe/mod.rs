@@ -8,7 +8,9 @@
 mod hardware;
 mod registers;
 
+pub(crate) use hardware::Errors;
 use hardware::{Ixgbe, Mac};
+pub(crate) use registers::transmit::TXDCTL_PREFETCH;
 
 /// Vendor and device id of the 82599ES, with SFP+ or backplane.
 pub const INTEL_82599: (u16, u16) = (0x8086, 0x10fb);

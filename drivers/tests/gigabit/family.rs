@@ -53,6 +53,11 @@ pub(crate) const SPEED: u32 = 1000;
 /// Accesses to configuration space and to registers when a machine moves: to stop, and to start.
 pub(crate) const MOVES: [[u32; 2]; 2] =
     if IS_82574 { [[3, 16], [32, 201]] } else { [[3, 14], [29, 186]] };
+/// Accesses to registers for two groups, for the same again, and for one of them: a word of the
+/// table for each.
+pub(crate) const GROUPS: [u32; 3] = [2, 0, 1];
+/// It can be had receive what is for others.
+pub(crate) const CAN_BE_PROMISCUOUS: bool = true;
 /// The driver's favourite first.
 pub(crate) const OFFERS: &[Offers] =
     if IS_82574 { &[Offers::MsiX, Offers::Msi, Offers::Pin] } else { &[Offers::Msi, Offers::Pin] };

@@ -1,7 +1,7 @@
 use super::*;
 use embassy_futures::block_on;
 use family::{ENABLE, RCTL, RDT, TCTL};
-use model::WHOLE;
+use model::{Family, WHOLE};
 
 /// Frames on their way in both directions, some completed, some not, some kept.
 pub(crate) fn in_mid_traffic() -> (Rig, Vec<unikernel::dma::RxBuffer>) {
@@ -138,6 +138,9 @@ fn a_device_that_completes_nothing_but_garbage_does_not_hold_the_caller() {
 
 #[test]
 fn what_the_device_missed_is_counted_once() {
+    if model::State::MISSED.is_empty() {
+        return;
+    }
     for keeps_counts in [false, true] {
         let mut rig = Rig::new();
         rig.model.set_faults(Faults { keeps_counts, ..Faults::default() });

@@ -270,6 +270,13 @@ impl Model {
         self.complete(0, data, State::write_back(len, status, None))
     }
 
+    /// A frame from whose write-back a tag was taken, with more bits in that.
+    #[allow(dead_code, reason = "not every family has more")]
+    pub(crate) fn deliver_as(&self, frame: &[u8], tag: u16, more: u64) -> bool {
+        let word = State::write_back(frame.len() as u16, WHOLE, Some(tag));
+        self.complete(0, frame, word | more)
+    }
+
     /// The queue that the device chooses for a frame.
     pub(crate) fn queue(&self, frame: &[u8]) -> usize {
         self.state().choose(frame)

@@ -63,6 +63,11 @@ pub(crate) const MSI_X: (u8, u16) = (4, 64);
 pub(crate) const SPEED: u32 = 10_000;
 /// Accesses to configuration space and to registers when a machine moves: to stop, and to start.
 pub(crate) const MOVES: [[u32; 2]; 2] = [[3, 30], [32, 275]];
+/// Accesses to registers for two groups, for the same again, and for one of them: a word of the
+/// table for each.
+pub(crate) const GROUPS: [u32; 3] = [2, 0, 1];
+/// It can be had receive what is for others.
+pub(crate) const CAN_BE_PROMISCUOUS: bool = true;
 /// The driver's favourite first.
 pub(crate) const OFFERS: &[Offers] = &[Offers::MsiX, Offers::Msi, Offers::Pin];
 /// A register says that no more requests are under way.

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use lab_init::{CHANNELS, Nic};
 
 /// Virtio 1.3, 4.1.2: the PCI vendor of every virtio device.
-const VIRTIO_VENDOR: &str = "0x1af4";
+pub(crate) const VIRTIO_VENDOR: &str = "0x1af4";
 
 /// Links each virtio-serial port under its name. There is no udev to do it.
 pub(crate) fn link_channels() -> Result<()> {
@@ -41,7 +41,8 @@ pub(crate) fn is_unprepared() -> Result<bool> {
     Ok(line.split_ascii_whitespace().any(|word| word == lab_init::UNPREPARED))
 }
 
-/// Hands every NIC of the host to vfio-pci, but for the virtual ones: see [`taps`](crate::taps).
+/// Hands every NIC of the host to vfio-pci, but for the virtual ones, see [`taps`](crate::taps),
+/// and those of which virtual functions are handed over.
 pub(crate) fn assign_nics() -> Result<Vec<Nic>> {
     let mut functions: Vec<PathBuf> = fs::read_dir("/sys/bus/pci/devices")?
         .map(|entry| Ok(entry?.path()))
@@ -52,6 +53,8 @@ pub(crate) fn assign_nics() -> Result<Vec<Nic>> {
         // PCI Code and ID Assignment 1.3: 02 00 00 is an Ethernet controller.
         if attribute(&function, "class")? == "0x020000"
             && attribute(&function, "vendor")? != VIRTIO_VENDOR
+            // The host keeps those of which it has made virtual ones.
+            && !function.join("virtfn0").exists()
         {
             nics.push(assign(&function).with_context(|| format!("NIC {}", function.display()))?);
         }

@@ -15,7 +15,9 @@
 
 pub mod system;
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// The virtio-serial port of this protocol.
 pub const CONTROL_PORT: &str = "control";
@@ -141,6 +143,41 @@ pub enum Report {
     },
 }
 
+/// A virtual function that the host is to have, as the kernel's command line names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VirtualFunction {
+    /// Station address of the physical function.
+    pub physical: String,
+    /// The one to give to the virtual function; without, that is left to whoever uses it.
+    pub mac: Option<String>,
+}
+
+impl VirtualFunction {
+    /// The key on the kernel's command line.
+    pub const KEY: &str = "lab.vf=";
+
+    /// All that a command line has.
+    ///
+    /// # Errors
+    /// A value that is none.
+    pub fn all_in(line: &str) -> anyhow::Result<Vec<Self>> {
+        let values = line.split_ascii_whitespace().filter_map(|word| word.strip_prefix(Self::KEY));
+        values.map(|value| Self::parse(value).with_context(|| value.to_owned())).collect()
+    }
+
+    fn parse(value: &str) -> Option<Self> {
+        let (physical, mac) = value.split_once('/')?;
+        let mac = (!mac.is_empty()).then(|| mac.into());
+        Some(Self { physical: physical.into(), mac })
+    }
+}
+
+impl fmt::Display for VirtualFunction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}/{}", Self::KEY, self.physical, self.mac.as_deref().unwrap_or_default())
+    }
+}
+
 /// A NIC that a machine can be given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nic {
@@ -155,6 +192,19 @@ pub struct Nic {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn virtual_functions_are_found_on_a_command_line() {
+        let mac = |last| format!("52:54:00:67:6f:{last:02x}");
+        let functions = [
+            VirtualFunction { physical: mac(0xa0), mac: Some(mac(1)) },
+            VirtualFunction { physical: mac(0xa1), mac: None },
+        ];
+        let line = format!("quiet {} {} panic=-1", functions[0], functions[1]);
+        assert_eq!(VirtualFunction::all_in(&line).unwrap(), functions);
+        assert!(VirtualFunction::all_in("quiet").unwrap().is_empty());
+        assert!(VirtualFunction::all_in("lab.vf=x").is_err());
+    }
 
     #[test]
     fn messages_survive_the_wire() {

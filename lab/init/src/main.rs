@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 mod control;
+mod functions;
 mod host;
 mod machines;
+mod netlink;
 mod processors;
 mod taps;
 
@@ -35,10 +37,12 @@ fn run() -> Result<()> {
     let is_prepared = !host::is_unprepared()?;
     let all = || {
         let machine = processors::settle_kvm()?;
-        match is_prepared {
-            true => Ok((taps::create()?, machine, host::assign_nics()?)),
-            false => Ok((Vec::new(), machine, Vec::new())),
+        if !is_prepared {
+            return Ok((Vec::new(), machine, Vec::new()));
         }
+        let taps = taps::create()?;
+        functions::make()?;
+        Ok((taps, machine, host::assign_nics()?))
     };
     match modules.and_then(|()| all()) {
         Ok((taps, machine, nics)) => {

@@ -13,7 +13,7 @@ use rustix::{
     system::finit_module,
 };
 
-use crate::MODULE_LIST;
+use crate::{MODULE_LIST, VirtualFunction};
 
 /// Mounts the kernel's own file systems.
 ///
@@ -37,19 +37,22 @@ pub fn mount_all() -> Result<()> {
     Ok(())
 }
 
-/// Loads the modules of [`MODULE_LIST`] that this CPU has a use for.
+/// Loads the modules of [`MODULE_LIST`] that this machine has a use for.
 ///
 /// # Errors
 /// The list is missing, or the kernel refuses a module.
 pub fn load_modules() -> Result<()> {
     let list = fs::read_to_string(MODULE_LIST).context(MODULE_LIST)?;
     let cpu = fs::read_to_string("/proc/cpuinfo").context("/proc/cpuinfo")?;
+    let cmdline = fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?;
     let has = |flag| cpu.split_ascii_whitespace().any(|word| word == flag);
     for line in list.lines() {
         let (path, parameters) = line.split_once(' ').unwrap_or((line, ""));
         let wanted = match Path::new(path).file_stem().and_then(|stem| stem.to_str()) {
             Some("kvm_amd") => has("svm"),
             Some("kvm_intel") => has("vmx"),
+            // It would take NICs that others are for.
+            Some("igb") => cmdline.contains(VirtualFunction::KEY),
             _ => true,
         };
         if wanted {

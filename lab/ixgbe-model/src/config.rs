@@ -1,11 +1,15 @@
 //! Configuration space (datasheet 9.3), as far as firmware, QEMU and drivers look at it.
 
+use crate::{function, interrupts};
+
 /// Bytes of a PCI Express function's configuration space.
 pub(crate) const SIZE: usize = 4096;
 
 const VENDOR: u16 = 0x8086;
 /// 82599 with an SFP+ cage.
 const DEVICE: u16 = 0x10FB;
+/// A virtual function of one.
+const FUNCTION: u16 = 0x10ED;
 /// "Ethernet Server Adapter X520-2".
 const SUBSYSTEM: u16 = 0x0003;
 
@@ -31,6 +35,7 @@ pub(crate) struct Config {
     bytes: Vec<u8>,
     /// Bits that may be written.
     mask: Vec<u8>,
+    is_function: bool,
 }
 
 /// What the device has to do after a write.
@@ -41,10 +46,12 @@ pub(crate) struct Effect {
 }
 
 impl Config {
-    pub(crate) fn new() -> Self {
-        let mut config = Self { bytes: vec![0; SIZE], mask: vec![0; SIZE] };
+    /// Of a whole device, or of a virtual function as the host shows it to a machine.
+    pub(crate) fn new(is_function: bool) -> Self {
+        let mut config = Self { bytes: vec![0; SIZE], mask: vec![0; SIZE], is_function };
         config.put(0x00, &VENDOR.to_le_bytes());
-        config.put(0x02, &DEVICE.to_le_bytes());
+        let device = if is_function { FUNCTION } else { DEVICE };
+        config.put(0x02, &device.to_le_bytes());
         // There is a list of capabilities.
         config.put(0x06, &0x0010u16.to_le_bytes());
         // Revision 1; class: Ethernet controller.
@@ -56,12 +63,13 @@ impl Config {
         config.put(0x2C, &VENDOR.to_le_bytes());
         config.put(0x2E, &SUBSYSTEM.to_le_bytes());
         config.put(0x34, &[POWER as u8]);
-        // INTA#.
-        config.put(0x3D, &[0x01]);
+        // INTA#, which a virtual function does not have.
+        config.put(0x3D, &[u8::from(!is_function)]);
         config.allow(COMMAND, &0x0547u16.to_le_bytes());
         config.allow(0x3C, &[0xFF]);
 
-        config.put(POWER, &[0x01, MSI as u8, 0x03, 0x00]);
+        let next = if is_function { MSIX } else { MSI };
+        config.put(POWER, &[0x01, next as u8, 0x03, 0x00]);
         config.allow(POWER + 4, &[0x03]);
 
         // MSI: one message, a 64-bit address, a mask bit.
@@ -70,7 +78,7 @@ impl Config {
         config.allow(MSI + 4, &[0xFC, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]);
         config.allow(MSI + 0x10, &[0x01]);
 
-        let vectors = crate::interrupts::VECTORS as u16;
+        let vectors = if is_function { function::VECTORS } else { interrupts::VECTORS } as u16;
         config.put(MSIX, &[0x11, EXPRESS as u8]);
         config.put(MSIX + 2, &(vectors - 1).to_le_bytes());
         config.put(MSIX + 4, &MSIX_BAR.to_le_bytes());
@@ -126,7 +134,7 @@ impl Config {
         let reset = control & INITIATE_FLR != 0;
         if reset {
             // It turns off interrupts, bus mastering and the rest.
-            *self = Self::new();
+            *self = Self::new(self.is_function);
         }
         Effect { reset, bus_master: self.bytes[COMMAND] & COMMAND_BUS_MASTER != 0 }
     }
@@ -138,7 +146,7 @@ mod tests {
 
     #[test]
     fn capabilities_are_linked() {
-        let config = Config::new();
+        let config = Config::new(false);
         let mut seen = Vec::new();
         let mut at = config.bytes[0x34] as usize;
         while at != 0 && seen.len() < 16 {
@@ -154,7 +162,7 @@ mod tests {
 
     #[test]
     fn only_what_may_be_written_changes() {
-        let mut config = Config::new();
+        let mut config = Config::new(false);
         assert!(config.write(COMMAND as u64, &[0x06, 0x00]).bus_master);
         config.write(0, &[0; 4]);
         let mut ids = [0; 4];
@@ -166,10 +174,18 @@ mod tests {
 
     #[test]
     fn a_function_level_reset_stops_dma() {
-        let mut config = Config::new();
+        let mut config = Config::new(false);
         config.write(COMMAND as u64, &[0x06]);
         let effect = config.write(DEVICE_CONTROL as u64, &INITIATE_FLR.to_le_bytes());
         assert_eq!(effect, Effect { reset: true, bus_master: false });
         assert!(!config.write(0x3C, &[5]).reset, "it is over");
+    }
+
+    #[test]
+    fn a_virtual_function_has_messages_alone() {
+        let config = Config::new(true);
+        let power = config.bytes[0x34] as usize;
+        assert_eq!(config.bytes[power + 1] as usize, MSIX, "no MSI in between");
+        assert_eq!((config.bytes[MSIX + 2], config.bytes[0x3D]), (2, 0), "three, and no pin");
     }
 }

@@ -3,8 +3,16 @@
 use std::{os::unix::net::UnixStream, time::Instant};
 
 use crate::{
-    eeprom, host::Host, i2c::Cage, link, plan::Plan, port::Port, receive::Receive,
-    registers as reg, statistics, transmit::Transmit,
+    eeprom,
+    function::{Function, Physical},
+    host::Host,
+    i2c::Cage,
+    link,
+    plan::Plan,
+    port::Port,
+    receive::Receive,
+    registers as reg, statistics,
+    transmit::Transmit,
 };
 
 /// An 82599 with one port: its units, and what is too small to be one.
@@ -14,6 +22,8 @@ pub(crate) struct Device {
     pub(crate) receive: Receive,
     pub(crate) transmit: Transmit,
     pub(crate) resets: u64,
+    /// It is a virtual function, and the host has the rest of it.
+    pub(crate) function: Option<Function>,
     mac: [u8; 6],
     eeprom: Vec<u16>,
     cage: Cage,
@@ -27,12 +37,18 @@ impl Device {
             receive: Receive::default(),
             transmit: Transmit::new(),
             resets: 0,
+            function: None,
             mac,
             eeprom: eeprom::contents(mac),
             cage: Cage::new(),
         };
         device.reset();
         device
+    }
+
+    /// A virtual function of one, with the host that has the rest.
+    pub(crate) fn of_function(mac: [u8; 6]) -> Self {
+        Self { function: Some(Function::default()), ..Self::new(mac) }
     }
 
     /// Device reset (4.2.1): queues stop, registers get their defaults, the EEPROM is loaded. The
@@ -42,6 +58,9 @@ impl Device {
         self.host.reset();
         self.receive.reset();
         self.transmit = Transmit::new();
+        if self.function.is_some() {
+            self.function = Some(Function::default());
+        }
         let registers = &mut self.host.registers;
         let size = eeprom::SIZE << reg::EEC_SIZE_SHIFT;
         let eec = reg::EEC_PRESENT | reg::EEC_AUTO_READ_DONE | reg::EEC_ADDRESS_16_BITS | size;
@@ -81,6 +100,15 @@ impl Device {
         if self.host.dead {
             return u32::MAX;
         }
+        // Taken out for the moment in which it uses the rest.
+        let Some(mut function) = self.function.take() else { return self.read_physical(offset) };
+        let value = function.read(self, offset);
+        self.function = Some(function);
+        value
+    }
+
+    /// The same of the whole device.
+    pub(crate) fn read_physical(&mut self, offset: u32) -> u32 {
         let offset = reg::canonical(offset);
         if let Some(value) = self.host.interrupts.read(&self.host.registers, offset) {
             return value;
@@ -117,6 +145,15 @@ impl Device {
         if self.host.dead {
             return;
         }
+        let Some(mut function) = self.function.take() else {
+            return self.write_physical(offset, value);
+        };
+        function.write(self, offset, value);
+        self.function = Some(function);
+    }
+
+    /// The same of the whole device.
+    pub(crate) fn write_physical(&mut self, offset: u32, value: u32) {
         let offset = reg::canonical(offset);
         if self.host.interrupts.write(offset, value) {
             return;
@@ -219,8 +256,15 @@ impl Device {
     }
 
     fn link_changed(&mut self, changed: bool) {
-        if changed {
-            self.host.interrupts.other(reg::CAUSE_LSC);
+        if !changed {
+            return;
+        }
+        match self.function.take() {
+            Some(mut function) => {
+                function.ping(self);
+                self.function = Some(function);
+            }
+            None => self.host.interrupts.other(reg::CAUSE_LSC),
         }
     }
 
@@ -233,6 +277,24 @@ impl Device {
         };
         let readable = !self.receive.is_paused(&self.host.registers);
         Plan { at, writable: self.port.wire.is_waiting(), readable }
+    }
+}
+
+impl Physical for Device {
+    fn read(&mut self, offset: u32) -> u32 {
+        self.read_physical(offset)
+    }
+
+    fn write(&mut self, offset: u32, value: u32) {
+        self.write_physical(offset, value);
+    }
+
+    fn reset(&mut self) {
+        self.reset();
+    }
+
+    fn mac(&self) -> [u8; 6] {
+        self.mac
     }
 }
 

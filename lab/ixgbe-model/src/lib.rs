@@ -16,11 +16,15 @@
 //! ways, TCP and UDP segmentation, VLAN tags stripped, inserted and filtered, all address filters,
 //! statistics, link flow control, resets of all kinds.
 //!
+//! # A virtual function
+//! Instead of the whole device it can be a virtual function of one (8086:10ed), with the host that
+//! has the rest at the other end of its mailbox (`function`).
+//!
 //! # What is not modelled
 //! Receive-side coalescing (a queue that enables it gets packets one by one), header split and
 //! legacy receive descriptors (a queue that asks for either receives nothing, and the log says so),
-//! flow director filters (commands are accepted, nothing ever matches), traffic classes,
-//! virtualisation, FCoE, MACsec, IPsec, IEEE 1588, AER, an I/O BAR, a ROM.
+//! flow director filters (commands are accepted, nothing ever matches), traffic classes, pools,
+//! FCoE, MACsec, IPsec, IEEE 1588, AER, an I/O BAR, a ROM.
 //!
 //! # Threads
 //! The `server` answers QEMU; it also transmits, as part of the write to a doorbell. The `engine`
@@ -41,6 +45,7 @@ mod eeprom;
 mod engine;
 mod fault;
 mod filters;
+mod function;
 mod host;
 mod i2c;
 mod interrupts;

@@ -22,6 +22,9 @@ struct Arguments {
     /// Where to listen for commands: a line of JSON each.
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
+    /// Be a virtual function (8086:10ed) of one, which the host has.
+    #[arg(long)]
+    virtual_function: bool,
     /// Address of the port.
     #[arg(long, default_value = "52:54:00:67:6f:01", value_parser = mac)]
     mac: [u8; 6],
@@ -50,6 +53,7 @@ fn run(arguments: Arguments) -> Result<()> {
         peer,
         mac: arguments.mac,
         control: arguments.control,
+        virtual_function: arguments.virtual_function,
         may_exit: true,
     })?;
     model.wait();

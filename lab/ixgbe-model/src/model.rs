@@ -28,6 +28,8 @@ pub struct Options {
     pub mac: [u8; 6],
     /// Where it listens for commands, if it does.
     pub control: Option<PathBuf>,
+    /// Whether it is a virtual function (8086:10ed), and not a whole device.
+    pub virtual_function: bool,
     /// Whether [`Command::Exit`](crate::control::Command::Exit) may end this process.
     pub may_exit: bool,
 }
@@ -48,7 +50,9 @@ impl Model {
     /// # Errors
     /// A socket could not be made: its path is in the message.
     pub fn start(options: Options) -> Result<Self> {
-        let shared = Arc::new(Shared::new(Device::new(options.mac))?);
+        let is_function = options.virtual_function;
+        let device = if is_function { Device::of_function } else { Device::new };
+        let shared = Arc::new(Shared::new(device(options.mac))?);
         let control = Control::new(shared.clone());
         let end = match &options.peer {
             Peer::Connect(path) => WireEnd::Connect(path.clone()),
@@ -58,7 +62,7 @@ impl Model {
                 WireEnd::Listen(listener)
             }
         };
-        let server = server::listen(&options.socket)?;
+        let server = server::listen(&options.socket, is_function)?;
         if let Some(path) = &options.control {
             let listener = bind(path)?;
             let control = control.clone();
@@ -71,7 +75,7 @@ impl Model {
         };
         let server = {
             let shared = shared.clone();
-            spawn("82599-server", move || server::serve(&server, &shared))?
+            spawn("82599-server", move || server::serve(&server, &shared, is_function))?
         };
         Ok(Self { shared, control, options, server: Some(server), engine: Some(engine) })
     }

@@ -15,24 +15,26 @@ use vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, Server, ServerBackend, Serv
 use crate::{
     config::{self, Config},
     device::Device,
+    function,
     interrupts::VECTORS,
     registers::BAR0_SIZE,
     shared::Shared,
 };
 
 /// A listening socket, for one client after the other.
-pub(crate) fn listen(path: &Path) -> Result<Server> {
-    Server::new(path, true, irqs(), regions()).with_context(|| {
+pub(crate) fn listen(path: &Path, is_function: bool) -> Result<Server> {
+    Server::new(path, true, irqs(is_function), regions(is_function)).with_context(|| {
         format!("cannot listen on {} (does the file exist already?)", path.display())
     })
 }
 
 /// Serves clients until the model stops. Each finds the device as after power-up.
-pub(crate) fn serve(server: &Server, shared: &Arc<Shared>) {
+pub(crate) fn serve(server: &Server, shared: &Arc<Shared>, is_function: bool) {
     while !shared.is_stopping() {
         let mut backend = Backend {
             shared: shared.clone(),
-            config: Config::new(),
+            config: Config::new(is_function),
+            is_function,
             table: vec![0; config::MSIX_SIZE as usize],
         };
         if let Err(error) = server.run(&mut backend) {
@@ -47,10 +49,10 @@ pub(crate) fn serve(server: &Server, shared: &Arc<Shared>) {
     }
 }
 
-fn regions() -> Vec<ServerRegion> {
+fn regions(is_function: bool) -> Vec<ServerRegion> {
     let region = |index| {
         let size = match index {
-            VFIO_PCI_BAR0_REGION_INDEX => u64::from(BAR0_SIZE),
+            VFIO_PCI_BAR0_REGION_INDEX => bar0_size(is_function),
             config::MSIX_BAR => config::MSIX_SIZE,
             VFIO_PCI_CONFIG_REGION_INDEX => config::SIZE as u64,
             _ => 0,
@@ -68,9 +70,11 @@ fn regions() -> Vec<ServerRegion> {
     (0..VFIO_PCI_NUM_REGIONS).map(region).collect()
 }
 
-fn irqs() -> Vec<IrqInfo> {
+fn irqs(is_function: bool) -> Vec<IrqInfo> {
     let irq = |index| {
         let (count, flags) = match index {
+            VFIO_PCI_MSIX_IRQ_INDEX if is_function => (function::VECTORS as u32, 0),
+            _ if is_function => (0, 0),
             VFIO_PCI_INTX_IRQ_INDEX => (1, VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED),
             VFIO_PCI_MSI_IRQ_INDEX => (1, 0),
             VFIO_PCI_MSIX_IRQ_INDEX => (VECTORS as u32, 0),
@@ -86,6 +90,7 @@ fn irqs() -> Vec<IrqInfo> {
 struct Backend {
     shared: Arc<Shared>,
     config: Config,
+    is_function: bool,
     /// The MSI-X table and pending bits. The client keeps its own: these are only memory.
     table: Vec<u8>,
 }
@@ -185,7 +190,7 @@ impl ServerBackend for Backend {
     }
 
     fn reset(&mut self) -> io::Result<()> {
-        self.config = Config::new();
+        self.config = Config::new(self.is_function);
         self.shared.with(|device| {
             device.host.bus_master = false;
             device.reset();
@@ -261,6 +266,11 @@ fn for_each_register(
         done = part.end;
         access((at & !3) as u32, within, part);
     }
+}
+
+/// Bytes of BAR 0.
+fn bar0_size(is_function: bool) -> u64 {
+    u64::from(if is_function { function::BAR0_SIZE } else { BAR0_SIZE })
 }
 
 fn check(offset: u64, length: usize) -> io::Result<()> {

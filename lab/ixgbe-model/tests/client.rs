@@ -53,6 +53,7 @@ impl Bench {
             peer: Peer::Listen(path("wire")),
             mac: MAC,
             control: Some(path("control")),
+            virtual_function: false,
             may_exit: false,
         })
         .unwrap();
@@ -262,6 +263,7 @@ fn a_socket_that_cannot_be_made_is_named() {
         peer: Peer::Connect(directory.path().join("wire")),
         mac: MAC,
         control: None,
+        virtual_function: false,
         may_exit: false,
     });
     let error = format!("{:#}", result.err().unwrap());

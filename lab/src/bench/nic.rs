@@ -32,7 +32,7 @@ const TCP: [&str; 4] = ["--time", "4", "--omit", "1"];
 /// One of the guests does not boot, or receives nothing.
 pub fn run(nics: &[NicModel], rounds: u32, kernel: Option<&Path>) -> Result<Value> {
     let nics = if nics.is_empty() { &NICS[..] } else { nics };
-    if nics.contains(&NicModel::Ixgbe) {
+    if nics.iter().any(|nic| nic.is_process()) {
         // Now, not in the middle of a measurement.
         crates::ixgbe_model()?;
     }

@@ -25,7 +25,8 @@ use crate::{
 pub const READY: &str = "linux: ready";
 
 /// Drivers of all NICs there are models of, and VLANs.
-const MODULES: &[&str] = &["virtio_pci", "virtio_net", "e1000", "e1000e", "igb", "ixgbe", "8021q"];
+const MODULES: &[&str] =
+    &["virtio_pci", "virtio_net", "e1000", "e1000e", "igb", "ixgbe", "ixgbevf", "8021q"];
 /// Its distribution's kernel wants more than the unikernel.
 pub const MEMORY_MIB: u32 = 512;
 /// Nothing that makes emulation slower than it has to be: Linux is to be at its best.

@@ -78,10 +78,10 @@ impl AttachedNic {
         };
         let mut options: Vec<String> = port.iter().map(|&option| option.into()).collect();
         let mut processes = None;
-        if model == NicModel::Ixgbe {
+        if model.is_process() {
             let sockets = Scratch::new()?;
             let vfio = sockets.join("vfio");
-            let (model, cable) = start_ixgbe(&vfio, wire)?;
+            let (model, cable) = start_ixgbe(model, &vfio, wire)?;
             processes = Some((model, cable, sockets));
             let device = json!({
                 "driver": device, "bus": bus, "socket": { "type": "unix", "path": vfio }
@@ -114,18 +114,18 @@ pub enum Wire<'a> {
 }
 
 /// Starts an 82599 that QEMU finds at `vfio`, and a QEMU for the netdev if its wire leads to one.
-fn start_ixgbe(vfio: &Path, wire: &Wire<'_>) -> Result<(Model, Option<Guard>)> {
+fn start_ixgbe(nic: NicModel, vfio: &Path, wire: &Wire<'_>) -> Result<(Model, Option<Guard>)> {
     let program = crates::ixgbe_model()?;
     let (socket, cable) = match wire {
         Wire::Socket(socket) => (socket.to_path_buf(), None),
         Wire::Netdev(netdev) => {
-            let qemu = qemu_with(NicModel::Ixgbe)?;
+            let qemu = qemu_with(nic)?;
             let socket = vfio.with_extension("wire");
             let end = stream("wire", &socket, Listens::Qemu);
             (socket, Some(cable(&qemu, [NETDEV, "wire"], [netdev, &end])?))
         }
     };
-    let model = Model::start(&program, vfio, &socket, MAC, &vfio.with_extension("log"))?;
+    let model = Model::start(&program, nic, vfio, &socket, MAC, &vfio.with_extension("log"))?;
     Ok((model, cable))
 }
 

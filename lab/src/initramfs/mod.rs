@@ -30,6 +30,7 @@ const HOST_MODULES: &[(&str, &str)] = &[
     ("virtio_console", ""),
     ("virtio_net", ""),
     ("macvtap", ""),
+    ("igb", ""),
     ("kvm_amd", ""),
     ("kvm_intel", ""),
     ("vfio_pci", ""),

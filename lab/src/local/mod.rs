@@ -34,7 +34,7 @@ use std::process::Stdio;
 pub struct Setup<'a> {
     /// Runs both machines.
     pub qemu: &'a Qemu,
-    /// The program of [`Model`]; for `ixgbe`.
+    /// The program of [`Model`]; for `ixgbe` and `ixgbevf`.
     pub model: Option<&'a Path>,
     /// The guest's image.
     pub guest: &'a Path,
@@ -55,7 +55,8 @@ pub struct Setup<'a> {
 pub struct LocalLab {
     qemu: Qemu,
     profile: Profile,
-    model: Option<PathBuf>,
+    /// What [`Model`] is to be, and its program.
+    model: Option<(NicModel, PathBuf)>,
     sides: [Side; 2],
     logs: PathBuf,
     /// How the machines were started.
@@ -105,13 +106,14 @@ impl LocalLab {
             })
         };
         let sides = [side(Machine::Source)?, side(Machine::Destination)?];
-        let is_process = setup.nic == NicModel::Ixgbe;
-        let model = setup.model.filter(|_| is_process).map(Path::to_path_buf);
+        let is_process = setup.nic.is_process();
+        let program = setup.model.filter(|_| is_process);
+        let model = program.map(|program| (setup.nic, program.to_path_buf()));
         if is_process && model.is_none() {
             bail!("an 82599 is a program, and none was given");
         }
         let nic = |(index, sockets): (usize, &Sockets)| match setup.nic {
-            NicModel::Ixgbe => {
+            NicModel::Ixgbe | NicModel::Ixgbevf => {
                 let socket = json!({ "type": "unix", "path": sockets.vfio });
                 Device::new(index, "vfio-user-pci", &[("socket", socket)])
             }
@@ -170,10 +172,10 @@ impl Lab for LocalLab {
         let log = self.log(machine);
         let output = File::create(&log).with_context(|| log.display().to_string())?;
         let side = &mut self.sides[machine as usize];
-        if let Some(program) = &self.model {
+        if let Some((nic, program)) = &self.model {
             for (index, Sockets { segment, vfio }) in side.nics.iter().enumerate() {
                 let log = self.logs.join(format!("{machine}-{}.log", interface_name(index)));
-                side.models.push(Model::start(program, vfio, segment, MACS[index], &log)?);
+                side.models.push(Model::start(program, *nic, vfio, segment, MACS[index], &log)?);
             }
         }
         let line = self.qemu.command_line();

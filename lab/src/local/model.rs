@@ -1,6 +1,7 @@
 //! The process that is a machine's 82599 (crate `ixgbe-model`).
 
 use super::memory::PAGE;
+use crate::parts::NicModel;
 use crate::system::process::Guard;
 use anyhow::{Context, Result, bail};
 use ixgbe_model::control::{Client, Command};
@@ -25,7 +26,14 @@ impl Model {
     ///
     /// # Errors
     /// It ended at once, or does not listen in time: what it said is in the error.
-    pub fn start(program: &Path, vfio: &Path, wire: &Path, mac: &str, log: &Path) -> Result<Self> {
+    pub fn start(
+        program: &Path,
+        nic: NicModel,
+        vfio: &Path,
+        wire: &Path,
+        mac: &str,
+        log: &Path,
+    ) -> Result<Self> {
         let control = vfio.with_extension("control");
         for socket in [vfio, &control] {
             // Left by the one before.
@@ -41,6 +49,7 @@ impl Model {
                 .arg("--control")
                 .arg(&control)
                 .args(["--mac", mac])
+                .args((nic == NicModel::Ixgbevf).then_some("--virtual-function"))
                 .stdin(Stdio::null())
                 .stdout(output.try_clone()?)
                 .stderr(output),

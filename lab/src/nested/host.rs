@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use lab_init::{CONTROL_PORT, Channel, Nic, Report, Request};
+use lab_init::{CONTROL_PORT, Channel, Nic, Report, Request, VirtualFunction};
 
 use super::state;
 use crate::{
@@ -66,8 +66,10 @@ pub struct Setup<'a> {
 pub struct HostNic<'a> {
     /// Its model.
     pub model: NicModel,
-    /// Its address.
+    /// Its address, or that of its virtual function.
     pub mac: &'a str,
+    /// The guest has another, which its virtual function is to be given by the guest.
+    pub guest_chooses: bool,
     /// A listening segment port: `-netdev stream` connects to it.
     pub segment: &'a Path,
 }
@@ -320,10 +322,23 @@ fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<Stri
     add("-chardev", format!("socket,id={MONITOR},path={monitor}"));
     add("-object", format!("monitor-qmp,id=qmp,chardev={MONITOR}"));
     add("-name", "lab,debug-threads=on".into());
-    for (index, HostNic { model, mac, segment }) in setup.nics.iter().enumerate() {
+    let mut functions = String::new();
+    for (index, nic) in setup.nics.iter().enumerate() {
+        let HostNic { model, mac, segment, guest_chooses } = *nic;
         // The speed of an 82574L. Above 5 GT/s Linux waits a second after a reset for a link that
         // QEMU never reports up.
         let port = format!("id=port{index},chassis={index},slot={index},x-speed=2_5");
+        let mut mac = mac.to_owned();
+        if model == NicModel::Igbvf {
+            // The host's own, which stays with it.
+            let physical = format!("52:54:00:67:6f:a{index}");
+            let function = VirtualFunction {
+                physical: physical.clone(),
+                mac: (!guest_chooses).then_some(mac),
+            };
+            functions += &format!(" {function}");
+            mac = physical;
+        }
         let model = model.device();
         add("-device", format!("pcie-root-port,{port}"));
         add("-netdev", netdev(&format!("net{index}"), segment));
@@ -346,7 +361,7 @@ fn command_line(setup: &Setup<'_>, ports: &[String], sockets: &Path) -> Vec<Stri
                   iommu=nopt mitigations=off maxcpus=1 ipv6.disable=1 nokaslr tsc=reliable \
                   no_timer_check random.trust_cpu=on";
     let more = if setup.is_unprepared { lab_init::UNPREPARED } else { "" };
-    add("-append", format!("{append} {more}"));
+    add("-append", format!("{append} {more}{functions}"));
     line.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned));
     line
 }

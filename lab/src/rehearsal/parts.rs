@@ -60,7 +60,7 @@ const TOOLS: &[Tool] = &[
 pub fn prepare_local(nic: NicModel, application: &Application, kind: QemuKind) -> Result<LabParts> {
     tools::require("the lab", &[Tool::program("setpriv", "util-linux")])?;
     let guest = application.build()?;
-    let model = (nic == NicModel::Ixgbe).then(crates::ixgbe_model).transpose()?;
+    let model = nic.is_process().then(crates::ixgbe_model).transpose()?;
     let qemu = of_kind(kind)?;
     Ok(LabParts { machines: qemu.clone(), qemu, place: Place::Local { guest, model } })
 }

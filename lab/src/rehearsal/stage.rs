@@ -80,19 +80,20 @@ pub(super) fn start_lab(
     let step = Step::new("Booting the lab's host");
     let [source, destination] = &nics;
     let models = [
-        (source, script.nic, MACS),
+        (source, script.nic, MACS, false),
         match script.destination_nic {
-            Some(other) => (destination, other, OTHER_MACS),
-            None => (destination, script.nic, MACS),
+            Some(other) => (destination, other, OTHER_MACS, true),
+            None => (destination, script.nic, MACS, false),
         },
     ];
     let nics: Vec<HostNic<'_>> = models
         .into_iter()
-        .flat_map(|(segments, model, macs)| {
+        .flat_map(|(segments, model, macs, guest_chooses)| {
             std::iter::zip(macs, segments).map(move |(mac, segment)| HostNic {
                 model,
                 mac,
                 segment,
+                guest_chooses,
             })
         })
         .collect();

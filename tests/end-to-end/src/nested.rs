@@ -10,6 +10,9 @@ use crate::{
     suite::{LONG, MINUTES, Suite},
 };
 
+/// The virtual function has no address of the host's, and the guest asks for its own.
+const GUEST_CHOOSES: &[&str] = &["--nic", "e1000e", "--destination-nic", "igbvf"];
+
 pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
     // What takes minutes when it is not in the cache, with its own progress shown.
     let parts = suite.test("the parts of the lab", LONG, move |_| {
@@ -31,18 +34,24 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
             fresh(&migration)
         });
     }
-    suite.test("migrate --nic igb", MINUTES, move |log| {
-        let migration = migrate(log, kernel, &["--nic", "igb"])?;
-        completed(&migration)?;
-        fresh(&migration)
-    });
-    suite.test("migrate --marking never loses writes", MINUTES, move |log| {
-        let migration = migrate(log, kernel, &["--marking", "never"])?;
-        completed(&migration)?;
-        let (stale, checked) = check(&migration)?;
-        ensure!(stale > 0, "stale is 0 without marking: the test cannot fail");
-        Ok(format!("{stale} of {checked} stale"))
-    });
+    for nics in [&["--nic", "igb"][..], &["--nic", "igbvf"], GUEST_CHOOSES] {
+        suite.test(&format!("migrate {}", nics.join(" ")), MINUTES, move |log| {
+            let migration = migrate(log, kernel, nics)?;
+            completed(&migration)?;
+            fresh(&migration)
+        });
+    }
+    for nic in [&[][..], &["--nic", "igbvf"]] {
+        let arguments = [nic, &["--marking", "never"]].concat();
+        let name = format!("migrate {} loses writes", arguments.join(" "));
+        suite.test(&name, MINUTES, move |log| {
+            let migration = migrate(log, kernel, &arguments)?;
+            completed(&migration)?;
+            let (stale, checked) = check(&migration)?;
+            ensure!(stale > 0, "stale is 0 without marking: the test cannot fail");
+            Ok(format!("{stale} of {checked} stale"))
+        });
+    }
     suite.test("migrate --strategy cold", MINUTES, move |log| {
         let migration = migrate(log, kernel, &["--strategy", "cold"])?;
         completed(&migration)?;

@@ -98,6 +98,10 @@ impl Inactive {
         self.look_at = self.nic.is_some().then_some(now);
     }
 
+    fn needs_reset(&self) -> bool {
+        self.nic.as_ref().is_some_and(|nic| nic.needs_reset())
+    }
+
     fn is_up(&self) -> bool {
         self.nic.as_ref().is_some_and(|nic| nic.link().up)
     }
@@ -192,13 +196,23 @@ impl Pair {
         Some((nic, true))
     }
 
-    /// The active NIC, for a moment in which nothing moves: nobody is to take its place.
+    /// Whether a NIC has to be reset, and cannot wait for somebody to ask for it.
+    pub(super) fn needs_reset(&self) -> bool {
+        self.inactive.needs_reset() || self.device.nic().is_some_and(Nic::needs_reset)
+    }
+
+    /// The NIC to reset, for a moment in which nothing moves: the active one, unless it is the
+    /// other that has to be. Nobody is to take its place.
     pub(super) fn lend(&mut self) -> Option<Box<dyn Nic>> {
-        self.device.remove()
+        if self.inactive.needs_reset() { self.inactive.nic.take() } else { self.device.remove() }
     }
 
     /// Takes the NIC that was lent back. Its link may be another.
     pub(super) fn take_back(&mut self, nic: Box<dyn Nic>) {
+        if self.device.nic().is_some() {
+            self.inactive.nic = Some(nic);
+            return;
+        }
         self.device.insert(nic);
         self.device.link_up = self.link.up;
     }

@@ -75,7 +75,8 @@ impl Stack {
     /// Moves packets, for ever. One task runs it.
     pub async fn run(&self) -> ! {
         loop {
-            if matches!(self.shared.reset.get(), Reset::Wanted) {
+            let is_asked = matches!(self.shared.reset.get(), Reset::Wanted);
+            if is_asked || self.with(|engine| engine.pair.needs_reset()) {
                 self.reset().await;
             }
             let now = embassy_time::Instant::now().as_micros();

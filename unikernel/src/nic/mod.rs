@@ -153,6 +153,13 @@ pub trait Nic {
     /// The device does not run, and every buffer is back in the pool.
     fn reset(&mut self) -> LocalBoxFuture<'_, Result<(), ResetError>>;
 
+    /// Something has undone what the device was set up with, such as a reset of the physical
+    /// function it is part of: nothing moves until it is [reset](Self::reset), which it is time
+    /// for now.
+    fn needs_reset(&self) -> bool {
+        false
+    }
+
     /// The device is there to take over for another with the same station address, while that has
     /// no link or is away (VIRTIO_NET_F_STANDBY).
     fn is_standby(&self) -> bool {

@@ -6,7 +6,7 @@
 mod offloading;
 pub(crate) mod registers;
 
-use super::{Descriptors, Hardware, ReceiveFormat, Table};
+use super::{Descriptors, Hardware, ReceiveFormat, Table, Trouble};
 use crate::common::{is_station_address, wait_for};
 use core::marker::PhantomData;
 use offloading::Offloading;
@@ -98,12 +98,12 @@ impl<M: Mac> Hardware for Gigabit<M> {
     }
 
     /// Software reset (CTRL.RST), from any state. DMA ends first, as the datasheet asks.
-    async fn reset(&mut self) -> Result<(), ()> {
+    async fn reset(&mut self) -> Result<(), Trouble> {
         if self.is_gone() {
-            return Err(());
+            return Err(Trouble::Stuck);
         }
         self.end_dma().await;
-        if self.restart().await { Ok(()) } else { Err(()) }
+        if self.restart().await { Ok(()) } else { Err(Trouble::Stuck) }
     }
 
     async fn end_dma(&mut self) -> bool {
@@ -134,8 +134,9 @@ impl<M: Mac> Hardware for Gigabit<M> {
         Ok(mac)
     }
 
-    fn set_mac(&mut self, mac: [u8; 6]) {
+    async fn set_mac(&mut self, mac: [u8; 6]) -> Result<(), Trouble> {
         set_station_address(&self.registers, mac);
+        Ok(())
     }
 
     async fn enable_link(&mut self) {
@@ -151,7 +152,7 @@ impl<M: Mac> Hardware for Gigabit<M> {
     }
 
     /// Receive initialisation (manual, 14.4; 82574 datasheet, chapter 4).
-    fn configure(&mut self, settings: &Settings, buffer: usize) {
+    async fn configure(&mut self, settings: &Settings, buffer: usize) -> Result<(), Trouble> {
         let r = &self.registers;
         let mut control = receive::RCTL_BAM | receive::RCTL_SECRC | receive::buffer_size(buffer);
         if settings.mtu > Mtu::ETHERNET {
@@ -169,6 +170,7 @@ impl<M: Mac> Hardware for Gigabit<M> {
         r.write32(receive::RCTL, control);
         r.write32(receive::RXCSUM, receive::RXCSUM_IPOFL | receive::RXCSUM_TUOFL);
         M::prepare_receive(r);
+        Ok(())
     }
 
     fn set_multicast(&mut self, table: &Table, before: Option<&Table>) {
@@ -225,7 +227,7 @@ impl<M: Mac> Hardware for Gigabit<M> {
     }
 
     /// Reading ICR clears it, unless MSI-X is on: then only writing does.
-    fn take_causes(&self) -> bool {
+    fn take_causes(&mut self) -> bool {
         let causes = self.registers.read32(interrupt::ICR);
         if !self.causes.cleared_by_reading {
             self.registers.write32(interrupt::ICR, causes);

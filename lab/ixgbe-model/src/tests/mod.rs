@@ -1,5 +1,6 @@
 //! The device as a driver sees it: registers, rings in memory, and a wire.
 
+mod function;
 mod receiving;
 mod transmitting;
 

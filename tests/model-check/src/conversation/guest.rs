@@ -5,7 +5,7 @@ use migrate_agent::Event;
 
 use super::hypervisor::acknowledged;
 use super::state::{Action, Conversation, Mistake, Nic, Phase, State, Task};
-use crate::poll::{ALL, Access, Next, Poll, RealAgent, probed};
+use crate::poll::{ALL, Access, Next, Poll, RealAgent};
 
 pub(super) fn actions(model: &Conversation, state: &State, actions: &mut Vec<Action>) {
     if matches!(state.phase, Phase::Arrives(_)) {
@@ -76,14 +76,6 @@ pub(super) fn apply(model: &Conversation, state: &mut State, action: Action) -> 
         _ => {}
     }
     None
-}
-
-/// The guest is started anew: it enumerates, and its agents make their promise and poll.
-pub(super) fn boots(state: &mut State, i: usize) {
-    let bridge = &mut state.bridges[i];
-    bridge.task = Task::Idle(probed());
-    bridge.marking = true;
-    bridge.nic = if bridge.closed { Nic::Quiet } else { Nic::InUse };
 }
 
 /// If the poll has returned, the service does what `BridgeService::poll_agent` does.

@@ -188,8 +188,7 @@ fn reset(model: &Conversation, state: &mut State, i: usize) {
     if migrating && !bridge.failed && !bridge.closed {
         guest_failed(model, bridge);
     }
-    super::guest::boots(state, i);
-    let bridge = &mut state.bridges[i];
+    bridge.boots();
     if bridge.forced {
         bridge.forced = false;
         if !migrating {

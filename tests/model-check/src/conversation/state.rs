@@ -3,7 +3,7 @@
 
 use migrate_agent::registers::Status;
 
-use crate::poll::{Access, Poll, RealAgent, booted};
+use crate::poll::{Access, Poll, RealAgent, booted, probed};
 
 /// What one side leaves out. [`Mistake::None`] leaves out nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -177,6 +177,13 @@ impl State {
 }
 
 impl Bridge {
+    /// The guest is started anew: it enumerates, its agent makes the promise, and will poll.
+    pub(super) fn boots(&mut self) {
+        self.task = Task::Idle(probed());
+        self.marking = true;
+        self.nic = if self.closed { Nic::Quiet } else { Nic::InUse };
+    }
+
     pub(super) fn is_used_while_closed(&self) -> bool {
         self.closed && !self.forced && self.nic == Nic::InUse
     }

@@ -76,6 +76,8 @@ pub(super) struct FakeNic {
     room: usize,
     /// Its neighbour asks for a pause: what is queued stays where it is.
     pauses: Rc<Cell<bool>>,
+    /// What it is part of was reset, and this has to be as well.
+    pub(super) forgotten: Rc<Cell<bool>>,
     pub(super) offload: bool,
     pub(super) standby: bool,
     /// The port of a switch it is plugged into.
@@ -108,6 +110,7 @@ impl FakeNic {
             interrupt: irq::allocate().expect("an interrupt"),
             room: RING,
             pauses: Rc::default(),
+            forgotten: Rc::default(),
             offload: false,
             standby: false,
             port: None,
@@ -202,7 +205,7 @@ impl Nic for FakeNic {
     }
 
     fn arm(&mut self) -> bool {
-        self.rx.is_empty()
+        self.rx.is_empty() && !self.forgotten.get()
     }
 
     fn interrupt(&self) -> Interrupt {
@@ -217,8 +220,13 @@ impl Nic for FakeNic {
             for _ in 0..RESET_TURNS {
                 yield_now().await;
             }
+            self.forgotten.set(false);
             result
         })
+    }
+
+    fn needs_reset(&self) -> bool {
+        self.forgotten.get()
     }
 
     fn is_standby(&self) -> bool {

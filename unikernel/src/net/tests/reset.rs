@@ -84,3 +84,47 @@ fn a_reset_that_fails_says_why() {
     let both = join(a.stack.settled(), b.stack.settled());
     block_on(both);
 }
+
+#[test]
+fn a_nic_that_needs_a_reset_is_reset_be_it_in_use_or_not() {
+    let (a, _b) = pair();
+    drop(a.stack.detach(Role::Primary));
+    let [primary, standby] = [false, true].map(|standby| {
+        let mut nic = a.nic();
+        nic.standby = standby;
+        let (link, forgotten) = (nic.link_switch(), nic.forgotten.clone());
+        assert!(a.stack.attach(Box::new(nic)).is_ok());
+        (link, forgotten)
+    });
+    let reset = |forgotten: &Cell<bool>| {
+        forgotten.set(true);
+        a.stack.wake();
+        with_running(&a, async {
+            while forgotten.get() {
+                yield_now().await;
+            }
+            a.stack.settled().await;
+        });
+    };
+    let uses_standby = || a.stack.with_nic(|nic| nic.is_standby());
+    reset(&primary.1);
+    assert_eq!(uses_standby(), Some(false));
+    // Its link goes for as long as that takes.
+    primary.0.set(false);
+    with_running(&a, async {
+        while uses_standby() != Some(true) {
+            yield_now().await;
+        }
+    });
+    reset(&primary.1);
+    assert_eq!(uses_standby(), Some(true), "the other goes on being used");
+    reset(&standby.1);
+    assert_eq!(uses_standby(), Some(true));
+    primary.0.set(true);
+    with_running(&a, async {
+        while uses_standby() != Some(false) {
+            a.stack.wake();
+            yield_now().await;
+        }
+    });
+}
