@@ -3,11 +3,16 @@
 //! - No circles between modules ([`circles`]): whoever reads a module can read what it is built on
 //!   first, and never comes back to where they started.
 //! - No long lines ([`lines`]).
+//! - The tests that documents name exist ([`documents`]).
+//! - Each dependency has its reason, comes from the one registry under a licence that goes with
+//!   ours, and is there once unless there is a reason ([`dependencies`]).
 //!
 //! `cargo run -p house-rules -- FOLDER…` prints the circles of the crates in these folders.
 #![forbid(unsafe_code)]
 
 pub mod circles;
+pub mod dependencies;
+pub mod documents;
 mod graph;
 pub mod lines;
 mod modules;

@@ -30,7 +30,7 @@ pub fn too_long(folder: &Path) -> Result<Vec<String>> {
 }
 
 /// Every `.rs` file below `folder`, in order.
-fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
     for entry in entries {
