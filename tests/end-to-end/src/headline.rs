@@ -91,7 +91,8 @@ mod tests {
     #[test]
     fn every_claim_is_missed_when_it_does_not_hold() {
         assert_eq!(faults(&sample::run()), [""; 0]);
-        let doctored: [(&str, fn(&mut Migration)); 11] = [
+        type Doctor = fn(&mut Migration);
+        let doctored: [(&str, Doctor); 11] = [
             ("paced throughput", |run| warmup(run).rx_bits_per_s *= 0.97),
             ("saturated throughput", |run| run.saturated.as_mut().unwrap().warmup = Some(1.6e9)),
             ("saturated throughput", |run| run.saturated.as_mut().unwrap().warmup = None),
