@@ -357,6 +357,7 @@ impl State {
     }
 
     /// Reads a register that reading clears.
+    #[allow(dead_code, reason = "not every family has one")]
     pub(crate) fn take(&mut self, offset: usize) -> u32 {
         self.registers.insert(offset, 0).unwrap_or(0)
     }

@@ -5,7 +5,10 @@ use std::fmt::{self, Write};
 use crate::result::median;
 use serde_json::{Map, Value, json};
 
-use super::systems::System;
+use super::{systems::System, udp::MOST_PACED};
+
+/// The part of what is offered from which on a figure is that of the source.
+const WHOLE: f64 = 0.99;
 
 /// A figure with three digits that count, for people and for JSON.
 pub(super) fn rounded(value: f64) -> Value {
@@ -34,6 +37,8 @@ struct Metric {
     unit: &'static str,
     per_unit: f64,
     of: fn(&Sample) -> f64,
+    /// The most that there was to be had.
+    offered: fn(&Sample) -> f64,
     /// Less is better.
     is_time: bool,
 }
@@ -46,15 +51,24 @@ impl Metric {
         per_unit: f64,
         of: fn(&Sample) -> f64,
     ) -> Self {
-        Self { name, title, unit, per_unit, of, is_time: false }
+        let offered = |_: &Sample| f64::INFINITY;
+        Self { name, title, unit, per_unit, of, offered, is_time: false }
     }
 }
 
 const METRICS: [Metric; 6] = [
     Metric::rate("tcp_receive", "TCP received, Mbit/s", "Mbit/s", 1e6, |s| s.tcp_receive),
     Metric::rate("tcp_send", "TCP sent, Mbit/s", "Mbit/s", 1e6, |s| s.tcp_send),
-    Metric::rate("udp_best_paced", "64-byte UDP, best paced, /s", "/s", 1.0, |s| s.udp_best_paced),
-    Metric::rate("udp_flood", "64-byte UDP, flooded, /s", "/s", 1.0, |s| s.udp_flood),
+    Metric {
+        offered: |_| MOST_PACED as f64,
+        ..Metric::rate("udp_best_paced", "64-byte UDP, best paced, /s", "/s", 1.0, |s| {
+            s.udp_best_paced
+        })
+    },
+    Metric {
+        offered: |s| s.udp_offered,
+        ..Metric::rate("udp_flood", "64-byte UDP, flooded, /s", "/s", 1.0, |s| s.udp_flood)
+    },
     Metric::rate("udp_offered", "offered by the flood, /s", "/s", 1.0, |s| s.udp_offered),
     Metric { is_time: true, ..Metric::rate("boot", "boot to service, s", "s", 1.0, |s| s.boot) },
 ];
@@ -66,6 +80,13 @@ pub(super) struct Rounds(pub(super) Vec<[Sample; 2]>);
 impl Rounds {
     fn of(&self, system: System, metric: &Metric) -> Vec<f64> {
         self.0.iter().map(|round| (metric.of)(&round[system as usize]) / metric.per_unit).collect()
+    }
+
+    /// Whether a system received all that there was in some round: it could have taken more, and
+    /// the figure is a bound.
+    fn is_bound(&self, system: System, metric: &Metric) -> bool {
+        let mut samples = self.0.iter().map(|round| &round[system as usize]);
+        samples.any(|s| (metric.of)(s) >= WHOLE * (metric.offered)(s))
     }
 
     /// Godwit to Linux in each round; above 1 where Godwit is ahead.
@@ -90,8 +111,10 @@ impl Rounds {
     pub(super) fn table(&self, nic: &str) -> String {
         let mut text = format!("{nic:<28}{:>24}{:>24}{:>22}\n", "Godwit", "Linux", "ratio");
         for metric in &METRICS {
-            let [godwit, linux] =
-                [System::Godwit, System::Linux].map(|system| Spread::of(self.of(system, metric)));
+            let [godwit, linux] = [System::Godwit, System::Linux].map(|system| {
+                let bound = if self.is_bound(system, metric) { "≥ " } else { "" };
+                format!("{bound}{}", Spread::of(self.of(system, metric)))
+            });
             let ratio = Spread::of(self.ratios(metric));
             let _ = writeln!(text, "{:<28}{godwit:>24}{linux:>24}{ratio:>22}", metric.title);
         }
@@ -120,6 +143,7 @@ impl Rounds {
                 let each: Vec<Value> = all.iter().copied().map(rounded).collect();
                 let mut value = Spread::of(all).json();
                 value.insert("unit".into(), metric.unit.into());
+                value.insert("is_lower_bound".into(), self.is_bound(system, metric).into());
                 value.insert("rounds".into(), each.into());
                 values.insert(metric.name.into(), value.into());
             }
@@ -231,6 +255,18 @@ mod tests {
         let json = rounds().json();
         assert_eq!(json["linux"]["udp_flood_unreported"], 1);
         assert_eq!(json["linux"]["udp_flood"]["rounds"], json!([0.0, 300.0]));
+    }
+
+    #[test]
+    fn what_the_source_could_not_exceed_is_called_a_bound() {
+        let table = rounds().table("igb");
+        let row = |title| table.lines().find(|line| line.contains(title)).unwrap().to_owned();
+        assert!(row("best paced, /s").contains("≥ 160000"), "{table}");
+        assert_eq!(table.matches('≥').count(), 1, "{table}");
+        let json = rounds().json();
+        assert_eq!(json["godwit"]["udp_best_paced"]["is_lower_bound"], true);
+        assert_eq!(json["godwit"]["udp_flood"]["is_lower_bound"], false);
+        assert_eq!(json["linux"]["udp_best_paced"]["is_lower_bound"], false);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use object::{
     Endianness,
-    elf::{FileHeader64, PT_NOTE},
+    elf::{FileHeader64, NoteType, PT_NOTE},
     read::elf::{FileHeader, ProgramHeader},
 };
 use serde::Deserialize;
@@ -25,7 +25,7 @@ const LIBRARY: &str = "godwit";
 
 /// The Xen note that says where a PVH image is entered (Xen `public/elfnote.h`,
 /// XEN_ELFNOTE_PHYS32_ENTRY).
-const PVH_NOTE: u32 = 18;
+const PVH_NOTE: NoteType = NoteType(18);
 
 /// A package that can be built into an image.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -101,20 +101,18 @@ mod tests {
         assert_eq!(&bytes[110..112], b"a\0");
     }
 
-    /// The standard tool, where there is one, is the judge.
+    /// The standard tool is the judge; `cargo xtask test` installs it.
     #[test]
     fn cpio_reads_it() {
         let mut archive = Archive::new(Vec::new());
         archive.file("/lib/modules.list", b"text").unwrap();
         let bytes = archive.finish().unwrap();
-        let Ok(mut cpio) = Command::new("cpio")
+        let mut cpio = Command::new("cpio")
             .args(["--list", "--quiet"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-        else {
-            return;
-        };
+            .expect("cpio, of Debian's package of that name");
         cpio.stdin.take().unwrap().write_all(&bytes).unwrap();
         let listed = String::from_utf8(cpio.wait_with_output().unwrap().stdout).unwrap();
         assert_eq!(listed, "lib\nlib/modules.list\n");

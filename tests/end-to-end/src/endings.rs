@@ -6,8 +6,10 @@ use anyhow::{Context, Result, ensure};
 use lab::{report::Place, system::tools};
 
 use crate::{
+    migrations::{attempt, check},
+    options::Kernel,
     program::xtask,
-    suite::{MINUTES, Suite},
+    suite::{LONG, MINUTES, Suite},
 };
 
 const UNKNOWN: &str = "--no-such-option";
@@ -31,6 +33,18 @@ pub(crate) fn add(suite: &mut Suite) {
         let directory = report.path().to_str().context("a path")?;
         let line = ["migrate", "--lab", "local", "--report", directory];
         ending(log, &line, &[], (1, "another run is writing its report"))
+    });
+}
+
+/// Of a migration, in the lab on this machine.
+pub(crate) fn add_migrate(suite: &mut Suite, kernel: Kernel) {
+    suite.test("data that is stale without having been asked for ends with 3", LONG, move |log| {
+        // Of a repeated key the last one counts, so that the tool knows nothing of this.
+        let line = ["--lab", "local", "--nic", "ixgbe", "--append", "marking=never"];
+        let (status, migration) = attempt(log, kernel, &line)?;
+        let (stale, checked) = check(&migration)?;
+        ensure!(status.code() == Some(3), "{stale} of {checked} stale, and it ended with {status}");
+        Ok(format!("{stale} of {checked} stale"))
     });
 }
 

@@ -57,6 +57,12 @@ pub(crate) fn add(suite: &mut Suite) {
         let build = bench.build()?.output()?;
         bench.failed(log, &build, &[".patch does not apply to QEMU 11.1.9", "put another release"])
     });
+    suite.test("a cache in which QEMU cannot be built is named", MINUTES, |log| {
+        let mut bench = Bench::new()?;
+        bench.cache = bench.directory("a b")?;
+        let build = bench.build()?.output()?;
+        bench.failed(log, &build, &["a b", "no path with a blank", "GODWIT_CACHE"])
+    });
     suite.test("a disk too small for a build is named", MINUTES, |log| {
         tools::require("building QEMU", qemu::TOOLS)?;
         on_small_disk(log, "size=16m", &["2048 MiB", "16 MiB left", "GODWIT_CACHE"])

@@ -1,6 +1,8 @@
 //! Tests of the booted unikernel on this machine's QEMU, in software.
 
 use std::{
+    collections::BTreeMap,
+    fs,
     net::{Ipv4Addr, UdpSocket},
     path::Path,
     process::Command,
@@ -24,9 +26,17 @@ use lab::{
 
 use crate::{
     errors, kernel,
+    migrations::path,
+    run,
     suite::{LONG, MINUTES, Suite},
     tshark::{FAULTS, TSHARK, tshark},
 };
+
+/// Bits a second that TCP moves at least, in software on a busy machine: twice what a stack does
+/// that waits for a timer of 200 ms with each window of 64 KiB.
+pub(crate) const TCP_FLOOR: f64 = 5e6;
+/// And UDP, of the 5 Mbit/s that are sent.
+const UDP_FLOOR: f64 = 4.5e6;
 
 pub(crate) fn add(suite: &mut Suite) {
     let builds = suite.test("the unikernel builds", LONG, |_| {
@@ -53,6 +63,7 @@ pub(crate) fn add(suite: &mut Suite) {
         Ok(String::new())
     });
     errors::add_kvm(suite);
+    run::add(suite);
     suite.test("without a capability the guest marks always and says so once", MINUTES, |log| {
         let mut guest = boot(log, "", &[])?;
         guest.wait_for(READY)?;
@@ -85,6 +96,7 @@ pub(crate) fn add(suite: &mut Suite) {
     ] {
         suite.test(name, MINUTES, move |log| iperf3(log, NicModel::Igb, "queues=4", arguments));
     }
+    suite.test("four queues of igb all receive", MINUTES, queues);
     suite.test("status page", MINUTES, |log| {
         let forward = Forward { host: free_port()?, guest: HTTP_PORT };
         let mut guest = boot(log, "", &[forward])?;
@@ -148,7 +160,32 @@ fn iperf3(log: &Path, nic: NicModel, append: &str, arguments: &[&str]) -> Result
     let mut guest = Guest::boot(nic, log, append, &[forward])?;
     guest.wait_for(READY)?;
     let rate = clients::iperf3(forward.host, &[&["--time", "3"], arguments].concat())?;
+    let floor = if arguments.contains(&"--udp") { UDP_FLOOR } else { TCP_FLOOR };
+    ensure!(rate >= floor, "only {rate:.0} bit/s");
     Ok(format!("{:.0} Mbit/s", rate / 1e6))
+}
+
+/// Connections are spread over the queues, as the NIC's model says of each frame that it writes.
+fn queues(log: &Path) -> Result<String> {
+    /// So many that chance leaves no queue out.
+    const CONNECTIONS: usize = 64;
+    const WRITTEN: &str = "e1000e_rx_written_to_guest";
+    let trace = log.with_extension("trace");
+    let options = ["-trace", WRITTEN, "-D", path(&trace)?].map(String::from);
+    let forward = Forward { host: free_port()?, guest: HTTP_PORT };
+    let mut guest = Guest::boot_with(NicModel::Igb, log, "queues=4", &[forward], &options)?;
+    guest.wait_for(READY)?;
+    for _ in 0..CONNECTIONS {
+        clients::request(forward.host, "GET", "/", None)?;
+    }
+    drop(guest);
+    let text = fs::read_to_string(&trace)?;
+    let mut frames = BTreeMap::<&str, u64>::new();
+    for line in text.lines().filter(|line| line.contains(WRITTEN)) {
+        *frames.entry(line.rsplit(' ').next().unwrap_or_default()).or_default() += 1;
+    }
+    ensure!(frames.len() == 4, "frames by queue: {frames:?}");
+    Ok(format!("{:?} frames", frames.values().collect::<Vec<_>>()))
 }
 
 /// A guest with an e1000e.

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use lab::{
     choices::ClockKind,
-    result::{Migration, PhaseName},
+    result::{Migration, PhaseName, headline::shortfalls},
 };
 
 use crate::{
@@ -15,18 +15,10 @@ use crate::{
     suite::{LONG, Suite},
 };
 
-/// The part of a paced load that is received in the warm-up.
-const PACED: f64 = 0.98;
-/// What the guest takes when flooded, in bits a second, and the part of it that it takes in the
-/// warm-up: what is reached today. To be raised with every improvement.
+/// What the guest takes when flooded, in bits a second: what is reached today, to be raised with
+/// every improvement. The demo itself claims only what a warm-up leaves of it, since the figure is
+/// that of one model of a processor.
 const FLOOD: f64 = 1.9e9;
-const SATURATED: f64 = 0.84;
-/// Milliseconds that the service is gone for beyond the downtime.
-const BEYOND_DOWNTIME: f64 = 50.0;
-/// The part of its throughput that a guest keeps whose NIC was taken away: the control, without
-/// which the rest could be a measurement that sees no loss. (That of `fresh` are the tests whose
-/// marking policy is `never`.)
-const WITHOUT_NIC: f64 = 0.1;
 
 pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
     suite.test("demo --clock virtual keeps what the README says", LONG, move |log| {
@@ -40,37 +32,90 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
         let migration = read(&json)?;
         completed(&migration)?;
         let integrity = fresh(&migration)?;
+        let faults = faults(&migration);
+        ensure!(faults.is_empty(), "{}", faults.join("; "));
         Ok(format!("{}; {integrity}", figures(&migration)?))
     });
 }
 
+/// What does not hold of it: what the demo itself would say, and what says that it was measured.
+fn faults(run: &Migration) -> Vec<String> {
+    let mut all = shortfalls(run);
+    let mut hold = |holds: bool, otherwise: String| all.extend((!holds).then_some(otherwise));
+    // In this machine's time the demo holds itself to less.
+    let clock = run.facts.lab_clock;
+    hold(clock == Some(ClockKind::Virtual), format!("its clock is {clock:?}"));
+    let flood = run.saturated.map_or(0.0, |saturated| saturated.before);
+    hold(flood >= FLOOD, format!("flooded, it takes {flood:.0} bit/s"));
+    hold(run.service_gap_ms > 0.0, "a service that was never gone was not measured".into());
+    match run.losses {
+        Some(losses) => hold(
+            losses.duplicates == 0,
+            format!("{} datagrams came more than once", losses.duplicates),
+        ),
+        None => hold(false, "nobody counted datagrams".into()),
+    }
+    let control = run.baseline.is_some_and(|control| control.before_bits_per_s > 0.0);
+    hold(control, "there is no control".into());
+    all
+}
+
 fn figures(run: &Migration) -> Result<String> {
-    ensure!(run.facts.lab_clock == Some(ClockKind::Virtual), "{:?}", run.facts.lab_clock);
-    let rate = |name| run.phase(name).map(|phase| phase.rx_bits_per_s).context("no such phase");
-    let (before, warmup) = (rate(PhaseName::Before)?, rate(PhaseName::Warmup)?);
-    let paced = warmup / before;
-    ensure!(paced >= PACED, "{paced:.3} of the paced load in the warm-up");
-
+    let paced = run.relative(PhaseName::Warmup).context("no warm-up")?;
     let saturated = run.saturated.context("nothing flooded the guest")?;
-    ensure!(saturated.before >= FLOOD, "flooded, it takes {:.0} bit/s", saturated.before);
-    let kept = saturated.warmup.context("no flood in a warm-up")? / saturated.before;
-    ensure!(kept >= SATURATED, "{kept:.3} of the flood in the warm-up");
-
-    let downtime = run.migration.downtime_ms.context("there is no downtime")? as f64;
-    let gap = run.service_gap_ms;
-    ensure!(gap > 0.0 && gap <= downtime + BEYOND_DOWNTIME, "{gap} ms, downtime {downtime} ms");
-    let losses = run.losses.context("nobody counted")?;
-    ensure!(losses.duplicates == 0, "{} datagrams came twice", losses.duplicates);
-
+    let kept = saturated.kept().context("no flood in a warm-up")?;
+    let downtime = run.migration.downtime_ms.context("there is no downtime")?;
     let control = run.baseline.context("there is no control")?;
-    let without = control.warmup_bits_per_s / control.before_bits_per_s;
-    ensure!(without <= WITHOUT_NIC, "{without:.3} of its throughput without a NIC");
     Ok(format!(
-        "paced {:.1}%, saturated {:.1}% of {:.0} Mbit/s, gap {gap:.0} ms (downtime {downtime:.0} \
-         ms), without a NIC {:.1}%",
+        "paced {:.1}%, saturated {:.1}% of {:.0} Mbit/s, gap {:.0} ms (downtime {downtime} ms), \
+         without a NIC {:.1}%",
         100.0 * paced,
         100.0 * kept,
         saturated.before / 1e6,
-        100.0 * without
+        run.service_gap_ms,
+        100.0 * control.warmup_bits_per_s / control.before_bits_per_s
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use lab::result::Phase;
+
+    use super::*;
+    use crate::sample;
+
+    fn warmup(run: &mut Migration) -> &mut Phase {
+        run.phases.iter_mut().find(|phase| phase.name == PhaseName::Warmup).unwrap()
+    }
+
+    #[test]
+    fn every_claim_is_missed_when_it_does_not_hold() {
+        assert_eq!(faults(&sample::run()), [""; 0]);
+        type Doctor = fn(&mut Migration);
+        let doctored: [(&str, Doctor); 11] = [
+            ("paced throughput", |run| warmup(run).rx_bits_per_s *= 0.97),
+            ("saturated throughput", |run| run.saturated.as_mut().unwrap().warmup = Some(1.6e9)),
+            ("saturated throughput", |run| run.saturated.as_mut().unwrap().warmup = None),
+            ("the service was gone for 168 ms", |run| run.service_gap_ms += 42.0),
+            ("downtime", |run| run.migration.downtime_ms = None),
+            ("the control kept", |run| run.baseline.as_mut().unwrap().warmup_bits_per_s = 2e8),
+            ("its clock is", |run| run.facts.lab_clock = Some(ClockKind::Real)),
+            ("flooded, it takes", |run| {
+                run.saturated.as_mut().unwrap().before = 1.89e9;
+                run.saturated.as_mut().unwrap().warmup = Some(1.88e9);
+            }),
+            ("never gone", |run| run.service_gap_ms = 0.0),
+            ("1 datagrams came more", |run| run.losses.as_mut().unwrap().duplicates = 1),
+            ("no control", |run| run.baseline = None),
+        ];
+        for (words, doctor) in doctored {
+            let mut run = sample::run();
+            doctor(&mut run);
+            let [fault] = &faults(&run)[..] else { panic!("{words}: {:?}", faults(&run)) };
+            assert!(fault.contains(words), "{words}: {fault}");
+        }
+        let mut run = sample::run();
+        run.losses = None;
+        assert_eq!(faults(&run), ["nobody counted datagrams"]);
+    }
 }

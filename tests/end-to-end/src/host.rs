@@ -4,7 +4,13 @@ use std::{fs, path::Path};
 
 use anyhow::{Result, ensure};
 
-use lab::{build::crates, system::paths};
+use lab::{
+    build::crates,
+    system::{
+        paths,
+        tools::{self, Tool},
+    },
+};
 
 use crate::program;
 use crate::suite::{LONG, MINUTES, Suite};
@@ -32,7 +38,10 @@ pub(crate) fn add(suite: &mut Suite) {
         let strict = [("RUSTDOCFLAGS", "-D warnings")];
         cargo(log, &["doc", "--workspace", "--no-deps"], &strict)
     });
-    suite.test("host tests", LONG, |log| cargo_test(log, &["--workspace", "--no-fail-fast"]));
+    suite.test("host tests", LONG, |log| {
+        tools::require("a host test", &[Tool::program("cpio", "cpio")])?;
+        cargo_test(log, &["--workspace", "--no-fail-fast"])
+    });
 }
 
 /// Runs a command of cargo's that is to find nothing.

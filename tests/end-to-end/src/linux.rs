@@ -15,6 +15,7 @@ use lab::{
 };
 
 use crate::{
+    guest::TCP_FLOOR,
     options::Kernel,
     suite::{LONG, Suite},
 };
@@ -42,6 +43,7 @@ fn ixgbe(log: &Path, kernel: Kernel) -> Result<String> {
     ensure!(ready.ends_with(&format!("ip={ADDRESS} nic=ixgbe")), "{ready}");
     let to = clients::iperf3(forward.host, &["--time", "3"])?;
     let from = clients::iperf3_after_another(forward.host, &["--time", "3", "--reverse"])?;
+    ensure!(to.min(from) >= TCP_FLOOR, "only {to:.0} bit/s to it and {from:.0} from it");
     // The driver's own complaints.
     let console = guest.console();
     for complaint in ["NETDEV WATCHDOG", "Detected Tx Unit Hang", "Reset adapter", "firmware error"]

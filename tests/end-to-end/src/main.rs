@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 mod application;
+mod bench;
+mod blanks;
 mod bridges;
 mod browser;
 mod clock;
@@ -23,6 +25,7 @@ mod interrupt;
 mod journey;
 mod junit;
 mod kernel;
+mod libvirt;
 mod link;
 mod linux;
 mod local;
@@ -47,6 +50,9 @@ mod qtest;
 mod refusal;
 mod replayed;
 mod restarts;
+mod run;
+#[cfg(test)]
+mod sample;
 mod shapes;
 mod snapshot;
 mod soak;
@@ -65,19 +71,25 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use lab::system::signals;
-use options::Options;
+use options::{Kernel, Options};
 use suite::Suite;
 
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
     signals::end_cleanly()?;
-    let kernel = options.kernel();
+    let suite = all(options.kernel(), options.quick, options.long);
+    suite.run(options.filter, options.list)
+}
+
+/// What CI runs; without the nested lab, or with the long repetitions.
+fn all(kernel: Kernel, quick: bool, long: bool) -> Suite {
     let mut suite = Suite::new();
     host::add(&mut suite);
     errors::add(&mut suite);
     endings::add(&mut suite);
     interrupt::add(&mut suite);
     guest::add(&mut suite);
+    libvirt::add(&mut suite);
     odd::add(&mut suite);
     shapes::add(&mut suite);
     firmware::add(&mut suite);
@@ -86,37 +98,72 @@ fn main() -> Result<ExitCode> {
     pair::add(&mut suite);
     link::add(&mut suite);
     networks::add(&mut suite);
-    matrix::add(&mut suite, options.long);
+    matrix::add(&mut suite, long);
     floods::add(&mut suite);
     instructions::add(&mut suite);
     journey::add(&mut suite);
     linux::add(&mut suite, kernel);
     wire::add(&mut suite, kernel);
     soak::add(&mut suite);
-    application::add(&mut suite, kernel, !options.quick);
+    application::add(&mut suite, kernel, !quick);
     examples::add(&mut suite, kernel);
-    qtest::add(&mut suite, options.long);
+    qtest::add(&mut suite, long);
     local::add(&mut suite, kernel);
     browser::add(&mut suite);
     terminal::add(&mut suite);
     phases::add(&mut suite, kernel);
+    endings::add_migrate(&mut suite, kernel);
     two_nics::add_local(&mut suite, kernel);
     refusal::add_local(&mut suite, kernel);
     bridges::add_local(&mut suite, kernel);
     standby::add_local(&mut suite, kernel);
     stock::add_local(&mut suite, kernel);
-    if !options.quick {
+    if !quick {
         nested::add(&mut suite, kernel);
         own_nics::add(&mut suite, kernel);
         two_nics::add_nested(&mut suite, kernel);
         refusal::add_nested(&mut suite, kernel);
-        bridges::add_nested(&mut suite, kernel, options.long);
-        standby::add(&mut suite, kernel, options.long);
+        bridges::add_nested(&mut suite, kernel, long);
+        standby::add(&mut suite, kernel, long);
         stock::add_nested(&mut suite, kernel);
-        clock::add(&mut suite, kernel, options.long);
+        clock::add(&mut suite, kernel, long);
     }
-    if options.long {
+    if long {
+        bench::add(&mut suite, kernel);
+        blanks::add(&mut suite);
         offline::add(&mut suite);
     }
-    suite.run(options.filter, options.list)
+    suite
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use house_rules::documents::{self, Name};
+    use lab::system::paths;
+
+    use super::*;
+
+    /// The rest of what they name is checked by the house rules.
+    #[test]
+    fn the_tests_that_documents_name_are_in_the_suite() {
+        let suite = all(None, false, true);
+        let mut missing = String::new();
+        let mut known = 0;
+        for page in ["docs/claims.md", "docs/network.md", "docs/machines.md", "docs/lab.md"] {
+            let text = fs::read_to_string(paths::checkout().join(page)).unwrap();
+            for row in documents::rows(&text) {
+                for name in row.names {
+                    let Name::Title(title) = name else { continue };
+                    known += 1;
+                    if !suite.titles().any(|known| known == title) {
+                        missing += &format!("{page}:{}: {title:?}\n", row.line);
+                    }
+                }
+            }
+        }
+        assert!(known > 50, "only {known} titles were found");
+        assert!(missing.is_empty(), "no such test:\n{missing}");
+    }
 }

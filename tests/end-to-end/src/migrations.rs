@@ -100,3 +100,24 @@ pub(crate) fn check(migration: &Migration) -> Result<(u64, u64)> {
 pub(crate) fn path(path: &Path) -> Result<&str> {
     path.to_str().context("a path in the target directory")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn what_every_migration_is_held_to_can_fail() {
+        assert!(completed(&sample::run()).is_ok() && fresh(&sample::run()).is_ok());
+        let doctored = |doctor: fn(&mut Migration)| {
+            let mut run = sample::run();
+            doctor(&mut run);
+            run
+        };
+        assert!(completed(&doctored(|run| run.outcome = Outcome::Failed)).is_err());
+        assert!(completed(&doctored(|run| run.phases[3].rx_packets = 0)).is_err());
+        assert!(fresh(&doctored(|run| run.integrity.stale = Some(1))).is_err());
+        assert!(fresh(&doctored(|run| run.integrity.buffers_checked = None)).is_err());
+        assert!(fresh(&doctored(|run| run.integrity.while_logging = Some(FRAMES - 1))).is_err());
+    }
+}

@@ -101,8 +101,12 @@ impl<'a> Host<'a> {
         for wire in &wires {
             segment.listen(&wire.display().to_string(), wire)?;
         }
-        let nic =
-            |(mac, segment): (&'static str, _)| HostNic { model: NicModel::E1000e, mac, segment };
+        let nic = |(mac, segment): (&'static str, _)| HostNic {
+            model: NicModel::E1000e,
+            mac,
+            segment,
+            guest_chooses: false,
+        };
         let nics: Vec<_> = [MACS[0], "52:54:00:67:6f:99"]
             .into_iter()
             .zip(wires.iter().map(|wire| &**wire))

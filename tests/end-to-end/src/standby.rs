@@ -6,12 +6,11 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use lab::{
     choices::Strategy,
-    migration::Outcome,
     result::{Migration, PhaseName},
 };
 
 use crate::{
-    migrations::{RATE, completed, migrate},
+    migrations::{RATE, completed, fresh, migrate},
     options::Kernel,
     suite::{LONG, Suite},
 };
@@ -106,15 +105,14 @@ fn short_gaps(log: &Path, kernel: Kernel, options: &[&str]) -> Result<String> {
     ))
 }
 
-/// The migrations of a series, all of which completed. Traffic flowed after each of them, or there
-/// would be no result.
+/// The migrations of a series, all of which completed with nothing stale among enough frames to
+/// tell.
 fn all(first: &Migration) -> Result<Vec<&Migration>> {
     let runs = first.runs();
     ensure!(runs.len() == TIMES, "{} of {TIMES} migrations", runs.len());
     for run in &runs {
-        let error = run.error.as_deref().unwrap_or("no error");
-        ensure!(run.outcome == Outcome::Completed, "the outcome is {:?}: {error}", run.outcome);
-        ensure!(!run.integrity.is_stale(), "{:?}", run.integrity);
+        completed(run)?;
+        fresh(run)?;
     }
     Ok(runs)
 }

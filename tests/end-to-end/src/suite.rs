@@ -78,6 +78,12 @@ impl Suite {
         need
     }
 
+    /// What the tests are called.
+    #[cfg(test)]
+    pub(crate) fn titles(&self) -> impl Iterator<Item = &str> {
+        self.tests.iter().map(Trial::name)
+    }
+
     /// The tests added from now on are carried out only if that one did not fail.
     pub(crate) fn needs(&mut self, need: Need) {
         self.needs.push(need);

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use lab::{guest::READY, parts::NicModel, system::tools};
 
 use crate::{
+    guest::TCP_FLOOR,
     options::Kernel,
     peer::Peer,
     suite::{LONG, Suite},
@@ -155,6 +156,7 @@ fn exchange(peer: &mut Peer, address: &str, ping: usize) -> Result<String> {
     ensure!(page.starts_with('{'), "the status is {page:?}");
     let to = peer.iperf3(address, "")?;
     let from = peer.iperf3(address, "--reverse")?;
+    ensure!(to.min(from) >= TCP_FLOOR, "only {to:.0} bit/s to it and {from:.0} from it");
     Ok(format!("{:.0} Mbit/s to it, {:.0} from it", to / 1e6, from / 1e6))
 }
 

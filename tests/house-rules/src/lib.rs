@@ -5,11 +5,16 @@
 //! - No long lines ([`lines`]).
 //! - No links that lead nowhere ([`links`]).
 //! - No warning of the guest that the documentation does not explain ([`messages`]).
+//! - The tests that documents name exist ([`documents`]).
+//! - Each dependency has its reason, comes from the one registry under a licence that goes with
+//!   ours, and is there once unless there is a reason ([`dependencies`]).
 //!
 //! `cargo run -p house-rules -- FOLDER…` prints the circles of the crates in these folders.
 #![forbid(unsafe_code)]
 
 pub mod circles;
+pub mod dependencies;
+pub mod documents;
 mod graph;
 pub mod lines;
 pub mod links;

@@ -1,11 +1,17 @@
 //! Holds this repository to its rules.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
-use house_rules::{circles, lines, links, messages};
+use house_rules::{
+    circles,
+    dependencies::{self, Metadata},
+    documents::{self, Name, Tests},
+    lines, links, messages,
+};
 
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("it lies in the checkout")
@@ -74,4 +80,70 @@ fn every_page_is_in_the_book() {
         let is_page = name.ends_with(".md") && name != "README.md";
         assert!(!is_page || contents.contains(&format!("({name})")), "{name} is in no list");
     }
+}
+
+/// Pages whose tables name tests.
+const PAGES: [&str; 4] = ["claims.md", "network.md", "machines.md", "lab.md"];
+
+/// That of `cargo xtask test` is the suite's own business, which knows their titles.
+#[test]
+fn tests_that_documents_name_exist() {
+    let tests = Tests::read(checkout()).unwrap();
+    let mut missing = String::new();
+    let mut known = 0;
+    for page in PAGES {
+        let text = fs::read_to_string(checkout().join("docs").join(page)).unwrap();
+        for row in documents::rows(&text) {
+            for name in row.names.iter().filter(|name| !matches!(name, Name::Title(_))) {
+                known += 1;
+                if !tests.has(name) {
+                    missing += &format!("docs/{page}:{}: {name:?}\n", row.line);
+                }
+            }
+        }
+    }
+    assert!(known > 50, "only {known} names were found");
+    assert!(missing.is_empty(), "no such test:\n{missing}");
+}
+
+#[test]
+fn every_claim_has_a_test() {
+    let text = fs::read_to_string(checkout().join("docs/claims.md")).unwrap();
+    let rows = documents::rows(&text);
+    assert!(rows.len() > 20, "only {} claims were found", rows.len());
+    let without: Vec<usize> =
+        rows.iter().filter(|row| row.names.is_empty()).map(|row| row.line).collect();
+    assert!(without.is_empty(), "no test in docs/claims.md, lines {without:?}");
+}
+
+/// Where something of this repository runs.
+const PLATFORMS: [&str; 4] = [
+    "x86_64-unknown-linux-gnu",
+    "x86_64-unknown-linux-musl",
+    "x86_64-unknown-none",
+    "x86_64-unknown-uefi",
+];
+
+#[test]
+fn dependencies_are_those_of_their_page() {
+    let page = fs::read_to_string(checkout().join("docs/dependencies.md")).unwrap();
+    let metadata = Metadata::ask(checkout(), &PLATFORMS).unwrap();
+
+    let sources = metadata.sources();
+    let is_registry = sources.iter().all(|source| source.starts_with("registry+"));
+    assert!(sources.len() == 1 && is_registry, "crates come from {sources:?}");
+
+    let allowed: Vec<&str> = dependencies::listed(&page, "## Licences").into_keys().collect();
+    let refused = metadata.refused(&allowed);
+    assert!(refused.is_empty(), "under none of the page's licences:\n{}", refused.join("\n"));
+
+    let reasons = ["## In the guest", "## On the host", "## In tests"];
+    let reasons = reasons.iter().flat_map(|part| dependencies::listed(&page, part));
+    let reasons: BTreeSet<&str> =
+        reasons.filter(|(_, cells)| !cells[0].is_empty()).map(|(name, _)| name).collect();
+    assert_eq!(metadata.direct(), reasons, "left: in manifests; right: on the page, with a reason");
+
+    let repeated = dependencies::listed(&page, "## Several versions").into_iter();
+    let repeated = repeated.map(|(name, cells)| (name, cells[0].split(", ").collect()));
+    assert_eq!(metadata.repeated(), repeated.collect(), "left: in Cargo.lock; right: on the page");
 }

@@ -2,10 +2,10 @@
 //! its accesses is what a model is about.
 //!
 //! A poll is one call, which cannot be left in the middle. But the agent is deterministic: what it
-//! does next depends on what it was, and on what it met so far. So a [`Poll`] is the agent as it was
-//! when the call began, and the answers to the accesses it has made since. To learn what comes next
-//! the call is made anew on a copy, which is given these answers; the first access there is none for
-//! is the next one.
+//! does next depends on what it was, and on what it met so far. So a [`Poll`] is the agent as it
+//! was when the call began, and the answers to the accesses it has made since. To learn what comes
+//! next the call is made anew on a copy, which is given these answers; the first access there is
+//! none for is the next one.
 
 use std::cell::RefCell;
 
@@ -35,7 +35,8 @@ pub enum Access {
     Acknowledge(u32),
 }
 
-/// What an access came to: what was read, or where catch-up goes on. 0 where there is nothing to say.
+/// What an access came to: what was read, or where catch-up goes on. 0 where there is nothing to
+/// say.
 type Answer = u32;
 
 /// The answer of a slice of catch-up that was the last.

@@ -66,8 +66,15 @@ pub(super) fn build(recipe: &Recipe, cache: &Path) -> Result<()> {
     fs::rename(&place, &kept).with_context(|| kept.display().to_string())
 }
 
-/// Sees to it that there are the tools for a build, and space.
+/// Sees to it that there are the tools for a build, and space, in a place where QEMU can be built.
 pub(super) fn require(cache: &Path) -> Result<()> {
+    let is_refused = |c: char| c.is_whitespace() || c == ':';
+    ensure!(
+        !cache.to_string_lossy().contains(is_refused),
+        "QEMU cannot be built in the cache {}: its `configure` takes no path with a blank or a \
+         colon in it. Set GODWIT_CACHE to a directory without",
+        cache.display()
+    );
     tools::require("building QEMU", TOOLS)?;
     check_space(cache)
 }

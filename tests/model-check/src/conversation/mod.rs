@@ -1,6 +1,6 @@
 //! The conversation: bridges with a NIC each, the guest's service, and QEMU's half as the series
-//! has it (`qemu/patches`, `pci_bridge_quiesce.c`, whose names are used). Which steps there are in a
-//! state, and what must hold in all of them. Memory is left out.
+//! has it (`qemu/patches`, `pci_bridge_quiesce.c`, whose names are used). Which steps there are in
+//! a state, and what must hold in all of them. Memory is left out.
 
 mod guest;
 mod hypervisor;

@@ -1,5 +1,5 @@
-//! Memory: one bridge, and a device that writes, from log on to switchover. Which steps there are in
-//! a state, and what must hold in all of them.
+//! Memory: one bridge, and a device that writes, from log on to switchover. Which steps there are
+//! in a state, and what must hold in all of them.
 
 mod agent;
 mod hypervisor;
