@@ -37,6 +37,6 @@ fn groups_that_are_the_same_take_none() {
         rig.nic.accept_multicast(groups);
         rig.machine.take_accesses()
     };
-    let taken = [&all[..], &all, &all[..1]].map(|groups| taken(groups));
+    let taken = [&all[..], &all, &all[..1]].map(taken);
     assert_eq!(taken, family::GROUPS.map(|registers| Accesses { config: 0, registers }));
 }
