@@ -32,7 +32,7 @@ fn a_machine_that_moves_takes_so_many_accesses() {
 fn groups_that_are_the_same_take_none() {
     let mut rig = Rig::new();
     let all = [[0x33, 0x33, 0, 0, 0, 1], [0x33, 0x33, 0, 0, 0, 0x80]];
-    let mut taken = |groups: &[[u8; 6]]| {
+    let taken = |groups: &[[u8; 6]]| {
         rig.machine.take_accesses();
         rig.nic.accept_multicast(groups);
         rig.machine.take_accesses()
