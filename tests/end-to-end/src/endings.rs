@@ -9,7 +9,7 @@ use crate::{
     migrations::{attempt, check},
     options::Kernel,
     program::xtask,
-    suite::{LONG, MINUTES, Suite},
+    suite::{MINUTES, Suite},
 };
 
 const UNKNOWN: &str = "--no-such-option";
@@ -38,14 +38,21 @@ pub(crate) fn add(suite: &mut Suite) {
 
 /// Of a migration, in the lab on this machine.
 pub(crate) fn add_migrate(suite: &mut Suite, kernel: Kernel) {
-    suite.test("data that is stale without having been asked for ends with 3", LONG, move |log| {
-        // Of a repeated key the last one counts, so that the tool knows nothing of this.
-        let line = ["--lab", "local", "--nic", "ixgbe", "--append", "marking=never"];
-        let (status, migration) = attempt(log, kernel, &line)?;
-        let (stale, checked) = check(&migration)?;
-        ensure!(status.code() == Some(3), "{stale} of {checked} stale, and it ended with {status}");
-        Ok(format!("{stale} of {checked} stale"))
-    });
+    suite.test(
+        "data that is stale without having been asked for ends with 3",
+        MINUTES,
+        move |log| {
+            // Of a repeated key the last one counts, so that the tool knows nothing of this.
+            let line = ["--lab", "local", "--nic", "ixgbe", "--append", "marking=never"];
+            let (status, migration) = attempt(log, kernel, &line)?;
+            let (stale, checked) = check(&migration)?;
+            ensure!(
+                status.code() == Some(3),
+                "{stale} of {checked} stale, and it ended with {status}"
+            );
+            Ok(format!("{stale} of {checked} stale"))
+        },
+    );
 }
 
 /// How `cargo xtask` ends, with `word` in its message and in the file of `--json`.

@@ -27,6 +27,8 @@ const FRAMES: [(NicModel, &str, f64); 10] = [
 ];
 /// How far off a count may be.
 const ROOM: f64 = 0.02;
+/// The same of a request, of which the client's time decides how many polls it takes.
+const ROOM_OF_REQUESTS: f64 = 0.05;
 
 pub(crate) fn add(suite: &mut Suite) {
     for (nic, case, expected) in FRAMES {
@@ -38,14 +40,15 @@ pub(crate) fn add(suite: &mut Suite) {
 fn count(nic: NicModel, name: &str, expected: f64) -> Result<String> {
     let case = CASES.iter().find(|case| case.name == name).context("no such case")?;
     let counted = instructions::count(case, nic)?.frame.total;
-    check(counted, expected)?;
+    let room = if name.starts_with("echo") { ROOM_OF_REQUESTS } else { ROOM };
+    check(counted, expected, room)?;
     Ok(format!("{counted:.0}, expected {expected:.0}"))
 }
 
-fn check(counted: f64, expected: f64) -> Result<()> {
+fn check(counted: f64, expected: f64, room: f64) -> Result<()> {
     let off = (counted - expected) / expected;
     ensure!(
-        off.abs() <= ROOM,
+        off.abs() <= room,
         "{counted:.0} instructions a frame are {:+.1}% off the {expected:.0} of {}: see where they \
          go with `cargo xtask bench instructions`, and write down what is meant to be",
         off * 100.0,
@@ -60,7 +63,7 @@ mod tests {
 
     #[test]
     fn two_hundredths_are_the_room() {
-        assert!(check(1019.0, 1000.0).is_ok() && check(981.0, 1000.0).is_ok());
-        assert!(check(1021.0, 1000.0).is_err() && check(979.0, 1000.0).is_err());
+        assert!(check(1019.0, 1000.0, ROOM).is_ok() && check(981.0, 1000.0, ROOM).is_ok());
+        assert!(check(1021.0, 1000.0, ROOM).is_err() && check(979.0, 1000.0, ROOM).is_err());
     }
 }

@@ -24,7 +24,7 @@ use lab::{
 
 use crate::{
     options::Kernel,
-    suite::{LONG, Suite},
+    suite::{MINUTES, Suite},
 };
 
 const NIC: &str = "0000:01:00.0";
@@ -41,7 +41,7 @@ const MEMORY_MIB: u32 = 3072;
 const INTERRUPTED: &str = "exit status: 130";
 
 pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
-    suite.test("doctor and run on a machine with NICs of its own", LONG, move |log| {
+    suite.test("doctor and run on a machine with NICs of its own", MINUTES, move |log| {
         let mut host = Host::boot(log, kernel)?;
         let (said, status) = host.tool(&["doctor", "--image", init::GUEST_IMAGE])?;
         ensure!(status == "exit status: 0", "doctor ended with {status}:\n{said}");

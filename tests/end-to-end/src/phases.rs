@@ -12,12 +12,12 @@ use lab::{
 use crate::{
     migrations::{completed, migrate, path},
     options::Kernel,
-    suite::{LONG, Suite},
+    suite::{MINUTES, Suite},
     tshark::{FAULTS, TSHARK, tshark},
 };
 
 pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
-    suite.test("captures that say where a migration's phases began", LONG, move |log| {
+    suite.test("captures that say where a migration's phases began", MINUTES, move |log| {
         phases(log, kernel)
     });
 }
@@ -27,7 +27,7 @@ fn phases(log: &Path, kernel: Kernel) -> Result<String> {
     let captures = tempfile::tempdir()?;
     let client = format!(
         "curl --silent --show-error --fail --max-time 60 http://{{host}}:{{port}}/capture.pcapng \
-         --output {}/$(date +%s%N).pcapng && sleep 1",
+         --output '{}'/$(date +%s%N).pcapng && sleep 1",
         captures.path().display()
     );
     let port = HTTP_PORT.to_string();

@@ -9,7 +9,7 @@ use lab::{
 use crate::{
     migrations::{RATE, attempt, completed, migrate},
     options::Kernel,
-    suite::{LONG, Suite},
+    suite::{MINUTES, Suite},
 };
 
 const STOCK: [&str; 2] = ["--qemu", "stock"];
@@ -20,10 +20,10 @@ const KEPT: f64 = 0.8;
 
 /// In the lab on this machine.
 pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
-    suite.test("migrate --qemu stock --lab local", LONG, move |log| {
+    suite.test("migrate --qemu stock --lab local", MINUTES, move |log| {
         warm(&migrate(log, kernel, &[&STOCK[..], &LOCAL, &["--rate", RATE]].concat())?)
     });
-    suite.test("migrate --qemu stock --lab local to and fro", LONG, move |log| {
+    suite.test("migrate --qemu stock --lab local to and fro", MINUTES, move |log| {
         let times = ["--times", "3", "--rate", RATE];
         let first = migrate(log, kernel, &[&STOCK[..], &LOCAL, &times].concat())?;
         let runs = first.runs();
@@ -31,7 +31,7 @@ pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
         runs.iter().try_for_each(|run| completed(run))?;
         Ok(String::new())
     });
-    suite.test("migrate --qemu stock --lab local cancelled, then completed", LONG, move |log| {
+    suite.test("migrate --qemu stock --lab local cancelled, then completed", MINUTES, move |log| {
         let cancel = ["--cancel-at", "setup,warmup", "--rate", RATE];
         let first = migrate(log, kernel, &[&STOCK[..], &LOCAL, &cancel].concat())?;
         for run in first.runs() {
@@ -40,7 +40,7 @@ pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
         }
         warm(first.second.as_deref().context("there was no migration in the end")?)
     });
-    suite.test("a guest that keeps its NIC stays, under stock QEMU", LONG, move |log| {
+    suite.test("a guest that keeps its NIC stays, under stock QEMU", MINUTES, move |log| {
         let keeps = ["--append", "detach=never", "--rate", RATE];
         let (_, run) = attempt(log, kernel, &[&STOCK[..], &LOCAL, &keeps].concat())?;
         ensure!(run.outcome == Outcome::Failed, "the outcome is {:?}", run.outcome);
@@ -53,7 +53,7 @@ pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
 
 /// In the nested lab.
 pub(crate) fn add_nested(suite: &mut Suite, kernel: Kernel) {
-    suite.test("migrate --qemu stock", LONG, move |log| warm(&migrate(log, kernel, &STOCK)?));
+    suite.test("migrate --qemu stock", MINUTES, move |log| warm(&migrate(log, kernel, &STOCK)?));
 }
 
 /// The guest had its NIC in the warm-up, and has one on the destination.

@@ -27,7 +27,7 @@ fn on_a_terminal(log: &Path) -> Result<String> {
     tools::require("this test", &[Tool::program("script", "bsdutils")])?;
     let tool = crates::xtask()?;
     let line = format!(
-        "stty cols 100; NO_COLOR=1 {} {} --verbose --report {}",
+        "stty cols 100; NO_COLOR=1 '{}' {} --verbose --report '{}'",
         tool.display(),
         MIGRATION.join(" "),
         log.with_extension("report").display()
@@ -69,7 +69,7 @@ fn quiet(log: &Path) -> Result<String> {
 fn completions() -> Result<String> {
     let tool = crates::xtask()?;
     let script = format!(
-        "source <({} completions bash); COMP_WORDS=(xtask migrate --lab lo); COMP_CWORD=3; \
+        "source <('{}' completions bash); COMP_WORDS=(xtask migrate --lab lo); COMP_CWORD=3; \
          $(complete -p xtask | sed 's/.*-F \\([^ ]*\\).*/\\1/') xtask lo --lab; \
          echo \"${{COMPREPLY[*]}}\"",
         tool.display()
