@@ -38,6 +38,13 @@ impl Hardware {
         let nic = self.nic(address).with_context(|| {
             format!("this machine has no PCI function {address}; `lspci -D` lists them")
         })?;
+        // A mistyped address may be a disk's.
+        ensure!(
+            self.is_nic(address),
+            "{address} is no Ethernet controller, but of class {}; `cargo xtask doctor` lists this \
+             machine's",
+            self.attribute(address, "class").as_deref().unwrap_or("unknown")
+        );
         let Some(group) = &nic.group else {
             bail!(
                 "{address} is in no IOMMU group: turn the IOMMU on in the firmware, and in Linux \
@@ -71,16 +78,19 @@ impl Hardware {
             if !self.has(&format!("/sys/bus/pci/drivers/{VFIO}")) {
                 command::run(Command::new("modprobe").arg(VFIO))?;
             }
-            let (before, hardware) = (self.binding(&nic), self.clone());
-            // Before anything is changed: what is half done is undone too.
-            let back = before.clone();
-            given_back = Some(signals::Finally::new(move || {
-                if let Err(error) = hardware.bind(&back) {
-                    eprintln!("{} cannot be given back: {error:#}", back.address);
-                }
-            }));
-            self.bind(&Binding { driver: Some(VFIO.into()), only: VFIO.into(), ..before })
-                .with_context(|| format!("cannot bind {address} to {VFIO}, as root only"))?;
+            let (before, hardware) = (self.binding(address), self.clone());
+            let given = Binding { driver: Some(VFIO.into()), only: VFIO.into(), ..before.clone() };
+            let (bound, finally) = signals::Finally::doing(
+                || self.bind(&given),
+                move || {
+                    if let Err(error) = hardware.restore(&before) {
+                        eprintln!("{} cannot be given back: {error:#}", before.address);
+                    }
+                },
+            );
+            // What is half done is undone too.
+            given_back = Some(finally);
+            bound.with_context(|| format!("cannot bind {address} to {VFIO}, as root only"))?;
         }
         let group = nic.group.unwrap_or_default();
         let device = self.path("/dev/vfio").join(group);
@@ -91,14 +101,20 @@ impl Hardware {
     }
 
     /// What a function is bound to now.
-    fn binding(&self, nic: &Nic) -> Binding {
-        let only = self.attribute(&nic.address, "driver_override");
+    fn binding(&self, address: &str) -> Binding {
+        let only = self.attribute(address, "driver_override");
         Binding {
-            address: nic.address.clone(),
-            driver: nic.driver.clone(),
+            address: address.into(),
+            driver: self.driver(address),
             // How Linux shows none.
             only: only.filter(|name| name != "(null)").unwrap_or_default(),
         }
+    }
+
+    /// Binds a function to what it was bound to before, if it is not.
+    fn restore(&self, before: &Binding) -> Result<()> {
+        // Who may not take it may not give it back either, and has taken nothing.
+        if self.binding(&before.address) == *before { Ok(()) } else { self.bind(before) }
     }
 
     /// Binds a function to a driver, or to none.
@@ -168,8 +184,7 @@ mod tests {
         let fake = Fake::new();
         fake.nic("0000:03:00.0", "e1000e", 4, "eth0");
         let hardware = fake.hardware();
-        let nic = hardware.nic("0000:03:00.0").unwrap();
-        let before = hardware.binding(&nic);
+        let before = hardware.binding("0000:03:00.0");
         assert_eq!((before.driver.as_deref(), &*before.only), (Some("e1000e"), ""));
         let names = |binding: &Binding| {
             let writes = hardware.writes(binding).into_iter();
@@ -200,6 +215,29 @@ mod tests {
         assert!(hardware.claim("0000:03:00.0", Take::Spare).is_err());
         assert_eq!(hardware.driver("0000:03:00.0").as_deref(), Some("e1000e"));
         assert!(hardware.check("0000:03:00.0", Take::Even).is_ok());
+    }
+
+    #[test]
+    fn what_was_not_taken_is_not_given_back() {
+        let fake = Fake::new();
+        fake.nic("0000:03:00.0", "e1000e", 4, "eth0");
+        let hardware = fake.hardware();
+        let before = hardware.binding("0000:03:00.0");
+        // There is nothing to be written to, as for a user who may not.
+        assert!(hardware.bind(&before).is_err());
+        hardware.restore(&before).unwrap();
+        fake.write("/sys/bus/pci/devices/0000:03:00.0/driver_override", "vfio-pci\n");
+        assert!(hardware.restore(&before).is_err());
+    }
+
+    #[test]
+    fn what_is_no_nic_is_never_taken() {
+        let fake = Fake::new();
+        fake.function("0000:04:00.0", "0x010802", Some("nvme"), Some(5));
+        for take in [Take::Spare, Take::Even] {
+            let error = fake.hardware().check("0000:04:00.0", take).unwrap_err().to_string();
+            assert!(error.contains("no Ethernet controller") && error.contains("0x010802"));
+        }
     }
 
     #[test]

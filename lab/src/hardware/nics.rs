@@ -55,11 +55,13 @@ impl Hardware {
     #[must_use]
     pub fn nics(&self) -> Vec<Nic> {
         let functions = self.names(FUNCTIONS);
-        // PCI Code and ID Assignment 1.3: 02 00 is an Ethernet controller.
-        let is_nic = |address: &String| {
-            self.attribute(address, "class").is_some_and(|class| class.starts_with("0x0200"))
-        };
-        functions.iter().filter(|address| is_nic(address)).filter_map(|one| self.nic(one)).collect()
+        functions.iter().filter(|one| self.is_nic(one)).filter_map(|one| self.nic(one)).collect()
+    }
+
+    /// Whether the function at an address is an Ethernet controller.
+    pub(super) fn is_nic(&self, address: &str) -> bool {
+        // PCI Code and ID Assignment 1.3: 02 00 is one.
+        self.attribute(address, "class").is_some_and(|class| class.starts_with("0x0200"))
     }
 
     /// The function at an address, whatever it is.

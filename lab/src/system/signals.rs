@@ -86,12 +86,21 @@ fn finally() -> std::sync::MutexGuard<'static, BTreeMap<u64, Undo>> {
 pub struct Finally(u64);
 
 impl Finally {
-    /// Will do that.
-    pub fn new(undo: impl FnOnce() + Send + 'static) -> Self {
+    /// Does `act` now, and will do `undo`. No signal ends the process in the middle of `act`, which
+    /// so never meets its own undoing; where one has come before, neither is done and this does
+    /// not return.
+    pub fn doing<T>(act: impl FnOnce() -> T, undo: impl FnOnce() + Send + 'static) -> (T, Self) {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Relaxed);
-        finally().insert(number, Box::new(undo));
-        Self(number)
+        let this = Self(NEXT.fetch_add(1, Relaxed));
+        let mut all = loop {
+            unless_ending();
+            let all = finally();
+            if !ENDING.load(Relaxed) {
+                break all;
+            }
+        };
+        all.insert(this.0, Box::new(undo));
+        (act(), this)
     }
 }
 
@@ -121,11 +130,36 @@ mod tests {
     fn what_is_to_be_done_finally_is_done_once() {
         let count = Arc::new(AtomicU64::new(0));
         let counter = count.clone();
-        let guard = Finally::new(move || {
-            counter.fetch_add(1, Relaxed);
-        });
+        let ((), guard) = Finally::doing(
+            || {},
+            move || {
+                counter.fetch_add(1, Relaxed);
+            },
+        );
         assert_eq!(count.load(Relaxed), 0);
         drop(guard);
         assert_eq!(count.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn what_is_being_done_is_not_undone_before_it_is_over() {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let undone = sender.clone();
+        let (other, guard) = Finally::doing(
+            || {
+                // As the thread of the signals does it.
+                let other = thread::spawn(move || {
+                    let _all = finally();
+                    undone.send("undone").unwrap();
+                });
+                thread::sleep(Duration::from_millis(100));
+                sender.send("done").unwrap();
+                other
+            },
+            || {},
+        );
+        other.join().unwrap();
+        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), ["done", "undone"]);
+        drop(guard);
     }
 }
