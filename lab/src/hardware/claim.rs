@@ -57,10 +57,15 @@ impl Hardware {
              Unbind that from its driver, or put the NIC below a port that has ACS",
             nic.companions.join(", ")
         );
+        ensure!(
+            !nic.is_held,
+            "a program has {address} already: /dev/vfio/{group} is open, as `fuser -v \
+             /dev/vfio/{group}` tells"
+        );
         if let (Some(why), Take::Spare) = (&nic.carries, take) {
             bail!(
-                "{address} carries this machine's own traffic: {why}. It stays, unless you name it \
-                 with --take {address} as well"
+                "{address} is this machine's own: {why}. It stays, unless you name it with --take \
+                 {address} as well"
             );
         }
         Ok(nic)

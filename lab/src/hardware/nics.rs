@@ -1,6 +1,6 @@
 //! The NICs of a machine.
 
-use std::fs;
+use std::{fs, io};
 
 use serde::Serialize;
 
@@ -29,6 +29,8 @@ pub struct Nic {
     pub interfaces: Vec<String>,
     /// Why the machine needs it for itself, if it does.
     pub carries: Option<String>,
+    /// It is bound to vfio-pci, and a program has its group open: a guest's QEMU, for one.
+    pub is_held: bool,
     /// It is a virtual function.
     pub is_virtual: bool,
     /// How many virtual functions it has, and may have; none where it cannot.
@@ -36,11 +38,13 @@ pub struct Nic {
 }
 
 impl Nic {
-    /// Whether it could be given to a guest at once: it is in a group of its own, and nothing of
-    /// the machine's needs it.
+    /// Whether it could be given to a guest at once: it is in a group of its own, nothing of the
+    /// machine's needs it, and no guest has it. Whether Godwit has a driver for it, this does not
+    /// tell.
     #[must_use]
     pub fn is_candidate(&self) -> bool {
-        self.group.is_some() && self.companions.is_empty() && self.carries.is_none()
+        let is_alone = self.group.is_some() && self.companions.is_empty();
+        is_alone && self.carries.is_none() && !self.is_held
     }
 
     /// Whether it is bound to vfio-pci.
@@ -79,13 +83,24 @@ impl Hardware {
         // They go with the driver that made them.
         let in_use = virtual_functions.filter(|(there, _)| *there > 0);
         let in_use = in_use.map(|(there, _)| format!("{there} of its virtual functions are there"));
+        let driver = self.driver(address);
+        let is_given = driver.as_deref() == Some(VFIO);
+        let elsewhere = driver.as_ref().filter(|_| !is_given && interfaces.is_empty());
+        let elsewhere = elsewhere.map(|driver| {
+            format!(
+                "{driver} has it and shows no interface here: it may be in another network \
+                 namespace, or a program's (DPDK)"
+            )
+        });
+        let by_interface = interfaces.iter().find_map(|interface| self.carries(interface));
         Some(Nic {
             address: address.into(),
             id: format!("{}:{}", id("vendor")?, id("device")?),
-            driver: self.driver(address),
-            group,
             companions: members.into_iter().filter(is_companion).collect(),
-            carries: interfaces.iter().find_map(|interface| self.carries(interface)).or(in_use),
+            carries: by_interface.or(in_use).or(elsewhere),
+            is_held: is_given && group.as_deref().is_some_and(|group| self.is_held(group)),
+            driver,
+            group,
             interfaces,
             is_virtual: self.has(&format!("{function}/physfn")),
             virtual_functions,
@@ -100,6 +115,12 @@ impl Hardware {
     /// The driver of a PCI function.
     pub(super) fn driver(&self, address: &str) -> Option<String> {
         self.link(&format!("{FUNCTIONS}/{address}/driver"))
+    }
+
+    /// Whether a program has an IOMMU group open, which VFIO allows to one at a time.
+    fn is_held(&self, group: &str) -> bool {
+        let device = self.path("/dev/vfio").join(group);
+        is_busy(&fs::File::options().read(true).write(true).open(device).map(drop))
     }
 
     /// Whether a function keeps others of its group from a guest.
@@ -126,5 +147,22 @@ impl Hardware {
             })
         });
         interfaces
+    }
+}
+
+fn is_busy(opened: &io::Result<()>) -> bool {
+    opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_cannot_be_opened_is_held_only_if_it_is_busy() {
+        let busy = io::Error::from(rustix::io::Errno::BUSY);
+        let forbidden = io::Error::from(rustix::io::Errno::ACCESS);
+        assert!(is_busy(&Err(busy)));
+        assert!(!is_busy(&Err(forbidden)) && !is_busy(&Ok(())));
     }
 }

@@ -1,8 +1,10 @@
 //! Which network interfaces carry the machine's own traffic.
 //!
 //! An interface does if a route of the machine goes by it, since whoever is connected to the
-//! machine, by ssh say, is reached by a route; or if it is a part of another interface, such as a
-//! bridge, a bond or a VLAN, since that one's traffic is its own.
+//! machine, by ssh say, is reached by a route; if it has an IPv6 address that others can reach; or
+//! if it is a part of another interface, such as a bridge, a bond or a VLAN, since that one's
+//! traffic is its own. Linux' files name the interface of IPv4 routes in the main table only, and
+//! of no IPv4 address.
 
 use super::Hardware;
 
@@ -24,8 +26,12 @@ impl Hardware {
         if let Some(upper) = upper {
             return Some(format!("{interface} is a part of {upper}"));
         }
-        let route = routes.first()?;
-        Some(format!("{route} is reached by {interface}"))
+        if let Some(route) = routes.first() {
+            return Some(format!("{route} is reached by {interface}"));
+        }
+        let addresses = self.text("/proc/net/if_inet6").unwrap_or_default();
+        let address = addresses.lines().find_map(|line| ipv6_address(line, interface))?;
+        Some(format!("{interface} has the address {address}"))
     }
 
     /// Where the machine's routes by an interface lead to.
@@ -74,4 +80,13 @@ fn ipv6_route(line: &str, interface: &str) -> Option<String> {
         0 => Some(DEFAULT.into()),
         length => Some(format!("{address}/{length}")),
     }
+}
+
+/// A line of `/proc/net/if_inet6`: address, number of the interface, length of the prefix, scope,
+/// flags, interface; all in hexadecimal. Only one of global scope.
+fn ipv6_address(line: &str, interface: &str) -> Option<std::net::Ipv6Addr> {
+    let fields: Vec<_> = line.split_ascii_whitespace().collect();
+    let &[address, _, _, "00", _, name] = &fields[..] else { return None };
+    let address = u128::from_str_radix(address, 16).ok()?;
+    (name == interface).then_some(address.into())
 }

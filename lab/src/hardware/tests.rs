@@ -78,7 +78,7 @@ impl Fake {
 #[test]
 fn what_carries_the_machines_traffic_is_told_with_the_reason() {
     let fake = Fake::new();
-    for (number, name) in ["spare", "uplink", "office", "port", "six"].iter().enumerate() {
+    for (number, name) in ["spare", "uplink", "office", "port", "six", "alone"].iter().enumerate() {
         fake.nic(&format!("0000:0{number}:00.0"), "e1000e", number as u32, name);
     }
     fake.route("uplink", "00000000", "00000000");
@@ -94,6 +94,12 @@ fn what_carries_the_machines_traffic_is_told_with_the_reason() {
     let global = format!("20010db8{}", "0".repeat(24));
     let lines = [line(&link_local, "40", "spare"), line(&global, "40", "six")];
     fake.write("/proc/net/ipv6_route", &lines.join("\n"));
+    let address = format!("20010db8{}1", "0".repeat(23));
+    let addresses = [
+        format!("fe80{}1 02 40 20 80 spare", "0".repeat(27)),
+        format!("{address} 07 40 00 80 alone"),
+    ];
+    fake.write("/proc/net/if_inet6", &addresses.join("\n"));
     let nics = fake.hardware().nics();
     let why: Vec<_> = nics.iter().map(|nic| nic.carries.as_deref().unwrap_or("spare")).collect();
     let expected = [
@@ -102,9 +108,36 @@ fn what_carries_the_machines_traffic_is_told_with_the_reason() {
         "192.168.0.0/24 is reached by office",
         "port is a part of br0",
         "2001:db8::/64 is reached by six",
+        "alone has the address 2001:db8::1",
     ];
     assert_eq!(why, expected);
     assert_eq!(nics.iter().filter(|nic| nic.is_candidate()).count(), 1);
+}
+
+#[test]
+fn a_nic_whose_driver_shows_no_interface_is_not_spare() {
+    let fake = Fake::new();
+    let groups = [("e1000e", 1), ("uio_pci_generic", 2), ("vfio-pci", 3)];
+    for (driver, group) in groups {
+        fake.function(&format!("0000:0{group}:00.0"), "0x020000", Some(driver), Some(group));
+    }
+    fake.function("0000:04:00.0", "0x020000", None, Some(4));
+    let nics = fake.hardware().nics();
+    let spare: Vec<_> = nics.iter().map(Nic::is_candidate).collect();
+    assert_eq!(spare, [false, false, true, true]);
+    let check = |take| fake.hardware().check("0000:01:00.0", take);
+    let error = check(Take::Spare).unwrap_err().to_string();
+    assert!(error.contains("network namespace") && error.contains("--take"), "{error}");
+    assert!(check(Take::Even).is_ok());
+}
+
+#[test]
+fn a_nic_that_a_guest_has_is_not_spare() {
+    let fake = Fake::new();
+    fake.function("0000:03:00.0", "0x020000", Some("vfio-pci"), Some(3));
+    let nic = fake.hardware().nic("0000:03:00.0").unwrap();
+    assert!(nic.is_candidate());
+    assert!(!Nic { is_held: true, ..nic }.is_candidate());
 }
 
 #[test]

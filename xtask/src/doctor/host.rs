@@ -141,8 +141,10 @@ fn nics(nics: &[Nic]) -> Finding {
         return Finding::good(subject, candidates.join(", "));
     }
     let some = if candidates.is_empty() { "none".into() } else { candidates.join(", ") };
-    // Virtual functions of one that stays the machine's are spare.
-    let maker = nics.iter().find(|nic| nic.virtual_functions.is_some_and(|(_, total)| total > 1));
+    // Virtual functions of one that stays the machine's are spare. Linux changes their number from
+    // and to none only.
+    let may_make = |(there, total)| there == 0 && total >= NICS as u32;
+    let maker = nics.iter().find(|nic| nic.virtual_functions.is_some_and(may_make));
     let remedy = match maker {
         Some(nic) => {
             format!("echo {NICS} > /sys/bus/pci/devices/{}/sriov_numvfs", nic.address)
@@ -275,9 +277,9 @@ fn nested(machine: &Hardware) -> Finding {
 
 /// A NIC, and what keeps it from a guest.
 pub(super) fn describe(nic: &Nic) -> String {
-    let Nic { address, id, driver, group, companions, interfaces, carries, is_virtual, .. } = nic;
+    let Nic { address, id, driver, group, companions, interfaces, carries, .. } = nic;
     let mut text = format!("{address} {id}");
-    if *is_virtual {
+    if nic.is_virtual {
         text += ", a virtual function";
     }
     if !interfaces.is_empty() {
@@ -289,6 +291,9 @@ pub(super) fn describe(nic: &Nic) -> String {
         (None, _) => ": in no IOMMU group".into(),
         (Some(group), _) if !companions.is_empty() => {
             format!(": shares IOMMU group {group} with {}", companions.join(", "))
+        }
+        (Some(group), _) if nic.is_held => {
+            format!(": a program has it already, as `fuser -v /dev/vfio/{group}` tells")
         }
         _ if nic.is_given() => ": is a guest's to have".into(),
         _ => format!(": spare; `run --nic vfio:{address}` takes it, and gives it back"),

@@ -45,7 +45,10 @@ pub(crate) fn main(options: &Doctor) -> Result<Ending> {
     hardware.extend(host::findings(&this, &me));
     print(&hardware);
     let nics = this.nics();
-    println!("\nIts NICs:");
+    // What a guest has drivers for, this side does not know.
+    println!(
+        "\nIts NICs, whether Godwit has a driver for them or not (docs/drivers.md has a list):"
+    );
     for nic in &nics {
         println!("  {}", host::describe(nic));
     }

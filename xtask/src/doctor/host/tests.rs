@@ -95,6 +95,22 @@ fn a_nic_that_has_virtual_functions_is_asked_for_some() {
     assert_eq!(virtual_functions(&all).what, "0000:01:00.0: 0 of 7");
     let remedy = nics(&all[..1]).remedy.unwrap();
     assert_eq!(remedy, format!("echo 2 > {function}/sriov_numvfs"));
+    // Linux refuses another number where there are some.
+    fs::write(hardware.path(&format!("{function}/sriov_numvfs")), "1\n").unwrap();
+    let remedy = nics(&hardware.nics()[..1]).remedy.unwrap();
+    assert!(!remedy.contains("sriov_numvfs"), "{remedy}");
+}
+
+#[test]
+fn a_nic_that_a_guest_has_is_told_and_not_spare() {
+    let (_root, hardware) = good();
+    let mut all = hardware.nics();
+    all[0].driver = Some("vfio-pci".into());
+    all[0].is_held = true;
+    assert!(!nics(&all).what.contains("0000:01:00.0"));
+    let described = describe(&all[0]);
+    assert!(described.contains("fuser -v /dev/vfio/1"), "{described}");
+    assert!(!described.contains("to have it back"), "{described}");
 }
 
 #[test]
