@@ -43,6 +43,8 @@ pub(super) struct Run<'r> {
     pub(super) looks: Vec<Look>,
     /// Why the guest has kept its NIC, where it was to be taken by hand.
     pub(super) kept: Option<String>,
+    /// The NICs that the guest was asked for, and has not given yet.
+    pub(super) asked: Vec<&'static str>,
     pub(super) copied: Vec<(Instant, RamStatistics)>,
     pub(super) left: MemoryLeft,
     pub(super) say: &'r mut dyn FnMut(&str),
@@ -255,25 +257,33 @@ impl Run<'_> {
 
     /// Takes the NICs from the guest, as an operator would before migrating.
     pub(super) fn unplug(&mut self) -> Result<()> {
-        let mut left: Vec<&str> = NICS[..self.interfaces()].to_vec();
-        for id in &left {
+        for id in &NICS[..self.interfaces()] {
             self.source.monitor.execute(&DeviceDel { id: (*id).into() })?;
+            self.asked.push(id);
         }
-        let deadline = self.clock.now() + REACTION;
-        // The event also comes, without an id, for devices inside the device.
-        while let Some(event) =
-            self.source.monitor.wait_event("DEVICE_DELETED", self.clock.until(deadline))?
-        {
-            let before = left.len();
-            left.retain(|id| event.data["device"] != *id);
-            if left.len() < before {
+        self.wait_for_asked(REACTION)?;
+        if self.asked.is_empty() {
+            return Ok(());
+        }
+        let left = self.asked.join(", ");
+        bail!("the guest did not give {left} back within {} s", REACTION.as_secs())
+    }
+
+    /// Waits until the guest has given all NICs that it was asked for, but no longer than that.
+    pub(super) fn wait_for_asked(&mut self, patience: Duration) -> Result<()> {
+        let deadline = self.clock.now() + patience;
+        while !self.asked.is_empty() {
+            let patience = self.clock.until(deadline);
+            let event = self.source.monitor.wait_event("DEVICE_DELETED", patience)?;
+            let Some(event) = event else { break };
+            // It also comes, without an id, for devices inside the device.
+            let before = self.asked.len();
+            self.asked.retain(|id| event.data["device"] != *id);
+            if self.asked.len() < before {
                 self.timeline.detached.get_or_insert(self.clock.now());
             }
-            if left.is_empty() {
-                return Ok(());
-            }
         }
-        bail!("the guest did not give {} back within {} s", left.join(", "), REACTION.as_secs())
+        Ok(())
     }
 
     /// Whether the guest has been asked to quiesce all of its NICs, or already has.

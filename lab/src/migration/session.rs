@@ -150,6 +150,7 @@ impl<'a> Session<'a> {
             clock: self.clock.clone(),
             comparison: None,
             kept: None,
+            asked: Vec::new(),
             effort: None,
             looks: Vec::from_iter(first_look),
             copied: Vec::new(),

@@ -1,6 +1,8 @@
 //! What whoever migrates does where QEMU is as it comes: takes the NIC from the guest at the end of
 //! the warm-up, and gives it the other one when it has arrived (docs/stock.md).
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::{
@@ -14,6 +16,9 @@ use crate::qmp::{self, DeviceAdd, QomGet, RamStatistics};
 const LEFT: u64 = 1 << 20;
 /// Bytes a second that this takes. QEMU counts by tenths of a second, and sends a page at least.
 const SLOW: u64 = 64 << 10;
+/// How long a guest that has not given its NIC back in time is waited for. Linux as a guest takes
+/// 5 s for a native hot-unplug.
+const LATE: Duration = Duration::from_secs(6);
 
 impl Run<'_> {
     /// Keeps the migration from being over, while the guest has its NIC.
@@ -26,6 +31,8 @@ impl Run<'_> {
     /// switchover, or, if the guest keeps one, back to where it was.
     pub(super) fn take_by_hand(&mut self) -> Result<()> {
         (self.say)("Migrating: taking the NIC, and switchover");
+        // Nobody looks how much is left while the guest is waited for.
+        self.limit_to(SLOW, self.held())?;
         match self.unplug() {
             Ok(()) => self.limit_to(IN_SWITCHOVER, RELEASED),
             Err(why) => {
@@ -43,8 +50,10 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Gives the guest that has stayed those of its NICs back that it does not have.
+    /// Gives the guest that has stayed those of its NICs back that it does not have. One that it
+    /// was asked for, and kept, it may still give: QEMU does not take the question back.
     pub(super) fn give_back(&mut self) -> Result<()> {
+        self.wait_for_asked(LATE)?;
         let nics = self.lab.profile().nics(self.home);
         for (id, nic) in NICS[..self.interfaces()].iter().zip(nics) {
             let property =

@@ -28,6 +28,9 @@ enum Mishap {
     FailsLate,
     /// The NIC cannot be taken.
     KeepsNic,
+    /// The second NIC cannot be taken, and the first one is given only once nobody wants it any
+    /// more.
+    GivesLate,
 }
 
 struct World {
@@ -40,6 +43,11 @@ struct World {
     /// As `query-migrate` has it.
     status: Option<&'static str>,
     downtime_limit: u64,
+    bandwidth: u64,
+    /// What it was when the NIC was asked for.
+    bandwidth_then: Option<u64>,
+    /// When the guest gives its first NIC, if it is late.
+    gives_at: Option<Instant>,
     /// Before the switchover, until told to go on.
     pauses: bool,
     phase: &'static str,
@@ -95,8 +103,12 @@ impl World {
             }
             "migrate-set-parameters" => {
                 self.downtime_limit = arguments["downtime-limit"].as_u64().unwrap();
+                self.bandwidth = arguments["max-bandwidth"].as_u64().unwrap();
             }
-            "device_del" if self.mishap == Mishap::KeepsNic => return Err("not hot-pluggable"),
+            "device_del" if self.mishap == Mishap::GivesLate && arguments["id"] == NICS[0] => {}
+            "device_del" if matches!(self.mishap, Mishap::KeepsNic | Mishap::GivesLate) => {
+                return Err("not hot-pluggable");
+            }
             "device_add" => {
                 self.phase = "there";
                 let there = if machine == 0 { Machine::Source } else { Machine::Destination };
@@ -104,6 +116,7 @@ impl World {
             }
             "device_del" => {
                 self.phase = "quiesced";
+                self.bandwidth_then = Some(self.bandwidth);
                 let id = &arguments["id"];
                 let index = NICS.iter().position(|nic| id == nic).unwrap();
                 let name = interface_name(index);
@@ -115,6 +128,7 @@ impl World {
                 self.status = Some("cancelled");
                 self.guest_says(self.home, "agent: logging off epoch=3\n");
                 match self.phase {
+                    _ if self.mishap == Mishap::GivesLate => self.give_late(),
                     _ if self.by_hand => {}
                     "quiesced" => self.nics_are(self.home, "attached e1000e"),
                     // It had stopped it already, and starts it again.
@@ -131,6 +145,7 @@ impl World {
                 self.pauses = arguments["capabilities"].as_array().unwrap().contains(&pauses);
             }
             "query-migrate" => return Ok(self.progress()),
+            "qom-get" if self.has_given(&arguments["path"]) => return Err("no such device"),
             "qom-list" if !self.capability => return Ok(json!([{ "name": "type" }])),
             "qom-get" if self.by_hand && self.phase == "there" => return Ok("vfio-pci".into()),
             "qom-get" if !self.capability => return Err("no such property"),
@@ -153,7 +168,8 @@ impl World {
             }
         }
         let ram = json!({
-            "transferred": 1 << 20, "remaining": 0, "total": 1 << 28, "dirty-sync-count": 3
+            "transferred": 1 << 20, "remaining": 2 << 20, "total": 1 << 28,
+            "dirty-sync-count": 3
         });
         json!({
             "status": self.status, "total-time": 100, "downtime": 20, "ram": ram,
@@ -232,6 +248,9 @@ impl FakeLab {
             interfaces,
             status: None,
             downtime_limit: 0,
+            bandwidth: 0,
+            bandwidth_then: None,
+            gives_at: None,
             pauses: false,
             phase: "idle",
             commands: Vec::new(),
@@ -334,8 +353,9 @@ fn migrate(mishap: Mishap, plans: &[Plan]) -> (Vec<Record>, Arc<Mutex<World>>) {
 }
 
 fn migrate_pair(pair: Pair, mishap: Mishap, plans: &[Plan]) -> (Vec<Record>, Arc<Mutex<World>>) {
+    let interfaces = if mishap == Mishap::GivesLate { 2 } else { 1 };
     let logs = tempfile::tempdir().unwrap();
-    let mut lab = FakeLab::new(pair, 1, mishap);
+    let mut lab = FakeLab::new(pair, interfaces, mishap);
     let world = lab.world.clone();
     let mut say = |_: &str| {};
     let mut session = Session::boot(&mut lab, "", logs.path(), &mut say).unwrap();

@@ -2,6 +2,28 @@
 
 use super::*;
 
+/// How long a guest that is late takes.
+const LATE: Duration = Duration::from_millis(200);
+
+impl World {
+    /// Gives the first NIC, in a while.
+    pub(super) fn give_late(&mut self) {
+        self.gives_at = Some(Instant::now() + LATE);
+        let mut monitor = self.monitors[self.home as usize].as_ref().unwrap().try_clone().unwrap();
+        let gone = json!({ "event": "DEVICE_DELETED", "data": { "device": NICS[0] } });
+        std::thread::spawn(move || {
+            std::thread::sleep(LATE);
+            writeln!(monitor, "{gone}").unwrap();
+        });
+    }
+
+    /// Whether that is the NIC that the guest has given late.
+    pub(super) fn has_given(&self, path: &Value) -> bool {
+        let is_first = path.as_str().is_some_and(|path| path.ends_with(&format!("/{}", NICS[0])));
+        is_first && self.gives_at.is_some_and(|at| Instant::now() >= at)
+    }
+}
+
 fn stock() -> Pair {
     Pair { qemu: QemuKind::Stock, ..pair(false, false) }
 }
@@ -22,6 +44,9 @@ fn by_hand_the_nic_is_taken_in_the_warm_up_and_the_other_given_on_the_destinatio
     assert!(timeline.attached.unwrap() >= timeline.resumed.unwrap());
     let sent = sent(&world, &["migrate", "device_del", "device_add"]);
     assert_eq!(sent, ["migrate", "device_del", "device_add"]);
+    // It cannot be over while the guest is waited for.
+    let bandwidth = world.lock().unwrap().bandwidth_then.unwrap();
+    assert!(bandwidth < plan.bandwidth, "{bandwidth}");
 }
 
 #[test]
@@ -40,4 +65,12 @@ fn by_hand_a_nic_that_cannot_be_taken_is_kept_and_the_migration_cancelled() {
     assert_eq!(records[0].outcome, Outcome::Failed);
     assert!(records[0].error.as_deref().unwrap().contains("not hot-pluggable"), "{records:?}");
     assert_eq!(sent(&world, &["migrate_cancel", "device_add"]), ["migrate_cancel"]);
+}
+
+#[test]
+fn by_hand_a_nic_that_is_given_after_all_is_given_back() {
+    let plan = plan(Strategy::Warm, None);
+    let (records, world) = migrate_pair(stock(), Mishap::GivesLate, &[plan]);
+    assert_eq!(records[0].outcome, Outcome::Failed);
+    assert_eq!(sent(&world, &["migrate_cancel", "device_add"]), ["migrate_cancel", "device_add"]);
 }
