@@ -13,7 +13,7 @@ use std::{fs, process::Command, sync::Arc, time::Duration};
 use crate::{
     addresses::{GATEWAY, GUEST, GUESTS, interface_name},
     build::{crates, qemu},
-    choices::{CancelAt, ClockKind, GuestKind, LabKind, TrafficKind},
+    choices::{CancelAt, ClockKind, GuestKind, LabKind, QemuKind, TrafficKind},
     migration::{Effort, Lab, Outcome, Plan, Session},
     result::{self, CommandLine, Facts, Migration, Saturated, Setting, Traffic},
     segment::Segment,
@@ -167,7 +167,7 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
             ip_length: load.is_udp().then_some(IP_LENGTH),
         },
         saturated,
-        facts: facts(script, parts),
+        facts: facts(script.clock, script.qemu, parts),
     };
     let plan = plan(script);
     let cancelled =
@@ -252,7 +252,7 @@ fn plan(script: &Script, pace: Pace) -> Plan {
     }
 }
 
-fn facts(script: &Script, parts: &LabParts) -> Facts {
+fn facts(clock: ClockKind, kind: QemuKind, parts: &LabParts) -> Facts {
     let version = Command::new(&parts.machines.binary).arg("--version").output();
     let version = version.map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
     let first = version.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
@@ -264,9 +264,11 @@ fn facts(script: &Script, parts: &LabParts) -> Facts {
         qemu: first.trim_start_matches("QEMU emulator version ").into(),
         host_kernel: image.to_string_lossy().trim_start_matches("vmlinuz-").into(),
         lab_accelerator: "tcg".into(),
-        lab_clock: Some(script.clock),
+        lab_clock: Some(clock),
         revision: crates::revision(),
-        patches: qemu::name(&parts.qemu),
+        qemu_kind: Some(kind),
+        // Not that of the lab's host: empty for stock QEMU.
+        patches: qemu::name(&parts.machines),
         command: std::env::args().skip(1).fold("cargo xtask".into(), |line, arg| line + " " + &arg),
         ..Facts::of_this_machine()
     }
@@ -286,5 +288,26 @@ impl LabParts {
             Place::Nested { .. } => NESTED,
             Place::Local { .. } => LOCAL,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parts::Qemu;
+
+    #[test]
+    fn the_qemu_that_is_told_is_the_one_of_the_machines() {
+        let qemu = |binary: &str| Qemu { binary: binary.into(), data: Vec::new() };
+        let patched = qemu("/cache/qemu-11.1.1-0123/bin/qemu-system-x86_64");
+        let facts = |kind, machines| {
+            let place = Place::Local { guest: "guest".into(), model: None };
+            let parts = LabParts { qemu: patched.clone(), machines, place };
+            facts(ClockKind::Real, kind, &parts)
+        };
+        let stock = facts(QemuKind::Stock, qemu("/nonexistent/qemu-system-x86_64"));
+        assert_eq!((stock.qemu_kind, &*stock.patches), (Some(QemuKind::Stock), ""));
+        let patched = facts(QemuKind::Patched, patched.clone());
+        assert_eq!(patched.patches, "11.1.1-0123");
     }
 }

@@ -6,7 +6,7 @@ use super::series::Series;
 use super::table::{headlines, verdict};
 use super::words::{self, Words};
 use super::{comparison, delays, plot};
-use crate::result::{Migration, headline};
+use crate::result::{Facts, Migration, headline};
 use anyhow::Result;
 use minijinja::Environment;
 use minijinja::value::Serde;
@@ -84,6 +84,12 @@ struct Row {
     packets: String,
 }
 
+/// Version and kind of the QEMU that ran the machines.
+fn qemu(facts: &Facts) -> String {
+    let kind = facts.qemu_kind.map_or(String::new(), |kind| format!(" ({kind})"));
+    facts.qemu.clone() + &kind
+}
+
 /// Renders a result, with links to `files`.
 pub(super) fn html(result: &Migration, files: &[String]) -> Result<String> {
     let mut runs = vec![run(result)?];
@@ -97,7 +103,7 @@ pub(super) fn html(result: &Migration, files: &[String]) -> Result<String> {
         ("memory", format!("{} MiB", thousands(facts.memory_mib))),
         ("kernel", facts.kernel.clone()),
         ("Godwit", facts.revision.clone()),
-        ("QEMU", facts.qemu.clone()),
+        ("QEMU", qemu(facts)),
         ("built of", facts.patches.clone()),
         ("lab's host kernel", facts.host_kernel.clone()),
         ("lab's accelerator", facts.lab_accelerator.clone()),

@@ -82,7 +82,12 @@ fn result() -> Migration {
             event("NIC attached", 18_700.0),
         ],
         port: Default::default(),
-        facts: Facts { processor: "A <Fast> & Good CPU".into(), ..Facts::default() },
+        facts: Facts {
+            processor: "A <Fast> & Good CPU".into(),
+            qemu: "7.2.22".into(),
+            qemu_kind: Some(crate::choices::QemuKind::Stock),
+            ..Facts::default()
+        },
         gap_samples: (1770..1904)
             .map(|n| (n * 10, if (1800..1874).contains(&n) { 0.0 } else { 75e6 }))
             .collect(),
@@ -245,6 +250,7 @@ fn everything_is_written_and_the_page_stands_alone() {
     let page = write(&Place::take(&dir.path().join("report")).unwrap(), &result()).unwrap();
     let html = fs::read_to_string(&page).unwrap();
     assert!(html.contains("<svg") && html.contains("A &lt;Fast&gt; &amp; Good CPU"));
+    assert!(html.contains("7.2.22 (stock)"));
     let namespace = "http://www.w3.org/2000/svg";
     assert!(!html.replace(namespace, "").contains("http"), "nothing is loaded from elsewhere");
     let json = fs::read_to_string(page.with_file_name("result.json")).unwrap();

@@ -1,6 +1,6 @@
 //! The machine a result was measured on.
 
-use crate::choices::ClockKind;
+use crate::choices::{ClockKind, QemuKind};
 use serde::{Deserialize, Serialize};
 use std::fs;
 
@@ -38,7 +38,10 @@ pub struct Facts {
     pub memory_mib: u64,
     /// Release of its kernel.
     pub kernel: String,
-    /// Version of QEMU.
+    /// Which kind of QEMU ran the two machines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qemu_kind: Option<QemuKind>,
+    /// Version of that QEMU.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub qemu: String,
     /// Kernel of the lab's host.
@@ -65,7 +68,8 @@ pub struct Facts {
     /// it. Empty outside of a repository.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub revision: String,
-    /// What the patched QEMU was built of: a digest of its version, the patches and the recipe.
+    /// What that QEMU was built of, where it is the patched one: a digest of its version, the
+    /// patches and the recipe.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub patches: String,
     /// The command that was run.
