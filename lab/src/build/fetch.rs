@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{crates, host_kernel, qemu};
+use super::{crates, host_kernel, qemu, stock};
 use crate::system::{command, debian, paths, progress::Step};
 
 /// The package whose one program is a DHCP client and a shell for Linux as a guest.
@@ -28,7 +28,7 @@ pub fn fetch(downloads: &Path) -> Result<()> {
     // The index may name what the mirror has dropped.
     let kernel = kernels.iter().any(|name| package(name, &downloads).is_ok());
     ensure!(kernel, "the Debian mirror of this machine has none of {}", kernels.join(", "));
-    for name in qemu::PACKAGES.iter().chain([&BUSYBOX, &OVMF]) {
+    for name in qemu::PACKAGES.iter().chain(&stock::PACKAGES).chain([&BUSYBOX, &OVMF]) {
         package(name, &downloads)?;
     }
     vendor(&downloads)

@@ -7,13 +7,14 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 
 use crate::{
     parts::Qemu,
     system::{
         command, debian, paths,
-        tools::{self, Tool},
+        scratch::Scratch,
+        tools::{self, Missing, Tool},
     },
 };
 
@@ -28,7 +29,8 @@ const DATA: [(&str, &str); 2] =
 /// It, downloaded now if need be.
 ///
 /// # Errors
-/// The mirror does not have it, or this machine lacks libraries that it needs.
+/// [`Missing`] if the mirror cannot be asked or does not have it, or if this machine lacks
+/// libraries that it needs; or it cannot be unpacked.
 pub fn get() -> Result<Qemu> {
     let installed = Path::new("/").join(BINARY);
     if installed.exists() {
@@ -38,7 +40,9 @@ pub fn get() -> Result<Qemu> {
     for package in PACKAGES {
         let tree = cache.join(package);
         if !tree.exists() {
-            debian::unpack_package(package, &tree)?;
+            let scratch = Scratch::new()?;
+            let archive = debian::archive(package, &scratch);
+            debian::unpack(&archive.map_err(|error| without(package, error))?, &tree)?;
         }
     }
     // It looks for modules beside itself.
@@ -57,6 +61,33 @@ pub fn get() -> Result<Qemu> {
     Ok(Qemu { binary, data: data(|package| cache.join(package)) })
 }
 
+/// What it means that a package cannot be had: a machine without a network lacks it, as others lack
+/// a program. A full disk is something else.
+fn without(package: &str, error: Error) -> Error {
+    if command::is_full_disk(&error) {
+        return error;
+    }
+    Missing::new(format!(
+        "stock QEMU is not installed, and its package {package} cannot be had: {error:#}"
+    ))
+    .into()
+}
+
 fn data(root: impl Fn(&str) -> PathBuf) -> Vec<PathBuf> {
     DATA.map(|(package, folder)| root(package).join(folder)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn a_package_that_cannot_be_had_is_missing_unless_the_disk_is_full() {
+        let error = without("seabios", anyhow!("apt-get failed").context("downloading"));
+        assert!(error.is::<Missing>() && error.to_string().contains("seabios"), "{error}");
+        let full = without("seabios", anyhow!("{}", command::FULL_DISK));
+        assert!(!full.is::<Missing>() && command::is_full_disk(&full));
+    }
 }

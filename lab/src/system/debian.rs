@@ -60,12 +60,17 @@ fn package_of(archive: &Path) -> Option<String> {
 /// Unpacks `package` into a new directory at `directory`, all of it or nothing: the one in
 /// `$GODWIT_DOWNLOADS`, or else what apt has.
 pub fn unpack_package(package: &str, directory: &Path) -> Result<()> {
-    if let Some((_, archive)) = downloaded().into_iter().find(|(name, _)| name == package) {
-        return unpack(&archive, directory);
-    }
     let scratch = scratch_beside(directory)?;
-    let archive = download(package, &scratch)?;
-    unpack(&archive, directory)
+    unpack(&archive(package, &scratch)?, directory)
+}
+
+/// The .deb of `package`: the one in `$GODWIT_DOWNLOADS`, or else what apt has, downloaded into an
+/// empty directory.
+pub fn archive(package: &str, directory: &Path) -> Result<PathBuf> {
+    match downloaded().into_iter().find(|(name, _)| name == package) {
+        Some((_, archive)) => Ok(archive),
+        None => download(package, directory),
+    }
 }
 
 /// Downloads what apt has of `package` into a directory where none is.

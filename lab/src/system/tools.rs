@@ -80,6 +80,13 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 #[derive(Debug)]
 pub struct Missing(String);
 
+impl Missing {
+    /// Says so in these words.
+    pub fn new(what: String) -> Self {
+        Self(what)
+    }
+}
+
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

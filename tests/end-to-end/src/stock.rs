@@ -1,13 +1,16 @@
 //! The distribution's QEMU, without a patch: the NIC is taken and given by commands.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 use lab::{
+    build::stock,
     migration::Outcome,
     result::{Migration, PhaseName},
 };
 
 use crate::{
-    migrations::{RATE, attempt, completed, migrate},
+    migrations::{self, RATE, completed},
     options::Kernel,
     suite::{MINUTES, Suite},
 };
@@ -42,7 +45,8 @@ pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
     });
     suite.test("a guest that keeps its NIC stays, under stock QEMU", MINUTES, move |log| {
         let keeps = ["--append", "detach=never", "--rate", RATE];
-        let (_, run) = attempt(log, kernel, &[&STOCK[..], &LOCAL, &keeps].concat())?;
+        stock::get()?;
+        let (_, run) = migrations::attempt(log, kernel, &[&STOCK[..], &LOCAL, &keeps].concat())?;
         ensure!(run.outcome == Outcome::Failed, "the outcome is {:?}", run.outcome);
         let error = run.error.as_deref().unwrap_or_default();
         ensure!(error.contains("did not give"), "it failed with {error:?}");
@@ -54,6 +58,12 @@ pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
 /// In the nested lab.
 pub(crate) fn add_nested(suite: &mut Suite, kernel: Kernel) {
     suite.test("migrate --qemu stock", MINUTES, move |log| warm(&migrate(log, kernel, &STOCK)?));
+}
+
+/// A migration that comes out as it was asked for, if this machine can have that QEMU.
+fn migrate(log: &Path, kernel: Kernel, arguments: &[&str]) -> Result<Migration> {
+    stock::get()?;
+    migrations::migrate(log, kernel, arguments)
 }
 
 /// The guest had its NIC in the warm-up, and has one on the destination.
