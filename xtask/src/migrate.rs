@@ -239,8 +239,9 @@ fn script(options: &Migrate) -> Result<Script> {
 
 /// Whether the distribution's QEMU can do that.
 fn check_stock(options: &Migrate) -> Result<()> {
-    if options.nic == NicModel::Ixgbe {
-        bail!("`--nic ixgbe` is attached by vfio-user, which `--qemu stock` does not have");
+    if options.nic.is_process() {
+        let nic = options.nic;
+        bail!("`--nic {nic}` is attached by vfio-user, which `--qemu stock` does not have");
     }
     if options.strategy == Strategy::Warm && options.standby {
         bail!("`--qemu stock --standby` takes the NIC at the start: it is `--strategy failover`");
@@ -273,5 +274,27 @@ pub(crate) fn check_model(lab: LabKind, nic: NicModel) -> Result<()> {
              model of one"
         ),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn stock_qemu_is_given_no_nic_that_is_a_process() {
+        let refused = |nic: &str| {
+            let line = ["xtask", "migrate", "--qemu", "stock", "--lab", "local", "--nic", nic];
+            let Command::Migrate(options) = Cli::parse_from(line).command else { panic!() };
+            check_stock(&options).err().map(|error| error.to_string())
+        };
+        assert_eq!(refused("e1000e"), None);
+        for nic in ["ixgbe", "ixgbevf"] {
+            let error = refused(nic).unwrap_or_default();
+            assert!(error.contains(&format!("`--nic {nic}` is attached by vfio-user")), "{error}");
+        }
     }
 }
