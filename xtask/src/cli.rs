@@ -242,7 +242,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "S")]
     pub(crate) timeout: Option<u64>,
     /// Take this NIC for --nic vfio:BDF although it carries this machine's own traffic, which may
-    /// end the connection that you are using
+    /// end the connection that you are using. Its driver has it back in the end; addresses, routes
+    /// and being up are not restored
     #[arg(long, value_name = "BDF", value_parser = parse_bdf)]
     pub(crate) take: Option<String>,
     /// Have QEMU's monitor (QMP) listen at this unix socket

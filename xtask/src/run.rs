@@ -6,18 +6,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use lab::{
     guest::{AttachedNic, Nic, accel, machine},
     parts::escape,
     system::process::Guard,
 };
 
-use crate::{cli::Run, ending::Ending};
+use crate::{
+    cli::Run,
+    ending::{Ending, Usage},
+};
 
 pub(crate) fn main(options: &Run) -> Result<Ending> {
     // First what can be wrong with the request: building takes a while.
     let taken = options.take.as_deref();
+    check_take(&options.nic, taken).map_err(Usage::wrap)?;
     let nic = AttachedNic::new(&options.nic, &options.net, &options.forward, options.mem, taken)?;
     let image = match &options.image {
         Some(image) => image.clone(),
@@ -56,11 +60,36 @@ pub(crate) fn main(options: &Run) -> Result<Ending> {
     }
 }
 
+/// Whether `--take` names the NIC that is to be the guest's.
+fn check_take(nic: &Nic, taken: Option<&str>) -> Result<()> {
+    let Some(taken) = taken else { return Ok(()) };
+    ensure!(
+        matches!(nic, Nic::Vfio(address) if address == taken),
+        "`--take {taken}` goes with `--nic vfio:{taken}`, not with `--nic {nic}`"
+    );
+    Ok(())
+}
+
 /// The guest's own code where it gave one: isa-debug-exit makes `code << 1 | 1` of it.
 fn ending(status: ExitStatus) -> Ending {
     match status.code() {
         Some(0) => Ending::AsAsked,
         Some(code) if code & 1 == 1 && code > 1 => Ending::Guest((code >> 1) as u8),
         _ => Ending::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn take_names_the_nic_of_the_guest() {
+        let nic: Nic = "vfio:03:00.0".parse().unwrap();
+        assert!(check_take(&nic, None).is_ok());
+        assert!(check_take(&nic, Some("0000:03:00.0")).is_ok());
+        assert!(check_take(&nic, Some("0000:04:00.0")).is_err());
+        let error = check_take(&"e1000e".parse().unwrap(), Some("0000:03:00.0")).unwrap_err();
+        assert!(error.to_string().contains("--nic e1000e"), "{error}");
     }
 }
