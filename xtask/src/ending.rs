@@ -21,7 +21,7 @@ pub(crate) const STATUSES: &str = "Exit status:
   4    the fault is this machine's or the lab's: something is missing, the lab's host crashed, or
        others used the machine while something was measured in its time
   124  `run --timeout`: the time is over
-  130, 143  ended by Ctrl-C, or by `kill`";
+  129, 130, 143  ended by a terminal that closed, by Ctrl-C, or by `kill`";
 
 /// What came out, where no error did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,6 +26,9 @@ const LENGTH: Duration = Duration::from_secs(12);
 /// For the tool to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// With the status that each ends the tool with.
+const SIGNALS: [(Signal, i32); 3] = [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)];
+
 pub(crate) fn add(suite: &mut Suite) {
     suite.test("interrupted at any moment, the tool leaves nothing", MINUTES, interrupted);
 }
@@ -45,7 +48,7 @@ fn interrupted(log: &Path) -> Result<String> {
         let mut tool = Guard::spawn(&mut tool)?;
         let moment = LENGTH.mul_f64(fraction());
         thread::sleep(moment);
-        let (signal, status) = [(Signal::INT, 130), (Signal::TERM, 143)][time % 2];
+        let (signal, status) = SIGNALS[time % SIGNALS.len()];
         let during = format!("{signal:?} after {:.2} s", moment.as_secs_f64());
         // One that is done by now has nothing to clear away either.
         let _ = kill_process(Pid::from_child(&tool), signal);
