@@ -59,8 +59,11 @@ fn tenths(value: f64) -> String {
     format!("{value:.1}")
 }
 
+/// What is told of a run, and how it is called.
+type Setting = (&'static str, fn(&Migration) -> String);
+
 /// What both runs are, and how: the same in both is left out but for what they were.
-const SETTINGS: [(&str, fn(&Migration) -> String); 10] = [
+const SETTINGS: [Setting; 10] = [
     ("strategy", |run| run.arrangement().into()),
     ("NIC", |run| run.nic.clone()),
     ("lab", |run| run.lab.to_string()),
