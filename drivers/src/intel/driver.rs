@@ -22,6 +22,7 @@ use unikernel::nic::{
     Statistics,
 };
 use unikernel::pci::{self, Device, Dma, PciAddress, Vector};
+use unikernel::time::now_ns;
 
 /// Why a device does not start.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,9 @@ pub(crate) trait Hardware: Sized + 'static {
     const FAMILY: &'static str;
     /// Most receive queues that it can spread flows over.
     const QUEUES: usize = 1;
+    /// It does not start without somebody else, who may be away for a while: a reset that fails is
+    /// tried again.
+    const RECOVERS: bool = false;
     /// The part of BAR 0 that it uses, in bytes.
     const SIZE: usize;
     /// Receive descriptors.
@@ -153,6 +157,28 @@ const BUFFERS: usize = 1 << 20;
 /// 128 bytes (RDLEN).
 const RING_ALIGN: usize = 128;
 
+/// When a reset that failed is tried again, and how long after the last time. It begins with
+/// [`FIRST`](Self::FIRST), and each time is twice as long, up to [`LONGEST`](Self::LONGEST).
+#[derive(Clone, Copy)]
+struct Retry {
+    at_ns: u64,
+    pause_ns: u64,
+}
+
+impl Retry {
+    const FIRST: u64 = 100_000_000;
+    const LONGEST: u64 = 30_000_000_000;
+
+    fn after(last: Option<Self>) -> Self {
+        let pause_ns = last.map_or(Self::FIRST, |last| (2 * last.pause_ns).min(Self::LONGEST));
+        Self { at_ns: now_ns() + pause_ns, pause_ns }
+    }
+
+    fn is_due(&self) -> bool {
+        now_ns() >= self.at_ns
+    }
+}
+
 struct Rings<H: Hardware> {
     /// One for each queue.
     receive: Vec<ReceiveRing<H::Receive>>,
@@ -181,6 +207,7 @@ impl<H: Hardware> Rings<H> {
 pub(crate) struct Driver<H: Hardware> {
     device: Device,
     hardware: H,
+    pool: &'static Pool,
     settings: Settings,
     groups: Vec<[u8; 6]>,
     vector: Vector,
@@ -189,6 +216,8 @@ pub(crate) struct Driver<H: Hardware> {
     is_enabled: bool,
     /// `None` once stopped.
     rings: Option<Dma<Rings<H>>>,
+    /// It has no rings because a reset failed, which is to be tried again.
+    retry: Option<Retry>,
     /// The receive queue whose turn it is.
     queue: usize,
     mac: [u8; 6],
@@ -225,11 +254,13 @@ impl<H: Hardware> Driver<H> {
         let mut driver = Self {
             device,
             hardware,
+            pool,
             settings: *settings,
             groups: Vec::new(),
             vector,
             is_enabled: false,
             rings: None,
+            retry: None,
             queue: 0,
             mac,
             link: Link::default(),
@@ -265,29 +296,57 @@ impl<H: Hardware> Driver<H> {
     async fn restart(&mut self) -> Result<(), ResetError> {
         // Counters go with the reset.
         self.statistics();
-        let Some(rings) = self.rings.take() else { return Err(ResetError::Stopped) };
-        self.disarm();
-        let ended = !self.hardware.is_gone() && self.hardware.quiesce().await;
-        // From here on no request of the device passes that is still under way.
-        let mut rings = rings.stop();
-        rings.restart();
+        let retry = self.retry.take();
+        let mut is_reset = false;
+        let rings = match self.rings.take() {
+            Some(rings) => {
+                self.disarm();
+                is_reset = !self.hardware.is_gone() && self.hardware.quiesce().await;
+                // From here on no request of the device passes that is still under way.
+                let mut rings = rings.stop();
+                rings.restart();
+                Ok(rings)
+            }
+            None if retry.is_some() => Rings::new(self.pool, &self.settings),
+            None => return Err(ResetError::Stopped),
+        };
         self.blocked = false;
-        let mut started = if ended { Ok(()) } else { self.hardware.reset().await };
-        if started.is_ok() {
-            started = self.bring_up(rings).await;
-        }
-        let Err(trouble) = started else { return Ok(()) };
-        log::error!("{}", trouble.of(self.device.address(), H::FAMILY));
+        let address = self.device.address();
+        let started = match rings {
+            Ok(rings) => self
+                .start_again(rings, is_reset)
+                .await
+                .map_err(|error| error.of(address, H::FAMILY)),
+            Err(error) => Err(Error::Dma(address, error)),
+        };
+        let Err(error) = started else { return Ok(()) };
+        log::error!("{error}");
         // Whatever of it was started.
         self.end().await;
         self.link = Link::default();
         self.vector.disable();
-        Err(if self.hardware.is_gone() { ResetError::Gone } else { ResetError::Stuck })
+        self.is_enabled = false;
+        if self.hardware.is_gone() {
+            return Err(ResetError::Gone);
+        }
+        if !H::RECOVERS {
+            return Err(ResetError::Stuck);
+        }
+        self.retry = Some(Retry::after(retry));
+        Err(ResetError::Later)
+    }
+
+    async fn start_again(&mut self, rings: Rings<H>, is_reset: bool) -> Result<(), Trouble> {
+        if !is_reset {
+            self.hardware.reset().await?;
+        }
+        self.bring_up(rings).await
     }
 
     async fn end(&mut self) {
         // Counters go with the reset.
         self.statistics();
+        self.retry = None;
         let Some(rings) = self.rings.take() else { return };
         self.armed = false;
         self.link = Link::default();
@@ -385,7 +444,7 @@ impl<H: Hardware> Nic for Driver<H> {
     }
 
     fn arm(&mut self) -> bool {
-        let Some(rings) = &mut self.rings else { return true };
+        let Some(rings) = &mut self.rings else { return !self.needs_reset() };
         if !core::mem::replace(&mut self.is_enabled, true) {
             self.vector.enable();
         }
@@ -439,7 +498,10 @@ impl<H: Hardware> Nic for Driver<H> {
     }
 
     fn needs_reset(&self) -> bool {
-        self.rings.is_some() && self.hardware.needs_reset()
+        match &self.retry {
+            Some(retry) => retry.is_due(),
+            None => self.rings.is_some() && self.hardware.needs_reset(),
+        }
     }
 
     fn stop(&mut self) -> LocalBoxFuture<'_, ()> {

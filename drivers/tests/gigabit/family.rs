@@ -5,6 +5,7 @@ use crate::KIND;
 use crate::intel::model::{Causes, Family, Filters, State};
 use crate::intel::{Offers, segments};
 use unikernel::dma::fake::Device;
+use unikernel::nic::ResetError;
 
 pub(crate) use crate::intel::model::CTRL;
 const EECD: usize = 0x0010;
@@ -63,6 +64,8 @@ pub(crate) const OFFERS: &[Offers] =
     if IS_82574 { &[Offers::MsiX, Offers::Msi, Offers::Pin] } else { &[Offers::Msi, Offers::Pin] };
 /// A register says that no more requests are under way.
 pub(crate) const TELLS_WHEN_DMA_ENDS: bool = IS_82574;
+/// What resets of one that stays in reset end with.
+pub(crate) const STAYS_IN_RESET: [ResetError; 2] = [ResetError::Stuck, ResetError::Stopped];
 
 /// Nothing that the model does not have.
 #[derive(Default)]

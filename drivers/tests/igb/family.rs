@@ -6,6 +6,7 @@ pub(crate) use crate::advanced::Transmitter;
 use crate::intel::Offers;
 pub(crate) use crate::intel::model::CTRL;
 use crate::intel::model::{Causes, Family, Filters, QUEUE, State};
+use unikernel::nic::ResetError;
 
 const EEC: usize = 0x0010;
 const MDIC: usize = 0x0020;
@@ -71,6 +72,8 @@ pub(crate) const CAN_BE_PROMISCUOUS: bool = true;
 pub(crate) const OFFERS: &[Offers] = &[Offers::MsiX, Offers::Msi, Offers::Pin];
 /// A register says that no more requests are under way.
 pub(crate) const TELLS_WHEN_DMA_ENDS: bool = true;
+/// What resets of one that stays in reset end with.
+pub(crate) const STAYS_IN_RESET: [ResetError; 2] = [ResetError::Stuck, ResetError::Stopped];
 
 const BASIC: Causes = Causes { raised: ICR, mask: LEGACY_IMS, clear: IMC };
 const EXTENDED: Causes = Causes { raised: EICR, mask: EIMS, clear: EIMC };

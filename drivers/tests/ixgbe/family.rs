@@ -5,6 +5,7 @@ use crate::advanced;
 pub(crate) use crate::advanced::Transmitter;
 use crate::intel::Offers;
 use crate::intel::model::{Causes, Family, Filters, QUEUE, State};
+use unikernel::nic::ResetError;
 
 const CTRL_EXT: usize = 0x0018;
 const EICR: usize = 0x0800;
@@ -72,6 +73,8 @@ pub(crate) const CAN_BE_PROMISCUOUS: bool = true;
 pub(crate) const OFFERS: &[Offers] = &[Offers::MsiX, Offers::Msi, Offers::Pin];
 /// A register says that no more requests are under way.
 pub(crate) const TELLS_WHEN_DMA_ENDS: bool = true;
+/// What resets of one that stays in reset end with.
+pub(crate) const STAYS_IN_RESET: [ResetError; 2] = [ResetError::Stuck, ResetError::Stopped];
 
 /// What this family's device does wrong besides.
 #[derive(Default)]

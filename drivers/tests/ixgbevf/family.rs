@@ -5,6 +5,7 @@ pub(crate) use crate::advanced::Transmitter;
 use crate::host::{self, Host, Place};
 use crate::intel::Offers;
 use crate::intel::model::{Causes, Family, Filters, State};
+use unikernel::nic::ResetError;
 
 const LINKS: usize = 0x0010;
 const EICR: usize = 0x0100;
@@ -47,6 +48,8 @@ pub(crate) const GROUPS: [u32; 3] = [6, 0, 12];
 pub(crate) const OFFERS: &[Offers] = &[Offers::MsiX];
 /// Queues tell when they have let go of their descriptors.
 pub(crate) const TELLS_WHEN_DMA_ENDS: bool = true;
+/// What resets of one that stays in reset end with.
+pub(crate) const STAYS_IN_RESET: [ResetError; 2] = [ResetError::Later; 2];
 /// A host lets nobody see what is for others.
 pub(crate) const CAN_BE_PROMISCUOUS: bool = false;
 

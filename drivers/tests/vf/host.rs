@@ -49,6 +49,8 @@ pub(crate) struct Host {
     pub(crate) refuses: u32,
     /// Has the buffer for so many looks of the virtual function.
     pub(crate) is_busy: u32,
+    /// Forgets this function at the next request of this kind, instead of granting it.
+    pub(crate) forgets_at: u32,
     /// Requests, by what they ask for.
     pub(crate) requests: Vec<u32>,
     /// The newest version of requests that it knows.
@@ -62,6 +64,7 @@ impl Default for Host {
             gives_no_address: false,
             refuses: 0,
             is_busy: 0,
+            forgets_at: 0,
             requests: Vec::new(),
             newest: 4,
         }
@@ -128,6 +131,10 @@ impl State {
             return;
         }
         self.set(MAILBOX.control, self.get(MAILBOX.control) | READ);
+        if kind == self.own.forgets_at {
+            self.own.forgets_at = 0;
+            self.set(KNOWN, 0);
+        }
         if kind == 1 {
             // What was asked for before is gone with the reset that came before this.
             self.set(KNOWN, 1);

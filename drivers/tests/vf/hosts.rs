@@ -6,8 +6,9 @@ use crate::intel::model::MAC;
 use crate::intel::{Faults, Model, Offers, POOL, Rig, frame, plug, starting};
 use drivers::{Error, Refusal};
 use embassy_futures::block_on;
+use std::time::{Duration, Instant};
 use unikernel::dma::{Policy, fake};
-use unikernel::nic::{Link, Mtu, Nic, Settings, VlanId};
+use unikernel::nic::{Link, Mtu, Nic, ResetError, Settings, VlanId};
 
 const OTHER: [u8; 6] = [0x52, 0x54, 0, 0, 0, 0x77];
 
@@ -133,6 +134,53 @@ fn a_host_that_says_that_it_forgot_is_believed() {
     // Nobody may be there to do it: stopping is always possible, and then there is no need.
     block_on(rig.nic.stop());
     assert!(!rig.nic.needs_reset());
+}
+
+/// Waits for the time at which it is to be reset, and does that.
+fn reset_when_it_is_time(rig: &mut Rig) -> Result<(), ResetError> {
+    let since = Instant::now();
+    while !rig.nic.needs_reset() {
+        assert!(since.elapsed() < Duration::from_secs(2), "nobody would ever reset it");
+        assert!(rig.nic.arm() || rig.nic.needs_reset());
+        std::thread::yield_now();
+    }
+    block_on(rig.nic.reset())
+}
+
+#[test]
+fn a_reset_that_fails_is_tried_again_until_the_host_is_there() {
+    let mut rig = Rig::new();
+    let group = [0x33, 0x33, 0, 0, 0, 1];
+    rig.nic.accept_multicast(&[group]);
+    rest(&mut rig);
+    let taken = rig.taken();
+    // Two in a row: what the first one asks for is forgotten meanwhile.
+    rig.model.state().own.forgets_at = 5;
+    assert_eq!(block_on(rig.nic.reset()), Err(ResetError::Later));
+    assert_eq!((rig.taken(), rig.nic.link()), (0, Link::default()));
+    assert!(!rig.nic.needs_reset() && rig.nic.arm(), "it is given time");
+    rig.model.state().own.refuses = 5;
+    assert_eq!(reset_when_it_is_time(&mut rig), Err(ResetError::Later));
+    rig.model.state().own.refuses = 0;
+    assert_eq!(reset_when_it_is_time(&mut rig), Ok(()));
+    assert!(rig.nic.link().up && !rig.nic.needs_reset());
+    assert_eq!(rig.taken(), taken);
+    rest(&mut rig);
+    let mut to_group = frame(2, 60);
+    to_group[..6].copy_from_slice(&group);
+    for frame in [frame(1, 60), to_group] {
+        assert!(rig.model.arrive(&frame), "all is as it was");
+        assert!(rig.nic.interrupt().take(), "interrupts are");
+        assert_eq!(*rig.nic.receive().unwrap(), frame);
+        rig.nic.flush();
+        rest(&mut rig);
+    }
+    rig.model.state().own.refuses = 5;
+    assert_eq!(block_on(rig.nic.reset()), Err(ResetError::Later));
+    block_on(rig.nic.stop());
+    std::thread::sleep(Duration::from_millis(150));
+    assert!(!rig.nic.needs_reset(), "it was stopped");
+    assert_eq!(block_on(rig.nic.reset()), Err(ResetError::Stopped));
 }
 
 #[test]

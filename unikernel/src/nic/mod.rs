@@ -150,7 +150,8 @@ pub trait Nic {
     /// Other tasks run while the device takes its time.
     ///
     /// # Errors
-    /// The device does not run, and every buffer is back in the pool.
+    /// The device does not run, and every buffer is back in the pool. After [`ResetError::Later`]
+    /// it [needs](Self::needs_reset) another reset some time later.
     fn reset(&mut self) -> LocalBoxFuture<'_, Result<(), ResetError>>;
 
     /// Something has undone what the device was set up with, such as a reset of the physical
@@ -179,7 +180,7 @@ pub trait Nic {
     fn statistics(&mut self) -> Statistics;
 }
 
-/// Why a NIC could not be reset. It is stopped then.
+/// Why a NIC could not be reset. It does not run then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetError {
     /// It was stopped before.
@@ -188,6 +189,8 @@ pub enum ResetError {
     Gone,
     /// It does not come out of reset.
     Stuck,
+    /// It does not come out of reset as long as somebody else is away.
+    Later,
 }
 
 impl fmt::Display for ResetError {
@@ -196,6 +199,7 @@ impl fmt::Display for ResetError {
             Self::Stopped => "the NIC was stopped: plug it again",
             Self::Gone => "the NIC does not answer: it was removed",
             Self::Stuck => "the NIC does not come out of reset: plug it again",
+            Self::Later => "the NIC does not come out of reset: it is tried again",
         })
     }
 }

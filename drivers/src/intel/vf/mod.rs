@@ -132,6 +132,8 @@ pub(crate) struct VirtualFunction<K> {
 impl<K: Kind> Hardware for VirtualFunction<K> {
     const FAMILY: &'static str = K::FAMILY;
     const SIZE: usize = K::SIZE;
+    /// The host's driver may be reset itself, or busy.
+    const RECOVERS: bool = true;
     type Receive = AdvancedReceive<K::Errors>;
     type Transmit = AdvancedTransmit;
 
