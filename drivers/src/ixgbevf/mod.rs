@@ -25,12 +25,13 @@ const LINKS: usize = 0x0010;
 const LINKS_UP: u32 = 1 << 30;
 const LINKS_SPEED_SHIFT: u32 = 28;
 
-/// Agrees on a version of what may be asked for, by Linux's numbers: 1.3, in which there is
-/// [`SET_CAST`]; or 1.1, without which an 82599's host grants no long frames.
+/// Agrees on a version of what may be asked for, by Linux's numbers: 1.3; 1.2, the first in which
+/// there is [`SET_CAST`]; or 1.1, without which an 82599's host grants no long frames.
 const NEGOTIATE: u32 = 0x08;
-const VERSIONS: [[u32; 2]; 2] = [[NEGOTIATE, 4], [NEGOTIATE, 2]];
+const VERSIONS: [[u32; 2]; 3] = [[NEGOTIATE, 4], [NEGOTIATE, 3], [NEGOTIATE, 2]];
 
 /// Which frames to receive besides those to the station address: broadcasts, and to every group.
+/// To a function that it does not trust, Linux's driver grants a lower mode, and says which.
 const SET_CAST: u32 = 0x0c;
 const ALL_GROUPS: u32 = 2;
 
@@ -78,6 +79,8 @@ impl Kind for Ixgbevf {
     fn versions() -> &'static [[u32; 2]] {
         &VERSIONS
     }
+
+    const GROUPS_HAVE_MODES: bool = true;
 
     fn every_group() -> [u32; 2] {
         [SET_CAST, ALL_GROUPS]

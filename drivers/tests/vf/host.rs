@@ -37,7 +37,7 @@ const RAL0: usize = 0x5400;
 const RAH0: usize = 0x5404;
 
 /// It is ixgbe.
-const HAS_VERSIONS: bool = EVERY_GROUP_REQUEST != 6;
+pub(crate) const HAS_VERSIONS: bool = EVERY_GROUP_REQUEST != 6;
 
 /// How it behaves.
 pub(crate) struct Host {
@@ -51,6 +51,11 @@ pub(crate) struct Host {
     pub(crate) is_busy: u32,
     /// Forgets this function at the next request of this kind, instead of granting it.
     pub(crate) forgets_at: u32,
+    /// Answers so many acknowledgements of a function that it does not know in the moment in which
+    /// that asks to be known: the request is overwritten.
+    pub(crate) overwrites: u32,
+    /// Grants frames to every group: Linux's ixgbe does not unless it is told to trust a function.
+    pub(crate) trusts: bool,
     /// Requests, by what they ask for.
     pub(crate) requests: Vec<u32>,
     /// The newest version of requests that it knows.
@@ -65,6 +70,8 @@ impl Default for Host {
             refuses: 0,
             is_busy: 0,
             forgets_at: 0,
+            overwrites: 0,
+            trusts: true,
             requests: Vec::new(),
             newest: 4,
         }
@@ -103,6 +110,14 @@ impl State {
         self.ping();
     }
 
+    /// The same without a word: its message found the buffer taken.
+    pub(crate) fn end_reset_silently(&mut self) {
+        self.own.is_silent = false;
+        let control = self.get(MAILBOX.control) & !(IN_RESET | MESSAGE);
+        self.set(MAILBOX.control, control | WAS_RESET);
+        self.raise_mailbox();
+    }
+
     /// The driver forgets this function, and says so; nothing is reset.
     pub(crate) fn forget_function(&mut self) {
         self.set(KNOWN, 0);
@@ -129,6 +144,10 @@ impl State {
         self.own.requests.push(kind);
         if self.own.is_silent {
             return;
+        }
+        if kind == 1 && self.own.overwrites != 0 {
+            self.own.overwrites -= 1;
+            return self.send(&[REFUSED]);
         }
         self.set(MAILBOX.control, self.get(MAILBOX.control) | READ);
         if kind == self.own.forgets_at {
@@ -183,13 +202,15 @@ impl State {
                 self.set(VERSION, value);
                 true
             }
-            12 => self.get(VERSION) >= 4,
+            12 => self.get(VERSION) >= 3,
             8 => false,
             _ => panic!("no request: {kind:#x}"),
         };
         if kind == 12 && grants {
             assert_eq!(value, 2, "every group");
-            self.set(EVERY_GROUP, 1);
+            self.set(EVERY_GROUP, self.own.trusts.into());
+            let mode = if self.own.trusts { 2 } else { 1 };
+            return self.send(&[kind | GRANTED | CLEAR_TO_SEND, mode]);
         }
         let verdict = if grants { GRANTED } else { REFUSED };
         self.send(&[kind | verdict | CLEAR_TO_SEND]);

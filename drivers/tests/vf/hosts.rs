@@ -1,7 +1,7 @@
 //! What the host may do, and what a virtual function does about it.
 
 use crate::family::{CAN_BE_PROMISCUOUS, EVERY_GROUP_REQUEST, MAILBOX};
-use crate::host::IN_RESET;
+use crate::host::{HAS_VERSIONS, IN_RESET};
 use crate::intel::model::MAC;
 use crate::intel::{Faults, Model, Offers, POOL, Rig, frame, plug, starting};
 use drivers::{Error, Refusal};
@@ -41,7 +41,7 @@ fn rest(rig: &mut Rig) {
 
 #[test]
 fn what_the_host_refuses_is_named_with_what_to_do() {
-    assert!(!CAN_BE_PROMISCUOUS);
+    const { assert!(!CAN_BE_PROMISCUOUS) };
     let defaults = Settings::default();
     let mac = refusing(2, Settings { mac: Some(OTHER), ..defaults });
     assert_eq!(mac, Refusal::Address(OTHER));
@@ -184,6 +184,29 @@ fn a_reset_that_fails_is_tried_again_until_the_host_is_there() {
 }
 
 #[test]
+fn a_request_that_the_host_writes_over_is_made_again() {
+    let mut rig = Rig::new();
+    for overwrites in 1..3 {
+        rig.model.state().own.overwrites = overwrites;
+        assert_eq!(block_on(rig.nic.reset()), Ok(()));
+        assert!(rig.nic.link().up);
+    }
+}
+
+#[test]
+fn the_end_of_a_reset_is_noticed_without_a_message() {
+    let mut rig = Rig::new();
+    rest(&mut rig);
+    rig.model.state().reset_physical(false);
+    assert!(rig.nic.interrupt().take());
+    assert!(rig.nic.arm());
+    rig.model.state().end_reset_silently();
+    assert!(rig.nic.interrupt().take());
+    assert!((0..4).any(|_| !rig.nic.arm()), "the host is asked again");
+    assert!(rig.nic.needs_reset());
+}
+
+#[test]
 fn a_reset_that_goes_on_is_waited_for() {
     let mut rig = Rig::new();
     let control = rig.model.register(MAILBOX.control);
@@ -225,6 +248,54 @@ fn more_groups_than_a_request_has_room_for_are_all_of_them() {
             rig.nic.flush();
         }
     }
+}
+
+/// A host that does not trust this function grants fewer than it is asked for, or refuses.
+#[test]
+fn of_groups_that_are_too_many_for_the_host_the_first_arrive() {
+    let groups = (0..31).map(|n| [1, 0, 0x5e, 0, n << 4, n]).collect::<Vec<_>>();
+    for refuses in [0, EVERY_GROUP_REQUEST] {
+        let mut rig = Rig::new();
+        rest(&mut rig);
+        rig.model.state().own.refuses = refuses;
+        rig.model.state().own.trusts = false;
+        rig.model.state().own.requests.clear();
+        rig.nic.accept_multicast(&groups);
+        rest(&mut rig);
+        rest(&mut rig);
+        let is_demoted = refuses != 0 || HAS_VERSIONS;
+        let requests =
+            if is_demoted { vec![EVERY_GROUP_REQUEST, 3] } else { vec![EVERY_GROUP_REQUEST] };
+        let seen = rig.model.state().own.requests.clone();
+        assert_eq!(seen, requests);
+        let arrived = groups.iter().filter(|group| {
+            let mut frame = frame(1, 60);
+            frame[..6].copy_from_slice(&group[..]);
+            let arrived = rig.model.arrive(&frame);
+            while rig.nic.receive().is_some() {}
+            rig.nic.flush();
+            arrived
+        });
+        assert_eq!(arrived.count(), if is_demoted { 30 } else { 31 });
+    }
+}
+
+#[test]
+fn groups_that_the_host_never_answers_for_do_not_keep_others_waiting_for_ever() {
+    let mut rig = Rig::new();
+    let [lost, wanted] = [1, 2].map(|last| [0x33, 0x33, 0, 0, 0, last]);
+    rest(&mut rig);
+    rig.model.state().own.is_silent = true;
+    rig.nic.accept_multicast(&[lost]);
+    rig.model.state().own.is_silent = false;
+    rig.nic.accept_multicast(&[wanted]);
+    let mut to_group = frame(1, 60);
+    to_group[..6].copy_from_slice(&wanted);
+    assert!(!rig.model.arrive(&to_group), "the first may still be answered");
+    std::thread::sleep(Duration::from_millis(2100));
+    rig.model.state().ping();
+    rest(&mut rig);
+    assert!(rig.model.arrive(&to_group));
 }
 
 #[test]

@@ -9,8 +9,10 @@
 
 use crate::common::wait_for;
 use unikernel::mmio::Mmio;
+use unikernel::time::now_ns;
 
-/// How long the other driver may take to answer. It runs on a host that may be busy.
+/// How long the other driver may take to answer, however often it is asked. It runs on a host that
+/// may be busy.
 const ANSWER_US: u64 = 2_000_000;
 
 /// Words of an answer that matter.
@@ -80,8 +82,8 @@ pub(super) struct Mailbox {
     place: Place,
     /// Bits that reading has cleared and nobody has acted on.
     seen: u32,
-    /// The request that is not answered yet, by its low half.
-    asked: Option<u32>,
+    /// The request that is not answered yet, by its low half, and until when it may be.
+    asked: Option<(u32, u64)>,
     answer: Option<[u32; ANSWER]>,
     standing: Standing,
     is_gone: bool,
@@ -127,18 +129,18 @@ impl Mailbox {
     async fn exchange(&mut self, request: &[u32]) -> Option<[u32; ANSWER]> {
         let standing = self.standing;
         let mut is_posted = false;
+        self.answer = None;
         wait_for(ANSWER_US, || {
-            is_posted = self.post(request);
-            is_posted || self.is_gone || self.standing != standing
+            if is_posted {
+                self.take_in();
+                is_posted = self.asked.is_some() || self.answer.is_some();
+            }
+            if !is_posted {
+                is_posted = self.post(request);
+            }
+            is_posted && self.answer.is_some() || self.is_gone || self.standing != standing
         })
         .await;
-        if is_posted {
-            wait_for(ANSWER_US, || {
-                self.take_in();
-                self.answer.is_some() || self.is_gone || self.standing != standing
-            })
-            .await;
-        }
         self.asked = None;
         self.answer.take()
     }
@@ -147,6 +149,8 @@ impl Mailbox {
     /// after an interrupt it can.
     pub(super) fn post(&mut self, request: &[u32]) -> bool {
         self.take_in();
+        // One that was lost keeps no others waiting.
+        self.asked = self.asked.filter(|&(_, until)| now_ns() < until);
         // A message that comes before the buffer is ours is to be read first.
         if self.asked.is_some() || self.seen & control::MESSAGE != 0 || !self.lock() {
             return false;
@@ -159,7 +163,8 @@ impl Mailbox {
             self.registers.write32(self.place.buffer + 4 * index, word);
         }
         self.registers.write32(self.place.control, control::REQUEST);
-        (self.asked, self.answer) = (Some(request[0] & 0xffff), None);
+        let until = now_ns() + ANSWER_US * 1000;
+        (self.asked, self.answer) = (Some((request[0] & 0xffff, until)), None);
         true
     }
 
@@ -181,9 +186,12 @@ impl Mailbox {
         self.answer.take()
     }
 
-    /// Reads what came. Returns whether it was a message.
+    /// Reads what came. Returns whether that was a message, or the end of a reset, of which the
+    /// other driver may say nothing.
     fn take_in(&mut self) -> bool {
-        if self.look() & control::IN_RESET != 0 || self.seen & control::WAS_RESET != 0 {
+        let is_in_reset = self.look() & control::IN_RESET != 0;
+        let was_reset = self.seen & control::WAS_RESET != 0;
+        if is_in_reset || was_reset {
             self.seen &= !control::WAS_RESET;
             self.forget();
         }
@@ -191,7 +199,7 @@ impl Mailbox {
         if came {
             self.read();
         }
-        came
+        came || was_reset && !is_in_reset
     }
 
     /// Reads the message in the buffer, which is ours, and gives both back.
@@ -201,7 +209,8 @@ impl Mailbox {
         self.registers.write32(self.place.control, control::ACKNOWLEDGE);
         self.seen &= !control::MESSAGE;
         let kind = message[0] & 0xffff;
-        let is_answer = self.asked == Some(kind);
+        let asked = self.asked.map(|(kind, _)| kind);
+        let is_answer = asked == Some(kind);
         if is_answer {
             self.asked = None;
         }
@@ -214,7 +223,14 @@ impl Mailbox {
                     other => other,
                 };
             }
-            _ if message[0] & answer::CLEAR_TO_SEND == 0 => self.forget(),
+            _ if message[0] & answer::CLEAR_TO_SEND == 0 => {
+                // To an acknowledgement, for one, of a function that it does not know: in the
+                // buffer, where a request to be known was.
+                if asked == Some(request::RESET) {
+                    self.asked = None;
+                }
+                self.forget();
+            }
             (true, _) => self.answer = Some(message),
             (false, _) => {}
         }

@@ -112,6 +112,10 @@ pub(crate) trait Kind: 'static {
 
     /// Asks for frames to every group.
     fn every_group() -> [u32; 2];
+
+    /// The second word of a request for that has a mode, and of its answer the one that is granted,
+    /// which may be less.
+    const GROUPS_HAVE_MODES: bool = false;
 }
 
 /// The registers of one virtual function.
@@ -122,6 +126,8 @@ pub(crate) struct VirtualFunction<K> {
     address: Option<[u8; 6]>,
     /// Groups that are still to be asked for.
     groups: Option<Groups>,
+    /// Those that frames to every group were asked for instead of, until that is answered.
+    every_for: Option<Groups>,
     buffer: usize,
     strips_tags: bool,
     receive_causes: u32,
@@ -143,6 +149,7 @@ impl<K: Kind> Hardware for VirtualFunction<K> {
             registers,
             address: None,
             groups: None,
+            every_for: None,
             buffer: 0,
             strips_tags: false,
             receive_causes: 0,
@@ -167,7 +174,7 @@ impl<K: Kind> Hardware for VirtualFunction<K> {
             return Err(Trouble::Stuck);
         }
         let answer = self.mailbox.start_over().await.ok_or(Trouble::Silent)?;
-        self.groups = None;
+        (self.groups, self.every_for) = (None, None);
         // The host may leave the choice of an address to whoever has the function.
         let [a, b, c, d] = answer[1].to_le_bytes();
         let [e, f, ..] = answer[2].to_le_bytes();
@@ -357,14 +364,31 @@ impl<K> VirtualFunction<K> {
     /// Asks for the groups that are still to be asked for. Nobody waits for the answer, which an
     /// interrupt announces.
     fn ask_for_groups<F: Kind>(&mut self) {
-        if self.mailbox.take_answer().is_some_and(|answer| !is_granted(&answer)) {
-            log::warn!("{}: the host refuses frames to groups", F::FAMILY);
+        if !self.mailbox.is_known() {
+            return;
+        }
+        let every = F::every_group();
+        if let Some(answer) = self.mailbox.take_answer() {
+            let asked_for_every = self.every_for.take();
+            let has_mode = asked_for_every.is_none() || !F::GROUPS_HAVE_MODES;
+            if !(is_granted(&answer) && (has_mode || answer[1] == every[1])) {
+                let family = F::FAMILY;
+                match asked_for_every {
+                    Some(groups) => {
+                        log::warn!("{family}: the host does not grant every group");
+                        // Unless there are others by now.
+                        self.groups.get_or_insert(groups.first());
+                    }
+                    None => log::warn!("{family}: the host refuses frames to groups"),
+                }
+            }
         }
         let Some(groups) = &self.groups else { return };
-        let every = F::every_group();
         let request = groups.request().unwrap_or(&every);
-        if self.mailbox.is_known() && self.mailbox.post(request) {
-            self.groups = None;
+        if self.mailbox.post(request)
+            && let Some(groups) = self.groups.take()
+        {
+            self.every_for = groups.request().is_none().then_some(groups);
         }
     }
 }
@@ -384,8 +408,14 @@ impl Groups {
             }
             groups.count += 1;
         }
-        groups.words[0] = request::SET_GROUPS | (groups.count as u32) << request::COUNT_SHIFT;
+        let count = groups.count.min(MOST_GROUPS) as u32;
+        groups.words[0] = request::SET_GROUPS | count << request::COUNT_SHIFT;
         groups
+    }
+
+    /// Those that there is room for.
+    fn first(self) -> Self {
+        Self { count: self.count.min(MOST_GROUPS), ..self }
     }
 
     /// `None` if there is no room for that many.
