@@ -5,6 +5,7 @@
 //! MTU allows. Nothing per packet touches a register; a batch costs a tail write in each direction,
 //! and a wake-up four accesses more.
 
+use super::retry::Retry;
 use super::{
     Descriptors, ReceiveFormat, ReceiveRing, Table, TransmitFormat, TransmitRing, buffer_size,
 };
@@ -22,7 +23,6 @@ use unikernel::nic::{
     Statistics,
 };
 use unikernel::pci::{self, Device, Dma, PciAddress, Vector};
-use unikernel::time::now_ns;
 
 /// Why a device does not start.
 #[derive(Clone, Copy, Debug)]
@@ -156,28 +156,6 @@ const BUFFERS: usize = 1 << 20;
 /// Descriptors start on 16-byte boundaries, on 128-byte ones with some, and come in multiples of
 /// 128 bytes (RDLEN).
 const RING_ALIGN: usize = 128;
-
-/// When a reset that failed is tried again, and how long after the last time. It begins with
-/// [`FIRST`](Self::FIRST), and each time is twice as long, up to [`LONGEST`](Self::LONGEST).
-#[derive(Clone, Copy)]
-struct Retry {
-    at_ns: u64,
-    pause_ns: u64,
-}
-
-impl Retry {
-    const FIRST: u64 = 100_000_000;
-    const LONGEST: u64 = 30_000_000_000;
-
-    fn after(last: Option<Self>) -> Self {
-        let pause_ns = last.map_or(Self::FIRST, |last| (2 * last.pause_ns).min(Self::LONGEST));
-        Self { at_ns: now_ns() + pause_ns, pause_ns }
-    }
-
-    fn is_due(&self) -> bool {
-        now_ns() >= self.at_ns
-    }
-}
 
 struct Rings<H: Hardware> {
     /// One for each queue.

@@ -7,6 +7,7 @@ mod driver;
 mod filters;
 pub(crate) mod gigabit;
 mod receive;
+mod retry;
 pub(crate) mod rss;
 mod semaphore;
 mod transmit;

@@ -17,7 +17,7 @@ use super::emit;
 use super::error::Error;
 use super::fragments6;
 use super::groups::Groups;
-use super::pair::{LinkEvent, Pair, Role};
+use super::pair::{LinkEvent, Pair, Place, Role};
 use super::sequence::Sequence;
 use super::sockets::Sockets;
 use crate::dma::Pool;
@@ -103,6 +103,15 @@ impl Engine {
             self.follow_switchover();
         }
         Some(nic)
+    }
+
+    /// Takes the NIC back that was lent for a reset. Returns whether another is active now.
+    pub(super) fn take_back(&mut self, place: Place, nic: Box<dyn Nic>) -> bool {
+        let is_active = self.pair.take_back(place, nic);
+        if is_active {
+            self.follow_switchover();
+        }
+        is_active
     }
 
     pub(super) fn switch_over_from(&mut self, role: Role) -> bool {

@@ -55,6 +55,13 @@ impl Role {
     }
 }
 
+/// Which NIC of a pair. One that is alone is active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Active,
+    Inactive,
+}
+
 /// What the active NIC's link has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LinkEvent {
@@ -196,25 +203,45 @@ impl Pair {
         Some((nic, true))
     }
 
-    /// Whether a NIC has to be reset, and cannot wait for somebody to ask for it.
-    pub(super) fn needs_reset(&self) -> bool {
-        self.inactive.needs_reset() || self.device.nic().is_some_and(Nic::needs_reset)
-    }
-
-    /// The NIC to reset, for a moment in which nothing moves: the active one, unless it is the
-    /// other that has to be. Nobody is to take its place.
-    pub(super) fn lend(&mut self) -> Option<Box<dyn Nic>> {
-        if self.inactive.needs_reset() { self.inactive.nic.take() } else { self.device.remove() }
-    }
-
-    /// Takes the NIC that was lent back. Its link may be another.
-    pub(super) fn take_back(&mut self, nic: Box<dyn Nic>) {
-        if self.device.nic().is_some() {
-            self.inactive.nic = Some(nic);
-            return;
+    /// The NIC that has to be reset, and cannot wait for somebody to ask for it.
+    pub(super) fn needs_reset(&self) -> Option<Place> {
+        if self.device.nic().is_some_and(Nic::needs_reset) {
+            return Some(Place::Active);
         }
-        self.device.insert(nic);
-        self.device.link_up = self.link.up;
+        self.inactive.needs_reset().then_some(Place::Inactive)
+    }
+
+    /// A NIC to reset. Nobody is to take its place; without the active one nothing moves.
+    pub(super) fn lend(&mut self, place: Place) -> Option<Box<dyn Nic>> {
+        match place {
+            Place::Active => self.device.remove(),
+            Place::Inactive => {
+                self.inactive.look_at = None;
+                self.inactive.nic.take()
+            }
+        }
+    }
+
+    /// Takes the NIC that was lent back. Its link may be another. Returns whether it is active now
+    /// and was not before: the other one has been detached meanwhile.
+    pub(super) fn take_back(&mut self, place: Place, nic: Box<dyn Nic>) -> bool {
+        match place {
+            Place::Active => {
+                self.device.insert(nic);
+                self.device.link_up = self.link.up;
+                false
+            }
+            Place::Inactive if self.device.nic().is_some() => {
+                (self.inactive.nic, self.inactive.look_at) = (Some(nic), Some(AT_ONCE));
+                false
+            }
+            Place::Inactive => {
+                self.inactive = Inactive::default();
+                self.insert(nic);
+                (self.link, self.link_lost) = (Link::default(), false);
+                true
+            }
+        }
     }
 
     /// Activates the other NIC instead of this one, which is about to be detached but still
@@ -323,7 +350,8 @@ impl Pair {
                     self.device.process(frame, interface, sockets, now);
                 }
                 Some(_) => {}
-                None if nic.arm() => break,
+                // It is not armed until it is reset.
+                None if nic.arm() || nic.needs_reset() => break,
                 None => {}
             }
         }
@@ -336,7 +364,7 @@ impl Pair {
         let Some(mut nic) = core::mem::take(&mut self.inactive).nic else { return };
         // What it received up to now, the other one did too, or it was meant for nobody.
         for _ in 0..MOST {
-            if nic.receive().is_none() && nic.arm() {
+            if nic.receive().is_none() && (nic.arm() || nic.needs_reset()) {
                 break;
             }
         }

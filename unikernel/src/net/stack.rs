@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::net::IpAddr;
 
-use embassy_futures::select::select3;
+use embassy_futures::select::{select, select3};
 use embassy_futures::yield_now;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
@@ -20,7 +20,7 @@ use super::config::Config;
 use super::engine::{Engine, Next};
 use super::error::Error;
 use super::ipv4::Lease;
-use super::pair::Role;
+use super::pair::{Place, Role};
 use super::sockets::Sockets;
 use super::traffic::Traffic;
 use crate::dma::Pool;
@@ -46,6 +46,8 @@ struct Shared {
     /// Set when address, link or NIC may have changed.
     changed: Watch<()>,
     reset: Watch<Reset>,
+    /// The other NIC of a pair is being reset, and the stack does not have it.
+    resets_other: Watch<bool>,
 }
 
 /// A reset of the active NIC, which the run loop carries out.
@@ -68,6 +70,7 @@ impl Stack {
                 rested: Cell::new(false),
                 changed: Watch::new(()),
                 reset: Watch::new(Reset::Done(None)),
+                resets_other: Watch::new(false),
             }),
         }
     }
@@ -75,18 +78,46 @@ impl Stack {
     /// Moves packets, for ever. One task runs it.
     pub async fn run(&self) -> ! {
         loop {
-            let is_asked = matches!(self.shared.reset.get(), Reset::Wanted);
-            if is_asked || self.with(|engine| engine.pair.needs_reset()) {
-                self.reset().await;
+            // A turn first: if the NIC to reset is one of a pair, the other takes its place.
+            let next = self.turn_now();
+            match self.due_reset() {
+                None => self.rest(next).await,
+                Some(Place::Active) => self.reset().await,
+                Some(Place::Inactive) => {
+                    select(self.reset_other(), self.move_packets()).await;
+                }
             }
-            let now = embassy_time::Instant::now().as_micros();
-            match self.turn(Instant::from_micros(now as i64)) {
-                Next::Again => {}
-                Next::Sleep(until) => self.sleep(until).await,
-            }
-            // The other tasks' turn, even if the NIC never runs dry.
-            yield_now().await;
         }
+    }
+
+    /// Moves packets, for ever, and resets nothing.
+    async fn move_packets(&self) -> ! {
+        loop {
+            let next = self.turn_now();
+            self.rest(next).await;
+        }
+    }
+
+    fn turn_now(&self) -> Next {
+        let now = embassy_time::Instant::now().as_micros();
+        self.turn(Instant::from_micros(now as i64))
+    }
+
+    /// What comes between two turns.
+    async fn rest(&self, next: Next) {
+        if let Next::Sleep(until) = next {
+            self.sleep(until).await;
+        }
+        // The other tasks' turn, even if the NIC never runs dry.
+        yield_now().await;
+    }
+
+    /// The NIC that is to be reset now.
+    fn due_reset(&self) -> Option<Place> {
+        if matches!(self.shared.reset.get(), Reset::Wanted) {
+            return Some(Place::Active);
+        }
+        self.with(|engine| engine.pair.needs_reset())
     }
 
     /// Waits until what has been received by now is dealt with. For tasks that keep the processor
@@ -160,7 +191,7 @@ impl Stack {
     /// `None` if there is no NIC.
     pub async fn reset_nic(&self) -> Option<Result<(), ResetError>> {
         let mut watcher = self.shared.reset.watcher();
-        if !self.is_resetting() {
+        if !matches!(self.shared.reset.get(), Reset::UnderWay) {
             self.shared.reset.set(Reset::Wanted);
             self.wake();
         }
@@ -173,35 +204,52 @@ impl Stack {
 
     /// Waits until no NIC is being reset, so that all there are can be detached.
     pub async fn settled(&self) {
-        let mut watcher = self.shared.reset.watcher();
+        let mut active = self.shared.reset.watcher();
+        let mut other = self.shared.resets_other.watcher();
         while self.is_resetting() {
-            watcher.changed().await;
+            select(active.changed(), other.changed()).await;
         }
     }
 
     fn is_resetting(&self) -> bool {
-        matches!(self.shared.reset.get(), Reset::UnderWay)
+        matches!(self.shared.reset.get(), Reset::UnderWay) || self.shared.resets_other.get()
     }
 
     /// Resets the active NIC.
     async fn reset(&self) {
-        let nic = self.with(|engine| engine.pair.lend());
-        let result = match nic {
-            Some(mut nic) => {
+        let result = match self.with(|engine| engine.pair.lend(Place::Active)) {
+            Some(nic) => {
                 self.shared.reset.set(Reset::UnderWay);
-                let result = nic.reset().await;
-                self.with(|engine| {
-                    engine.pair.take_back(nic);
-                    match (&result, engine.pair.name()) {
-                        (Ok(()), name) => log::info!("{name}: reset"),
-                        (Err(error), name) => log::error!("{name}: {error}"),
-                    }
-                });
-                Some(result)
+                Some(self.reset_lent(Place::Active, nic).await)
             }
             None => None,
         };
         self.shared.reset.set(Reset::Done(result));
+    }
+
+    /// Resets the inactive NIC of a pair.
+    async fn reset_other(&self) {
+        if let Some(nic) = self.with(|engine| engine.pair.lend(Place::Inactive)) {
+            self.shared.resets_other.set(true);
+            // How it ends, the console says.
+            let _ = self.reset_lent(Place::Inactive, nic).await;
+            self.shared.resets_other.set(false);
+        }
+    }
+
+    async fn reset_lent(&self, place: Place, mut nic: Box<dyn Nic>) -> Result<(), ResetError> {
+        let result = nic.reset().await;
+        let is_other = self.with(|engine| {
+            match (&result, engine.pair.name()) {
+                (Ok(()), name) => log::info!("{name}: {} reset", nic.family()),
+                (Err(error), name) => log::error!("{name}: {}: {error}", nic.family()),
+            }
+            engine.take_back(place, nic)
+        });
+        if is_other {
+            self.shared.changed.set(());
+        }
+        result
     }
 
     /// Becomes a member of a multicast group: what is sent to it arrives at the sockets bound to

@@ -78,6 +78,8 @@ pub(super) struct FakeNic {
     pauses: Rc<Cell<bool>>,
     /// What it is part of was reset, and this has to be as well.
     pub(super) forgotten: Rc<Cell<bool>>,
+    /// How often it was to be armed.
+    pub(super) arms: Rc<Cell<usize>>,
     pub(super) offload: bool,
     pub(super) standby: bool,
     /// The port of a switch it is plugged into.
@@ -111,6 +113,7 @@ impl FakeNic {
             room: RING,
             pauses: Rc::default(),
             forgotten: Rc::default(),
+            arms: Rc::default(),
             offload: false,
             standby: false,
             port: None,
@@ -205,6 +208,7 @@ impl Nic for FakeNic {
     }
 
     fn arm(&mut self) -> bool {
+        self.arms.set(self.arms.get() + 1);
         self.rx.is_empty() && !self.forgotten.get()
     }
 
