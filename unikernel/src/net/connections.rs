@@ -203,7 +203,8 @@ impl Connections {
     }
 
     /// Has each that is awake send a packet. Those that have none sleep from then on, until their
-    /// timer; those that have no room for it stay awake. Returns whether one was sent.
+    /// timer; those that have no room for it stay awake, and the first of them is the first next
+    /// time. Returns whether one was sent.
     pub(super) fn send(
         &mut self,
         interface: &mut Interface,
@@ -212,14 +213,18 @@ impl Connections {
     ) -> bool {
         let (slots, timers) = (&mut self.slots, &mut self.timers);
         let mut has_sent = false;
+        let (mut stay, mut without_room) = (0, None);
         self.awake.retain(|&id| {
             let Some(slot) = &mut slots[id.0] else { return false };
             if interface.poll_egress(now, device, &mut slot.set) == PollResult::SocketStateChanged {
                 has_sent = true;
+                stay += 1;
                 return true;
             }
             let at = interface.poll_at(now, &slot.set);
             if at.is_some_and(|at| at <= now) {
+                without_room.get_or_insert(stay);
+                stay += 1;
                 return true;
             }
             slot.is_awake = false;
@@ -234,6 +239,9 @@ impl Connections {
             }
             false
         });
+        if let Some(first) = without_room {
+            self.awake.rotate_left(first);
+        }
         has_sent
     }
 

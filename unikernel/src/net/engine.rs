@@ -60,6 +60,9 @@ pub(super) struct Engine {
     pub(super) addresses: Addresses,
     groups: Groups,
     announcer: Announcer,
+    /// Whose turn it is to send first: that of connections, or of all other sockets. Where there is
+    /// little room, whoever comes second finds none.
+    streams_first: bool,
     /// The time of the last turn.
     now: Instant,
     seed: u64,
@@ -80,6 +83,7 @@ impl Engine {
             addresses,
             groups: Groups::default(),
             announcer: Announcer::default(),
+            streams_first: true,
             now: Instant::ZERO,
             seed: config.seed,
         };
@@ -227,6 +231,7 @@ impl Engine {
 
     fn send(&mut self, now: Instant) -> usize {
         self.sockets.connections.heed_timers(now);
+        self.streams_first = !self.streams_first;
         let mut sent = 0;
         while sent < SEND_BUDGET && self.send_one_each(now) {
             sent += 1;
@@ -240,9 +245,16 @@ impl Engine {
             return false;
         }
         let (interface, device) = (&mut self.interface, &mut self.pair.device);
-        let streams = self.sockets.connections.send(interface, device, now);
-        let others = interface.poll_egress(now, device, self.sockets.set());
-        streams || others == PollResult::SocketStateChanged
+        let mut sent = false;
+        for streams in [self.streams_first, !self.streams_first] {
+            sent |= if streams {
+                self.sockets.connections.send(interface, device, now)
+            } else {
+                let result = interface.poll_egress(now, device, self.sockets.set());
+                result == PollResult::SocketStateChanged
+            };
+        }
+        sent
     }
 
     /// Sends what is left of a fragmented datagram. Returns whether there is room for another.

@@ -1,14 +1,16 @@
 //! Connections beside one another: a segment is one's alone, and those that have nothing to do cost
 //! nothing.
 
+use core::cell::Cell;
+use core::pin::pin;
 use std::vec::Vec;
 
-use embassy_futures::join::join;
+use embassy_futures::join::{join, join_array, join3};
 use smoltcp::time::Duration;
 
 use super::network::{Host, World, pair};
 use super::traffic::{LIMIT, PORT, endpoint};
-use crate::net::{Buffers, TcpListener, TcpStream};
+use crate::net::{Buffers, Role, TcpListener, TcpStream, UdpSocket};
 
 const BUFFERS: Buffers = Buffers { receive: 4096, transmit: 4096 };
 
@@ -79,4 +81,61 @@ fn one_that_sleeps_wakes_up_when_its_timer_runs_out() {
     assert_eq!(awake(&a), 0);
     let read = server.read_with(|data| (data.len(), data.len()));
     assert_eq!(world.run(LIMIT, read).unwrap(), Some(10));
+}
+
+/// Whoever is always asked first would have it all.
+#[test]
+fn where_there_is_little_room_each_has_its_share() {
+    const SENDERS: usize = 10;
+    let (a, b) = pair();
+    drop(a.stack.detach(Role::Primary));
+    let mut nic = a.nic();
+    nic.ring = 4;
+    assert!(a.stack.attach(Box::new(nic)).is_ok());
+    let mut world = World::new(&[&a, &b]);
+    let buffers = Buffers { receive: 65_536, transmit: 65_536 };
+    let listener = TcpListener::bind(&b.stack, PORT, SENDERS, buffers).unwrap();
+    let pairs: [_; SENDERS] = core::array::from_fn(|_| {
+        let client = TcpStream::connect(&a.stack, endpoint(2, PORT), buffers);
+        let (client, server) = world.run(LIMIT, join(client, listener.accept()));
+        (client.unwrap(), server)
+    });
+    let from = UdpSocket::bind(&a.stack, 7, 4, 4096).unwrap();
+    let to = UdpSocket::bind(&b.stack, 7, 64, 4096).unwrap();
+    let received: [Cell<usize>; SENDERS + 1] = core::array::from_fn(|_| Cell::new(0));
+    let add = &|index: usize, count: usize| received[index].set(received[index].get() + count);
+    let transfers: [_; SENDERS] = core::array::from_fn(|index| {
+        let (client, server) = &pairs[index];
+        let send = async {
+            loop {
+                client.write_with(|room| (room.len(), ())).await.unwrap();
+            }
+        };
+        let receive = async move {
+            while let Some(count) = server.read_with(|data| (data.len(), data.len())).await.unwrap()
+            {
+                add(index, count);
+            }
+        };
+        join(send, receive)
+    });
+    let datagrams = async {
+        loop {
+            from.send_to(&[0; 100], endpoint(2, 7)).await.unwrap();
+        }
+    };
+    let heard = async {
+        loop {
+            to.receive_each(|_, _| add(SENDERS, 1)).await;
+        }
+    };
+    let all = join3(join_array(transfers), datagrams, heard);
+    let mut all = pin!(all);
+    for _ in 0..4000 {
+        let _ = world.step(all.as_mut());
+    }
+    let received = received.each_ref().map(Cell::get);
+    let (datagrams, streams) = received.split_last().unwrap();
+    let (least, most) = (streams.iter().min().unwrap(), streams.iter().max().unwrap());
+    assert!(*datagrams > 200 && 3 * least > *most, "{streams:?}, {datagrams} datagrams");
 }

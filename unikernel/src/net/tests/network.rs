@@ -74,6 +74,8 @@ pub(super) struct FakeNic {
     interrupt: Interrupt,
     /// Frames the transmit ring takes until the next flush.
     room: usize,
+    /// So many.
+    pub(super) ring: usize,
     /// Its neighbour asks for a pause: what is queued stays where it is.
     pauses: Rc<Cell<bool>>,
     /// What it is part of was reset, and this has to be as well.
@@ -111,6 +113,7 @@ impl FakeNic {
             link: Rc::new(Cell::new(true)),
             interrupt: irq::allocate().expect("an interrupt"),
             room: RING,
+            ring: RING,
             pauses: Rc::default(),
             forgotten: Rc::default(),
             arms: Rc::default(),
@@ -203,7 +206,7 @@ impl Nic for FakeNic {
 
     fn flush(&mut self) {
         if !self.pauses.get() {
-            self.room = RING;
+            self.room = self.ring;
         }
     }
 
