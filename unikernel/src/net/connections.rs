@@ -3,7 +3,9 @@
 //! smoltcp looks at every socket of a set for each segment that it is given, and each time that it
 //! may send. So a segment is given to the connection alone that it belongs to, and only those have
 //! a turn to send that are awake: that have received something, were used by a task, or have a
-//! timer that has run out. What the others cost is their memory.
+//! timer that has run out. What the others cost is their memory,
+//! and a look at each when something asks of all: for a free port, or when addresses, groups or the
+//! NIC change, which wakes all of them.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -165,10 +167,16 @@ impl Connections {
         known.is_some_and(|&id| self.look(id).remote_endpoint().is_some())
     }
 
+    /// The connection that an IP packet is for.
+    #[inline]
+    pub(super) fn id_for(&self, packet: &[u8]) -> Option<ConnectionId> {
+        self.by_ends.get(&Ends::of(packet)?).copied()
+    }
+
     /// The set of the connection that an IP packet is for.
     #[inline]
     pub(super) fn set_for(&mut self, packet: &[u8]) -> Option<&mut SocketSet<'static>> {
-        let id = *self.by_ends.get(&Ends::of(packet)?)?;
+        let id = self.id_for(packet)?;
         self.wake(id);
         self.slots[id.0].as_mut().map(|slot| &mut slot.set)
     }

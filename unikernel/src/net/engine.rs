@@ -194,6 +194,7 @@ impl Engine {
     /// or NIC has changed.
     pub(super) fn turn(&mut self, now: Instant) -> (Next, bool) {
         self.now = now;
+        self.pair.device.end_flow();
         let received = self.receive(now);
         self.pair.device.tend(now);
         if self.pair.device.listeners.take_starved() {
@@ -298,9 +299,6 @@ impl Engine {
         let device = &mut self.pair.device;
         let duplicate = device.discovery.take_duplicate();
         let notes = &mut device.notes;
-        if notes.tcp_reset {
-            self.sockets.note_resets();
-        }
         let own_rarp = notes.own_rarp;
         let said = (&notes.advertised[..], &notes.dhcp[..]);
         let changed = self.addresses.poll(said, duplicate, mac, now);

@@ -4,14 +4,13 @@
 //! asked of its headers. Frames with the same headers have the same answers, so they are compared
 //! with those of the last frame that everything was asked of: 24 bytes, in three words.
 //!
-//! That is so for one moment. What the answers depend on changes between two turns of the engine,
-//! and each turn has a time of its own; what changes it also says that the flow is
-//! [over](super::device::Device::end_flow).
+//! That is so until something changes that the answers depend on. Time does, so each turn of the
+//! engine [ends](super::device::Device::end_flow) the flow first; and so does whoever changes
+//! addresses, groups or the NIC.
 
 use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use core::ops::Range;
 
-use smoltcp::time::Instant;
 use smoltcp::wire::{IpAddress, Ipv4Address};
 
 use super::frame::{ETHERNET_HEADER, IPV4, TCP, TCP_FLAGS, UDP};
@@ -35,15 +34,14 @@ const SOURCE: usize = ETHERNET_HEADER + 12;
 #[derive(Clone, Copy)]
 pub(super) struct Flow {
     ends: [u64; 3],
-    at: Instant,
 }
 
 impl Flow {
     /// That of a frame, if it is one of IPv4 with no options.
-    pub(super) fn of(frame: &[u8], now: Instant) -> Option<Self> {
+    pub(super) fn of(frame: &[u8]) -> Option<Self> {
         let head = frame.first_chunk::<DATAGRAM>()?;
         let is_plain = head[12..14] == IPV4 && head[ETHERNET_HEADER] == VERSION_AND_LENGTH;
-        is_plain.then(|| Self { ends: ends(head), at: now })
+        is_plain.then(|| Self { ends: ends(head) })
     }
 
     /// Where packets of the flow come from and go to.
@@ -53,14 +51,14 @@ impl Flow {
         (Ipv4Address::from_octets(from).into(), Ipv4Address::from_octets(to).into())
     }
 
-    /// The headers of a frame, if it is of the flow, now.
+    /// The headers of a frame, if it is of the flow.
     #[inline]
-    pub(super) fn headers<'a>(&self, frame: &'a [u8], now: Instant) -> Option<Headers<'a>> {
+    pub(super) fn headers<'a>(&self, frame: &'a [u8]) -> Option<Headers<'a>> {
         let head = frame.first_chunk::<DATAGRAM>()?;
         let ([a, b, c], [x, y, z]) = (self.ends, ends(head));
         // As arrays they would be compared by a call of `memcmp`.
         let is_same = (a ^ x) | (b ^ y) | (c ^ z) == 0;
-        (is_same && self.at == now).then_some(Headers { head, frame })
+        is_same.then_some(Headers { head, frame })
     }
 }
 

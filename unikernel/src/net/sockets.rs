@@ -151,13 +151,12 @@ impl Sockets {
         self.udp_ports.free(port);
     }
 
-    /// To be called when resets were received, before anything is sent: that is when connections
-    /// time out. One that had timed out earlier, unnoticed by its owner, counts as reset as well.
-    pub(super) fn note_resets(&mut self) {
-        for (id, socket) in self.connections.iter() {
-            if socket.state() == tcp::State::Closed && !self.reset.contains(&id) {
-                self.reset.push(id);
-            }
+    /// To be called when a connection was sent a reset, before anything else happens to it. One
+    /// that had timed out earlier, unnoticed by its owner, counts as reset as well.
+    pub(super) fn note_reset(&mut self, id: ConnectionId) {
+        let is_closed = self.connections.look(id).state() == tcp::State::Closed;
+        if is_closed && !self.reset.contains(&id) {
+            self.reset.push(id);
         }
     }
 

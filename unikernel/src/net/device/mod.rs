@@ -45,15 +45,13 @@ pub(super) struct Notes {
     pub(super) dhcp: heapless::Vec<dhcp::Reply, NOTES>,
     /// A hypervisor has announced our address on another port of the network.
     pub(super) own_rarp: bool,
-    /// A connection may have been reset.
-    pub(super) tcp_reset: bool,
 }
 
 impl Notes {
     pub(super) fn clear(&mut self) {
         self.advertised.clear();
         self.dhcp.clear();
-        (self.own_rarp, self.tcp_reset) = (false, false);
+        self.own_rarp = false;
     }
 }
 
@@ -144,6 +142,7 @@ impl Device {
         self.scratch.resize(self.spares.longest().max(LONGEST_PACKET), 0);
         (self.discovery.mac, self.capabilities) = (EthernetAddress(nic.mac()), capabilities);
         self.nic = Some(nic);
+        self.end_flow();
     }
 
     /// The longest frame there is memory to send.

@@ -51,7 +51,7 @@ impl Device {
     ) {
         self.traffic.rx_frames += 1;
         self.traffic.rx_bytes += frame.len() as u64;
-        match self.way_of_flow(&frame, now) {
+        match self.way_of_flow(&frame) {
             Some(FlowsTo::Inbox) => self.intake.observe(frame, now),
             Some(FlowsTo::Smoltcp) => {
                 let set = sockets.set_for(&frame[ETHERNET_HEADER..]);
@@ -65,9 +65,9 @@ impl Device {
     /// Where a frame of the flow goes, if it is of it and needs nothing else. What goes to an inbox
     /// is there then.
     #[inline]
-    fn way_of_flow(&self, frame: &RxBuffer, now: Instant) -> Option<FlowsTo> {
+    fn way_of_flow(&self, frame: &RxBuffer) -> Option<FlowsTo> {
         let frame: &[u8] = frame;
-        let headers = self.flow.as_ref()?.headers(frame, now)?;
+        let headers = self.flow.as_ref()?.headers(frame)?;
         if !self.intake.diverts_nothing() {
             return None;
         }
@@ -115,7 +115,7 @@ impl Device {
         let verified = self.capabilities.receive_checksums;
         let (mac, verified) = (self.discovery.mac.0, verified.ipv4 && verified.udp);
         let flags = header.tcp_flags(&frame[header.payload..]);
-        let taken = self.note(&frame, header, flags, verified);
+        let taken = self.note(&frame, header, verified);
         let Some(frame) = self.intake.divert(frame, header, mac, verified) else { return };
         let is_over = !self.discovery.hear(&frame, header, now)
             || taken
@@ -124,7 +124,7 @@ impl Device {
         if is_over {
             return self.intake.observe(frame, now);
         }
-        self.flow = Flow::of(&frame, now).filter(|flow| {
+        self.flow = Flow::of(&frame).filter(|flow| {
             let (from, to) = flow.addresses();
             frame.starts_with(&mac) && from.is_unicast() && self.intake.is_destination(to)
         });
@@ -134,6 +134,8 @@ impl Device {
         {
             self.paths.learn(&said, interface, sockets, now);
         }
+        let is_reset = flags.is_some_and(|flags| flags & frame::TCP_RST != 0);
+        let mut resets = None;
         let set = if header.is_fragment(packet) {
             let is_destination = |address| self.intake.is_destination(address);
             let place = self.reassembly.receive(packet, is_destination, now);
@@ -144,11 +146,15 @@ impl Device {
         } else if self.intake.deliver(&frame, header, verified) {
             return self.intake.observe(frame, now);
         } else {
+            resets = is_reset.then(|| sockets.connections.id_for(packet)).flatten();
             let set = sockets.set_for(packet);
             self.pending = Some(Pending::Frame(frame, header.payload));
             set
         };
         self.hand_on(interface, set, now);
+        if let Some(connection) = resets {
+            sockets.note_reset(connection);
+        }
     }
 
     /// Takes in a segment that may be part of a handshake. Returns whether it is dealt with.
@@ -182,13 +188,7 @@ impl Device {
     /// Notes what a frame says that smoltcp does not pass on. Returns whether that is all there is
     /// to it.
     #[inline]
-    fn note(
-        &mut self,
-        frame: &[u8],
-        header: Header,
-        tcp_flags: Option<u8>,
-        verified: bool,
-    ) -> bool {
+    fn note(&mut self, frame: &[u8], header: Header, verified: bool) -> bool {
         let packet = &frame[header.payload..];
         // Of more than there is room for, the rest is said again.
         if header.ethertype == frame::IPV6 && Message::is_likely(packet) {
@@ -202,8 +202,6 @@ impl Device {
             return true;
         } else if header.is_rarp() {
             self.notes.own_rarp |= frame[6..12] == self.discovery.mac.0;
-        } else if tcp_flags.is_some_and(|flags| flags & frame::TCP_RST != 0) {
-            self.notes.tcp_reset = true;
         }
         false
     }

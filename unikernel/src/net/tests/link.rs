@@ -11,6 +11,7 @@ use smoltcp::time::Duration;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
     EthernetRepr, Icmpv4Packet, Icmpv4Repr, IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr,
+    UdpPacket,
 };
 
 use super::network::{Host, Wire, World, host_with};
@@ -295,6 +296,40 @@ fn a_gateway_outside_of_the_network_is_looked_for_on_the_link() {
         bench.to.send(arp(ArpOperation::Request, (OLD, gateway), (OURS, OWN)));
         assert_eq!(bench.sent(), [Sent::Answer(OLD)]);
     }
+}
+
+/// A datagram to us, as long as that.
+fn datagram(station: EthernetAddress, source: Ipv4Address, port: u16) -> Vec<u8> {
+    let mut frame = ping(station, source);
+    let mut packet = EthernetFrame::new_unchecked(&mut frame);
+    let mut packet = Ipv4Packet::new_unchecked(packet.payload_mut());
+    packet.set_next_header(IpProtocol::Udp);
+    packet.fill_checksum();
+    let len = packet.payload_mut().len() as u16;
+    let mut udp = UdpPacket::new_unchecked(packet.payload_mut());
+    udp.set_src_port(9);
+    udp.set_dst_port(port);
+    udp.set_len(len);
+    udp.fill_checksum(&source.into(), &OWN.into());
+    frame
+}
+
+/// Of a train the first frame alone is looked at closely. In each turn there is a first one.
+#[test]
+fn a_peer_whose_frames_are_all_alike_stays_known() {
+    let mut bench = Bench::new("10.0.0.1/24", None);
+    let socket = bench.socket();
+    bench.to.send(arp(ArpOperation::Request, (OLD, PEER), (OURS, OWN)));
+    assert_eq!(bench.sent(), [Sent::Answer(OLD)]);
+    for _ in 0..2000 {
+        bench.to.send(datagram(OLD, PEER, socket.port()));
+        assert_eq!(bench.sent(), []);
+        let moment = Duration::from_secs(1);
+        let (_, from) = bench.world.run(moment, socket.recv_from(&mut []));
+        assert_eq!(from.ip(), PEER);
+    }
+    bench.send(&socket, PEER);
+    assert_eq!(bench.sent(), [Sent::Packet(PEER, OLD)], "nobody has to be asked for");
 }
 
 #[test]
