@@ -32,8 +32,8 @@ impl Phases {
         phases.push_back((at, state));
     }
 
-    /// What began after one moment and up to another, the last of several; of what began before the
-    /// first moment there is, nothing is known.
+    /// What began after one moment and up to another, the last of several. Without a first moment,
+    /// whatever is remembered up to the other.
     #[must_use]
     pub fn begun(&self, after: Option<Instant>, until: Instant) -> Option<&'static str> {
         let phases = self.0.borrow();

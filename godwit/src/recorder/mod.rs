@@ -84,7 +84,7 @@ pub(crate) struct Ear {
 pub struct Kept<'a> {
     /// They are numbered in the order of arrival.
     pub number: u64,
-    /// When it arrived.
+    /// When the batch was begun that it came in.
     pub at: Instant,
     /// Number of the interface that it came in by.
     pub interface: usize,

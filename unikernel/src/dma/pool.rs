@@ -181,8 +181,10 @@ impl Pool {
     }
 
     /// One mark for each page of the range, first page last: who sees the beginning of a frame in
-    /// the log finds the rest there too. What is counted is counted as in
-    /// [`count_received`](Self::count_received).
+    /// the log finds the rest there too.
+    ///
+    /// A load and a store are enough to count them: should two CPUs mark at once, some are missing
+    /// from the statistics, which is all that the count is for, and no mark is.
     #[inline]
     fn mark(&self, range: Range<usize>) {
         debug_assert!(!range.is_empty());
