@@ -33,13 +33,14 @@ pub fn header<'a>(out: &mut Vec<u8>, names: impl IntoIterator<Item = &'a str>) {
             // Frames are never cut off.
             out.extend_from_slice(&0u32.to_le_bytes());
             option(out, INTERFACE_NAME, name);
+            out.extend_from_slice(&END_OF_OPTIONS);
         });
     }
 }
 
 /// Appends a frame received at `at_us` by the interface of this number, with what is to be said of
 /// it.
-pub fn frame(out: &mut Vec<u8>, interface: u32, at_us: u64, frame: &[u8], comment: Option<&str>) {
+pub fn frame(out: &mut Vec<u8>, interface: u32, at_us: u64, frame: &[u8], comments: &[&str]) {
     block(out, ENHANCED_PACKET, |out| {
         out.extend_from_slice(&interface.to_le_bytes());
         out.extend_from_slice(&((at_us >> 32) as u32).to_le_bytes());
@@ -48,13 +49,14 @@ pub fn frame(out: &mut Vec<u8>, interface: u32, at_us: u64, frame: &[u8], commen
         out.extend_from_slice(&(frame.len() as u32).to_le_bytes());
         out.extend_from_slice(frame);
         out.resize(out.len().next_multiple_of(4), 0);
-        if let Some(comment) = comment {
-            option(out, COMMENT, comment);
+        comments.iter().for_each(|comment| option(out, COMMENT, comment));
+        if !comments.is_empty() {
+            out.extend_from_slice(&END_OF_OPTIONS);
         }
     });
 }
 
-/// The only option of a block.
+/// An option of a block.
 fn option(out: &mut Vec<u8>, code: u16, text: &str) {
     // Names and comments are short.
     let length = text.len() as u16;
@@ -62,7 +64,6 @@ fn option(out: &mut Vec<u8>, code: u16, text: &str) {
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(text.as_bytes());
     out.resize(out.len().next_multiple_of(4), 0);
-    out.extend_from_slice(&END_OF_OPTIONS);
 }
 
 /// A block: type, total length, body, total length again. Blocks are multiples of four bytes, so
@@ -89,7 +90,7 @@ mod tests {
         assert_eq!(out[28..36], [1, 0, 0, 0, 32, 0, 0, 0]);
         assert_eq!(out[44..56], *b"\x02\0\x03\0nic\0\0\0\0\0");
         let start = out.len();
-        frame(&mut out, 0, 0x1_0000_0002, &[0xee; 61], None);
+        frame(&mut out, 0, 0x1_0000_0002, &[0xee; 61], &[]);
         let block = &out[start..];
         assert_eq!(block.len(), 32 + 64);
         assert_eq!(block[4..8], 96u32.to_le_bytes());
@@ -98,9 +99,9 @@ mod tests {
         assert_eq!(block[20..28], [61, 0, 0, 0, 61, 0, 0, 0]);
         assert_eq!(block[88..92], [0xee, 0, 0, 0]);
         let start = out.len();
-        frame(&mut out, 1, 0, &[0xee; 60], Some("hello"));
+        frame(&mut out, 1, 0, &[0xee; 60], &["hello", "you"]);
         let block = &out[start..];
-        assert_eq!((block.len(), block[8]), (32 + 60 + 16, 1));
-        assert_eq!(block[88..100], *b"\x01\0\x05\0hello\0\0\0");
+        assert_eq!((block.len(), block[8]), (32 + 60 + 12 + 8 + 4, 1));
+        assert_eq!(block[88..112], *b"\x01\0\x05\0hello\0\0\0\x01\0\x03\0you\0\0\0\0\0");
     }
 }

@@ -2,6 +2,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
+use alloc::vec::Vec;
 use core::cell::RefCell;
 
 use godwit::time::Instant;
@@ -32,14 +33,18 @@ impl Phases {
         phases.push_back((at, state));
     }
 
-    /// What began after one moment and up to another, the last of several. Without a first moment,
-    /// whatever is remembered up to the other.
+    /// What began after one moment and up to another, in order. Without a first moment, the last
+    /// that had begun by the other.
     #[must_use]
-    pub fn begun(&self, after: Option<Instant>, until: Instant) -> Option<&'static str> {
+    pub fn begun(&self, after: Option<Instant>, until: Instant) -> Vec<&'static str> {
         let phases = self.0.borrow();
-        let is_in = |at: Instant| at <= until && after.is_none_or(|after| at > after);
-        let last = phases.iter().rev().find(|(at, _)| is_in(*at));
-        last.map(|(_, state)| comment(*state))
+        let by_then = phases.iter().filter(|(at, _)| *at <= until);
+        match after {
+            Some(after) => {
+                by_then.filter(|(at, _)| *at > after).map(|(_, state)| comment(*state)).collect()
+            }
+            None => by_then.last().map(|(_, state)| comment(*state)).into_iter().collect(),
+        }
     }
 }
 
@@ -58,19 +63,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_phase_is_told_once_and_the_last_of_several() {
+    fn each_phase_is_told_once_by_the_first_frame_since() {
         let at = Instant::from_millis;
         let phases = Phases::default();
-        assert_eq!(phases.begun(None, at(10)), None);
+        assert!(phases.begun(None, at(10)).is_empty());
         phases.note(at(100), State::WarmUp);
         phases.note(at(200), State::Leaving);
         phases.note(at(300), State::Arrived { moves: 1 });
-        let begun = |after, until| phases.begun(after, at(until)).unwrap_or_default();
+        let begun = |after, until| phases.begun(after, at(until)).join(", ");
         assert_eq!(begun(None, 99), "");
         assert!(begun(Some(at(99)), 100).contains("warm-up"));
         assert_eq!(begun(Some(at(100)), 199), "");
-        assert!(begun(Some(at(100)), 400).contains("arrived"));
-        assert!(begun(None, 250).contains("quiet"));
+        let several = begun(Some(at(99)), 400);
+        assert!(several.contains("warm-up") && several.ends_with("arrived on the destination"));
+        assert_eq!(begun(None, 250), "migration: the NIC is to be quiet");
         (0..100).for_each(|n| phases.note(at(1000 + n), State::Running));
         assert_eq!(phases.0.borrow().len(), KEPT);
     }

@@ -180,10 +180,10 @@ impl Chunks for Capture {
         let mut before = None;
         while number < end {
             let next = recorder.frame_from(number, |frame| {
-                let comment = phases.begun(before, frame.at);
+                let comments = phases.begun(before, frame.at);
                 before = Some(frame.at);
                 let (interface, at) = (frame.interface as u32, frame.at.as_micros());
-                pcapng::frame(&mut chunk, interface, at, frame.bytes, comment);
+                pcapng::frame(&mut chunk, interface, at, frame.bytes, &comments);
                 frame.number + 1
             });
             number = next.unwrap_or(end);
