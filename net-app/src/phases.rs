@@ -38,12 +38,12 @@ impl Phases {
     #[must_use]
     pub fn begun(&self, after: Option<Instant>, until: Instant) -> Vec<&'static str> {
         let phases = self.0.borrow();
-        let by_then = phases.iter().filter(|(at, _)| *at <= until);
+        let mut by_then = phases.iter().filter(|(at, _)| *at <= until);
         match after {
             Some(after) => {
                 by_then.filter(|(at, _)| *at > after).map(|(_, state)| comment(*state)).collect()
             }
-            None => by_then.last().map(|(_, state)| comment(*state)).into_iter().collect(),
+            None => by_then.next_back().map(|(_, state)| comment(*state)).into_iter().collect(),
         }
     }
 }
