@@ -131,7 +131,7 @@ mod tests {
             same(&three(), &busy).map_err(|error| error.to_string())
         };
         let slower = busy(|run| run.saturated.as_mut().unwrap().before *= 0.97).unwrap_err();
-        assert!(slower.contains("saturated 2015, 2015, 2015, 1955"), "{slower}");
+        assert!(slower.contains("saturated 2585, 2585, 2585, 2507"), "{slower}");
         assert!(busy(|run| run.phases[1].rx_bits_per_s *= 0.97).is_err());
         assert!(busy(|run| run.service_gap_ms += 30.0).is_err());
         assert!(busy(|run| run.service_gap_ms += 60.0).unwrap_err().contains("downtime"));

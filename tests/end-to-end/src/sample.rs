@@ -33,7 +33,7 @@ pub(crate) fn run() -> Migration {
         "integrity": { "buffers_checked": 2048, "stale": 0, "while_logging": 2048 },
         "service_gap_ms": 126.0,
         "losses": { "lost": 11_100, "in_gap": 11_100, "duplicates": 0, "reordered": 0 },
-        "saturated": { "before": 2015e6, "warmup": 1760e6 },
+        "saturated": { "before": 2585e6, "warmup": 2259e6 },
         "events": [],
         "facts": {
             "processor": "AMD EPYC", "processors": 2, "memory_mib": 24_105, "kernel": "6.18",
