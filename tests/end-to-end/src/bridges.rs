@@ -48,6 +48,11 @@ pub(crate) fn add_nested(suite: &mut Suite, kernel: Kernel, long: bool) {
             suite.test(&name, LONG, move |log| cancelled(log, kernel, shape));
         }
     }
+    for shape in SHAPES.into_iter().filter(|_| long) {
+        let options = [shape, OTHER_NIC].concat();
+        let name = format!("migrate {}", options.join(" "));
+        suite.test(&name, MINUTES, move |log| fresh_on_arrival(log, kernel, &options));
+    }
 }
 
 fn fresh_on_arrival(log: &Path, kernel: Kernel, options: &[&str]) -> Result<String> {
