@@ -2,24 +2,26 @@
 
 use crate::advanced;
 pub(crate) use crate::advanced::Transmitter;
-use crate::host::{self, Host, Place};
-use crate::intel::Offers;
+pub(crate) use crate::alike::{
+    BAR, CAN_BE_PROMISCUOUS, ENABLE, GROUPS, MSI_X, OFFERS, Own, STAYS_IN_RESET,
+    TELLS_WHEN_DMA_ENDS,
+};
+use crate::host::{self, Place};
 use crate::intel::model::{Causes, Family, Filters, State};
-use unikernel::nic::ResetError;
 
 const LINKS: usize = 0x0010;
 const EICR: usize = 0x0100;
 const EIMS: usize = 0x0108;
 const EIMC: usize = 0x010c;
-const IVAR: usize = 0x0120;
-const IVAR_MISC: usize = 0x0140;
+pub(crate) const IVAR: usize = 0x0120;
+pub(crate) const IVAR_MISC: usize = 0x0140;
 const RDBAL: usize = 0x1000;
 const SRRCTL: usize = 0x1014;
 pub(crate) const RDT: usize = 0x1018;
-const RXDCTL: usize = 0x1028;
+pub(crate) const RXDCTL: usize = 0x1028;
 const TDBAL: usize = 0x2000;
 pub(crate) const TDT: usize = 0x2018;
-const TXDCTL: usize = 0x2028;
+pub(crate) const TXDCTL: usize = 0x2028;
 
 /// Where the mailbox is.
 pub(crate) const MAILBOX: Place = Place { control: 0x02fc, buffer: 0x0200 };
@@ -32,29 +34,12 @@ pub(crate) const IMS: usize = EIMS;
 /// What enables a direction is what enables its queue.
 pub(crate) const RCTL: usize = RXDCTL;
 pub(crate) const TCTL: usize = TXDCTL;
-pub(crate) const ENABLE: u32 = 1 << 25;
 
 pub(crate) const DEVICE: u16 = 0x10ed;
-pub(crate) const BAR: u64 = 0x4000;
-/// BAR and entries.
-pub(crate) const MSI_X: (u8, u16) = (3, 3);
 /// Of the link, in Mbit/s.
 pub(crate) const SPEED: u32 = 10_000;
 /// Accesses to configuration space and to registers when a machine moves: to stop, and to start.
 pub(crate) const MOVES: [[u32; 2]; 2] = [[3, 9], [32, 77]];
-/// Accesses to registers for two groups, for the same again, and for one of them: a request each.
-pub(crate) const GROUPS: [u32; 3] = [6, 0, 12];
-/// Those that a virtual function has to have.
-pub(crate) const OFFERS: &[Offers] = &[Offers::MsiX];
-/// Queues tell when they have let go of their descriptors.
-pub(crate) const TELLS_WHEN_DMA_ENDS: bool = true;
-/// What resets of one that stays in reset end with.
-pub(crate) const STAYS_IN_RESET: [ResetError; 2] = [ResetError::Later; 2];
-/// A host lets nobody see what is for others.
-pub(crate) const CAN_BE_PROMISCUOUS: bool = false;
-
-/// The driver of the physical function.
-pub(crate) type Own = Host;
 
 impl Family for State {
     const RINGS: [usize; 2] = [RDBAL, TDBAL];
@@ -74,8 +59,7 @@ impl Family for State {
     }
 
     fn may_reset(&self) -> bool {
-        let is_on = |control| self.get(control) & ENABLE != 0;
-        self.faults.keeps_mastering || !is_on(RXDCTL) && !is_on(TXDCTL)
+        self.faults.keeps_mastering || self.is_stopped()
     }
 
     fn filters(&self) -> Filters {
@@ -89,7 +73,7 @@ impl Family for State {
     }
 
     fn buffer(&self, _queue: usize) -> Option<usize> {
-        (self.get(RXDCTL) & ENABLE != 0 && self.is_known()).then(|| {
+        self.may_receive().then(|| {
             assert!(self.has((SRRCTL, 31)), "a full queue must not hold up other functions");
             advanced::buffer(self, SRRCTL, 0, 0x1f)
         })
@@ -100,7 +84,7 @@ impl Family for State {
     }
 
     fn sends(&self) -> bool {
-        self.get(TXDCTL) & ENABLE != 0 && self.is_known()
+        self.may_send()
     }
 
     fn inserts_tags(&self) -> bool {
@@ -108,8 +92,7 @@ impl Family for State {
     }
 
     fn raise_queue(&mut self, _queue: usize, is_transmit: bool) {
-        let entry = self.get(IVAR) >> (8 * u32::from(is_transmit));
-        self.raise_entry(entry);
+        self.raise_entry_of(is_transmit);
     }
 
     fn raise_link(&mut self) {
@@ -131,17 +114,5 @@ impl Family for State {
     fn write(&mut self, offset: usize, value: u32) -> bool {
         assert!(offset != RDT || value == 0 || self.get(RXDCTL) & ENABLE != 0, "a tail too early");
         self.write_mailbox(offset, value)
-    }
-}
-
-impl State {
-    /// Interrupts with the entry that a byte of IVAR gives.
-    fn raise_entry(&mut self, allocation: u32) {
-        let cause = if allocation & 0x80 == 0 { 0 } else { 1 << (allocation & 0b11) };
-        self.raise(&Self::CAUSES[0], cause);
-    }
-
-    pub(crate) fn raise_mailbox(&mut self) {
-        self.raise_entry(self.get(IVAR_MISC));
     }
 }

@@ -2,6 +2,8 @@
 
 #[path = "../intel/advanced.rs"]
 mod advanced;
+#[path = "../vf/alike.rs"]
+mod alike;
 mod family;
 #[path = "../vf/host.rs"]
 mod host;

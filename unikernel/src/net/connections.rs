@@ -3,9 +3,9 @@
 //! smoltcp looks at every socket of a set for each segment that it is given, and each time that it
 //! may send. So a segment is given to the connection alone that it belongs to, and only those have
 //! a turn to send that are awake: that have received something, were used by a task, or have a
-//! timer that has run out. What the others cost is their memory,
-//! and a look at each when something asks of all: for a free port, or when addresses, groups or the
-//! NIC change, which wakes all of them.
+//! timer that has run out. What the others cost is their memory, and a look at each when something
+//! asks of all: for a free port, or when addresses, groups or the NIC change, which wakes all of
+//! them.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
