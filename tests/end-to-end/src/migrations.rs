@@ -73,6 +73,22 @@ pub(crate) fn read(json: &Path) -> Result<Migration> {
     Ok(migration)
 }
 
+/// A migration that arrives with all it received.
+pub(crate) fn fresh_on_arrival(log: &Path, kernel: Kernel, arguments: &[&str]) -> Result<String> {
+    let migration = migrate(log, kernel, arguments)?;
+    completed(&migration)?;
+    fresh(&migration)
+}
+
+/// The control: one that arrives without some of it.
+pub(crate) fn stale_on_arrival(log: &Path, kernel: Kernel, arguments: &[&str]) -> Result<String> {
+    let migration = migrate(log, kernel, arguments)?;
+    completed(&migration)?;
+    let (stale, checked) = check(&migration)?;
+    ensure!(stale > 0, "stale is 0 without marking: the test cannot fail");
+    Ok(format!("{stale} of {checked} stale"))
+}
+
 pub(crate) fn completed(migration: &Migration) -> Result<()> {
     ensure!(
         migration.outcome == Outcome::Completed,
