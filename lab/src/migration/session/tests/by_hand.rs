@@ -2,28 +2,6 @@
 
 use super::*;
 
-/// How long a guest that is late takes.
-const LATE: Duration = Duration::from_millis(200);
-
-impl World {
-    /// Gives the first NIC, in a while.
-    pub(super) fn give_late(&mut self) {
-        self.gives_at = Some(Instant::now() + LATE);
-        let mut monitor = self.monitors[self.home as usize].as_ref().unwrap().try_clone().unwrap();
-        let gone = json!({ "event": "DEVICE_DELETED", "data": { "device": NICS[0] } });
-        std::thread::spawn(move || {
-            std::thread::sleep(LATE);
-            writeln!(monitor, "{gone}").unwrap();
-        });
-    }
-
-    /// Whether that is the NIC that the guest has given late.
-    pub(super) fn has_given(&self, path: &Value) -> bool {
-        let is_first = path.as_str().is_some_and(|path| path.ends_with(&format!("/{}", NICS[0])));
-        is_first && self.gives_at.is_some_and(|at| Instant::now() >= at)
-    }
-}
-
 fn stock() -> Pair {
     Pair { qemu: QemuKind::Stock, ..pair(false, false) }
 }

@@ -1,0 +1,139 @@
+//! What migrates a guest, and shows what came out.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use lab::{
+    choices::{
+        Bridge, CancelAt, Chipset, ClockKind, GuestKind, LabKind, Marking, QemuKind, Strategy,
+        TrafficKind,
+    },
+    parts::NicModel,
+};
+
+use super::common::{App, Host, at_least_one, lab_nic, nics};
+
+/// Where the report goes that nobody named a place for.
+const REPORT: &str = "report";
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Model of the two passthrough NICs
+    #[arg(long, value_parser = lab_nic(), default_value = "e1000e")]
+    pub(crate) nic: NicModel,
+    /// Seconds of traffic before the migration, and after it
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) seconds: u32,
+    /// Whose time the figures are in
+    #[arg(long, value_enum, default_value_t = ClockKind::Real)]
+    pub(crate) clock: ClockKind,
+    /// Also write the result here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Write result, plot, page and logs into this directory
+    #[arg(long, value_name = "DIR", default_value = REPORT)]
+    pub(crate) report: PathBuf,
+    #[command(flatten)]
+    pub(crate) host: Host,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    /// Where the two machines run
+    #[arg(long, value_enum, default_value_t = LabKind::Nested)]
+    pub(crate) lab: LabKind,
+    /// What runs them: the patched QEMU, or the distribution's, with which a guest marks always and
+    /// its NIC is taken and given by commands (docs/stock.md)
+    #[arg(long, value_enum, default_value_t = QemuKind::Patched)]
+    pub(crate) qemu: QemuKind,
+    /// Whose time the figures are in; the lab's own goes with --traffic udp
+    #[arg(long, value_enum, default_value_t = ClockKind::Real)]
+    pub(crate) clock: ClockKind,
+    /// Model of the NICs
+    #[arg(long, value_parser = lab_nic(), default_value = "e1000e")]
+    pub(crate) nic: NicModel,
+    /// Its model on the destination, where that is another one with another address
+    #[arg(long, value_name = "MODEL", value_parser = lab_nic())]
+    pub(crate) destination_nic: Option<NicModel>,
+    /// NICs of each machine, each an interface of the guest under a root port of its own: 1 or 2
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = nics())]
+    pub(crate) nics: u8,
+    /// When the NIC leaves the guest
+    #[arg(long, value_enum, default_value_t = Strategy::Warm)]
+    pub(crate) strategy: Strategy,
+    /// Pair the NIC with a virtio-net standby, which serves the guest while the NIC is away; the
+    /// failover strategy always does
+    #[arg(long)]
+    pub(crate) standby: bool,
+    /// The machine type
+    #[arg(long, value_enum, default_value_t = Chipset::Q35)]
+    pub(crate) machine: Chipset,
+    /// The bridge that the NIC is below
+    #[arg(long, value_enum, default_value_t = Bridge::PcieRootPort)]
+    pub(crate) bridge: Bridge,
+    /// Then migrate with the other strategies too, at the same rate, and draw all of them over one
+    /// another
+    #[arg(long, conflicts_with_all = ["cancel_at", "times"])]
+    pub(crate) compare: bool,
+    /// Migrate so often, to and fro
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one(),
+          conflicts_with = "cancel_at")]
+    pub(crate) times: u32,
+    /// The guest's marking policy
+    #[arg(long, value_enum, default_value_t = Marking::Auto)]
+    pub(crate) marking: Marking,
+    /// What is driven at the guest
+    #[arg(long, value_enum, default_value_t = TrafficKind::Udp)]
+    pub(crate) traffic: TrafficKind,
+    /// `--traffic client`: a command line that is run over and over, and has to succeed each time;
+    /// {host} and {port} in it are where the guest's --port is reached
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) client: Option<String>,
+    /// TCP port of the guest that traffic goes to [default: 5201 with tcp, 7 with echo]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// `--traffic echo`: go on after the last migration until so many megabytes have come back
+    #[arg(long, value_name = "MB", default_value_t = 0)]
+    pub(crate) transfer: u64,
+    /// Offered rate [default: half of what the guest takes when saturated, measured first]
+    #[arg(long, value_name = "Mbit", allow_negative_numbers = true)]
+    pub(crate) rate: Option<f64>,
+    /// Seconds of traffic before the migration, and after it
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) seconds: u32,
+    /// Cancel the migration there, at several places one after the other, then migrate once more
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) cancel_at: Vec<CancelAt>,
+    /// The guest
+    #[arg(long, value_enum, default_value_t = GuestKind::Godwit)]
+    pub(crate) guest: GuestKind,
+    /// More for the guest's command line
+    #[arg(long, value_name = "guest command line", default_value = "", allow_hyphen_values = true)]
+    pub(crate) append: String,
+    /// Record every frame on the segment here, as a pcapng file with an interface for each port
+    #[arg(long, value_name = "FILE", conflicts_with = "compare")]
+    pub(crate) pcap: Option<PathBuf>,
+    /// Write the result here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Write result, plot, page and logs into this directory
+    #[arg(long, value_name = "DIR", default_value = REPORT)]
+    pub(crate) report: PathBuf,
+    #[command(flatten)]
+    pub(crate) app: App,
+    #[command(flatten)]
+    pub(crate) host: Host,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Compare {
+    /// The first run's result, as `--json` or the report has it
+    #[arg(value_name = "A.json")]
+    pub(crate) first: PathBuf,
+    /// The second one's
+    #[arg(value_name = "B.json")]
+    pub(crate) second: PathBuf,
+    /// Also write a page with both plots here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) page: Option<PathBuf>,
+}
