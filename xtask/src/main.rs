@@ -1,11 +1,14 @@
 //! `cargo xtask`: builds, boots, migrates and tests Godwit.
 
 mod bench;
+mod book;
 mod clean;
 mod cli;
 mod compare;
 mod demo;
 mod doctor;
+#[cfg(test)]
+mod documented;
 mod ending;
 mod examples;
 mod fetch;
@@ -93,6 +96,7 @@ fn run(command: &Command) -> Result<Ending> {
         Command::Completions(options) => Ok(completions(options)),
         Command::Compare(options) => compare::main(options),
         Command::Image(options) => image::main(options),
+        Command::Book(options) => book::main(options),
         Command::Bench(options) => bench::main(options),
         Command::LibvirtXml(options) => libvirt::main(options),
         Command::Qemu(options) => qemu::main(options),

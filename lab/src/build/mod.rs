@@ -4,5 +4,6 @@ pub mod application;
 pub mod crates;
 pub mod fetch;
 pub mod host_kernel;
+pub mod mdbook;
 pub mod qemu;
 pub mod stock;

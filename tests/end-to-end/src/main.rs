@@ -8,6 +8,7 @@
 mod application;
 mod bench;
 mod blanks;
+mod book;
 mod bridges;
 mod browser;
 mod clock;
@@ -131,6 +132,7 @@ fn all(kernel: Kernel, quick: bool, long: bool) -> Suite {
     if long {
         bench::add(&mut suite, kernel);
         blanks::add(&mut suite);
+        book::add(&mut suite);
         offline::add(&mut suite);
     }
     suite

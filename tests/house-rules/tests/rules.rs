@@ -74,11 +74,13 @@ fn every_warning_of_the_guest_is_explained() {
 
 #[test]
 fn every_page_is_in_the_book() {
-    let contents = fs::read_to_string(checkout().join("docs/README.md")).unwrap();
+    let read = |name: &str| fs::read_to_string(checkout().join("docs").join(name)).unwrap();
+    let contents = [read("README.md"), read("SUMMARY.md")];
     for entry in fs::read_dir(checkout().join("docs")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let is_page = name.ends_with(".md") && name != "README.md";
-        assert!(!is_page || contents.contains(&format!("({name})")), "{name} is in no list");
+        let is_page = name.ends_with(".md") && !["README.md", "SUMMARY.md"].contains(&&*name);
+        let is_in_both = contents.iter().all(|list| list.contains(&format!("({name})")));
+        assert!(!is_page || is_in_both, "{name} is not in both lists, README.md and SUMMARY.md");
     }
 }
 

@@ -26,6 +26,13 @@ pub(crate) struct Test {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Book {
+    /// Put it there, in place of what is there [default: book, in cargo's target directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Bench {
     /// Which benchmarks [default: all]
     #[arg(value_enum, value_name = "NAME")]

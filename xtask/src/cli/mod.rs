@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use self::{
     guest::{Image, ImageFormat, LibvirtXml, New, Run},
-    house::{Bench, BenchName, Clean, Completions, Doctor, Fetch, Numbers, Qemu, Test},
+    house::{Bench, BenchName, Book, Clean, Completions, Doctor, Fetch, Numbers, Qemu, Test},
     migration::{Compare, Demo, Migrate},
 };
 use crate::{ending::STATUSES, examples};
@@ -53,6 +53,8 @@ pub(crate) enum Command {
     /// Build the bootable image
     #[command(after_help = examples::IMAGE)]
     Image(Image),
+    /// Make a book of the documentation, and check every link in it
+    Book(Book),
     /// Measure, and compare with others
     #[command(after_help = examples::BENCH)]
     Bench(Bench),
@@ -103,23 +105,12 @@ mod tests {
         for line in examples::ALL.iter().flat_map(|text| text.lines()) {
             let Some(line) = line.trim().strip_prefix("cargo xtask ") else { continue };
             let line = line.split_once("  ").map_or(line, |(line, _)| line);
-            let words = ["xtask".to_owned()].into_iter().chain(words(line));
+            let words = shlex::split(line).unwrap_or_else(|| panic!("{line}: no words"));
+            let words = ["xtask".to_owned()].into_iter().chain(words);
             Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
             count += 1;
         }
         assert!(count > 10, "{count}");
         assert!(Cli::try_parse_from(["xtask", "demo", "-q", "-v"]).is_err());
-    }
-
-    /// As a shell splits it, with quotes around whole words only.
-    fn words(line: &str) -> Vec<String> {
-        let mut words = Vec::new();
-        for (index, part) in line.split('\'').enumerate() {
-            match index % 2 {
-                0 => words.extend(part.split_whitespace().map(str::to_owned)),
-                _ => words.push(part.to_owned()),
-            }
-        }
-        words
     }
 }
