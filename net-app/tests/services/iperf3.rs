@@ -1,22 +1,20 @@
-//! The iperf3 server and a client that stock ones are at times, on a wire.
+//! A client of iperf3 whose streams arrive in any order.
 
-use std::cell::Cell;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::rc::Rc;
+use std::net::{IpAddr, SocketAddr};
 
-use futures_executor::block_on;
-use godwit::System;
 use godwit::futures::join::join;
-use godwit::futures::select::{Either3, select3};
-use godwit::host::{run, wired_machines};
 use godwit::io::{Read, Write};
 use godwit::net::{Tcp, TcpStream};
 use godwit::time::{Duration, Timer, with_timeout};
+use net_app::iperf3::PORT;
 use serde_json::{Value, json};
 
-const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1)), 5201);
+use super::{SERVER, SERVER_IPV6, visit};
+
 const COOKIE: [u8; 37] = *b"abcdefghijklmnopqrstuvwxyz0123456789\0";
 const LEN: usize = 1000;
+/// Of who asks for a stream of datagrams.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// What the client does with a stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,7 +31,7 @@ struct Moved {
 }
 
 async fn connect(tcp: &Tcp) -> TcpStream {
-    let mut stream = tcp.connect(SERVER).await.expect("a connection");
+    let mut stream = super::connect(tcp, PORT).await;
     stream.write_all(&COOKIE).await.expect("room for a cookie");
     stream
 }
@@ -71,15 +69,15 @@ async fn move_data((way, stream): (Way, &mut TcpStream)) -> u64 {
 }
 
 /// A test both ways with one stream for each, which arrive at the server in this order.
-async fn test(tcp: Tcp, order: [Way; 2]) -> [Moved; 2] {
-    let mut control = connect(&tcp).await;
+async fn test(tcp: &Tcp, order: [Way; 2]) -> [Moved; 2] {
+    let mut control = connect(tcp).await;
     expect(&mut control, [9]).await;
     let wanted =
         json!({ "tcp": true, "time": 1, "parallel": 1, "bidirectional": true, "bandwidth": 1e6 });
     say(&mut control, &wanted).await;
     expect(&mut control, [10]).await;
-    let mut first = connect(&tcp).await;
-    let mut second = connect(&tcp).await;
+    let mut first = connect(tcp).await;
+    let mut second = connect(tcp).await;
     expect(&mut control, [1, 2]).await;
     let here = join(move_data((order[0], &mut first)), move_data((order[1], &mut second))).await;
 
@@ -99,38 +97,44 @@ async fn test(tcp: Tcp, order: [Way; 2]) -> [Moved; 2] {
     [0, 1].map(|n| Moved { here: here[n], there: there[n] })
 }
 
-async fn serve(system: System) {
-    let net = system.interface(0).await;
-    net.ready().await;
-    net_app::iperf3::serve(&net).await;
-}
-
-/// What each stream has moved: that which the client sends on, and the other.
-fn moved_by(order: [Way; 2]) -> [Moved; 2] {
-    let [(pool_a, a), (pool_b, b)] = wired_machines();
-    let moved = Rc::new(Cell::new(None));
-    let tell = moved.clone();
-    let visit = async move |system: System| {
-        let net = system.interface(0).await;
-        net.ready().await;
-        tell.set(Some(test(net.tcp(), order).await));
-        system.power_off();
-    };
-    let all = select3(
-        run(pool_a, "ip=10.9.0.1/24", a, serve),
-        run(pool_b, "ip=10.9.0.2/24", b, visit),
-        Timer::after(Duration::from_secs(20)),
-    );
-    let Either3::Second(()) = block_on(all) else { panic!("no results in time") };
-    moved.take().expect("results")
-}
-
 #[test]
 fn each_stream_moves_data_in_whatever_order_they_arrive() {
     for order in [[Way::Up, Way::Down], [Way::Down, Way::Up]] {
-        let [up, down] = moved_by(order);
+        let [up, down] = visit(async move |net| test(&net.tcp(), order).await);
         assert_eq!((up.here, up.there), (0, LEN as u64), "{up:?}");
         assert!(down.here > LEN as u64, "{down:?}");
         assert!(down.there >= down.here, "{down:?}");
     }
+}
+
+/// The same machine by its other address is somebody else to the server.
+#[test]
+fn only_the_client_itself_opens_streams_of_datagrams() {
+    visit(async |net| {
+        // An address is probed for before it is used.
+        while net.ipv6().is_empty() {
+            Timer::after(PATIENCE).await;
+        }
+        let mut control = connect(&net.tcp()).await;
+        expect(&mut control, [9]).await;
+        say(&mut control, &json!({ "udp": true, "time": 1, "parallel": 1, "len": 1000 })).await;
+        expect(&mut control, [10]).await;
+        let socket = net.udp().bind(0).expect("a port");
+        let mut answer = [0; 100];
+        let mut ask = async |server: IpAddr| {
+            let to = SocketAddr::new(server, PORT);
+            // Neighbours are asked for first, and may take a moment to be found.
+            for _ in 0..20 {
+                socket.send_to(b"9876", to).await.expect("a way there");
+                let answered = socket.recv_from(&mut answer);
+                if let Ok((len, from)) = with_timeout(PATIENCE, answered).await {
+                    return Some((answer[..len].to_vec(), from));
+                }
+            }
+            None
+        };
+        assert_eq!(ask(SERVER_IPV6.into()).await, None, "somebody else is answered");
+        let (answer, from) = ask(SERVER.into()).await.expect("the client is answered");
+        assert_eq!((&answer[..], from.ip()), (&b"6789"[..], SERVER.into()));
+    });
 }
