@@ -27,7 +27,7 @@ const BATCH: usize = 32 * 1024;
 ///
 /// # Errors
 /// The stream's.
-pub(crate) async fn serve<S: Read + Write>(
+pub async fn serve<S: Read + Write>(
     mut stream: S,
     database: &RefCell<Database>,
     takes_writes: impl Fn() -> bool,

@@ -3,7 +3,7 @@
 use crate::store::Store;
 
 /// Keys and values, and who uses them.
-pub(crate) struct Database {
+pub struct Database {
     /// Keys and values.
     pub(crate) store: Store,
     /// How many clients there are.
@@ -12,7 +12,7 @@ pub(crate) struct Database {
 
 impl Database {
     /// With nobody there yet.
-    pub(crate) fn new(store: Store) -> Self {
+    pub fn new(store: Store) -> Self {
         Self { store, clients: 0 }
     }
 }

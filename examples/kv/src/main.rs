@@ -16,15 +16,6 @@
 
 extern crate alloc;
 
-mod commands;
-mod connection;
-mod database;
-mod failure;
-mod glob;
-mod reply;
-mod request;
-mod store;
-
 use alloc::rc::Rc;
 use core::cell::RefCell;
 use core::time::Duration;
@@ -33,8 +24,7 @@ use godwit::cmdline::{Size, Switch};
 use godwit::net::{Buffers, Error, TcpOptions, TcpStream};
 use godwit::{HeapUse, State, System};
 
-use database::Database;
-use store::Store;
+use kv::{Database, Store};
 
 const PORT: u16 = 6379;
 /// Clients that may come in the same moment: `redis-benchmark` is 50 of them.
@@ -84,7 +74,7 @@ async fn serve(system: System, database: Rc<RefCell<Database>>, client: TcpStrea
     client.set_keep_alive(Some(KEEP_ALIVE));
     client.set_timeout(Some(GONE));
     let takes_writes = || !(sheds && system.migration().state() == State::Leaving);
-    if let Err(error) = connection::serve(client, &database, takes_writes).await {
+    if let Err(error) = kv::serve(client, &database, takes_writes).await {
         godwit::log::debug!("kv: {error}");
     }
 }

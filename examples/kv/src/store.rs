@@ -25,7 +25,7 @@ pub(crate) const MAX_VALUE: usize = 128 * 1024;
 type Key = Box<[u8]>;
 
 /// The store. Keys go when their time has come; [`Store::advance`] says what time it is.
-pub(crate) struct Store {
+pub struct Store {
     entries: IndexMap<Key, Entry, FixedState>,
     /// The keys that will go, by when they do.
     expiring: BTreeSet<(Instant, Key)>,
@@ -49,7 +49,7 @@ impl Entry {
 impl Store {
     /// An empty one, for about `limit` bytes. `seed` is what nobody outside knows: who does can
     /// choose keys that are slow to find.
-    pub(crate) fn new(limit: usize, seed: u64) -> Self {
+    pub fn new(limit: usize, seed: u64) -> Self {
         Self {
             entries: IndexMap::with_hasher(FixedState::with_seed(seed)),
             expiring: BTreeSet::new(),

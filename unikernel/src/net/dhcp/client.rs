@@ -5,7 +5,7 @@ use alloc::borrow::Cow;
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{DhcpMessageType, Ipv4Address, Ipv4Cidr};
 
-use super::message::{Message, Reply, class_prefix_len};
+use super::message::{Message, Reply, class_prefix_len, is_host};
 
 /// How long an answer is waited for at first, in seconds. RFC 2131 (section 4.1) has 4; a lost
 /// packet should not cost that of a boot. Doubled each time.
@@ -226,7 +226,7 @@ impl Client {
 
     fn hear(&mut self, reply: &Reply, now: Instant) -> bool {
         match (&self.state, reply.kind) {
-            (State::Selecting, DhcpMessageType::Offer) if is_host(reply.address) => {
+            (State::Selecting, DhcpMessageType::Offer) if is_host(&reply.address) => {
                 let transaction = self.transaction;
                 let &Reply { server, address, prefix_len, .. } = reply;
                 self.enter(State::Requesting(Offer { server, address, prefix_len }), now);
@@ -240,7 +240,7 @@ impl Client {
             {
                 false
             }
-            (_, DhcpMessageType::Ack) if is_host(reply.address) => self.bind(reply, now),
+            (_, DhcpMessageType::Ack) if is_host(&reply.address) => self.bind(reply, now),
             (_, DhcpMessageType::Nak) => self.refused(reply, now),
             _ => false,
         }
@@ -331,8 +331,4 @@ impl Client {
         self.random ^= self.random << 17;
         self.random >> 16
     }
-}
-
-fn is_host(address: Ipv4Address) -> bool {
-    !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast()
 }

@@ -201,8 +201,12 @@ fn addresses(data: &[u8]) -> impl Iterator<Item = Ipv4Address> {
     data.as_chunks::<4>().0.iter().map(|&octets| octets.into())
 }
 
-fn is_host(address: &Ipv4Address) -> bool {
-    !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast()
+/// Whether a machine on a network can have it.
+pub(super) fn is_host(address: &Ipv4Address) -> bool {
+    !address.is_unspecified()
+        && !address.is_loopback()
+        && !address.is_multicast()
+        && !address.is_broadcast()
 }
 
 /// The length of the prefix that a netmask stands for.
