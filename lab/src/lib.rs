@@ -7,6 +7,7 @@ pub mod build;
 pub mod choices;
 pub mod clock;
 pub mod console;
+pub mod fuzz;
 pub mod guest;
 pub mod hardware;
 pub mod initramfs;

@@ -39,6 +39,10 @@ pub(crate) const BENCH: &str = "Examples:
   cargo xtask bench dma
   cargo xtask bench instructions --nic igb --json counts.json";
 
+pub(crate) const FUZZ: &str = "Examples:
+  cargo xtask fuzz                         each reader for a minute
+  cargo xtask fuzz dns dhcp --seconds 600  these two for ten";
+
 /// All of them.
 #[cfg(test)]
-pub(crate) const ALL: [&str; 7] = [DEMO, TEST, RUN, MIGRATE, COMPARE, IMAGE, BENCH];
+pub(crate) const ALL: [&str; 8] = [DEMO, TEST, RUN, MIGRATE, COMPARE, IMAGE, BENCH, FUZZ];

@@ -12,6 +12,7 @@ mod documented;
 mod ending;
 mod examples;
 mod fetch;
+mod fuzz;
 mod image;
 mod libvirt;
 mod migrate;
@@ -98,6 +99,7 @@ fn run(command: &Command) -> Result<Ending> {
         Command::Image(options) => image::main(options),
         Command::Book(options) => book::main(options),
         Command::Bench(options) => bench::main(options),
+        Command::Fuzz(options) => fuzz::main(options),
         Command::LibvirtXml(options) => libvirt::main(options),
         Command::Qemu(options) => qemu::main(options),
         Command::Doctor(options) => doctor::main(options),

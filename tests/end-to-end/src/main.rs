@@ -18,6 +18,7 @@ mod errors;
 mod examples;
 mod firmware;
 mod floods;
+mod fuzzing;
 mod guest;
 mod headline;
 mod host;
@@ -134,6 +135,7 @@ fn all(kernel: Kernel, quick: bool, long: bool) -> Suite {
         blanks::add(&mut suite);
         book::add(&mut suite);
         offline::add(&mut suite);
+        fuzzing::add(&mut suite);
     }
     suite
 }

@@ -308,6 +308,12 @@ impl Stack {
         self.shared.changed.watcher()
     }
 
+    /// What [`run`](Self::run) does again and again, once: for who keeps the time, as tests do.
+    #[cfg(not(target_os = "none"))]
+    pub fn turn_at(&self, now: embassy_time::Instant) {
+        self.turn(Instant::from_micros(now.as_micros() as i64));
+    }
+
     /// One turn of the loop at time `now`.
     pub(super) fn turn(&self, now: Instant) -> Next {
         // Whatever is signalled from here on may have come too late for this turn.

@@ -54,6 +54,16 @@ pub(crate) struct Bench {
     pub(crate) host: Host,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Fuzz {
+    /// Which readers [default: all]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// How long each is fuzzed
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = at_least_one())]
+    pub(crate) seconds: u32,
+}
+
 /// The benchmarks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BenchName {

@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use self::{
     guest::{Image, ImageFormat, LibvirtXml, New, Run},
-    house::{Bench, BenchName, Book, Clean, Completions, Doctor, Fetch, Numbers, Qemu, Test},
+    house::{Bench, BenchName, Book, Clean, Completions, Doctor, Fetch, Fuzz, Numbers, Qemu, Test},
     migration::{Compare, Demo, Migrate},
 };
 use crate::{ending::STATUSES, examples};
@@ -58,6 +58,9 @@ pub(crate) enum Command {
     /// Measure, and compare with others
     #[command(after_help = examples::BENCH)]
     Bench(Bench),
+    /// Give what the guest reads of strangers to a fuzzer
+    #[command(after_help = examples::FUZZ)]
+    Fuzz(Fuzz),
     /// Print a libvirt domain with a passthrough NIC and its standby, as a teaming pair that
     /// migrates warm
     LibvirtXml(LibvirtXml),
