@@ -24,7 +24,7 @@ pub(crate) const MAX_VALUE: usize = 128 * 1024;
 
 type Key = Box<[u8]>;
 
-/// The store. Keys go when their time has come; [`Store::advance`] says what time it is.
+/// The store. Keys go when their time has come; `advance` says what time it is.
 pub struct Store {
     entries: IndexMap<Key, Entry, FixedState>,
     /// The keys that will go, by when they do.
