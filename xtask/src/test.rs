@@ -13,6 +13,9 @@ pub(crate) fn main(options: &Test) -> Result<Ending> {
     {
         suite.args(is_given.then_some(option));
     }
+    if let Some(lanes) = options.lanes {
+        suite.args(["--lanes", &lanes.to_string()]);
+    }
     if let Some(kernel) = options.host.kernel() {
         suite.arg("--host-kernel").arg(std::path::absolute(kernel)?);
     }

@@ -59,25 +59,42 @@ impl Drop for Guard {
     }
 }
 
-/// Kills every process that this one started, and those that they started.
+/// Kills every process that threads of this name started, and those that they started. A thread has
+/// the name of the one that started it, unless it was given one of its own.
 ///
 /// # Errors
-/// Linux does not say what processes there are.
-pub fn kill_descendants() -> io::Result<()> {
-    signal_descendants(Signal::KILL).map(drop)
+/// Linux does not say what threads and processes there are.
+pub fn kill_started_by(threads: &str) -> io::Result<()> {
+    let mut started = Vec::new();
+    for thread in fs::read_dir("/proc/self/task")? {
+        let thread = thread?.path();
+        // Of a thread that has just ended there is nothing to read.
+        let read = |name: &str| fs::read_to_string(thread.join(name)).unwrap_or_default();
+        if read("comm").trim_end() == threads {
+            let children = read("children");
+            started.extend(children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+        }
+    }
+    signal(&with_descendants(alive()?, started), Signal::KILL);
+    Ok(())
 }
 
-/// Sends them a signal, and says how many there were.
-pub(super) fn signal_descendants(signal: Signal) -> io::Result<usize> {
+/// Sends a signal to every process that this one started, and those that they started, and says how
+/// many there were.
+pub(super) fn signal_descendants(number: Signal) -> io::Result<usize> {
     let all = descendants()?;
-    for pid in all.iter().filter_map(|process| Pid::from_raw(process.pid)) {
-        // One that has ended meanwhile is as it should be.
-        let _ = kill_process(pid, signal);
-    }
+    signal(&all, number);
     Ok(all.len())
 }
 
-/// A process that this one started, or one of those that it started.
+fn signal(processes: &[Descendant], number: Signal) {
+    for pid in processes.iter().filter_map(|process| Pid::from_raw(process.pid)) {
+        // One that has ended meanwhile is as it should be.
+        let _ = kill_process(pid, number);
+    }
+}
+
+/// A process that another one may have started.
 pub(super) struct Descendant {
     pid: i32,
     parent: i32,
@@ -87,6 +104,26 @@ pub(super) struct Descendant {
 
 /// All that are alive.
 pub(super) fn descendants() -> io::Result<Vec<Descendant>> {
+    let all = alive()?;
+    let ours = std::process::id() as i32;
+    let children = all.iter().filter(|process| process.parent == ours).map(|child| child.pid);
+    let children = children.collect();
+    Ok(with_descendants(all, children))
+}
+
+/// Of `all`, these and those that they started.
+fn with_descendants(mut all: Vec<Descendant>, mut these: Vec<i32>) -> Vec<Descendant> {
+    let mut next = 0;
+    while let Some(&parent) = these.get(next) {
+        these.extend(all.iter().filter(|process| process.parent == parent).map(|child| child.pid));
+        next += 1;
+    }
+    all.retain(|process| these.contains(&process.pid));
+    all
+}
+
+/// All processes of this machine that are no zombies.
+fn alive() -> io::Result<Vec<Descendant>> {
     let mut all = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let path = entry?.path();
@@ -104,13 +141,6 @@ pub(super) fn descendants() -> io::Result<Vec<Descendant>> {
             all.push(Descendant { pid, parent, stat });
         }
     }
-    let mut ours = vec![std::process::id() as i32];
-    let mut next = 0;
-    while let Some(&parent) = ours.get(next) {
-        ours.extend(all.iter().filter(|process| process.parent == parent).map(|child| child.pid));
-        next += 1;
-    }
-    all.retain(|process| ours[1..].contains(&process.pid));
     Ok(all)
 }
 
@@ -119,6 +149,7 @@ mod tests {
     use std::{
         path::PathBuf,
         process::Stdio,
+        sync::Barrier,
         thread,
         time::{Duration, Instant},
     };
@@ -137,6 +168,35 @@ mod tests {
         assert!(place.exists());
         drop(guard);
         assert!(!place.exists());
+    }
+
+    #[test]
+    fn what_threads_of_a_name_started_is_killed_and_nothing_else() {
+        let [started, done] = [(); 2].map(|()| Barrier::new(3));
+        // Started by a thread that has its name from another.
+        let child_of = |name: &str| -> bool {
+            let work = || {
+                let (mut child, _) = sleeper();
+                started.wait();
+                done.wait();
+                // It takes a moment to die.
+                thread::sleep(Duration::from_millis(300));
+                child.try_wait().unwrap().is_none()
+            };
+            thread::scope(|scope| {
+                let named = thread::Builder::new().name(name.into());
+                let inner = || thread::scope(|inner| inner.spawn(work).join().unwrap());
+                named.spawn_scoped(scope, inner).unwrap().join().unwrap()
+            })
+        };
+        thread::scope(|scope| {
+            let [these, others] = ["these", "others"].map(|name| scope.spawn(|| child_of(name)));
+            started.wait();
+            kill_started_by("these").unwrap();
+            done.wait();
+            assert!(!these.join().unwrap(), "what these have started lives on");
+            assert!(others.join().unwrap(), "what others have started is dead");
+        });
     }
 
     #[test]

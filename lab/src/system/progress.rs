@@ -3,15 +3,24 @@
 use std::{
     fmt::Display,
     io::IsTerminal,
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::detail::{self, Detail};
 
 /// Between two lines when nobody watches a bar.
 const LINE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Those of all work that is under way, one below the other.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Prints a line, or several, to standard output, with no bar between them.
+pub fn line(text: &str) {
+    BARS.suspend(|| println!("{text}"));
+}
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("a constant template").progress_chars("=> ")
@@ -35,7 +44,7 @@ impl Step {
         let now = Instant::now();
         let is_shown = detail::shows(Detail::Steps);
         let bar = if is_shown && std::io::stderr().is_terminal() {
-            let bar = ProgressBar::new_spinner();
+            let bar = BARS.add(ProgressBar::new_spinner());
             bar.set_style(style("{spinner} {prefix} {wide_msg} {elapsed}"));
             bar.set_prefix(title.clone());
             bar.enable_steady_tick(Duration::from_millis(120));
@@ -78,7 +87,7 @@ impl Step {
             bar.finish_and_clear();
         }
         if self.is_shown {
-            eprintln!("{}: {outcome} ({seconds:.1} s)", self.title);
+            BARS.suspend(|| eprintln!("{}: {outcome} ({seconds:.1} s)", self.title));
         }
     }
 

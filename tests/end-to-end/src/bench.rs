@@ -16,14 +16,14 @@ const FIGURES: [&str; 6] =
     ["tcp_receive", "tcp_send", "udp_best_paced", "udp_flood", "udp_offered", "boot"];
 
 pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
-    suite.test("bench dma measures", LONG, |log| {
+    suite.alone("bench dma measures", LONG, |log| {
         let result = bench(log, None, &["dma"])?;
         let ns = |name: &str| result["dma"][name]["ns"].as_f64().context(name.to_owned());
         let (without, with) = (ns("frame_received_unmarked")?, ns("frame_received_marked")?);
         ensure!(0.0 < without && without < with, "a frame takes {without} ns, marked {with} ns");
         Ok(format!("{without:.0} ns a frame, {with:.0} ns marked"))
     });
-    suite.test("bench nic compares with Linux", LONG, move |log| {
+    suite.alone("bench nic compares with Linux", LONG, move |log| {
         let options = ["nic", "--nic", "e1000e", "--rounds", "1"];
         let result = bench(log, kernel, &options)?;
         let nic = &result["nic"]["nics"][0];

@@ -35,7 +35,7 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel, long: bool) {
     if !long {
         return;
     }
-    suite.test("the same figures on a busy machine", LONG, move |log| {
+    suite.alone("the same figures on a busy machine", LONG, move |log| {
         let run =
             |name: &str, n| migrate(&log.with_extension(format!("{name}{n}")), kernel, VIRTUAL);
         let idle: Vec<_> = (0..RUNS).map(|n| run("idle", n)).collect::<Result<_>>()?;

@@ -44,8 +44,8 @@ const SLACK: u64 = 2 << 20;
 const SPEED: f64 = 0.5;
 
 pub(crate) fn add(suite: &mut Suite) {
-    suite.test("a flood of SYNs keeps nobody out", MINUTES, |log| flood(log, syn));
-    suite.test("a flood of fragments keeps nobody out", MINUTES, |log| flood(log, fragment));
+    suite.alone("a flood of SYNs keeps nobody out", MINUTES, |log| flood(log, syn));
+    suite.alone("a flood of fragments keeps nobody out", MINUTES, |log| flood(log, fragment));
 }
 
 /// The `n`th packet of a flood. Half of them come from the guest's link, half from elsewhere.

@@ -18,7 +18,8 @@ use crate::suite::{LONG, MINUTES, Suite};
 /// What runs in the guest, besides the examples.
 const GUEST: [&str; 5] = ["unikernel", "drivers", "migrate-agent", "godwit", "net-app"];
 
-pub(crate) fn add(suite: &mut Suite) {
+/// What cargo and its companions find.
+pub(crate) fn add_lints(suite: &mut Suite) {
     suite.test("rustfmt", MINUTES, |log| cargo(log, &["fmt", "--all", "--check"], &[]));
     suite.test("clippy", LONG, |log| {
         cargo(log, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])
@@ -38,6 +39,9 @@ pub(crate) fn add(suite: &mut Suite) {
         let strict = [("RUSTDOCFLAGS", "-D warnings")];
         cargo(log, &["doc", "--workspace", "--no-deps"], &strict)
     });
+}
+
+pub(crate) fn add_tests(suite: &mut Suite) {
     suite.test("host tests", LONG, |log| {
         tools::require("a host test", &[Tool::program("cpio", "cpio")])?;
         cargo_test(log, &["--workspace", "--no-fail-fast"])

@@ -33,7 +33,7 @@ const ROOM_OF_ANSWERS: f64 = 0.05;
 pub(crate) fn add(suite: &mut Suite) {
     for (nic, case, expected) in FRAMES {
         let name = format!("instructions of a frame: {case} with {nic}");
-        suite.test(&name, MINUTES, move |_| count(nic, case, expected));
+        suite.alone(&name, MINUTES, move |_| count(nic, case, expected));
     }
 }
 

@@ -74,7 +74,7 @@ fn journey(log: &Path) -> Result<String> {
 
     let talk = Talk::default();
     let connect = || Ok(TcpStream::connect_timeout(&(GUEST, ECHO_PORT).into(), PATIENCE)?);
-    let stream = narrow.0.run(connect).context("the echo service")?;
+    let stream = narrow.space.run(connect).context("the echo service")?;
     thread::scope(|scope| {
         let writer = scope.spawn(|| talk.write(&stream));
         let reader = scope.spawn(|| talk.read(&stream));

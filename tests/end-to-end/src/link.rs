@@ -20,7 +20,8 @@ use crate::{
     tap::Tap,
 };
 
-const NAME: &str = "godwit-link";
+const NEW: &str = "godwit-new";
+const MOVES: &str = "godwit-moves";
 const OURS: &str = "10.83.0.1/16";
 const GUEST: Ipv4Addr = Ipv4Addr::new(10, 83, 0, 2);
 /// Another station than the tap device has at first.
@@ -33,7 +34,7 @@ const AT_ONCE: f64 = 0.9;
 const SECONDS: usize = 20;
 
 pub(crate) fn add(suite: &mut Suite) {
-    suite.test("new neighbours are answered at once", MINUTES, strangers);
+    suite.alone("new neighbours are answered at once", MINUTES, strangers);
     suite.test("a transfer goes on when the neighbour has another MAC", MINUTES, moved);
     suite.test("an address without a length stops the boot", MINUTES, |log| {
         let mut guest = Guest::boot(NicModel::E1000e, log, "ip=10.0.2.15", &[])?;
@@ -44,19 +45,19 @@ pub(crate) fn add(suite: &mut Suite) {
     });
 }
 
-fn boot(log: &Path) -> Result<(Tap, Guest)> {
-    let tap = Tap::new(NAME, OURS)?;
+fn boot(name: &'static str, log: &Path) -> Result<(Tap, Guest)> {
+    let tap = Tap::new(name, OURS)?;
     let guest = tap.boot(log, &format!("ip={GUEST}/16"))?;
     Ok((tap, guest))
 }
 
 fn strangers(log: &Path) -> Result<String> {
     tools::require("this test", &[Tool::program("curl", "curl")])?;
-    let (_tap, _guest) = boot(log)?;
+    let (_tap, _guest) = boot(NEW, log)?;
     let mut slowest = 0.0_f64;
     for n in 1..=STRANGERS {
         let address = Ipv4Addr::new(10, 83, 1, n);
-        command::run(&mut ip(&format!("addr add {address}/16 dev {NAME}")))?;
+        command::run(&mut ip(&format!("addr add {address}/16 dev {NEW}")))?;
         let said = command::run(
             Command::new("curl")
                 .args(["--silent", "--output", "/dev/null", "--write-out", "%{time_connect}"])
@@ -72,11 +73,11 @@ fn strangers(log: &Path) -> Result<String> {
 
 fn moved(log: &Path) -> Result<String> {
     tools::require("this test", &[Tool::program("iperf3", "iperf3")])?;
-    let (_tap, _guest) = boot(log)?;
+    let (_tap, _guest) = boot(MOVES, log)?;
     let mover = thread::spawn(|| {
         thread::sleep(Duration::from_secs(4));
         // Linux does not tell anybody by itself.
-        command::run(&mut ip(&format!("link set dev {NAME} address {MOVED}")))
+        command::run(&mut ip(&format!("link set dev {MOVES} address {MOVED}")))
     });
     let seconds = SECONDS.to_string();
     let server = GUEST.to_string();

@@ -1,5 +1,6 @@
-//! The end-to-end suite: everything that CI runs, one test after the other, since most of them boot
-//! virtual machines. `cargo xtask test` builds and runs it.
+//! The end-to-end suite: everything that CI runs. Two tests run at a time, where there are two
+//! processors, but for those whose figures are in this machine's time: these run alone in the end.
+//! `cargo xtask test` builds and runs it.
 //!
 //! A test that lacks something is ignored and says what; one that does not end in its time is a
 //! failure, as is one that panics, and the suite goes on. Logs are in `target/test-logs`.
@@ -80,16 +81,23 @@ fn main() -> Result<ExitCode> {
     let options = Options::parse();
     signals::end_cleanly()?;
     let suite = all(options.kernel(), options.quick, options.long);
-    suite.run(options.filter, options.list)
+    let lanes = options.lanes();
+    suite.run(options.filter, options.list, lanes)
 }
 
 /// What CI runs; without the nested lab, or with the long repetitions.
 fn all(kernel: Kernel, quick: bool, long: bool) -> Suite {
     let mut suite = Suite::new();
-    host::add(&mut suite);
+    // What takes longest comes first, and what keeps all processors busy by itself last: so no lane
+    // has nothing to do for long.
+    if !quick {
+        headline::add(&mut suite, kernel);
+    }
+    host::add_tests(&mut suite);
+    soak::add(&mut suite);
+    interrupt::add(&mut suite);
     errors::add(&mut suite);
     endings::add(&mut suite);
-    interrupt::add(&mut suite);
     guest::add(&mut suite);
     libvirt::add(&mut suite);
     odd::add(&mut suite);
@@ -106,7 +114,6 @@ fn all(kernel: Kernel, quick: bool, long: bool) -> Suite {
     journey::add(&mut suite);
     linux::add(&mut suite, kernel);
     wire::add(&mut suite, kernel);
-    soak::add(&mut suite);
     application::add(&mut suite, kernel, !quick);
     examples::add(&mut suite, kernel);
     qtest::add(&mut suite, long);
@@ -130,6 +137,7 @@ fn all(kernel: Kernel, quick: bool, long: bool) -> Suite {
         stock::add_nested(&mut suite, kernel);
         clock::add(&mut suite, kernel, long);
     }
+    host::add_lints(&mut suite);
     if long {
         bench::add(&mut suite, kernel);
         blanks::add(&mut suite);

@@ -42,13 +42,13 @@ const PATIENCE: &str = "300";
 pub(crate) fn add(suite: &mut Suite, long: bool) {
     let tap = "iperf3 with 1 to 128 streams over a tap device, all ways";
     let user = "iperf3 with 16 streams over QEMU's user network, all ways";
-    suite.test(tap, MINUTES, |log| over_tap(log, 1));
-    suite.test(user, MINUTES, |log| over_user(log, 1, &FEW));
+    suite.alone(tap, MINUTES, |log| over_tap(log, 1));
+    suite.alone(user, MINUTES, |log| over_user(log, 1, &FEW));
     if long {
-        suite.test(&format!("{tap}, ten times"), LONG, |log| over_tap(log, ROUNDS));
+        suite.alone(&format!("{tap}, ten times"), LONG, |log| over_tap(log, ROUNDS));
         for streams in STREAMS {
             let user = format!("iperf3 with {streams} streams over QEMU's user network, ten times");
-            suite.test(&user, LONG, move |log| over_user(log, ROUNDS, &[streams]));
+            suite.alone(&user, LONG, move |log| over_user(log, ROUNDS, &[streams]));
         }
     }
 }

@@ -15,22 +15,22 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::suite::Skipped;
 
 /// A network namespace, for as long as it is.
-pub(crate) struct Namespace(&'static str);
+pub(crate) struct Namespace(String);
 
 impl Namespace {
-    pub(crate) fn new(name: &'static str) -> Result<Self> {
+    pub(crate) fn new(name: &str) -> Result<Self> {
         // What an earlier run has left.
-        drop(Self(name));
+        drop(Self(name.into()));
         if !command::succeeds(&mut ip(&format!("netns add {name}")))? {
             bail!(Skipped("this user may make no network namespace on this machine".into()));
         }
-        Ok(Self(name))
+        Ok(Self(name.into()))
     }
 
     /// Takes this thread there, and with it what it starts: threads and processes.
     pub(crate) fn enter(&self) -> Result<Inside> {
         let before = File::open("/proc/thread-self/ns/net")?.into();
-        go_to(&File::open(Path::new("/run/netns").join(self.0))?)?;
+        go_to(&File::open(Path::new("/run/netns").join(&self.0))?)?;
         Ok(Inside { before })
     }
 

@@ -7,24 +7,27 @@ use lab::system::command;
 
 use crate::namespace::{Namespace, ip};
 
-const SPACE: &str = "godwit-narrow";
 const NEAR: &str = "godwit-near";
 const FAR: &str = "godwit-far";
 const MTU: &str = "1300";
 
 /// The client's network. This thread's, in which `tap` leads to the guest, is the router's.
-pub(crate) struct Narrow(pub(crate) Namespace);
+pub(crate) struct Narrow {
+    pub(crate) space: Namespace,
+    name: String,
+}
 
 impl Narrow {
     pub(crate) fn new(tap: &str) -> Result<Self> {
-        let namespace = Namespace::new(SPACE)?;
+        let name = format!("{tap}-far");
+        let space = Namespace::new(&name)?;
         for words in [
-            format!("link add {NEAR} mtu {MTU} type veth peer name {FAR} mtu {MTU} netns {SPACE}"),
+            format!("link add {NEAR} mtu {MTU} type veth peer name {FAR} mtu {MTU} netns {name}"),
             format!("addr add 10.85.0.1/24 dev {NEAR}"),
             format!("link set {NEAR} up"),
-            format!("-n {SPACE} addr add 10.85.0.2/24 dev {FAR}"),
-            format!("-n {SPACE} link set {FAR} up"),
-            format!("-n {SPACE} route add default via 10.85.0.1"),
+            format!("-n {name} addr add 10.85.0.2/24 dev {FAR}"),
+            format!("-n {name} link set {FAR} up"),
+            format!("-n {name} route add default via 10.85.0.1"),
         ] {
             command::run(&mut ip(&words))?;
         }
@@ -32,11 +35,11 @@ impl Narrow {
             let forwarding = format!("/proc/sys/net/ipv4/conf/{device}/forwarding");
             fs::write(&forwarding, "1").with_context(|| forwarding)?;
         }
-        Ok(Self(namespace))
+        Ok(Self { space, name })
     }
 
     /// A program of the client's.
     pub(crate) fn program(&self, name: &str) -> Command {
-        ip(&format!("netns exec {SPACE} {name}"))
+        ip(&format!("netns exec {} {name}", self.name))
     }
 }

@@ -4,7 +4,6 @@ use anyhow::{Context, ensure};
 use lab::{build::application::Application, choices::QemuKind, rehearsal::parts};
 
 use crate::{
-    headline,
     migrations::{check, completed, fresh, fresh_on_arrival, migrate, stale_on_arrival},
     options::Kernel,
     suite::{LONG, MINUTES, Suite},
@@ -23,9 +22,8 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
             .to_string())
     });
     suite.needs(parts);
-    headline::add(suite, kernel);
     for marking in ["auto", "always"] {
-        suite.test(&format!("migrate --marking {marking}"), MINUTES, move |log| {
+        suite.alone(&format!("migrate --marking {marking}"), MINUTES, move |log| {
             let migration = migrate(log, kernel, &["--marking", marking])?;
             completed(&migration)?;
             let idle = migration.dma.pages_marked_before;
@@ -35,16 +33,16 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
         });
     }
     for nics in [&["--nic", "igb"][..], &["--nic", "igbvf"], GUEST_CHOOSES] {
-        suite.test(&format!("migrate {}", nics.join(" ")), MINUTES, move |log| {
+        suite.alone(&format!("migrate {}", nics.join(" ")), MINUTES, move |log| {
             fresh_on_arrival(log, kernel, nics)
         });
     }
     for nic in [&[][..], &["--nic", "igbvf"]] {
         let arguments = [nic, &["--marking", "never"]].concat();
         let name = format!("migrate {} loses writes", arguments.join(" "));
-        suite.test(&name, MINUTES, move |log| stale_on_arrival(log, kernel, &arguments));
+        suite.alone(&name, MINUTES, move |log| stale_on_arrival(log, kernel, &arguments));
     }
-    suite.test("migrate --strategy cold", MINUTES, move |log| {
+    suite.alone("migrate --strategy cold", MINUTES, move |log| {
         let migration = migrate(log, kernel, &["--strategy", "cold"])?;
         completed(&migration)?;
         let (stale, checked) = check(&migration)?;

@@ -24,7 +24,10 @@ use crate::{
     tap::Tap,
 };
 
-const TAP: &str = "godwit-nets";
+/// The devices, one for each test.
+const MANY: &str = "godwit-many";
+const KILLED: &str = "godwit-killed";
+const ROUTED: &str = "godwit-routed";
 const OURS: &str = "10.84.0.1";
 const GUEST: Ipv4Addr = Ipv4Addr::new(10, 84, 0, 2);
 /// Requests at the same time, and rounds of them.
@@ -37,15 +40,15 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.test("TCP passes a router whose link is narrower", MINUTES, narrow);
 }
 
-fn boot(log: &Path) -> Result<(Tap, Guest)> {
-    let tap = Tap::new(TAP, &format!("{OURS}/24"))?;
+fn boot(name: &'static str, log: &Path) -> Result<(Tap, Guest)> {
+    let tap = Tap::new(name, &format!("{OURS}/24"))?;
     let guest = tap.boot(log, &format!("ip={GUEST}/24 gw={OURS}"))?;
     Ok((tap, guest))
 }
 
 fn requests(log: &Path) -> Result<String> {
     tools::require("this test", &[Tool::program("curl", "curl")])?;
-    let (_tap, _guest) = boot(log)?;
+    let (_tap, _guest) = boot(MANY, log)?;
     for round in 0..ROUNDS {
         let clients: Vec<_> = (0..REQUESTS)
             .map(|_| {
@@ -68,7 +71,7 @@ fn requests(log: &Path) -> Result<String> {
 
 fn killed(log: &Path) -> Result<String> {
     tools::require("this test", &[Tool::program("iperf3", "iperf3")])?;
-    let (_tap, _guest) = boot(log)?;
+    let (_tap, _guest) = boot(KILLED, log)?;
     // A cookie has 37 bytes.
     for bytes in [0, 20, 37] {
         let mut stranger = TcpStream::connect((GUEST, 5201))?;
@@ -92,8 +95,8 @@ fn killed(log: &Path) -> Result<String> {
 
 fn narrow(log: &Path) -> Result<String> {
     tools::require("this test", &[Tool::program("iperf3", "iperf3")])?;
-    let (_tap, _guest) = boot(log)?;
-    let narrow = Narrow::new(TAP)?;
+    let (_tap, _guest) = boot(ROUTED, log)?;
+    let narrow = Narrow::new(ROUTED)?;
     let from = iperf3(narrow.program("iperf3"), &["--reverse"])?;
     let to = iperf3(narrow.program("iperf3"), &[])?;
     Ok(format!("{from:.0} Mbit/s from the guest, {to:.0} to it"))

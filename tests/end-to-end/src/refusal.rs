@@ -65,9 +65,10 @@ pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
 
 /// In the nested lab.
 pub(crate) fn add_nested(suite: &mut Suite, kernel: Kernel) {
-    suite
-        .test("a migration cancelled at every stage", LONG, move |log| cancelled(log, kernel, &[]));
-    suite.test("a migration with a standby cancelled at every stage", LONG, move |log| {
+    suite.alone("a migration cancelled at every stage", LONG, move |log| {
+        cancelled(log, kernel, &[])
+    });
+    suite.alone("a migration with a standby cancelled at every stage", LONG, move |log| {
         cancelled(log, kernel, &["--standby", "--rate", RATE])
     });
 }

@@ -25,14 +25,14 @@ const TRANSFER: u64 = 1000;
 
 /// Without one, in the lab on this machine.
 pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
-    suite.test("ten migrations to and fro of e1000e alone", LONG, move |log| {
+    suite.alone("ten migrations to and fro of e1000e alone", LONG, move |log| {
         let options = ["--lab", "local", "--nic", "e1000e", "--times", TIMES_TEXT];
         short_gaps(log, kernel, &options)
     });
 }
 
 pub(crate) fn add(suite: &mut Suite, kernel: Kernel, long: bool) {
-    suite.test("migrate --strategy failover", LONG, move |log| {
+    suite.alone("migrate --strategy failover", LONG, move |log| {
         let migration = migrate(log, kernel, &["--strategy", "failover"])?;
         completed(&migration)?;
         let served = migration.phase(PhaseName::Warmup).context("there is no warm-up")?.rx_packets;
@@ -42,7 +42,7 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel, long: bool) {
     if !long {
         return;
     }
-    suite.test("warm, failover and cold next to one another", LONG, move |log| {
+    suite.alone("warm, failover and cold next to one another", LONG, move |log| {
         let warm = migrate(log, kernel, &["--standby", "--compare", "--seconds", "3"])?;
         completed(&warm)?;
         let of = |strategy: Strategy| {
@@ -64,15 +64,15 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel, long: bool) {
         ))
     });
     let to_and_fro = ["--standby", "--times", TIMES_TEXT, "--rate", RATE];
-    suite.test("ten migrations to and fro under UDP", LONG, move |log| {
+    suite.alone("ten migrations to and fro under UDP", LONG, move |log| {
         short_gaps(log, kernel, &to_and_fro)
     });
-    suite.test("ten migrations to and fro under one connection of iperf3", LONG, move |log| {
+    suite.alone("ten migrations to and fro under one connection of iperf3", LONG, move |log| {
         let first = migrate(log, kernel, &[&to_and_fro[..], &["--traffic", "tcp"]].concat())?;
         let runs = all(&first)?;
         Ok(longest_gap(&runs))
     });
-    suite.test("ten migrations to and fro under a checked transfer of 1 GB", LONG, move |log| {
+    suite.alone("ten migrations to and fro under a checked transfer of 1 GB", LONG, move |log| {
         let megabytes = TRANSFER.to_string();
         let options = ["--traffic", "echo", "--transfer", &megabytes];
         let first = migrate(log, kernel, &[&to_and_fro[..], &options].concat())?;

@@ -23,7 +23,7 @@ const KEPT: f64 = 0.8;
 
 /// In the lab on this machine.
 pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
-    suite.test("migrate --qemu stock --lab local", MINUTES, move |log| {
+    suite.alone("migrate --qemu stock --lab local", MINUTES, move |log| {
         warm(&migrate(log, kernel, &[&STOCK[..], &LOCAL, &["--rate", RATE]].concat())?)
     });
     suite.test("migrate --qemu stock --lab local to and fro", MINUTES, move |log| {
@@ -34,15 +34,19 @@ pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
         runs.iter().try_for_each(|run| completed(run))?;
         Ok(String::new())
     });
-    suite.test("migrate --qemu stock --lab local cancelled, then completed", MINUTES, move |log| {
-        let cancel = ["--cancel-at", "setup,warmup", "--rate", RATE];
-        let first = migrate(log, kernel, &[&STOCK[..], &LOCAL, &cancel].concat())?;
-        for run in first.runs() {
-            ensure!(run.outcome == Outcome::Cancelled, "it {:?}", run.outcome);
-            flows(run)?;
-        }
-        warm(first.second.as_deref().context("there was no migration in the end")?)
-    });
+    suite.alone(
+        "migrate --qemu stock --lab local cancelled, then completed",
+        MINUTES,
+        move |log| {
+            let cancel = ["--cancel-at", "setup,warmup", "--rate", RATE];
+            let first = migrate(log, kernel, &[&STOCK[..], &LOCAL, &cancel].concat())?;
+            for run in first.runs() {
+                ensure!(run.outcome == Outcome::Cancelled, "it {:?}", run.outcome);
+                flows(run)?;
+            }
+            warm(first.second.as_deref().context("there was no migration in the end")?)
+        },
+    );
     suite.test("a guest that keeps its NIC stays, under stock QEMU", MINUTES, move |log| {
         let keeps = ["--append", "detach=never", "--rate", RATE];
         stock::get()?;
@@ -57,7 +61,7 @@ pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
 
 /// In the nested lab.
 pub(crate) fn add_nested(suite: &mut Suite, kernel: Kernel) {
-    suite.test("migrate --qemu stock", MINUTES, move |log| warm(&migrate(log, kernel, &STOCK)?));
+    suite.alone("migrate --qemu stock", MINUTES, move |log| warm(&migrate(log, kernel, &STOCK)?));
 }
 
 /// A migration that comes out as it was asked for, if this machine can have that QEMU.

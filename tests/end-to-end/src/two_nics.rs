@@ -51,7 +51,7 @@ pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
 }
 
 pub(crate) fn add_nested(suite: &mut Suite, kernel: Kernel) {
-    suite.test("migrate --nics 2", MINUTES, move |log| {
+    suite.alone("migrate --nics 2", MINUTES, move |log| {
         let migration = migrate(log, kernel, &["--nics", "2"])?;
         completed(&migration)?;
         let remark = flowing(&migration)?;

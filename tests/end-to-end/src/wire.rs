@@ -42,7 +42,8 @@ const FORGET: &str = "/bin/ip neighbour flush all";
 type Test = fn(&mut Peer, NicModel, &Path) -> Result<String>;
 
 thread_local! {
-    /// All tests have the first one's, or its failure: its machine lives as long as this thread.
+    /// All tests of a lane have the first one's, or its failure: its machine lives as long as the
+    /// lane's thread.
     static LINUX: RefCell<Option<Result<Peer>>> = const { RefCell::new(None) };
 }
 
@@ -68,7 +69,7 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
 
 fn boot_peer(kernel: Kernel, log: &Path) -> Result<Peer> {
     tools::require("this test", &[TSHARK])?;
-    let log = log.with_file_name("peer.log");
+    let log = log.with_extension("peer.log");
     let mut peer = Peer::boot(kernel, &log, &format!("{PEER}/24"), PREFIX)?;
     peer.run(SET_UP)?;
     peer.set_router(false)?;

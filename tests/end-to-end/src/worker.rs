@@ -4,7 +4,10 @@ use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    sync::{
+        atomic::{AtomicU32, Ordering::Relaxed},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
     thread,
     time::Duration,
 };
@@ -19,18 +22,22 @@ pub(crate) type Body = Box<dyn FnOnce(&Path) -> Result<String> + Send>;
 /// For a test that is out of time to notice that its processes are gone.
 const MOMENT: Duration = Duration::from_secs(10);
 
-/// The thread. One runs all tests: processes die with the thread that started them, and what tests
-/// share has to outlive the first of them.
+/// The thread. One runs all tests of a lane: processes die with the thread that started them, and
+/// what tests share has to outlive the first of them.
 pub(crate) struct Worker {
+    /// The thread's, and that of all threads that tests start: what they leave is found by it.
+    name: String,
     jobs: Sender<(Body, PathBuf)>,
     results: Receiver<Result<String>>,
 }
 
 impl Worker {
     fn start() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("tests-{}", COUNT.fetch_add(1, Relaxed));
         let (jobs, inbox) = channel::<(Body, PathBuf)>();
         let (outbox, results) = channel();
-        thread::spawn(move || {
+        let work = move || {
             for (body, log) in inbox {
                 let result = catch_unwind(AssertUnwindSafe(|| body(&log)));
                 let result =
@@ -39,8 +46,9 @@ impl Worker {
                     break;
                 }
             }
-        });
-        Self { jobs, results }
+        };
+        thread::Builder::new().name(name.clone()).spawn(work).expect("a thread is to be had");
+        Self { name, jobs, results }
     }
 
     /// Runs a test in the worker, or in a new one if there is none. One that does not end in time
@@ -58,7 +66,7 @@ impl Worker {
             Err(RecvTimeoutError::Disconnected) => unreachable!("it catches panics"),
             Err(RecvTimeoutError::Timeout) => {}
         }
-        let killed = process::kill_descendants();
+        let killed = process::kill_started_by(&running.name);
         if running.results.recv_timeout(MOMENT).is_err() {
             *worker = None;
         }
@@ -78,11 +86,7 @@ fn words(panic: &Box<dyn Any + Send>) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        process::Command,
-        sync::atomic::{AtomicBool, Ordering::Relaxed},
-        time::Instant,
-    };
+    use std::{process::Command, sync::atomic::AtomicBool, time::Instant};
 
     use super::*;
 

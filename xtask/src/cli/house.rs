@@ -15,6 +15,10 @@ pub(crate) struct Test {
     /// Also the long repetitions: ten migrations to and fro, under each kind of traffic
     #[arg(long)]
     pub(crate) long: bool,
+    /// How many tests run at the same time, but for those that always run alone [default: 2, or 1
+    /// on one processor]
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    pub(crate) lanes: Option<u32>,
     /// Print the names of the tests, and run none
     #[arg(long)]
     pub(crate) list: bool,
