@@ -22,6 +22,8 @@ use crate::{
 const HOGS: usize = 2;
 /// How many runs there are on the machine as it is, and as many beside others.
 const RUNS: usize = 3;
+/// And how many there are for the saturated figure alone.
+const STARTS: usize = 10;
 /// What the means of both may differ by, of the larger.
 const APART: f64 = 0.02;
 /// And any two runs, each of which is a start of its own.
@@ -42,6 +44,11 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel, long: bool) {
         let busy = (0..RUNS).map(|n| beside_others(|| run("busy", n)));
         let busy: Vec<_> = busy.collect::<Result<_>>()?;
         same(&idle, &busy)
+    });
+    suite.test("ten starts have the same saturated figure", 2 * LONG, move |log| {
+        let options = [VIRTUAL, &["--seconds", "1"]].concat();
+        let start = |n: usize| migrate(&log.with_extension(n.to_string()), kernel, &options);
+        steady(&(0..STARTS).map(start).collect::<Result<Vec<_>>>()?)
     });
 }
 
@@ -86,6 +93,17 @@ fn same(idle: &[Migration], busy: &[Migration]) -> Result<String> {
     ensure!((gap(idle) - gap(busy)).abs() <= APART_MS, "{said}");
     remarks.push(said);
     Ok(remarks.join(", "))
+}
+
+/// A guest takes the same when flooded, whichever start it is measured in.
+fn steady(runs: &[Migration]) -> Result<String> {
+    ensure!(runs.len() == STARTS, "{} starts", runs.len());
+    runs.iter().try_for_each(completed)?;
+    let rates: Vec<f64> = runs.iter().map(saturated).collect::<Result<_>>()?;
+    let megabits: Vec<String> = rates.iter().map(|rate| format!("{:.0}", rate / 1e6)).collect();
+    let said = format!("{} Mbit/s, {:.1}% apart", megabits.join(", "), 100.0 * apart(&rates));
+    ensure!(apart(&rates) <= SPREAD, "{said}");
+    Ok(said)
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -139,5 +157,10 @@ mod tests {
         let mut one = three();
         one[1].saturated.as_mut().unwrap().before *= 0.945;
         assert!(same(&one, &three()).is_err(), "one start in three is another");
+
+        let mut ten = [(); STARTS].map(|()| sample::run());
+        assert!(steady(&ten).is_ok() && steady(&ten[1..]).is_err());
+        ten[7].saturated.as_mut().unwrap().before *= 0.945;
+        assert!(steady(&ten).unwrap_err().to_string().ends_with("5.5% apart"));
     }
 }

@@ -68,6 +68,7 @@ mod tshark;
 mod two_nics;
 mod wire;
 mod worker;
+mod yanked;
 
 use std::process::ExitCode;
 
@@ -138,6 +139,7 @@ fn all(kernel: Kernel, quick: bool, long: bool) -> Suite {
         clock::add(&mut suite, kernel, long);
     }
     host::add_lints(&mut suite);
+    yanked::add(&mut suite);
     if long {
         bench::add(&mut suite, kernel);
         blanks::add(&mut suite);
@@ -163,8 +165,8 @@ mod tests {
         let suite = all(None, false, true);
         let mut missing = String::new();
         let mut known = 0;
-        for page in ["docs/claims.md", "docs/network.md", "docs/machines.md", "docs/lab.md"] {
-            let text = fs::read_to_string(paths::checkout().join(page)).unwrap();
+        for page in ["claims.md", "network.md", "machines.md", "lab.md", "hosts.md"] {
+            let text = fs::read_to_string(paths::checkout().join("docs").join(page)).unwrap();
             for row in documents::rows(&text) {
                 for name in row.names {
                     let Name::Title(title) = name else { continue };
