@@ -41,6 +41,7 @@ pub(crate) fn main(options: &Demo) -> Result<Ending> {
         transfer: 0,
         rate: None,
         measure: Duration::from_secs(options.seconds.into()),
+        warmup: None,
         cancel_at: Vec::new(),
         saturated_warmup: true,
         append: String::new(),

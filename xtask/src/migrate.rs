@@ -229,6 +229,7 @@ fn script(options: &Migrate) -> Result<Script> {
         transfer: options.transfer.saturating_mul(1_000_000),
         rate,
         measure: Duration::from_secs(options.seconds.into()),
+        warmup: options.warmup.map(|seconds| Duration::from_secs(seconds.into())),
         cancel_at: options.cancel_at.clone(),
         append: options.append.clone(),
         pcap: options.pcap.clone(),

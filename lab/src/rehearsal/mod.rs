@@ -245,7 +245,7 @@ fn plan(script: &Script, pace: Pace) -> Plan {
     Plan {
         strategy: script.strategy,
         before: script.measure,
-        warmup: if several { SERIES_WARMUP } else { pace.warmup },
+        warmup: script.warmup.unwrap_or(if several { SERIES_WARMUP } else { pace.warmup }),
         after: script.measure,
         bandwidth: pace.bandwidth,
         cancel_at: None,

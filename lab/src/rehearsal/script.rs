@@ -50,6 +50,8 @@ pub struct Script {
     pub rate: Option<u64>,
     /// Before the migration, and after it.
     pub measure: Duration,
+    /// How long QEMU is kept in the warm-up, where it is not as long as the lab has it.
+    pub warmup: Option<Duration>,
     /// Cancel there, one after the other, before the migration that is not.
     pub cancel_at: Vec<CancelAt>,
     /// Also measure a saturated warm-up, in a migration that is cancelled.

@@ -35,10 +35,11 @@ use crate::{
 /// Bits a second that TCP moves at least, in software on a busy machine: twice what a stack does
 /// that waits for a timer of 200 ms with each window of 64 KiB.
 pub(crate) const TCP_FLOOR: f64 = 5e6;
-/// UDP is so slow that a guest keeps up with it on a machine however busy, so that no more than this
-/// part of it may be lost. In Mbit/s, for some seconds, and the datagrams that this is at least.
+/// UDP is so slow that a guest keeps up with it on a machine however busy, and may lose no more
+/// than this part of it.
 const UDP_LOST: f64 = 0.1;
 const UDP_RATE: [&str; 4] = ["--bitrate", "1M", "--time", "3"];
+/// Datagrams that this is at least.
 const UDP_DATAGRAMS: u64 = 200;
 
 pub(crate) fn add(suite: &mut Suite) {

@@ -83,7 +83,7 @@ fn main() -> Result<ExitCode> {
     signals::end_cleanly()?;
     let suite = all(options.kernel(), options.quick, options.long);
     let lanes = options.lanes();
-    suite.run(options.filter, options.list, lanes)
+    suite.run(lanes, options.filter, options.list)
 }
 
 /// What CI runs; without the nested lab, or with the long repetitions.

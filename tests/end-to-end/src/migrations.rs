@@ -16,6 +16,8 @@ use crate::{
 
 /// In Mbit/s: what the standby keeps up with, or what it drops would be taken for a gap.
 pub(crate) const RATE: &str = "60";
+/// Seconds: as long as those of a series are. In a demo they are more, to be seen in a plot.
+const WARMUP: &str = "4";
 /// Frames received while the hypervisor was logging, for a check to count.
 const FRAMES: u64 = 1_000;
 
@@ -36,6 +38,10 @@ pub(crate) fn attempt(
     let mut all = vec!["migrate", "--json", path(&json)?, "--report", path(&report)?];
     if !arguments.contains(&"--seconds") {
         all.extend(["--seconds", "3"]);
+    }
+    // A control has to have the time to lose something.
+    if !arguments.iter().any(|word| ["never", "--times", "--cancel-at"].contains(word)) {
+        all.extend(["--warmup", WARMUP]);
     }
     all.extend(arguments);
     let status = run(log, kernel, &all)?;

@@ -118,9 +118,9 @@ impl Suite {
         self.needs.push(need);
     }
 
-    /// Runs those whose name contains `filter` in so many lanes, or lists them. Says in the end what
-    /// came out.
-    pub(crate) fn run(self, filter: Option<String>, list: bool, lanes: usize) -> Result<ExitCode> {
+    /// Runs those whose name contains `filter`, so many at a time, or lists them. Says in the end
+    /// what came out.
+    pub(crate) fn run(self, lanes: usize, filter: Option<String>, list: bool) -> Result<ExitCode> {
         let logs = self.logs.clone();
         let lock = paths::target().join("test-logs.lock");
         let lock = fs::File::create(&lock).with_context(|| lock.display().to_string())?;

@@ -48,10 +48,8 @@ fn asked(log: &Path, crates: &[(&str, &str)]) -> Result<Option<String>> {
         "[package]\nname = \"asks\"\nedition = \"2024\"\n[dependencies]\n".to_owned();
     // There may be several versions of one.
     for (number, (name, version)) in crates.iter().enumerate() {
-        writeln!(
-            manifest,
-            "d{number} = {{ package = \"{name}\", version = \"={version}\", default-features = false }}"
-        )?;
+        let exactly = format!("version = \"={version}\", default-features = false");
+        writeln!(manifest, "d{number} = {{ package = \"{name}\", {exactly} }}")?;
     }
     fs::write(folder.join("Cargo.toml"), manifest)?;
     fs::create_dir(folder.join("src"))?;
