@@ -134,7 +134,7 @@ pub enum LabKind {
     Nested,
     /// On this machine in software, without passthrough hardware
     Local,
-    /// On this machine with it; not available yet
+    /// Under KVM on this machine, each with one of its NICs
     Host,
 }
 

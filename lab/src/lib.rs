@@ -10,6 +10,7 @@ pub mod console;
 pub mod fuzz;
 pub mod guest;
 pub mod hardware;
+pub mod host;
 pub mod initramfs;
 pub mod local;
 pub mod migration;

@@ -1,5 +1,7 @@
 //! `cargo xtask migrate`.
 
+mod host;
+
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -7,9 +9,11 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use lab::{
+    build::application::Application,
     choices::{
         Bridge, Chipset, ClockKind, GuestKind, LabKind, Marking, QemuKind, Strategy, TrafficKind,
     },
+    guest::MigrationNic,
     migration::Outcome,
     parts::NicModel,
     rehearsal::{
@@ -30,15 +34,22 @@ use crate::{
 const FASTEST: u64 = 10_000_000_000;
 
 pub(crate) fn main(options: &Migrate) -> Result<Ending> {
+    let machines = host::machines(options).map_err(Usage::wrap)?;
     let script = script(options).map_err(Usage::wrap)?;
     let place = Place::take(&options.report)?;
     let script = Script { logs: place.logs(), ..script };
     if script.traffic == TrafficKind::Tcp {
         tools::require("TCP traffic", &[Tool::program("iperf3", "iperf3")])?;
     }
-    let parts = match options.lab {
-        LabKind::Local => parts::prepare_local(script.nic, &script.application, script.qemu)?,
-        _ => parts::prepare(options.host.kernel(), &script.application, script.qemu)?,
+    let parts = match (options.lab, machines) {
+        (_, Some(machines)) => {
+            host::require(options)?;
+            parts::prepare_host(&script.application, script.qemu, machines)?
+        }
+        (LabKind::Local, None) => {
+            parts::prepare_local(script.nic, &script.application, script.qemu)?
+        }
+        (_, None) => parts::prepare(options.host.kernel(), &script.application, script.qemu)?,
     };
     let mut result = rehearsal::run(&script, &parts)?;
     let compared = if options.compare { compare(&script, &mut result, &parts) } else { Ok(()) };
@@ -120,9 +131,6 @@ pub(crate) fn publish(result: &Migration, place: &Place, json: Option<&Path>) ->
 }
 
 fn script(options: &Migrate) -> Result<Script> {
-    if options.lab == LabKind::Host {
-        bail!("`--lab host` is not available yet; `--lab nested` and `local` are");
-    }
     if options.guest == GuestKind::Linux {
         bail!("`--guest linux` is not available yet; `--guest godwit` is");
     }
@@ -171,10 +179,14 @@ fn script(options: &Migrate) -> Result<Script> {
     if rate.is_some_and(|rate| !(1..=FASTEST).contains(&rate)) {
         bail!("`--rate` is in Mbit/s, more than 0 and at most {}", FASTEST / 1_000_000);
     }
-    for nic in [options.nic].into_iter().chain(options.destination_nic) {
+    let nic = model(options);
+    for nic in [nic].into_iter().chain(options.destination_nic) {
         check_model(options.lab, nic)?;
     }
-    let application = options.app.find()?;
+    let application = match &options.image {
+        Some(image) => Application::ours_built(image.clone()),
+        None => options.app.find()?,
+    };
     if !application.is_ours() && options.traffic == TrafficKind::Udp {
         bail!(
             "`--traffic udp` is counted by net-app itself; for {} choose `--traffic echo --port N` \
@@ -209,7 +221,7 @@ fn script(options: &Migrate) -> Result<Script> {
     Ok(Script {
         application,
         clock: options.clock,
-        nic: options.nic,
+        nic,
         destination_nic: options.destination_nic,
         nics: options.nics.into(),
         strategy: options.strategy,
@@ -238,10 +250,18 @@ fn script(options: &Migrate) -> Result<Script> {
     })
 }
 
+/// The model of the NICs, which are whatever they are on a machine of one's own.
+fn model(options: &Migrate) -> NicModel {
+    match options.nic {
+        MigrationNic::Model(model) => model,
+        MigrationNic::Functions(_) => NicModel::E1000e,
+    }
+}
+
 /// Whether the distribution's QEMU can do that.
 fn check_stock(options: &Migrate) -> Result<()> {
-    if options.nic.is_process() {
-        let nic = options.nic;
+    let nic = model(options);
+    if nic.is_process() {
         bail!("`--nic {nic}` is attached by vfio-user, which `--qemu stock` does not have");
     }
     if options.strategy == Strategy::Warm && options.standby {
@@ -266,11 +286,11 @@ pub(crate) fn check_model(lab: LabKind, nic: NicModel) -> Result<()> {
             "`--nic igb` goes with `--lab nested`: QEMU's has virtual functions in its slot, \
              which cannot be detached"
         ),
-        (LabKind::Local | LabKind::Host, NicModel::Igbvf) => bail!(
+        (LabKind::Local, NicModel::Igbvf) => bail!(
             "`--nic igbvf` goes with `--lab nested`: a host's driver makes virtual functions, and \
              that lab has a host"
         ),
-        (LabKind::Nested | LabKind::Host, nic @ (NicModel::Ixgbe | NicModel::Ixgbevf)) => bail!(
+        (LabKind::Nested, nic @ (NicModel::Ixgbe | NicModel::Ixgbevf)) => bail!(
             "`--nic {nic}` goes with `--lab local`: QEMU, which is the other lab's host, has no \
              model of one"
         ),

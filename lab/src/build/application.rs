@@ -37,6 +37,8 @@ pub struct Application {
     program: String,
     /// Where cargo puts what it builds of it.
     target: PathBuf,
+    /// Its image, where that was built before.
+    image: Option<PathBuf>,
 }
 
 /// What cargo knows of a workspace, as far as it matters here.
@@ -93,6 +95,18 @@ impl Application {
         Self::at(&paths::checkout().join(OURS))
     }
 
+    /// `net-app` as an image that was built before: what it was built of is not needed.
+    #[must_use]
+    pub fn ours_built(image: PathBuf) -> Self {
+        Self {
+            name: OURS.into(),
+            folder: paths::checkout().join(OURS),
+            program: OURS.into(),
+            target: PathBuf::new(),
+            image: Some(image),
+        }
+    }
+
     /// Whether it is `net-app`, which counts numbered datagrams.
     #[must_use]
     pub fn is_ours(&self) -> bool {
@@ -125,7 +139,7 @@ impl Application {
         let (Some(program), None) = (programs.next(), programs.next()) else {
             bail!("the package {name} has to have one program, `src/main.rs`");
         };
-        Ok(Self { name, folder, program, target })
+        Ok(Self { name, folder, program, target, image: None })
     }
 
     /// The package whose manifest is in `folder`, and where things are built.
@@ -148,6 +162,10 @@ impl Application {
     /// # Errors
     /// It does not build, or not into something that boots.
     pub fn build(&self) -> Result<PathBuf> {
+        if let Some(image) = &self.image {
+            ensure!(image.is_file(), "there is no image {}", image.display());
+            return Ok(image.clone());
+        }
         let title = format!("Building the unikernel ({})", self.name);
         let what = ["--package", &self.name, "--bin", &self.program];
         crates::release_in(&self.folder, &what, crates::GUEST, &title)?;

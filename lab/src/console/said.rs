@@ -14,6 +14,8 @@ pub enum Said {
         interface: usize,
         /// The address.
         ip: String,
+        /// The station address of its NIC.
+        mac: Option<String>,
     },
     /// The guest marks, and has caught up with what came before.
     LoggingOn {
@@ -91,7 +93,8 @@ pub fn parse(line: &str) -> Option<Said> {
         ["godwit:", "ready", first, ..] => {
             // Of IPv6 on a network that has nothing else.
             let ip = named("ip").or_else(|| named("ip6"))?;
-            Said::Ready { interface: interface(first).unwrap_or(0), ip: ip.into() }
+            let mac = named("mac").map(str::to_owned);
+            Said::Ready { interface: interface(first).unwrap_or(0), ip: ip.into(), mac }
         }
         ["agent:", "logging", "on", ..] => Said::LoggingOn {
             epoch: named("epoch")?.parse().ok()?,
@@ -135,18 +138,22 @@ mod tests {
 
     #[test]
     fn lines_are_understood() {
+        let ready = |interface, ip: &str, mac: &str| {
+            let (ip, mac) = (ip.into(), Some(mac.into()));
+            Said::Ready { interface, ip, mac }
+        };
         let cases = [
             (
                 "godwit: ready ip=10.0.2.15/24 nic=e1000e mac=52:54:00:67:6f:01",
-                Said::Ready { interface: 0, ip: "10.0.2.15/24".into() },
+                ready(0, "10.0.2.15/24", "52:54:00:67:6f:01"),
             ),
             (
                 "godwit: ready nic1 ip=10.0.2.16/24 nic=e1000e mac=52:54:00:67:6f:02",
-                Said::Ready { interface: 1, ip: "10.0.2.16/24".into() },
+                ready(1, "10.0.2.16/24", "52:54:00:67:6f:02"),
             ),
             (
                 "godwit: ready ip6=fd00::5054:ff:fe67:6f01/64 nic=igb mac=52:54:00:67:6f:01",
-                Said::Ready { interface: 0, ip: "fd00::5054:ff:fe67:6f01/64".into() },
+                ready(0, "fd00::5054:ff:fe67:6f01/64", "52:54:00:67:6f:01"),
             ),
             (
                 "agent: logging on epoch=3 caught-up=412",

@@ -25,7 +25,7 @@ use crate::{
     system::process::Guard,
 };
 pub use nic::{AttachedNic, NETDEV, Wire};
-pub use options::{Forward, Net, Nic};
+pub use options::{Forward, MigrationNic, Net, Nic};
 
 /// For a guest in software on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);

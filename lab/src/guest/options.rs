@@ -39,6 +39,32 @@ impl fmt::Display for Nic {
     }
 }
 
+/// The NICs of a migration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MigrationNic {
+    /// A model that a lab passes through.
+    Model(NicModel),
+    /// A PCI function of a machine for either side: the one that the guest comes from, and the one
+    /// it goes to.
+    Functions([String; 2]),
+}
+
+impl FromStr for MigrationNic {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(pair) = text.strip_prefix("vfio:") {
+            let pair =
+                pair.split_once(',').ok_or("two NICs are needed: vfio:SOURCE,DESTINATION")?;
+            return Ok(Self::Functions([parse_bdf(pair.0)?, parse_bdf(pair.1)?]));
+        }
+        let models = NicModel::OF_LABS;
+        let model = models.into_iter().find(|model| model.name() == text).map(Self::Model);
+        let names = models.map(NicModel::name).join(", ");
+        model.ok_or_else(|| format!("possible values: {names}, vfio:SOURCE,DESTINATION"))
+    }
+}
+
 /// Brings `BB:DD.F` or `DDDD:BB:DD.F` into the long form sysfs uses.
 ///
 /// # Errors
@@ -140,6 +166,17 @@ mod tests {
         assert_eq!("vfio:+3:00.0".parse::<Nic>().ok(), None);
         assert_eq!("vfio:0A:1f.7".parse(), Ok(Nic::Vfio("0000:0a:1f.7".into())));
         assert_eq!("vfio:0001:0a:00.0".parse(), Ok(Nic::Vfio("0001:0a:00.0".into())));
+    }
+
+    #[test]
+    fn a_migration_takes_a_model_or_two_functions() {
+        let functions = ["0000:03:00.0".to_owned(), "0001:04:00.1".to_owned()];
+        let text = "vfio:03:00.0,0001:04:00.1";
+        assert_eq!(text.parse(), Ok(MigrationNic::Functions(functions)));
+        assert_eq!("igb".parse(), Ok(MigrationNic::Model(NicModel::Igb)));
+        for wrong in ["virtio", "vfio:03:00.0", "vfio:03:00.0,", "vfio:", ""] {
+            assert!(wrong.parse::<MigrationNic>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -7,27 +7,25 @@
 //! machines can be compared at the switchover. QEMU's own `e1000e` is treated like a passthrough
 //! device, but its writes are seen.
 
+mod here;
 mod memory;
 mod model;
 
+pub use here::Here;
 pub use model::Model;
 
 use crate::addresses::{MACS, interface_name};
 use crate::init::Channel;
-use crate::migration::{Comparison, Device, Lab, MEMORY_MIB, Machine, Pair, Profile};
+use crate::migration::{Comparison, Device, Lab, MEMORY_MIB, Machine, Pair, Profile, one_uri};
 use crate::parts::{NicModel, Qemu};
 use crate::source::{Listens, stream};
-use crate::system::process::Guard;
 use crate::system::scratch::Scratch;
 use anyhow::{Context, Result, bail};
 use memory::Memory;
-use rustix::io::{FdFlags, fcntl_setfd};
 use serde_json::json;
-use std::fs::{self, File};
-use std::os::fd::AsRawFd;
+use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 /// What the lab is made of.
 #[derive(Debug)]
@@ -68,11 +66,8 @@ pub struct LocalLab {
 #[derive(Debug)]
 struct Side {
     // Dropped in this order: first the machine, then its NICs.
-    qemu: Option<Guard>,
+    here: Here,
     models: Vec<Model>,
-    /// Our end of monitor and console, and QEMU's. Both stay open, so the streams outlive a QEMU.
-    monitor: [UnixStream; 2],
-    console: [UnixStream; 2],
     nics: Vec<Sockets>,
 }
 
@@ -98,10 +93,8 @@ impl LocalLab {
                 vfio: sockets.join(format!("{machine}-{}.vfio", interface_name(index))),
             };
             Ok(Side {
-                qemu: None,
+                here: Here::new(machine, setup.logs)?,
                 models: Vec::new(),
-                monitor: UnixStream::pair()?.into(),
-                console: UnixStream::pair()?.into(),
                 nics: setup.segment[machine as usize].iter().enumerate().map(nic).collect(),
             })
         };
@@ -140,7 +133,7 @@ impl LocalLab {
                  -object memory-backend-memfd,id=ram,size={MEMORY_MIB}M,share=on"
             ),
             kernel: setup.guest.display().to_string(),
-            uri: format!("unix:{}", sockets.join("migration").display()),
+            uris: one_uri(format!("unix:{}", sockets.join("migration").display())),
             nics: [nics(&sides[0]), nics(&sides[1])],
             compares: is_process,
             pair: setup.pair,
@@ -156,10 +149,6 @@ impl LocalLab {
             _sockets: sockets,
         })
     }
-
-    fn log(&self, machine: Machine) -> PathBuf {
-        self.logs.join(format!("{machine}-qemu.log"))
-    }
 }
 
 impl Lab for LocalLab {
@@ -169,8 +158,6 @@ impl Lab for LocalLab {
 
     fn start(&mut self, machine: Machine, arguments: &[String]) -> Result<()> {
         self.stop(machine)?;
-        let log = self.log(machine);
-        let output = File::create(&log).with_context(|| log.display().to_string())?;
         let side = &mut self.sides[machine as usize];
         if let Some((nic, program)) = &self.model {
             for (index, Sockets { segment, vfio }) in side.nics.iter().enumerate() {
@@ -178,28 +165,8 @@ impl Lab for LocalLab {
                 side.models.push(Model::start(program, *nic, vfio, segment, MACS[index], &log)?);
             }
         }
-        let line = self.qemu.command_line();
-        let mut command = Guard::command(&line[0]);
-        command.args(&line[1..]).args(arguments);
-        let ends = [("monitor", &side.monitor[1]), ("console", &side.console[1])];
-        // Inherited by whatever is started meanwhile. Nothing is: one thread starts all processes
-        // of a lab.
-        for (name, end) in ends {
-            fcntl_setfd(end, FdFlags::empty())?;
-            command.args(["-chardev", &format!("socket,id={name},fd={}", end.as_raw_fd())]);
-        }
-        command.args(["-mon", "chardev=monitor,mode=control"]);
-        command.args(["-serial", "chardev:console"]);
-        // Behind what ends it with its owner.
-        let told = command.get_args().skip_while(|part| *part != "--").skip(1);
-        let line = told.map(|part| part.to_string_lossy().into_owned()).collect();
+        let line = side.here.start(&self.qemu, arguments)?;
         self.lines.push((machine.name().into(), line));
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let qemu = Guard::spawn(&mut command).context("cannot start QEMU");
-        for (_, end) in ends {
-            fcntl_setfd(end, FdFlags::CLOEXEC)?;
-        }
-        side.qemu = Some(qemu?);
         Ok(())
     }
 
@@ -209,30 +176,22 @@ impl Lab for LocalLab {
 
     fn stop(&mut self, machine: Machine) -> Result<()> {
         let side = &mut self.sides[machine as usize];
-        side.qemu = None;
+        side.here.stop();
         side.models.clear();
         Ok(())
     }
 
     fn ended(&mut self, machine: Machine) -> Option<String> {
-        let status = self.sides[machine as usize].qemu.as_mut()?.try_wait();
-        status.ok()?.map(|status| status.to_string())
+        self.sides[machine as usize].here.ended()
     }
 
     fn channel(&self, machine: Machine, channel: Channel) -> Result<UnixStream> {
-        let side = &self.sides[machine as usize];
-        let [ours, _] = if channel == Channel::Qmp { &side.monitor } else { &side.console };
-        Ok(ours.try_clone()?)
+        self.sides[machine as usize].here.channel(channel)
     }
 
     fn said(&mut self) -> String {
-        let last = |machine: Machine| {
-            let text = fs::read_to_string(self.log(machine)).unwrap_or_default();
-            let lines: Vec<_> = text.lines().map(|line| format!("{machine}: {line}")).collect();
-            lines[lines.len().saturating_sub(4)..].join("\n")
-        };
-        let said = [last(Machine::Source), last(Machine::Destination)];
-        said.into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>().join("\n")
+        let said = self.sides.iter().map(|side| side.here.said());
+        said.filter(|said| !said.is_empty()).collect::<Vec<_>>().join("\n")
     }
 
     fn compare(&mut self, from: Machine) -> Result<Comparison> {
@@ -243,10 +202,8 @@ impl Lab for LocalLab {
         }
         let written = source.models.iter().map(|nic| Ok(nic.pages_written()?.collect()));
         let written = written.collect::<Result<Vec<_>>>()?;
-        let memory = |side: &Side| {
-            let qemu = side.qemu.as_ref().context("both machines must be there")?;
-            Memory::of(qemu.id())
-        };
+        let memory =
+            |side: &Side| Memory::of(side.here.process().context("both machines must be there")?);
         memory::compare(&memory(source)?, &memory(destination)?, &written)
     }
 }

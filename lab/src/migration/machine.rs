@@ -143,8 +143,8 @@ pub struct Profile {
     pub hardware: String,
     /// The guest's kernel, by its path in the lab.
     pub kernel: String,
-    /// Where a machine listens for the migration.
-    pub uri: String,
+    /// Where each machine listens for the migration, when it takes the guest in.
+    pub uris: [String; 2],
     /// Each machine's NICs, in the order of the guest's interfaces.
     pub nics: [Vec<Device>; 2],
     /// The lab can tell what the NICs wrote: the destination waits for [`Lab::compare`] before it
@@ -154,6 +154,11 @@ pub struct Profile {
     pub pair: Pair,
     /// What the standby of each machine is connected to, as `-netdev` takes it, without its id.
     pub standby: [Value; 2],
+}
+
+/// [`Profile::uris`] of machines that listen at the same place, one at a time.
+pub fn one_uri(uri: String) -> [String; 2] {
+    [uri.clone(), uri]
 }
 
 /// What a NIC is paired with.
@@ -183,9 +188,20 @@ impl Pair {
 }
 
 impl Profile {
-    /// The lab inside the virtual host: real KVM and real vfio-pci. `nics` are PCI addresses in
-    /// that host, of each machine's NICs.
+    /// The lab inside the virtual host. `nics` are PCI addresses in that host, of each machine's
+    /// NICs.
     pub fn nested(nics: [Vec<&str>; 2], pair: Pair) -> Self {
+        let uris = one_uri("unix:/run/migration".into());
+        Self::passthrough(nics, pair, GUEST_IMAGE.into(), uris)
+    }
+
+    /// Real KVM and real vfio-pci: `nics` are PCI addresses, of each machine's NICs on its host.
+    pub fn passthrough(
+        nics: [Vec<&str>; 2],
+        pair: Pair,
+        kernel: String,
+        uris: [String; 2],
+    ) -> Self {
         let nic = |(index, address): (usize, &str)| {
             Device::new(index, "vfio-pci", &[("host", address.into())])
         };
@@ -193,9 +209,9 @@ impl Profile {
             // The guest has no guests of its own, whose state would be restored as well: KVM in the
             // emulated host was seen to refuse that, once in some ten migrations.
             machine: String::new(),
-            hardware: format!("-accel kvm -cpu host,-svm -m {MEMORY_MIB}"),
-            kernel: GUEST_IMAGE.into(),
-            uri: "unix:/run/migration".into(),
+            hardware: format!("-accel kvm -cpu host,-svm,-vmx -m {MEMORY_MIB}"),
+            kernel,
+            uris,
             nics: nics.map(|addresses| addresses.into_iter().enumerate().map(nic).collect()),
             compares: false,
             pair,
@@ -248,7 +264,7 @@ impl Profile {
             arguments.extend(["-device".into(), nic.argument()]);
         }
         if role == Role::Incoming {
-            arguments.extend(["-incoming".into(), self.uri.clone()]);
+            arguments.extend(["-incoming".into(), self.uris[machine as usize].clone()]);
             if self.compares {
                 arguments.push("-S".into());
             }

@@ -28,7 +28,7 @@ mod stock;
 
 pub(crate) use machine::MEMORY_MIB;
 pub use machine::{
-    Comparison, Device, Lab, Machine, NICS, PORTS, Pages, Pair, Profile, Role, STANDBY,
+    Comparison, Device, Lab, Machine, NICS, PORTS, Pages, Pair, Profile, Role, STANDBY, one_uri,
 };
 pub use record::{Check, Effort, Look, MemoryLeft, Outcome, Plan, Record, Timeline};
 pub use session::{ResetInSilence, Session};

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::console::{Console, Died, Line, Said};
 use crate::init::Channel;
 use crate::qmp::{self, Capability, Ends, Qmp};
+use crate::segment::{Mac, parse_mac};
 use crate::source::{DmaCounts, Traffic};
 use anyhow::{Result, anyhow, bail};
 use serde_json::{Map, Value};
@@ -79,6 +80,17 @@ impl<'a> Session<'a> {
         let append = append.into();
         let left = MemoryLeft::default();
         Ok(Self { lab, clock, append, home, source, destination_console, left, migrations: 0, say })
+    }
+
+    /// The station address that the guest has at one of its interfaces: that of the NIC it booted
+    /// with.
+    pub fn mac(&self, interface: usize) -> Option<Mac> {
+        let is_it =
+            |said: &Said| matches!(said, Said::Ready { interface: i, .. } if *i == interface);
+        match self.source.console.find(0, is_it)?.said? {
+            Said::Ready { mac, .. } => parse_mac(&mac?),
+            _ => None,
+        }
     }
 
     /// For others to look at how far a migration has come.

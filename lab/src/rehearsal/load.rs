@@ -10,6 +10,7 @@ use crate::{
     addresses::{ECHO_PORT, GATEWAY, GUEST, GUESTS, IPERF3_PORT, SOURCES},
     choices::TrafficKind,
     clock::Clock,
+    migration::Session,
     parts::Qemu,
     segment::Segment,
     source::{
@@ -60,9 +61,11 @@ impl<T> Carried<T> {
 }
 
 impl Load {
-    /// What the script asks for, on ports of the segment. `directory` is for sockets.
+    /// What the script asks for, on ports of the segment, to the guest of a session. `directory` is
+    /// for sockets.
     pub(super) fn start(
         script: &Script,
+        session: &Session<'_>,
         qemu: &Qemu,
         segment: &Arc<Segment>,
         directory: &Path,
@@ -72,7 +75,7 @@ impl Load {
             Peer::start(qemu, segment, directory, GATEWAY, server)
         };
         let first = match script.traffic {
-            TrafficKind::Udp => First::Udp(udp(segment, 0)?),
+            TrafficKind::Udp => First::Udp(udp(segment, session, 0)?),
             TrafficKind::Tcp => First::Tcp {
                 peer: peer(IPERF3_PORT)?,
                 segment: segment.clone(),
@@ -85,7 +88,8 @@ impl Load {
                 First::Client { peer, segment, logs, command }
             }
         };
-        let others = (1..script.nics).map(|index| udp(segment, index)).collect::<Result<_>>()?;
+        let others = (1..script.nics).map(|index| udp(segment, session, index));
+        let others = others.collect::<Result<_>>()?;
         Ok(Self { clock: segment.clock().clone(), first, others })
     }
 
@@ -206,10 +210,12 @@ impl Load {
 }
 
 /// A source of numbered datagrams for one of the guest's interfaces.
-fn udp(segment: &Segment, interface: usize) -> Result<UdpSource> {
+fn udp(segment: &Segment, session: &Session<'_>, interface: usize) -> Result<UdpSource> {
     let name = if interface == 0 { "traffic".into() } else { format!("traffic{interface}") };
     let (sender, receiver) = segment.local(&name);
-    let (from, to) = (SOURCES[interface], GUESTS[interface]);
+    let (from, mut to) = (SOURCES[interface], GUESTS[interface]);
+    // A machine's own NIC has its own address.
+    to.mac = session.mac(interface).unwrap_or(to.mac);
     let config = Config { from, to, ip_length: IP_LENGTH };
     UdpSource::start(sender, receiver, config)
 }

@@ -64,6 +64,8 @@ const NESTED_VIRTUAL: Pace = Pace {
 };
 /// Here a trap costs next to nothing, but all share the machine's processors.
 const LOCAL: Pace = Pace { warmup: Duration::from_secs(8), bandwidth: 4 << 20, ..NESTED };
+/// On hardware: what QEMU sends when nobody says otherwise.
+const HOST: Pace = Pace { warmup: Duration::from_secs(10), bandwidth: 128 << 20, ..NESTED };
 
 /// The warm-up of each migration of several: there the switchovers matter, or what comes before
 /// them.
@@ -120,14 +122,20 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
     let sockets = Scratch::new()?;
     let segment = Arc::new(Segment::start_by(script.clock(), script.pcap.as_deref())?);
     let mut lab = start_lab(script, parts, &segment, &sockets)?;
-    let load = Load::start(script, &parts.qemu, &segment, &sockets)?;
-    perform(script, parts, &mut *lab, &load).map_err(|error| {
+    let load =
+        |session: &Session<'_>| Load::start(script, session, &parts.qemu, &segment, &sockets);
+    perform(script, parts, &mut *lab, load).map_err(|error| {
         if lab.answers() { error } else { error.context(lost(&mut *lab, &script.logs)) }
     })
 }
 
 /// What is done once everything is there.
-fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) -> Result<Migration> {
+fn perform(
+    script: &Script,
+    parts: &LabParts,
+    lab: &mut dyn Lab,
+    load: impl FnOnce(&Session<'_>) -> Result<Load>,
+) -> Result<Migration> {
     let pace = parts.pace(script.clock);
     let plan = |script: &Script| plan(script, pace);
     let mut append =
@@ -139,6 +147,8 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
     let stage = Stage::default();
     let mut say = |what: &str| stage.say(what);
     let mut session = Session::boot(lab, &append, &script.logs, &mut say)?;
+    // The guest says on its console where it is reached.
+    let load = &load(&session)?;
 
     let _live = Live::start(stage.clone(), load.watched(), session.memory_left());
 
@@ -156,7 +166,7 @@ fn perform(script: &Script, parts: &LabParts, lab: &mut dyn Lab, load: &Load) ->
 
     let setting = Setting {
         marking: script.marking,
-        nic: script.nics_name(),
+        nic: parts.nics_name(script),
         standby: script.pair().standby,
         lab: parts.kind(),
         guest: GuestKind::Godwit,
@@ -258,12 +268,15 @@ fn facts(clock: ClockKind, kind: QemuKind, parts: &LabParts) -> Facts {
     let first = version.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
     let image = match &parts.place {
         Place::Nested { kernel, .. } => kernel.image.file_name().unwrap_or_default(),
-        Place::Local { .. } => Default::default(),
+        Place::Local { .. } | Place::Host { .. } => Default::default(),
     };
     Facts {
         qemu: first.trim_start_matches("QEMU emulator version ").into(),
         host_kernel: image.to_string_lossy().trim_start_matches("vmlinuz-").into(),
-        lab_accelerator: "tcg".into(),
+        lab_accelerator: match &parts.place {
+            Place::Nested { .. } | Place::Local { .. } => "tcg".into(),
+            Place::Host { .. } => String::new(),
+        },
         lab_clock: Some(clock),
         revision: crates::revision(),
         qemu_kind: Some(kind),
@@ -279,6 +292,7 @@ impl LabParts {
         match self.place {
             Place::Nested { .. } => LabKind::Nested,
             Place::Local { .. } => LabKind::Local,
+            Place::Host { .. } => LabKind::Host,
         }
     }
 
@@ -287,6 +301,18 @@ impl LabParts {
             Place::Nested { .. } if clock == ClockKind::Virtual => NESTED_VIRTUAL,
             Place::Nested { .. } => NESTED,
             Place::Local { .. } => LOCAL,
+            Place::Host { .. } => HOST,
+        }
+    }
+
+    /// What the NICs are, as a result has it.
+    fn nics_name(&self, script: &Script) -> String {
+        match (&self.place, script.destination_nic) {
+            (Place::Host { machines, .. }, _) => {
+                machines.nics.each_ref().map(|address| format!("vfio:{address}")).join(" to ")
+            }
+            (_, Some(other)) => format!("{} to {other}", script.nic),
+            (_, None) => script.nic.to_string(),
         }
     }
 }

@@ -10,6 +10,9 @@ use anyhow::{Context, Result};
 use crate::{
     build::{application::Application, crates, host_kernel, qemu, stock},
     choices::QemuKind,
+    guest::{Nic, machine},
+    hardware::Hardware,
+    host::Machines,
     initramfs,
     parts::{HostKernel, NicModel, Qemu},
     system::{
@@ -46,6 +49,13 @@ pub(super) enum Place {
         /// The program that is an 82599, where one is needed.
         model: Option<PathBuf>,
     },
+    /// On this machine, with NICs of its own.
+    Host {
+        /// The guest's image.
+        guest: PathBuf,
+        /// What of the machine they have.
+        machines: Machines,
+    },
 }
 
 /// What packing the lab takes of the machine, besides what builds QEMU.
@@ -63,6 +73,23 @@ pub fn prepare_local(nic: NicModel, application: &Application, kind: QemuKind) -
     let model = nic.is_process().then(crates::ixgbe_model).transpose()?;
     let qemu = of_kind(kind)?;
     Ok(LabParts { machines: qemu.clone(), qemu, place: Place::Local { guest, model } })
+}
+
+/// Builds the guest, and the patched QEMU unless it is installed.
+pub fn prepare_host(
+    application: &Application,
+    kind: QemuKind,
+    machines: Machines,
+) -> Result<LabParts> {
+    tools::require("the lab", &[Tool::program("setpriv", "util-linux")])?;
+    // What can be wrong with the request comes first: building takes a while.
+    machines.check(&Hardware::here())?;
+    let guest = application.build()?;
+    let qemu = match kind {
+        QemuKind::Patched => machine::qemu_for(&Nic::Vfio(machines.nics[0].clone()))?,
+        QemuKind::Stock => stock::get()?,
+    };
+    Ok(LabParts { machines: qemu.clone(), qemu, place: Place::Host { guest, machines } })
 }
 
 /// Builds the guest, the patched QEMU and the lab's host.

@@ -65,14 +65,6 @@ pub struct Script {
 }
 
 impl Script {
-    /// The NICs' models, as a result has them.
-    pub(super) fn nics_name(&self) -> String {
-        match self.destination_nic {
-            Some(other) => format!("{} to {other}", self.nic),
-            None => self.nic.to_string(),
-        }
-    }
-
     /// A clock as the script has it, at its beginning.
     pub(super) fn clock(&self) -> Clock {
         match self.clock {

@@ -13,13 +13,14 @@ use super::{
 };
 use crate::{
     addresses::{MACS, OTHER_MACS, interface_name},
+    host::{self, HostLab},
     local::{self, LocalLab},
     migration::{Lab, Machine},
     nested::{
         NestedLab,
         host::{HostNic, Setup, VirtualHost},
     },
-    parts::Accelerator,
+    parts::{Accelerator, HostKernel},
     segment::Segment,
     system::progress::Step,
 };
@@ -36,6 +37,34 @@ const HOST_BOOT: Duration = Duration::from_secs(300);
 /// The machines, in the order in which the lab has their NICs.
 const MACHINES: [Machine; 2] = [Machine::Source, Machine::Destination];
 
+/// Listening ports of the segment, for each machine.
+struct Ports {
+    /// Of each NIC.
+    nics: [Vec<PathBuf>; 2],
+    standbys: Option<[PathBuf; 2]>,
+}
+
+impl Ports {
+    fn of(script: &Script, listen: impl Fn(String) -> Result<PathBuf>) -> Result<Self> {
+        let nics = |machine: Machine| {
+            let names =
+                (0..script.nics).map(|index| format!("{}-{machine}", interface_name(index)));
+            names.map(&listen).collect::<Result<Vec<PathBuf>>>()
+        };
+        let standby = |machine: Machine| listen(format!("nic-standby-{machine}"));
+        let [source, destination] = MACHINES;
+        let nics = [nics(source)?, nics(destination)?];
+        let has_standby = script.pair().standby;
+        let standbys =
+            if has_standby { Some([standby(source)?, standby(destination)?]) } else { None };
+        Ok(Self { nics, standbys })
+    }
+
+    fn standby(&self) -> Option<[&Path; 2]> {
+        self.standbys.as_ref().map(|[source, destination]| [&**source, &**destination])
+    }
+}
+
 /// Starts the lab that the script asks for, with its ports on the segment. `directory` is for
 /// sockets.
 pub(super) fn start_lab(
@@ -49,36 +78,45 @@ pub(super) fn start_lab(
         segment.listen(&port, &path)?;
         Ok::<_, anyhow::Error>(path)
     };
-    let nics = |machine: Machine| {
-        let ports = (0..script.nics).map(|index| format!("{}-{machine}", interface_name(index)));
-        ports.map(listen).collect::<Result<Vec<PathBuf>>>()
-    };
-    let nics = [nics(MACHINES[0])?, nics(MACHINES[1])?];
-    let pair = script.pair();
-    let standbys = if pair.standby {
-        let [source, destination] = MACHINES.map(|machine| format!("nic-standby-{machine}"));
-        Some([listen(source)?, listen(destination)?])
-    } else {
-        None
-    };
-    let standby = standbys.as_ref().map(|[source, destination]| [&**source, &**destination]);
-    let (kernel, initramfs) = match &parts.place {
-        Place::Nested { kernel, initramfs, .. } => (kernel, initramfs),
+    Ok(match &parts.place {
+        Place::Nested { kernel, initramfs, .. } => {
+            let ports = Ports::of(script, listen)?;
+            Box::new(start_nested(script, parts, kernel, initramfs, segment, &ports)?)
+        }
         Place::Local { guest, model } => {
-            return Ok(Box::new(LocalLab::new(&local::Setup {
+            let ports = Ports::of(script, listen)?;
+            Box::new(LocalLab::new(&local::Setup {
                 qemu: &parts.qemu,
                 model: model.as_deref(),
                 guest,
                 nic: script.nic,
-                segment: &nics,
-                pair,
-                standby,
+                segment: &ports.nics,
+                pair: script.pair(),
+                standby: ports.standby(),
                 logs: &script.logs,
-            })?));
+            })?)
         }
-    };
+        Place::Host { guest, machines } => Box::new(HostLab::new(&host::Setup {
+            qemu: &parts.machines,
+            guest,
+            machines,
+            segment: &listen(machines.source.clone())?,
+            pair: script.pair(),
+            logs: &script.logs,
+        })?),
+    })
+}
+
+fn start_nested(
+    script: &Script,
+    parts: &LabParts,
+    kernel: &HostKernel,
+    initramfs: &Path,
+    segment: &Segment,
+    ports: &Ports,
+) -> Result<NestedLab> {
     let step = Step::new("Booting the lab's host");
-    let [source, destination] = &nics;
+    let [source, destination] = &ports.nics;
     let models = [
         (source, script.nic, MACS, false),
         match script.destination_nic {
@@ -104,7 +142,7 @@ pub(super) fn start_lab(
         accelerator: Accelerator::Tcg,
         clock: segment.clock().clone(),
         nics: &nics,
-        standby,
+        standby: ports.standby(),
         is_unprepared: false,
         memory_mib: HOST_MEMORY_MIB,
         console_log: &script.logs.join(HOST_LOG),
@@ -112,7 +150,7 @@ pub(super) fn start_lab(
     let ready = host.wait_ready(HOST_BOOT)?;
     let has = format!("{} NICs bound to vfio-pci", ready.nics.len());
     let log = script.logs.join("qemu.log");
-    let lab = NestedLab::new(host, ready, script.nics, pair, &log)?;
+    let lab = NestedLab::new(host, ready, script.nics, script.pair(), &log)?;
     step.finish(has);
-    Ok(Box::new(lab))
+    Ok(lab)
 }

@@ -12,7 +12,7 @@ pub const PREFIX: usize = 4;
 /// Shortest frame that has addresses and a type.
 const SHORTEST: usize = 14;
 /// Longest frame a peer may send; QEMU's own limit (`NET_BUFSIZE`, `include/net/net.h`).
-const LONGEST: usize = 4096 + 65536;
+pub const LONGEST: usize = 4096 + 65536;
 
 /// An Ethernet frame without its check sequence. Cloning shares the bytes.
 #[derive(Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Frame {
     }
 
     /// Length prefix and frame.
-    pub(super) fn wire(&self) -> &[u8] {
+    pub fn wire(&self) -> &[u8] {
         &self.wire
     }
 

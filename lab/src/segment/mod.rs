@@ -21,10 +21,10 @@ mod queue;
 mod table;
 mod worker;
 
-pub use frame::{Frame, PREFIX};
+pub use frame::{Frame, LONGEST, PREFIX};
 pub use local::{Receiver, Sender, WhenFull};
 pub use port::PortStatistics;
-pub use table::Mac;
+pub use table::{Mac, parse_mac};
 
 use crate::clock::Clock;
 use anyhow::{Context, Result};

@@ -6,6 +6,14 @@ use std::time::{Duration, Instant};
 /// An Ethernet address.
 pub type Mac = [u8; 6];
 
+/// Reads an address in its usual form, `52:54:00:12:34:56`.
+#[must_use]
+pub fn parse_mac(text: &str) -> Option<Mac> {
+    let octets: Option<Vec<u8>> =
+        text.split(':').map(|octet| u8::from_str_radix(octet, 16).ok()).collect();
+    octets?.try_into().ok()
+}
+
 /// Lifetime of an entry that is not refreshed, the default of IEEE 802.1D-2004, table 7-5.
 pub(super) const AGEING_TIME: Duration = Duration::from_secs(300);
 

@@ -8,6 +8,7 @@ use lab::{
         Bridge, CancelAt, Chipset, ClockKind, GuestKind, LabKind, Marking, QemuKind, Strategy,
         TrafficKind,
     },
+    guest::{MigrationNic, options::parse_bdf},
     parts::NicModel,
 };
 
@@ -49,9 +50,18 @@ pub(crate) struct Migrate {
     /// Whose time the figures are in; the lab's own goes with --traffic udp
     #[arg(long, value_enum, default_value_t = ClockKind::Real)]
     pub(crate) clock: ClockKind,
-    /// Model of the NICs
-    #[arg(long, value_parser = lab_nic(), default_value = "e1000e")]
-    pub(crate) nic: NicModel,
+    /// Model of the NICs: e1000e, igb, igbvf, ixgbe, ixgbevf; with --lab host
+    /// vfio:SOURCE,DESTINATION, the PCI addresses of two NICs of this machine
+    #[arg(long, value_name = "NIC", default_value = "e1000e")]
+    pub(crate) nic: MigrationNic,
+    /// --lab host: the interface of this machine that traffic goes by, with a wire to both NICs
+    #[arg(long, value_name = "INTERFACE")]
+    pub(crate) source: Option<String>,
+    /// --lab host: take this NIC although it carries this machine's own traffic, which may end the
+    /// connection that you are using. Its driver has it back in the end; addresses, routes and
+    /// being up are not restored
+    #[arg(long, value_name = "BDF", value_parser = parse_bdf)]
+    pub(crate) take: Vec<String>,
     /// Its model on the destination, where that is another one with another address
     #[arg(long, value_name = "MODEL", value_parser = lab_nic())]
     pub(crate) destination_nic: Option<NicModel>,
@@ -111,6 +121,9 @@ pub(crate) struct Migrate {
     /// The guest
     #[arg(long, value_enum, default_value_t = GuestKind::Godwit)]
     pub(crate) guest: GuestKind,
+    /// The guest's image, of net-app as it is, made before [default: the application, built now]
+    #[arg(long, value_name = "FILE", conflicts_with = "app")]
+    pub(crate) image: Option<PathBuf>,
     /// More for the guest's command line
     #[arg(long, value_name = "guest command line", default_value = "", allow_hyphen_values = true)]
     pub(crate) append: String,

@@ -50,10 +50,16 @@ fn lockable(limits: &str) -> Option<u64> {
 
 /// All that the machine's files tell.
 pub(super) fn findings(machine: &Hardware, me: &Me) -> Vec<Finding> {
+    let mut all = of_machine(machine, me);
+    all.insert(2, nics(&machine.nics()).required());
+    all
+}
+
+/// The same but for which NICs are spare, of no interest to whoever names those to take.
+pub(super) fn of_machine(machine: &Hardware, me: &Me) -> Vec<Finding> {
     vec![
         iommu(machine).required(),
         vfio(machine).required(),
-        nics(&machine.nics()).required(),
         acs(&machine.nics()),
         virtual_functions(&machine.nics()),
         rights(me).required(),

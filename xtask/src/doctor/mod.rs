@@ -4,11 +4,12 @@ mod finding;
 mod host;
 mod software;
 
-use std::fs;
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 use lab::{
     build::{application, qemu},
+    choices::QemuKind,
     guest::{
         accel::{self, Trial},
         machine,
@@ -41,7 +42,10 @@ pub(crate) fn main(options: &Doctor) -> Result<Ending> {
     let this = Hardware::here();
     let me = host::Me::now();
     let qemu = any_qemu();
-    let mut hardware = vec![host::qemu(qemu.as_ref()), host::kvm(&try_kvm(qemu.as_ref(), options))];
+    let mut hardware = vec![
+        host::qemu(qemu.as_ref()),
+        host::kvm(&try_kvm(qemu.as_ref(), options.image.as_deref())),
+    ];
     hardware.extend(host::findings(&this, &me));
     print(&hardware);
     let nics = this.nics();
@@ -69,6 +73,26 @@ pub(crate) fn main(options: &Doctor) -> Result<Ending> {
     Ok(if ready { Ending::AsAsked } else { Ending::Failed })
 }
 
+/// What keeps this machine from running two guests with NICs that were named, each with what to do
+/// about it.
+pub(crate) fn missing(image: Option<&Path>, kind: QemuKind) -> Vec<String> {
+    let qemu = any_qemu();
+    let mut findings = vec![host::kvm(&try_kvm(qemu.as_ref(), image))];
+    // Stock QEMU is fetched where it is not there.
+    if kind == QemuKind::Patched && qemu.is_some() {
+        findings.push(host::qemu(qemu.as_ref()));
+    }
+    findings.extend(host::of_machine(&Hardware::here(), &host::Me::now()));
+    let unmet = findings.into_iter().filter(|finding| finding.required && !finding.good);
+    let say = |Finding { subject, what, remedy, .. }: Finding| {
+        format!(
+            "  {subject}: {what}\n    -> {}",
+            remedy.unwrap_or_default().replace('\n', "\n    -> ")
+        )
+    };
+    unmet.map(say).collect()
+}
+
 fn is_ready(findings: &[Finding]) -> bool {
     findings.iter().all(|finding| finding.good || !finding.required)
 }
@@ -94,10 +118,10 @@ fn any_qemu() -> Option<Qemu> {
 }
 
 /// `Err` with why it was not tried.
-fn try_kvm(qemu: Option<&Qemu>, options: &Doctor) -> Result<Trial, String> {
+fn try_kvm(qemu: Option<&Qemu>, image: Option<&Path>) -> Result<Trial, String> {
     let Some(qemu) = qemu else { return Err("there is no QEMU yet".into()) };
-    let image = match &options.image {
-        Some(image) => Ok(image.clone()),
+    let image = match image {
+        Some(image) => Ok(image.to_path_buf()),
         None => application::ours(),
     };
     image.and_then(|image| accel::try_kvm(qemu, &image)).map_err(|error| format!("{error:#}"))

@@ -1,0 +1,70 @@
+//! What `--lab host` is given of this machine, and what has to be there first.
+
+use anyhow::{Result, bail, ensure};
+use lab::{
+    choices::{LabKind, Strategy, TrafficKind},
+    guest::MigrationNic,
+    host::Machines,
+};
+
+use crate::{cli::Migrate, doctor};
+
+/// What a command line gives to the machines, if it is one of `--lab host`.
+///
+/// # Errors
+/// It does not go together.
+pub(super) fn machines(options: &Migrate) -> Result<Option<Machines>> {
+    let nics = match (&options.nic, options.lab) {
+        (MigrationNic::Functions(nics), LabKind::Host) => nics.clone(),
+        (MigrationNic::Functions(_), _) => {
+            bail!("`--nic vfio:SOURCE,DESTINATION` goes with `--lab host`")
+        }
+        (MigrationNic::Model(_), LabKind::Host) => bail!(
+            "`--lab host` needs `--nic vfio:SOURCE,DESTINATION`, two NICs of this machine; `cargo \
+             xtask doctor` lists them"
+        ),
+        (MigrationNic::Model(_), _) => {
+            ensure!(options.source.is_none(), "`--source` goes with `--lab host`");
+            ensure!(options.take.is_empty(), "`--take` goes with `--lab host`");
+            return Ok(None);
+        }
+    };
+    let Some(source) = options.source.clone() else {
+        bail!(
+            "`--lab host` needs `--source INTERFACE`: traffic comes by an interface of this \
+             machine that has a wire to both NICs"
+        )
+    };
+    ensure!(
+        options.traffic == TrafficKind::Udp,
+        "`--lab host` goes with `--traffic udp`: what else there is joins segments on its way in, \
+         and the wire takes frames"
+    );
+    ensure!(
+        !options.standby && !options.compare && options.strategy != Strategy::Failover,
+        "`--lab host` goes without a standby, and so without `--standby`, `--compare` and \
+         `--strategy failover`"
+    );
+    ensure!(options.nics == 1, "`--lab host` goes with one NIC for each machine");
+    for taken in &options.take {
+        ensure!(
+            nics.contains(taken),
+            "`--take {taken}` goes with a NIC that `--nic` names as well"
+        );
+    }
+    Ok(Some(Machines { nics, taken: options.take.clone(), source }))
+}
+
+/// Whether guests can run here, by what `doctor` looks at.
+///
+/// # Errors
+/// What is missing, each with the command that helps.
+pub(super) fn require(options: &Migrate) -> Result<()> {
+    let missing = doctor::missing(options.image.as_deref(), options.qemu);
+    ensure!(
+        missing.is_empty(),
+        "this machine cannot run the two machines yet (`cargo xtask doctor` has all of it):\n{}",
+        missing.join("\n")
+    );
+    Ok(())
+}
