@@ -23,6 +23,7 @@ pub(crate) const MIGRATE: &str = "Examples:
   cargo xtask migrate --standby --times 10 --rate 60          to and fro
   cargo xtask migrate --cancel-at warmup,quiesce              give up, then migrate
   cargo xtask migrate --traffic client --port 80 --client 'curl -f http://{host}:{port}/'
+  cargo xtask migrate --lab host --nic vfio:03:00.0,04:00.0 --source eth2   two NICs of this machine
   cargo xtask migrate --pcap migration.pcapng --verbose       every frame, every command line";
 
 pub(crate) const COMPARE: &str = "Examples:

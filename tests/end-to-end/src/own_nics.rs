@@ -10,7 +10,6 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::{
-    addresses::MACS,
     build::{application::Application, crates, host_kernel, qemu},
     clock::Clock,
     guest::READY,
@@ -18,17 +17,25 @@ use lab::{
     initramfs,
     nested::host::{HostNic, Setup, VirtualHost},
     parts::{Accelerator, HostKernel, NicModel, Qemu},
+    result::Migration,
     segment::Segment,
     system::{command, scratch::Scratch, tools},
 };
 
 use crate::{
+    migrations::{check, completed, fresh},
     options::Kernel,
     suite::{MINUTES, Suite},
 };
 
 const NIC: &str = "0000:01:00.0";
 const OTHER: &str = "0000:02:00.0";
+/// The one that traffic comes by.
+const THIRD: &str = "0000:03:00.0";
+/// What Linux calls the first one.
+const OWN: &str = "eth0";
+/// Where a result is written to there.
+const JSON: &str = "/tmp/result.json";
 /// The driver of Linux that has them before and afterwards.
 const DRIVER: &str = "e1000e";
 /// The emulated host boots in 10 to 30 s on a quiet machine.
@@ -39,12 +46,14 @@ const PATIENCE: Duration = Duration::from_secs(240);
 const MEMORY_MIB: u32 = 3072;
 /// Of a process that a Ctrl-C has ended.
 const INTERRUPTED: &str = "exit status: 130";
+const SUCCESS: &str = "exit status: 0";
+const FAILED: &str = "exit status: 1";
 
 pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
     suite.test("doctor and run on a machine with NICs of its own", MINUTES, move |log| {
         let mut host = Host::boot(log, kernel)?;
         let (said, status) = host.tool(&["doctor", "--image", init::GUEST_IMAGE])?;
-        ensure!(status == "exit status: 0", "doctor ended with {status}:\n{said}");
+        ensure!(status == SUCCESS, "doctor ended with {status}:\n{said}");
         for nic in [NIC, OTHER] {
             is_on(&said, nic, DRIVER)?;
         }
@@ -67,6 +76,56 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
         is_on(&said, NIC, DRIVER).context("after the time was over")?;
         Ok(format!("an exit takes {exit} µs there"))
     });
+    suite.test("migrate --lab host on a machine with NICs of its own", MINUTES, move |log| {
+        let mut host = Host::boot(log, kernel)?;
+        let source = host.bring_up_source()?;
+        let arrived = host.migrate(&source, &[])?;
+        completed(&arrived)?;
+        let fresh = fresh(&arrived)?;
+        host.has_its_nics_back()?;
+
+        let control = host.migrate(&source, &["--marking", "never"])?;
+        completed(&control)?;
+        let (stale, checked) = check(&control)?;
+        ensure!(stale > 0, "stale is 0 without marking: the test cannot fail");
+        host.has_its_nics_back()?;
+
+        host.start(&migration(&source, &[]))?;
+        host.wait(|line| line.contains("Migrating: warm-up")).context("the warm-up")?;
+        host.machine.interrupt(TOOL)?;
+        let (said, status) = host.end()?;
+        ensure!(status == INTERRUPTED, "migrate ended with {status}:\n{said}");
+        host.has_its_nics_back().context("after Ctrl-C")?;
+
+        let taken = host.tool(&migration(OWN, &[]))?;
+        ensure!(taken.0.contains("is to be a guest's") && taken.1 == FAILED, "{taken:?}");
+        Ok(format!("{fresh}; without marking {stale} of {checked} stale"))
+    });
+}
+
+/// A migration between the two NICs.
+fn migration<'a>(source: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let nics = "vfio:0000:01:00.0,0000:02:00.0";
+    let all = [
+        "migrate",
+        "--lab",
+        "host",
+        "--nic",
+        nics,
+        "--source",
+        source,
+        "--image",
+        init::GUEST_IMAGE,
+        "--rate",
+        "20",
+        "--seconds",
+        "2",
+        "--json",
+        JSON,
+        "--report",
+        "/tmp/report",
+    ];
+    [&all[..], more].concat()
 }
 
 /// Checks what a NIC is bound to, by what doctor said.
@@ -97,7 +156,7 @@ impl<'a> Host<'a> {
         let initramfs = directory.join("initramfs");
         pack(&initramfs, &directory, &qemu, &kernel)?;
         let segment = Segment::start(None)?;
-        let wires = [directory.join("0"), directory.join("1")];
+        let wires = ["0", "1", "2"].map(|name| directory.join(name));
         for wire in &wires {
             segment.listen(&wire.display().to_string(), wire)?;
         }
@@ -107,7 +166,8 @@ impl<'a> Host<'a> {
             segment,
             guest_chooses: false,
         };
-        let nics: Vec<_> = [MACS[0], "52:54:00:67:6f:99"]
+        // None is an address that the lab has for guests, as none of a real NIC is.
+        let nics: Vec<_> = ["52:54:00:67:6f:97", "52:54:00:67:6f:98", "52:54:00:67:6f:99"]
             .into_iter()
             .zip(wires.iter().map(|wire| &**wire))
             .map(nic)
@@ -128,6 +188,39 @@ impl<'a> Host<'a> {
         Ok(Self { machine, log, said: String::new(), _segment: segment, _directory: directory })
     }
 
+    /// Turns on the interface that traffic is to come by. Returns its name.
+    fn bring_up_source(&mut self) -> Result<String> {
+        let (said, _) = self.tool(&["doctor", "--image", init::GUEST_IMAGE])?;
+        let line = said.lines().find(|line| line.trim_start().starts_with(THIRD));
+        let name = line.and_then(|line| line.split(", ").nth(1));
+        let name =
+            name.with_context(|| format!("doctor knows no interface of {THIRD}:\n{said}"))?;
+        self.program("ip", &["link", "set", name, "up"])?;
+        Ok(name.into())
+    }
+
+    /// A migration that comes out as it was asked for.
+    fn migrate(&mut self, source: &str, more: &[&str]) -> Result<Migration> {
+        let (said, status) = self.tool(&migration(source, more))?;
+        ensure!(status == SUCCESS, "migrate ended with {status}:\n{said}");
+        let json = self.program("cat", &[JSON])?;
+        serde_json::from_str(&json).with_context(|| format!("{JSON}:\n{json}"))
+    }
+
+    /// Checks that Linux' driver has both NICs.
+    fn has_its_nics_back(&mut self) -> Result<()> {
+        let (said, _) = self.tool(&["doctor", "--image", init::GUEST_IMAGE])?;
+        [NIC, OTHER].into_iter().try_for_each(|nic| is_on(&said, nic, DRIVER))
+    }
+
+    /// Runs a program of the host's that ends well. Returns what it said.
+    fn program(&mut self, name: &str, arguments: &[&str]) -> Result<String> {
+        self.begin(name, arguments)?;
+        let (said, status) = self.end()?;
+        ensure!(status == SUCCESS, "{name} ended with {status}:\n{said}");
+        Ok(said)
+    }
+
     /// Runs the tool to its end: what it said, and how it ended.
     fn tool(&mut self, arguments: &[&str]) -> Result<(String, String)> {
         self.start(arguments)?;
@@ -135,8 +228,12 @@ impl<'a> Host<'a> {
     }
 
     fn start(&mut self, arguments: &[&str]) -> Result<()> {
+        self.begin("xtask", arguments)
+    }
+
+    fn begin(&mut self, program: &str, arguments: &[&str]) -> Result<()> {
         self.said.clear();
-        let program = format!("{}/xtask", init::PROGRAMS);
+        let program = format!("{}/{program}", init::PROGRAMS);
         let command: Vec<_> =
             [&*program].iter().chain(arguments).map(|&word| word.to_owned()).collect();
         self.machine.run(TOOL, &command)
@@ -178,9 +275,10 @@ fn pack(initramfs: &Path, directory: &Path, qemu: &Qemu, kernel: &HostKernel) ->
     let tool = directory.join("xtask");
     // A quarter of what cargo makes is enough to run.
     command::run(Command::new("strip").arg("-o").arg(&tool).arg(crates::xtask()?))?;
-    let setpriv = tools::find_program("setpriv").context("util-linux has setpriv")?;
+    let found = |name: &str| tools::find_program(name).with_context(|| format!("no {name}"));
+    let [setpriv, ip, cat] = [found("setpriv")?, found("ip")?, found("cat")?];
     let mut out = File::create(initramfs)?;
-    let programs = [&*tool, &*setpriv];
+    let programs = [&*tool, &*setpriv, &*ip, &*cat];
     initramfs::write_with(&mut out, &crates::lab_init()?, qemu, kernel, &programs, &[DRIVER])?;
     initramfs::append_guest(&mut out, &Application::ours()?.build()?)
 }
