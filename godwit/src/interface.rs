@@ -12,7 +12,7 @@ use unikernel::net::{Ipv4Cidr, Ipv6Cidr, Lease, Stack, Traffic};
 use unikernel::nic::{Link, ResetError, Statistics};
 use unikernel::watch::Watcher;
 
-use crate::net::{Dns, Error, FrameSocket, Observation, Observer, Tcp, Udp};
+use crate::net::{Dns, Error, FrameSocket, Observation, Observer, Reflection, Tcp, Udp};
 
 /// A network interface: addresses, sockets and, most of the time, a NIC or a pair of them. A
 /// handle, cheap to clone.
@@ -75,7 +75,7 @@ impl Interface {
     ///     let frames = net.frames(|frame| frame.get(12..14) == Some(&[0x88, 0xb5]), 256)?;
     ///     loop {
     ///         let frame = frames.recv().await;
-    ///         frames.reply(&frame, |copy| copy[..12].rotate_left(6));
+    ///         frames.reply(frame, |frame| frame[..12].rotate_left(6));
     ///     }
     /// }
     /// ```
@@ -88,6 +88,25 @@ impl Interface {
         depth: usize,
     ) -> Result<FrameSocket, Error> {
         FrameSocket::bind(&self.0.stack, Box::new(filter), depth)
+    }
+
+    /// Sends the Ethernet frames that `filter` accepts back as `edit` leaves them, in the memory
+    /// that they came in, until what is returned is dropped. See [`Reflection`].
+    ///
+    /// ```
+    /// /// Sends what is for experiments (IEEE 802's EtherType 0x88b5) back to where it came from.
+    /// fn reflect(net: &godwit::Interface) -> godwit::net::Reflection {
+    ///     let is_experiment = |frame: &[u8]| frame.get(12..14) == Some(&[0x88, 0xb5]);
+    ///     net.reflect(is_experiment, |frame| frame[..12].rotate_left(6))
+    /// }
+    /// ```
+    #[must_use = "it ends with what is returned"]
+    pub fn reflect(
+        &self,
+        filter: impl Fn(&[u8]) -> bool + 'static,
+        edit: impl FnMut(&mut [u8]) + 'static,
+    ) -> Reflection {
+        self.0.stack.reflect(Box::new(filter), Box::new(edit))
     }
 
     /// Shows each received frame to `observer` once the stack is done with it, until what is

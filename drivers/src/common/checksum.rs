@@ -107,7 +107,19 @@ impl Offload {
     /// Prepares `frame` for a device that fills in its checksum and, with `segment`, cuts it: what
     /// the checksum starts from, the sum over the pseudo header, takes its place. `None` if `frame`
     /// is to be cut and is no TCP packet.
+    #[inline]
     pub(crate) fn prepare(
+        frame: &mut [u8],
+        segment: Option<NonZeroU16>,
+        vlan: Option<VlanId>,
+    ) -> Option<Self> {
+        if segment.is_none() && !has_checksums(frame) {
+            return Some(Self { checksum: None, segments: None, vlan });
+        }
+        Self::prepare_packet(frame, segment, vlan)
+    }
+
+    fn prepare_packet(
         frame: &mut [u8],
         segment: Option<NonZeroU16>,
         vlan: Option<VlanId>,
@@ -169,7 +181,14 @@ pub(crate) fn fill(frame: &mut [u8]) {
 /// Frames that have none are good.
 #[inline]
 pub(crate) fn is_good(frame: &[u8], checked: Checked) -> bool {
-    !checked.failed && (checked.ip && checked.transport || adds_up(frame, checked))
+    let is_good = checked.ip && checked.transport || !has_checksums(frame);
+    !checked.failed && (is_good || adds_up(frame, checked))
+}
+
+/// Whether a frame may have any, by its type.
+#[inline]
+fn has_checksums(frame: &[u8]) -> bool {
+    matches!(be16(frame, 12), Some(IPV4 | IPV6 | TAG))
 }
 
 // Out of the way of frames that need none of it.

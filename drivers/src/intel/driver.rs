@@ -19,8 +19,8 @@ use unikernel::dma::{MAX_RUN, Pool, RxBuffer, TxBuffer};
 use unikernel::irq::Interrupt;
 use unikernel::mmio::Mmio;
 use unikernel::nic::{
-    Capabilities, Checksums, Link, LocalBoxFuture, Nic, ResetError, Segmentation, Settings,
-    Statistics,
+    BATCH, Batch, Capabilities, Checksums, Link, LocalBoxFuture, Nic, ResetError, Segmentation,
+    Settings, Statistics,
 };
 use unikernel::pci::{self, Device, Dma, PciAddress, Vector};
 
@@ -340,6 +340,24 @@ impl<H: Hardware> Driver<H> {
         rings.transmit.mark_completed();
     }
 
+    /// Adds frames to a batch, until it has `most`.
+    fn receive_most(&mut self, batch: &mut Batch, most: usize) {
+        let Some(rings) = &mut self.rings else { return };
+        for _ in 0..rings.receive.len() {
+            rings.receive[self.queue].receive(batch, most, &mut self.statistics);
+            if batch.len() >= most {
+                break;
+            }
+            self.queue += 1;
+            if self.queue == rings.receive.len() {
+                self.queue = 0;
+            }
+        }
+        if self.armed && !batch.is_empty() {
+            self.disarm();
+        }
+    }
+
     fn disarm(&mut self) {
         self.hardware.mask_interrupts();
         self.armed = false;
@@ -369,20 +387,13 @@ impl<H: Hardware> Nic for Driver<H> {
     }
 
     fn receive(&mut self) -> Option<RxBuffer> {
-        let rings = self.rings.as_mut()?;
-        for _ in 0..rings.receive.len() {
-            if let Some(frame) = rings.receive[self.queue].receive(&mut self.statistics) {
-                if self.armed {
-                    self.disarm();
-                }
-                return Some(frame);
-            }
-            self.queue += 1;
-            if self.queue == rings.receive.len() {
-                self.queue = 0;
-            }
-        }
-        None
+        let mut batch = Batch::new();
+        self.receive_most(&mut batch, 1);
+        batch.pop()
+    }
+
+    fn receive_batch(&mut self, batch: &mut Batch) {
+        self.receive_most(batch, BATCH);
     }
 
     fn transmit_ready(&mut self) -> bool {

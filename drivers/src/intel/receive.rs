@@ -18,7 +18,7 @@ use crate::common::{Checked, is_good};
 use alloc::vec::Vec;
 use core::marker::PhantomData;
 use unikernel::dma::{Coherent, Completed, Error, FromDevice, Pool, RxBuffer, SLOT_SIZE, Stream};
-use unikernel::nic::{Settings, Statistics, VlanId};
+use unikernel::nic::{Batch, Settings, Statistics, VlanId};
 
 /// Most descriptors one call looks at, should a device complete nothing but garbage.
 const PATIENCE: usize = 64;
@@ -147,43 +147,58 @@ impl<F: ReceiveFormat> ReceiveRing<F> {
         F::completion(self.ring.read(2 * self.next + 1)).is_some()
     }
 
-    /// The next good frame. Bad ones are dropped and counted on the way.
-    #[inline]
-    pub(crate) fn receive(&mut self, statistics: &mut Statistics) -> Option<RxBuffer> {
-        match self.receive_plain(statistics) {
-            None => self.receive_any(statistics),
-            frame => frame,
+    /// Adds good frames to a batch, until it has `most` or there are no more. Bad ones are dropped
+    /// and counted on the way.
+    pub(crate) fn receive(&mut self, batch: &mut Batch, most: usize, statistics: &mut Statistics) {
+        loop {
+            self.receive_plain(batch, most, statistics);
+            if batch.len() >= most {
+                return;
+            }
+            let Some(frame) = self.receive_any(statistics) else { return };
+            // There is room.
+            let _ = batch.push(frame);
         }
     }
 
-    /// The next frame, if it is one of those that most are and can be replaced. What is none of
-    /// them is left for [`receive_any`](Self::receive_any).
-    #[inline(always)]
-    fn receive_plain(&mut self, statistics: &mut Statistics) -> Option<RxBuffer> {
-        if self.vlan.is_some() || self.skipping || self.next == self.before(self.told) {
-            return None;
+    /// Adds the frames that come next to a batch, as long as they are of those that most are and
+    /// can be replaced. What is none of them is left for [`receive_any`](Self::receive_any).
+    #[inline]
+    fn receive_plain(&mut self, batch: &mut Batch, most: usize, statistics: &mut Statistics) {
+        if self.vlan.is_some() || self.skipping {
+            return;
         }
-        let ((len, verified), done) = self.ring.completed(2 * self.next + 1, F::plain)?;
-        if !(ETHERNET_HEADER..=self.max_frame).contains(&len) {
-            return None;
+        let (mask, last) = (self.buffers.len() - 1, self.before(self.told));
+        let lengths = ETHERNET_HEADER..=self.max_frame;
+        let (mut next, mut received, mut bytes) = (self.next, 0, 0);
+        while next != last && batch.len() < most {
+            let completed = self.ring.completed(2 * next + 1, F::plain);
+            let Some(((len, verified), done)) = completed else { break };
+            if !lengths.contains(&len) {
+                break;
+            }
+            let buffer = &mut self.buffers[next];
+            let Some(replacement) = buffer.another() else { break };
+            let address = replacement.device_address();
+            let frame = core::mem::replace(buffer, replacement).receive(&done, len);
+            self.ring.write(2 * next, address);
+            // Clears the done bit.
+            self.ring.write(2 * next + 1, 0);
+            next = (next + 1) & mask;
+            // A buffer is at least as long as the longest frame.
+            let Ok(frame) = frame else { continue };
+            if !verified && !is_good(&frame, Checked::default()) {
+                statistics.bad_checksum += 1;
+                continue;
+            }
+            received += 1;
+            bytes += len as u64;
+            // There is room.
+            let _ = batch.push(frame);
         }
-        let buffer = &mut self.buffers[self.next];
-        let replacement = buffer.another()?;
-        let address = replacement.device_address();
-        let frame = core::mem::replace(buffer, replacement).receive(&done, len);
-        self.ring.write(2 * self.next, address);
-        // Clears the done bit.
-        self.ring.write(2 * self.next + 1, 0);
-        self.next = (self.next + 1) & (self.buffers.len() - 1);
-        // A buffer is at least as long as the longest frame.
-        let frame = frame.ok()?;
-        if !verified && !is_good(&frame, Checked::default()) {
-            statistics.bad_checksum += 1;
-            return None;
-        }
-        statistics.received += 1;
-        statistics.received_bytes += len as u64;
-        Some(frame)
+        self.next = next;
+        statistics.received += received;
+        statistics.received_bytes += bytes;
     }
 
     /// The next good frame, whatever there is to be looked at.

@@ -118,6 +118,8 @@ impl<F: TransmitFormat> TransmitRing<F> {
     }
 
     /// Queues a frame of `len` bytes, at most a run. There must be room.
+    // Always: what is to be done to the frame would else go through memory.
+    #[inline(always)]
     pub(crate) fn send(&mut self, frame: Stream<ToDevice>, len: usize, offload: &Offload) {
         // Packets that are cut have one each: to some devices it says how much payload the packet
         // has, which they count down, and no driver of their makers uses one twice.
@@ -176,6 +178,7 @@ impl<F: TransmitFormat> TransmitRing<F> {
         mark(&self.ring, start, self.head);
     }
 
+    #[inline]
     fn push(&mut self, [low, high]: [u64; 2], ends_frame: bool) {
         let index = self.tail;
         self.ring.write(2 * index, low);

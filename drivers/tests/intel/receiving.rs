@@ -3,6 +3,7 @@ use embassy_futures::block_on;
 use family::RDT;
 use model::{CHECKED, WHOLE};
 use unikernel::dma::RxBuffer;
+use unikernel::nic::{BATCH, Batch};
 
 #[test]
 fn a_frame_arrives_by_interrupt_of_any_kind() {
@@ -22,6 +23,34 @@ fn a_frame_arrives_by_interrupt_of_any_kind() {
         assert_eq!((statistics.received, statistics.received_bytes), (3, 180));
         assert_eq!(statistics.interrupts, 2, "the last one has not been seen by arm");
     }
+}
+
+#[test]
+fn a_batch_has_what_there_is_in_order_and_leaves_the_rest() {
+    let mut rig = Rig::new();
+    let mut batch = Batch::new();
+    rig.nic.receive_batch(&mut batch);
+    assert!(batch.is_empty() && rig.nic.arm(), "nothing has come");
+    let taken = rig.taken();
+    for number in 0..BATCH + 8 {
+        assert!(rig.model.receive(&frame(number, 60)));
+        if number == 5 {
+            assert!(rig.model.write_back(&[0; 13], 13, WHOLE), "no frame, in the midst of them");
+        }
+    }
+    for expected in [0..BATCH, BATCH..BATCH + 8, 0..0] {
+        rig.nic.receive_batch(&mut batch);
+        assert_eq!(batch.len(), expected.len());
+        for (number, received) in expected.zip(batch.drain(..)) {
+            assert_eq!(*received, frame(number, 60));
+        }
+    }
+    let statistics = rig.nic.statistics();
+    assert_eq!((statistics.received as usize, statistics.bad_frame), (BATCH + 8, 1));
+    assert_eq!(rig.taken(), taken, "each was replaced, and has gone back");
+    rig.nic.flush();
+    rig.nic.interrupt().take();
+    assert!(rig.nic.arm(), "there is no more");
 }
 
 #[test]

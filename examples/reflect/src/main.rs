@@ -13,12 +13,9 @@ extern crate alloc;
 use alloc::rc::Rc;
 use core::cell::Cell;
 
-use godwit::futures::select::select;
 use godwit::net::Error;
 use godwit::{Mac, System};
 
-/// Frames that may wait for their turn: as many as arrive while other tasks have theirs.
-const DEPTH: usize = 512;
 const ARP: [u8; 2] = [0x08, 0x06];
 
 #[godwit::main]
@@ -30,12 +27,9 @@ async fn main(system: System) -> Result<(), Error> {
         let mac = mac.clone();
         move |frame: &[u8]| is_reflected(frame, mac.get())
     };
-    let frames = net.frames(filter, DEPTH)?;
+    let _reflection = net.reflect(filter, swap_addresses);
     loop {
-        let reflect = frames.recv_each(|frame| {
-            frames.reply(&frame, swap_addresses);
-        });
-        select(reflect, watcher.changed()).await;
+        watcher.changed().await;
         // The NIC may be another than before.
         if let Some(nic) = net.nic() {
             mac.set(nic.mac);

@@ -14,6 +14,6 @@ pub use tcp::{Tcp, TcpOptions};
 pub use udp::{Udp, UdpOptions};
 pub use unikernel::net::{
     Buffers, Datagram, Error, Family, FrameSocket, Observation, Observer, OwnedTcpReader,
-    OwnedTcpWriter, Payload, TcpListener, TcpReader, TcpStream, TcpWriter, Traffic, UdpFrames,
-    UdpSocket,
+    OwnedTcpWriter, Payload, Reflection, TcpListener, TcpReader, TcpStream, TcpWriter, Traffic,
+    UdpFrames, UdpSocket,
 };

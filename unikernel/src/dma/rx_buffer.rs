@@ -1,6 +1,8 @@
 use core::ops::Deref;
 
 use super::pool::{Pool, Run};
+use super::slots::Use;
+use super::tx_buffer::TxBuffer;
 
 /// What a device wrote, in the memory it wrote it to. Read-only: see the module's documentation.
 ///
@@ -35,6 +37,20 @@ impl RxBuffer {
     /// Memory of the pool that it holds, in bytes: whole slots, whatever there is in them.
     pub fn memory(&self) -> usize {
         self.run.capacity()
+    }
+
+    /// The same memory, to be changed and sent: its first bytes are the frame's. Nobody will read
+    /// what the device wrote there any more, so that writing to it hides no mark that is missing.
+    #[inline]
+    #[must_use = "dropping it gives the memory back"]
+    pub fn into_transmit(self) -> TxBuffer {
+        let (start, len) = (self.start(), self.len as usize);
+        self.run.becomes(Use::Cpu);
+        let mut buffer = TxBuffer::of(self.run);
+        if start != 0 {
+            buffer.copy_within(start..start + len, 0);
+        }
+        buffer
     }
 
     /// Drops up to `count` bytes from the front: a header that is not the frame's.

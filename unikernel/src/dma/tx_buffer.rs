@@ -29,6 +29,12 @@ pub struct TxBuffer {
 }
 
 impl TxBuffer {
+    /// A run that is the CPU's.
+    #[inline]
+    pub(super) fn of(run: Run) -> Self {
+        Self { run }
+    }
+
     /// Hands the first `len` bytes to a device.
     ///
     /// # Errors

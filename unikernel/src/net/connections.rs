@@ -173,10 +173,9 @@ impl Connections {
         self.by_ends.get(&Ends::of(packet)?).copied()
     }
 
-    /// The set of the connection that an IP packet is for.
+    /// The set of a connection, which is awake then.
     #[inline]
-    pub(super) fn set_for(&mut self, packet: &[u8]) -> Option<&mut SocketSet<'static>> {
-        let id = self.id_for(packet)?;
+    pub(super) fn set_of(&mut self, id: ConnectionId) -> Option<&mut SocketSet<'static>> {
         self.wake(id);
         self.slots[id.0].as_mut().map(|slot| &mut slot.set)
     }

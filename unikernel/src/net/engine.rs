@@ -212,7 +212,7 @@ impl Engine {
         self.pair.device.flush();
         let room_is_awaited = self.pair.device.tell_of_room();
         self.sockets.reap(now);
-        let next = if received == RECEIVE_BUDGET || sent == SEND_BUDGET {
+        let next = if received >= RECEIVE_BUDGET || sent == SEND_BUDGET {
             Next::Again
         } else {
             self.sleep_until(room_is_awaited, now)
@@ -224,8 +224,11 @@ impl Engine {
         let (device, interface) = (&mut self.pair.device, &mut self.interface);
         let sockets = &mut self.sockets;
         let mut received = 0;
-        while received < RECEIVE_BUDGET && device.receive_one(interface, sockets, now) {
-            received += 1;
+        while received < RECEIVE_BUDGET {
+            match device.receive_batch(interface, sockets, now) {
+                0 => break,
+                frames => received += frames,
+            }
         }
         received
     }

@@ -108,10 +108,12 @@ impl Headers<'_> {
         SocketAddrV4::new(Ipv4Addr::from_octets(address), self.word(TRANSPORT)).into()
     }
 
-    /// The flags of a TCP segment.
+    /// The flags of a TCP segment, and its ports in one word.
     #[inline]
-    pub(super) fn tcp_flags(&self) -> Option<u8> {
+    pub(super) fn segment(&self) -> Option<(u8, u32)> {
         let is_one = self.protocol() == Some(TCP);
-        is_one.then(|| self.frame.get(TRANSPORT + TCP_FLAGS).copied())?
+        let flags = is_one.then(|| self.frame.get(TRANSPORT + TCP_FLAGS).copied())??;
+        let ports = core::array::from_fn(|index| self.head[TRANSPORT + index]);
+        Some((flags, u32::from_ne_bytes(ports)))
     }
 }

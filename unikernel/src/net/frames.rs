@@ -3,16 +3,17 @@
 use alloc::boxed::Box;
 use core::future::poll_fn;
 
+use super::engine::Engine;
 use super::error::Error;
-use super::intake::{FrameFilter, Observer, TakerId};
+use super::intake::{FrameFilter, Observer, Reflector, TakerId};
 use super::queue::Queue;
 use super::stack::Stack;
 use crate::dma::{Pool, RxBuffer, TxBuffer};
 
 /// Receives the frames that a filter accepts, instead of the stack, and sends frames of any kind.
 ///
-/// What it receives it owns: a frame may be kept as long as it likes. A reply costs a copy to a
-/// transmit buffer ([`reply`](Self::reply)), since received memory is not written to.
+/// What it receives it owns: a frame may be kept as long as it likes, or
+/// [sent back](Self::reply) in the memory that it came in.
 pub struct FrameSocket {
     stack: Stack,
     pool: &'static Pool,
@@ -100,18 +101,14 @@ impl FrameSocket {
         sent
     }
 
-    /// Sends a copy of a frame that `edit` has changed, as [`try_send`](Self::try_send) does: with
-    /// one copy and no wait, the cheapest way to answer a frame of up to a slot of the DMA memory.
-    pub fn reply(&self, frame: &[u8], edit: impl FnOnce(&mut [u8])) -> bool {
-        let buffer = self.pool.transmit_buffer().filter(|buffer| frame.len() <= buffer.len());
-        let Some(mut buffer) = buffer else {
-            self.stack.with(|engine| engine.pair.device.count_dropped());
-            return false;
-        };
-        let copy = &mut buffer[..frame.len()];
-        copy.copy_from_slice(frame);
-        edit(copy);
-        self.try_send(buffer, frame.len())
+    /// Sends a frame in the memory that it came in, as `edit` leaves it and as
+    /// [`try_send`](Self::try_send) does: with no copy and no wait. What needs no task in between
+    /// is cheaper still with [`Stack::reflect`].
+    pub fn reply(&self, frame: RxBuffer, edit: impl FnOnce(&mut [u8])) -> bool {
+        let len = frame.len();
+        let mut frame = frame.into_transmit();
+        edit(&mut frame[..len]);
+        self.try_send(frame, len)
     }
 }
 
@@ -136,7 +133,34 @@ impl Drop for Observation {
     }
 }
 
+/// That frames are sent back. Dropping it ends that.
+pub struct Reflection {
+    stack: Stack,
+    id: TakerId,
+}
+
+impl Drop for Reflection {
+    fn drop(&mut self) {
+        let intake = |engine: &mut Engine| engine.pair.device.intake.remove_reflector(self.id);
+        // What it has may have a handle of the stack.
+        drop(self.stack.with(intake));
+    }
+}
+
 impl Stack {
+    /// Sends the frames that `filter` accepts back as `edit` leaves them, in the memory that they
+    /// came in and in the turn that receives them: no queue, no task and no copy. Neither may call
+    /// the stack. Nobody else sees these frames. A later call replaces what an earlier one has
+    /// begun. Frames that there is no room for are dropped, and counted in
+    /// [`Traffic`](super::Traffic).
+    #[must_use = "it ends with what is returned"]
+    pub fn reflect(&self, filter: FrameFilter, edit: Box<dyn FnMut(&mut [u8])>) -> Reflection {
+        let reflector = Reflector { filter, edit };
+        let (id, before) = self.with(|engine| engine.pair.device.intake.set_reflector(reflector));
+        drop(before);
+        Reflection { stack: self.clone(), id }
+    }
+
     /// Shows each received frame to `observer`, after those that are there, until what is returned
     /// is dropped.
     #[must_use = "the observer goes with it"]

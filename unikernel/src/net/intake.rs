@@ -28,6 +28,12 @@ pub trait Observer {
 /// Which frames a raw-frame socket takes.
 pub type FrameFilter = Box<dyn Fn(&[u8]) -> bool>;
 
+/// Which frames are sent back, and how they are changed for that.
+pub(super) struct Reflector {
+    pub(super) filter: FrameFilter,
+    pub(super) edit: Box<dyn FnMut(&mut [u8])>,
+}
+
 /// A datagram as it was received: the frame, and where in it the payload is.
 pub(super) struct WholeDatagram {
     pub(super) source: SocketAddr,
@@ -42,6 +48,7 @@ pub(super) struct TakerId(u64);
 pub(super) struct Intake {
     pool: &'static Pool,
     observers: Vec<(TakerId, Box<dyn Observer>)>,
+    reflector: Option<(TakerId, Reflector)>,
     frames: Vec<(TakerId, FrameFilter, Queue<RxBuffer>)>,
     datagrams: Vec<(u16, Queue<WholeDatagram>)>,
     inboxes: Vec<(u16, Inbox)>,
@@ -57,6 +64,7 @@ impl Intake {
         Self {
             pool,
             observers: Vec::new(),
+            reflector: None,
             frames: Vec::new(),
             datagrams: Vec::new(),
             inboxes: Vec::new(),
@@ -86,6 +94,34 @@ impl Intake {
     pub(super) fn remove_observer(&mut self, id: TakerId) -> Option<Box<dyn Observer>> {
         let index = self.observers.iter().position(|(of, _)| *of == id)?;
         Some(self.observers.remove(index).1)
+    }
+
+    /// Sends frames back from now on. Returns what did so until now as well, to be dropped where
+    /// that may call the stack.
+    pub(super) fn set_reflector(&mut self, reflector: Reflector) -> (TakerId, Option<Reflector>) {
+        let id = self.next_id();
+        let before = self.reflector.replace((id, reflector));
+        (id, before.map(|(_, before)| before))
+    }
+
+    /// Gives the reflector back, if it is that one.
+    pub(super) fn remove_reflector(&mut self, id: TakerId) -> Option<Reflector> {
+        let (_, reflector) = self.reflector.take_if(|(of, _)| *of == id)?;
+        Some(reflector)
+    }
+
+    /// Whether a frame is sent back, before anybody else sees it.
+    #[inline]
+    pub(super) fn reflects(&self, frame: &[u8]) -> bool {
+        self.reflector.as_ref().is_some_and(|(_, reflector)| (reflector.filter)(frame))
+    }
+
+    /// Changes a frame that is sent back.
+    #[inline]
+    pub(super) fn edit_reflected(&mut self, frame: &mut [u8]) {
+        if let Some((_, reflector)) = &mut self.reflector {
+            (reflector.edit)(frame);
+        }
     }
 
     pub(super) fn add_frames(&mut self, filter: FrameFilter, queue: Queue<RxBuffer>) -> TakerId {

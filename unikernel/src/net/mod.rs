@@ -74,6 +74,7 @@ mod stack;
 mod tcp;
 mod tokens;
 mod traffic;
+mod train;
 mod udp;
 
 #[cfg(test)]
@@ -84,7 +85,7 @@ pub use config::{Config, NameServers};
 pub use datagrams::{Datagram, Payload, UdpFrames};
 pub use dns::Family;
 pub use error::Error;
-pub use frames::{FrameSocket, Observation};
+pub use frames::{FrameSocket, Observation, Reflection};
 pub use intake::{FrameFilter, Observer};
 pub use ipv4::{Addressing, Lease};
 pub use ipv6::Addressing6;

@@ -26,7 +26,7 @@ use super::sequence::Sequence;
 use super::sockets::Sockets;
 use crate::dma::Pool;
 use crate::irq::Interrupt;
-use crate::nic::{Link, Nic};
+use crate::nic::{BATCH, Link, Nic};
 
 /// How often the inactive NIC is looked at: its link, and what it has received in vain.
 const LOOK: Duration = Duration::from_millis(100);
@@ -323,8 +323,8 @@ impl Pair {
 
     /// Processes what the active NIC has received so far: it is about to go.
     fn drain(&mut self, interface: &mut Interface, sockets: &mut Sockets, now: Instant) {
-        for _ in 0..MOST {
-            if !self.device.receive_one(interface, sockets, now) {
+        for _ in 0..MOST / BATCH {
+            if self.device.receive_batch(interface, sockets, now) == 0 {
                 break;
             }
         }
@@ -355,6 +355,7 @@ impl Pair {
                 None => {}
             }
         }
+        self.device.end_train(interface, sockets, now);
         nic.flush();
         *look_at = Some(now + if is_late { LOOK_FOR_LATE } else { LOOK });
     }

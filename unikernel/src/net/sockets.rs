@@ -76,7 +76,14 @@ impl Sockets {
     /// The sockets that an IP packet may be for.
     #[inline]
     pub(super) fn set_for(&mut self, packet: &[u8]) -> &mut SocketSet<'static> {
-        self.connections.set_for(packet).unwrap_or(&mut self.set)
+        let id = self.connections.id_for(packet);
+        self.set_of(id)
+    }
+
+    /// The set of a connection, or else of the sockets that are none.
+    #[inline]
+    pub(super) fn set_of(&mut self, id: Option<ConnectionId>) -> &mut SocketSet<'static> {
+        id.and_then(|id| self.connections.set_of(id)).unwrap_or(&mut self.set)
     }
 
     /// Whether a port is one of datagrams.

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! loop {
-//!     while let Some(frame) = nic.receive() { … }      // up to the caller's budget
+//!     nic.receive_batch(&mut batch); …                 // up to the caller's budget
 //!     while nic.transmit_ready() { nic.transmit(…) }
 //!     nic.flush();                                     // doorbells, once a batch
 //!     if budget is used up || !nic.arm() { continue }  // work arrived meanwhile
@@ -102,6 +102,12 @@ pub struct Statistics {
 /// What takes a device its time, in which other tasks run.
 pub type LocalBoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
+/// Most frames of a [`Batch`].
+pub const BATCH: usize = 32;
+
+/// Frames received in one go, oldest first.
+pub type Batch = heapless::Vec<RxBuffer, BATCH>;
+
 /// A network interface card, as the stack sees it.
 pub trait Nic {
     /// Name of the device family, for people.
@@ -118,6 +124,17 @@ pub trait Nic {
 
     /// The next received frame.
     fn receive(&mut self) -> Option<RxBuffer>;
+
+    /// Adds received frames to a batch, until it is full or there are no more. A driver that finds
+    /// its state in registers from one frame to the next does better than this.
+    fn receive_batch(&mut self, batch: &mut Batch) {
+        while !batch.is_full()
+            && let Some(frame) = self.receive()
+        {
+            // There is room.
+            let _ = batch.push(frame);
+        }
+    }
 
     /// Whether `transmit` has room.
     fn transmit_ready(&mut self) -> bool;

@@ -1,5 +1,6 @@
 //! Who has which memory: hand-over, ranges, exhaustion, and that everything comes back.
 
+use std::vec;
 use std::vec::Vec;
 
 use crate::dma::fake::{DEVICE_BASE, completed, pool};
@@ -28,6 +29,33 @@ fn a_frame_is_sent_from_the_memory_the_cpu_wrote() {
     let mut seen = [0; 5];
     pool.device().read(stream.device_address(), &mut seen);
     assert_eq!(&seen, b"frame");
+}
+
+#[test]
+fn a_frame_goes_back_in_the_memory_it_came_in() {
+    let pool = small();
+    for header in [0, 3] {
+        let free = pool.statistics().slots_free;
+        let stream = pool.receive_stream().unwrap();
+        pool.device().write(stream.device_address(), b"a longer frame");
+        let address = stream.device_address();
+        let mut received = stream.receive(&completed(), 14).unwrap();
+        received.advance(header);
+        let len = received.len();
+        let mut buffer = received.into_transmit();
+        buffer[len - 1] = b'!';
+        let stream = buffer.into_stream(len).unwrap();
+        let mut seen = vec![0; len];
+        pool.device().read(stream.device_address(), &mut seen);
+        assert_eq!(seen, b"a longer fram!"[header..]);
+        assert_eq!((stream.device_address(), pool.statistics().slots_free), (address, free - 1));
+        // It is one that a device reads, which catch-up covers as any other.
+        pool.start_marking();
+        assert_eq!(pool.catch_up(0).pages, 1);
+        pool.stop_marking();
+        drop(stream);
+        assert_eq!(pool.statistics().slots_free, free);
+    }
 }
 
 #[test]

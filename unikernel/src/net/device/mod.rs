@@ -11,6 +11,7 @@ use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 use smoltcp::wire::EthernetAddress;
 
+use super::connections::ConnectionId;
 use super::dhcp;
 use super::discovery::{Discovery, write_header};
 use super::flow::Flow;
@@ -25,6 +26,7 @@ use super::sequence::Sequence;
 use super::spares::Spares;
 use super::tokens::{Room, RxToken, TxToken};
 use super::traffic::Traffic;
+use super::train::Train;
 use crate::dma::{Pool, RxBuffer, TxBuffer};
 use crate::nic::{Capabilities, Nic};
 use crate::watch::{Watch, Watcher};
@@ -74,6 +76,11 @@ pub(super) struct Device {
     pub(super) notes: Notes,
     /// That of the last frame, if it may go on.
     flow: Option<Flow>,
+    /// The connection in the flow that the last segment was for, and its ports. It lasts no longer
+    /// than the flow does: within a turn, no connection gives its place to another.
+    connection: Option<(u32, ConnectionId)>,
+    /// Segments of that connection, while there are more of the batch to come.
+    train: Train,
     /// Set when there is room to send, for those who wait for that.
     room: Watch<()>,
     room_is_awaited: bool,
@@ -93,6 +100,8 @@ enum Pending {
     Frame(RxBuffer, usize),
     /// What came in fragments, by its place.
     Datagram(usize),
+    /// A train.
+    Train,
 }
 
 impl Device {
@@ -107,6 +116,8 @@ impl Device {
             mtu_limit: None,
             dhcp: false,
             flow: None,
+            connection: None,
+            train: Train::new(),
             room: Watch::new(()),
             room_is_awaited: false,
             link_up: false,
@@ -249,6 +260,7 @@ impl Device {
     }
 
     /// Sends the first `len` bytes of a frame, or gives it back if there is no room.
+    #[inline]
     pub(super) fn send(&mut self, frame: TxBuffer, len: usize) -> Result<(), TxBuffer> {
         let Some(nic) = self.nic.as_mut().filter(|_| self.link_up) else { return Err(frame) };
         if !nic.transmit_ready() {
@@ -306,6 +318,7 @@ impl phy::Device for Device {
         let received = RxToken(match self.pending.as_ref()? {
             Pending::Frame(frame, packet) => &frame[*packet..],
             Pending::Datagram(place) => self.reassembly.whole(*place),
+            Pending::Train => self.train.packet(),
         });
         let token = TxToken {
             // Most packets have no reply. Whether there is room for one is asked when there is.

@@ -14,30 +14,38 @@ use crate::net::listen::{Arrival, Verdict};
 use crate::net::ndisc::Message;
 use crate::net::path_mtu::TooBig;
 use crate::net::sockets::Sockets;
+use crate::nic::Batch;
 
 /// Where a frame of the flow goes.
 enum FlowsTo {
     /// A UDP socket's inbox.
     Inbox,
-    Smoltcp,
+    /// The connection with these ports.
+    Connection(u32),
 }
 
 impl Device {
-    /// Has the stack process the next frame that the NIC has received. `false` if there is none.
-    pub(in crate::net) fn receive_one(
+    /// Has the stack process frames that the NIC has received, a batch at most. Returns how many.
+    pub(in crate::net) fn receive_batch(
         &mut self,
         interface: &mut Interface,
         sockets: &mut Sockets,
         now: Instant,
-    ) -> bool {
-        let Some(frame) = self.nic.as_mut().and_then(|nic| nic.receive()) else { return false };
-        self.process(frame, interface, sockets, now);
-        true
+    ) -> usize {
+        let Some(nic) = &mut self.nic else { return 0 };
+        let mut batch = Batch::new();
+        nic.receive_batch(&mut batch);
+        let received = batch.len();
+        for frame in batch.drain(..) {
+            self.process(frame, interface, sockets, now);
+        }
+        self.end_train(interface, sockets, now);
+        received
     }
 
     /// What was asked of the last frame may have other answers from now on.
     pub(in crate::net) fn end_flow(&mut self) {
-        self.flow = None;
+        (self.flow, self.connection) = (None, None);
     }
 
     /// Has the stack process a frame, whichever NIC received it.
@@ -51,14 +59,45 @@ impl Device {
     ) {
         self.traffic.rx_frames += 1;
         self.traffic.rx_bytes += frame.len() as u64;
+        if self.intake.reflects(&frame) {
+            return self.reflect(frame);
+        }
         match self.way_of_flow(&frame) {
             Some(FlowsTo::Inbox) => self.intake.observe(frame, now),
-            Some(FlowsTo::Smoltcp) => {
-                let set = sockets.set_for(&frame[ETHERNET_HEADER..]);
+            Some(FlowsTo::Connection(ports)) => {
+                let packet = &frame[ETHERNET_HEADER..];
+                let follows = self.connection.is_some_and(|(last, _)| last == ports);
+                if follows && self.can_couple() {
+                    let connection = self.connection.map(|(_, id)| id);
+                    let is_taken = self.train.take(packet, connection) || {
+                        self.end_train(interface, sockets, now);
+                        self.train.take(packet, connection)
+                    };
+                    if is_taken {
+                        return self.intake.observe(frame, now);
+                    }
+                }
+                self.end_train(interface, sockets, now);
+                if !follows {
+                    let id = sockets.connections.id_for(packet);
+                    self.connection = id.map(|id| (ports, id));
+                }
+                let set = sockets.set_of(self.connection.map(|(_, id)| id));
                 self.pending = Some(Pending::Frame(frame, ETHERNET_HEADER));
                 self.hand_on(interface, set, now);
             }
             None => self.process_first(frame, interface, sockets, now),
+        }
+    }
+
+    /// Sends a frame back in the memory that it came in.
+    fn reflect(&mut self, frame: RxBuffer) {
+        let len = frame.len();
+        let mut frame = frame.into_transmit();
+        self.intake.edit_reflected(&mut frame[..len]);
+        let fits = len <= self.capabilities.max_frame;
+        if !fits || self.send(frame, len).is_err() {
+            self.count_dropped();
         }
     }
 
@@ -83,9 +122,38 @@ impl Device {
             inbox.push(headers.source(), &frame[payload]);
             return Some(FlowsTo::Inbox);
         }
-        let flags = headers.tcp_flags()?;
+        let (flags, ports) = headers.segment()?;
         let is_plain = flags & frame::TCP_RST == 0 && !self.listeners.concerns(flags);
-        is_plain.then_some(FlowsTo::Smoltcp)
+        is_plain.then_some(FlowsTo::Connection(ports))
+    }
+
+    /// Whether segments can be put together: smoltcp does not look at their checksums.
+    #[inline]
+    fn can_couple(&self) -> bool {
+        let verified = self.capabilities.receive_checksums;
+        verified.ipv4 && verified.tcp
+    }
+
+    /// Has smoltcp process the segments that were put together, if there are any.
+    #[inline]
+    pub(in crate::net) fn end_train(
+        &mut self,
+        interface: &mut Interface,
+        sockets: &mut Sockets,
+        now: Instant,
+    ) {
+        if !self.train.is_empty() {
+            self.process_train(interface, sockets, now);
+        }
+    }
+
+    #[inline(never)]
+    fn process_train(&mut self, interface: &mut Interface, sockets: &mut Sockets, now: Instant) {
+        self.train.finish();
+        let set = sockets.set_of(self.train.connection());
+        self.pending = Some(Pending::Train);
+        self.hand_on(interface, set, now);
+        self.train.clear();
     }
 
     /// Has smoltcp process what is pending.
@@ -110,7 +178,8 @@ impl Device {
         sockets: &mut Sockets,
         now: Instant,
     ) {
-        self.flow = None;
+        self.end_train(interface, sockets, now);
+        self.end_flow();
         let Some(header) = Header::of(&frame) else { return };
         let verified = self.capabilities.receive_checksums;
         let (mac, verified) = (self.discovery.mac.0, verified.ipv4 && verified.udp);

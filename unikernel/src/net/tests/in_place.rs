@@ -83,9 +83,43 @@ fn beyond_its_depth_a_raw_frame_socket_drops_and_counts() {
     );
 }
 
-/// The same as the example does.
+/// The same as the example does: no queue, no task, and no memory but what they came in.
 #[test]
-fn frames_are_reflected() {
+fn frames_are_reflected_in_the_turn_that_receives_them() {
+    let (a, b) = pair();
+    let mut world = World::new(&[&a, &b]);
+    let there = FrameSocket::bind(&a.stack, Box::new(is_ours), 256).unwrap();
+    let later = FrameSocket::bind(&b.stack, Box::new(is_ours), 256).unwrap();
+    let swap = |frame: &mut [u8]| frame[..12].rotate_left(6);
+    let reflection = b.stack.reflect(Box::new(is_ours), Box::new(swap));
+    world.idle(Duration::from_millis(10));
+    let (before, sent) = (free(&b), b.stack.traffic().tx_frames);
+    (0..100).for_each(|number| a.tx.send(ours(number)));
+    world.idle(Duration::from_millis(10));
+    let back: Vec<_> = core::iter::from_fn(|| there.try_recv()).collect();
+    assert_eq!((back.len(), free(&b)), (100, before));
+    assert_eq!(b.stack.traffic().tx_frames - sent, 100);
+    for (number, frame) in back.iter().enumerate() {
+        assert_eq!(frame[..6], [0x52, 0x54, 0, 0, 0, 1]);
+        assert_eq!(frame[6..12], [0x52, 0x54, 0, 0, 0, 2]);
+        assert_eq!(frame[12..], ours(number as u8)[12..]);
+    }
+    assert!(later.try_recv().is_none(), "nobody else sees them");
+    // Another takes its place, and the end of the first is not the other's.
+    let other = b.stack.reflect(Box::new(is_ours), Box::new(swap));
+    drop(reflection);
+    a.tx.send(ours(7));
+    world.idle(Duration::from_millis(10));
+    assert!(there.try_recv().is_some());
+    drop(other);
+    a.tx.send(ours(8));
+    world.idle(Duration::from_millis(10));
+    assert!(there.try_recv().is_none() && later.try_recv().is_some());
+}
+
+/// By a task, with a queue in between.
+#[test]
+fn frames_are_sent_back_in_the_memory_they_came_in() {
     let (a, b) = pair();
     let mut world = World::new(&[&a, &b]);
     let there = FrameSocket::bind(&a.stack, Box::new(is_ours), 256).unwrap();
@@ -98,7 +132,7 @@ fn frames_are_reflected() {
             reflector
                 .recv_each(|frame| {
                     count += 1;
-                    let sent = reflector.reply(&frame, |copy| {
+                    let sent = reflector.reply(frame, |copy| {
                         let (to, rest) = copy.split_at_mut(6);
                         to.swap_with_slice(&mut rest[..6]);
                     });
