@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use lab::bench::{dma, instructions, nic};
+use lab::bench::{dma, instructions, native, nic, size};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -12,12 +12,15 @@ use crate::{
 };
 
 pub(crate) fn main(options: &Bench) -> Result<Ending> {
-    let all = [BenchName::Dma, BenchName::Instructions, BenchName::Nic];
+    use BenchName::{Dma, Instructions, Native, Nic, Size};
+    let all = [Size, Dma, Native, Instructions, Nic];
     let names = if options.names.is_empty() { &all[..] } else { &options.names };
     let mut results = Map::new();
     for name in names {
         let (key, result) = match name {
             BenchName::Dma => ("dma", dma::run()?),
+            BenchName::Native => ("native", native::run()?),
+            BenchName::Size => ("size", size::run()?),
             BenchName::Instructions => {
                 ("instructions", instructions::run(&options.nic, &options.case)?)
             }

@@ -3,7 +3,9 @@
 
 pub mod dma;
 pub mod instructions;
+pub mod native;
 pub mod nic;
 mod rounds;
+pub mod size;
 mod systems;
 mod udp;

@@ -57,6 +57,7 @@ mod run;
 #[cfg(test)]
 mod sample;
 mod shapes;
+mod size;
 mod snapshot;
 mod soak;
 mod standby;
@@ -112,6 +113,7 @@ fn all(kernel: Kernel, quick: bool, long: bool) -> Suite {
     matrix::add(&mut suite, long);
     floods::add(&mut suite);
     instructions::add(&mut suite);
+    size::add(&mut suite);
     journey::add(&mut suite);
     linux::add(&mut suite, kernel);
     wire::add(&mut suite, kernel);

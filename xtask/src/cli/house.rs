@@ -79,6 +79,11 @@ pub(crate) enum BenchName {
     /// Godwit and Linux in turns on the same NIC: TCP both ways, and small datagrams, paced and
     /// flooded
     Nic,
+    /// Nanoseconds and cycles of a frame on this processor, from the driver to the application and
+    /// back, with a NIC in memory
+    Native,
+    /// Bytes that images load: code and data
+    Size,
 }
 
 #[derive(Debug, Args)]
