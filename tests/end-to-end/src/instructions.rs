@@ -21,9 +21,9 @@ const FRAMES: [(NicModel, &str, f64); 10] = [
     (NicModel::E1000e, "tcp-received", 1195.0),
     (NicModel::E1000e, "tcp-sent", 1393.0),
     (NicModel::E1000e, "echo-1000", 13_150.0),
-    (NicModel::Igb, "udp", 678.0),
-    (NicModel::E1000, "udp", 1084.0),
-    (NicModel::Virtio, "udp", 1222.0),
+    (NicModel::Igb, "udp", 647.0),
+    (NicModel::E1000, "udp", 1053.0),
+    (NicModel::Virtio, "udp", 1216.0),
 ];
 /// How far off a count may be.
 const ROOM: f64 = 0.02;
