@@ -141,6 +141,11 @@ impl Interface {
         self.0.stack.traffic()
     }
 
+    /// TCP connections that there are, those that are still being closed included.
+    pub fn connections(&self) -> usize {
+        self.0.stack.connections()
+    }
+
     /// The NIC in use.
     pub fn nic(&self) -> Option<NicFacts> {
         self.0.stack.with_nic(|nic| NicFacts {

@@ -125,6 +125,8 @@ fn interfaces(text: &mut Text, interfaces: &[Interface]) {
     text.gauge("interface_up", "Whether frames can pass.", labelled(up));
     let speed = each(&|interface| Some(u64::from(interface.link().speed) * 1_000_000));
     text.gauge("interface_bits_per_second", "Speed of the link, 0 without one.", labelled(speed));
+    let connections = each(&|interface| Some(interface.connections() as u64));
+    text.gauge("interface_connections", "TCP connections that there are.", labelled(connections));
     for (name, help, counter) in TRAFFIC {
         let samples = each(&|interface| Some(counter(&interface.traffic())));
         text.total((&format!("interface_{name}"), help), labelled(samples));

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod iso;
+mod oci;
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Seek, SeekFrom, Write};
@@ -14,6 +15,9 @@ use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions};
 use gpt::disk::LogicalBlockSize;
 use gpt::mbr::ProtectiveMBR;
 use gpt::partition_types::EFI;
+use sha2::{Digest, Sha256};
+
+pub use oci::container_disk;
 
 const SECTOR: u64 = 512;
 /// Where partitions start by custom, so that they are aligned on any disk.
@@ -40,9 +44,12 @@ pub fn disk(loader: &[u8], kernel: &[u8], command_line: &str) -> Result<Vec<u8>>
     let contents = (loader.len() + kernel.len() + command_line.len()) as u64 + SLACK;
     let volume = (contents + contents / 32).next_multiple_of(ALIGNMENT).max(LEAST);
     let mut disk = vec![0; (ALIGNMENT + volume + TAIL) as usize];
-    partition(&mut disk, volume)?;
-    let volume = &mut disk[ALIGNMENT as usize..(ALIGNMENT + volume) as usize];
-    fill(volume, FatType::Fat32, &files(loader, kernel, command_line))?;
+    let place = ALIGNMENT as usize..(ALIGNMENT + volume) as usize;
+    fill(&mut disk[place.clone()], FatType::Fat32, &files(loader, kernel, command_line))?;
+    // Names are made of what is there, so that the same is made of the same and two differ.
+    let contents = Sha256::digest(&disk[place]);
+    let names = [0, 16].map(|at| uuid(&contents[at..at + 16]));
+    partition(&mut disk, volume, &names)?;
     Ok(disk)
 }
 
@@ -68,17 +75,31 @@ fn files<'a>(loader: &'a [u8], kernel: &'a [u8], line: &'a str) -> [(&'static st
     ]
 }
 
-/// Writes the partition table, with one partition of `volume` bytes.
-fn partition(disk: &mut [u8], volume: u64) -> Result<()> {
+/// A UUID of no kind but its maker's (RFC 9562, version 8).
+fn uuid(bytes: &[u8]) -> String {
+    let mut digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.replace_range(12..13, "8");
+    digits.replace_range(16..17, "a");
+    [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| &digits[part]).join("-")
+}
+
+/// Writes the partition table, with one partition of `volume` bytes. The names are those of the
+/// disk and of the partition.
+fn partition(disk: &mut [u8], volume: u64, [of_disk, of_partition]: &[String; 2]) -> Result<()> {
     let sectors = u32::try_from(disk.len() as u64 / SECTOR - 1).context("the disk is too large")?;
     let mut device = Box::new(Cursor::new(&mut *disk));
     ProtectiveMBR::with_lb_size(sectors).overwrite_lba0(&mut device)?;
     let mut table = gpt::GptConfig::new()
         .writable(true)
         .logical_block_size(LogicalBlockSize::Lb512)
-        .create_from_device(device, None)?;
+        .create_from_device(device, Some(of_disk.parse()?))?;
     table.update_partitions(BTreeMap::new())?;
     table.add_partition("godwit", volume, EFI, 0, Some(ALIGNMENT / SECTOR))?;
+    let mut partitions = table.partitions().clone();
+    for partition in partitions.values_mut() {
+        partition.part_guid = of_partition.parse()?;
+    }
+    table.update_partitions(partitions)?;
     table.write()?;
     Ok(())
 }
@@ -140,6 +161,23 @@ mod tests {
             assert!(contents == kernel);
         }
         assert!(iso(b"", &vec![0; 40 << 20], "").is_err());
+    }
+
+    #[test]
+    fn the_same_is_made_of_the_same_and_nothing_else() {
+        let one = disk(b"loader", b"kernel", "ip=dhcp").unwrap();
+        assert!(disk(b"loader", b"kernel", "ip=dhcp").unwrap() == one, "another disk");
+        let other = disk(b"loader", b"kernel", "ip=off").unwrap();
+        // Two in one machine are told apart by the names in their tables.
+        let table = SECTOR as usize..3 * SECTOR as usize;
+        assert!(one[table.clone()] != other[table]);
+        assert!(iso(b"", b"kernel", "").unwrap() == iso(b"", b"kernel", "").unwrap());
+    }
+
+    #[test]
+    fn a_uuid_says_of_which_kind_it_is() {
+        let name = uuid(&[0xff; 16]);
+        assert_eq!(name, "ffffffff-ffff-8fff-afff-ffffffffffff");
     }
 
     #[test]

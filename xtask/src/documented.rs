@@ -10,13 +10,15 @@ use crate::cli::Cli;
 
 /// What begins a line in a block of commands and is not the tool, with why it is there all the
 /// same.
-const OTHERS: [(&str, &str); 13] = [
+const OTHERS: [(&str, &str); 15] = [
     ("git clone", "how one comes to this repository"),
     ("cd ", "into a folder"),
     ("cargo test", "the test suites run it; of an application, the test of `new`"),
     ("cargo build --release -p ixgbe-model", "lab/src/build/crates.rs runs it"),
     ("target/release/ixgbe-model", "lab/ixgbe-model/tests runs it"),
     ("qemu-system-x86_64", "a machine by hand, beside that model"),
+    ("skopeo copy", "a test has it read the same image"),
+    ("kubectl apply", "docs/images.md says that no cluster was tried"),
     ("virsh ", "docs/libvirt.md says how much of it was run"),
     ("cp ", "what `cargo xtask qemu` does, by hand"),
     ("mkdir ", "the same"),

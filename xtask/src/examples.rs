@@ -34,7 +34,16 @@ pub(crate) const IMAGE: &str = "Examples:
   cargo xtask image                                             a PVH ELF, for -kernel
   cargo xtask image --format disk --append 'ip=dhcp' --out g.img
   cargo xtask image --format iso
-  cargo xtask image --app examples/http";
+  cargo xtask image --format oci --out godwit.tar               then: skopeo copy oci-archive:…
+  cargo xtask image --app examples/http --sbom http.cdx.json";
+
+pub(crate) const KUBEVIRT_VM: &str = "Examples:
+  cargo xtask kubevirt-vm --image registry.example/godwit:1 | kubectl apply -f -
+  cargo xtask kubevirt-vm --image registry.example/godwit:1 --sriov fast";
+
+pub(crate) const PROXMOX_QM: &str = "Examples:
+  cargo xtask proxmox-qm --disk /root/godwit.img
+  cargo xtask proxmox-qm --disk /root/godwit.img --nic 0000:03:00.0 --vmid 120";
 
 pub(crate) const BENCH: &str = "Examples:
   cargo xtask bench dma
@@ -46,4 +55,5 @@ pub(crate) const FUZZ: &str = "Examples:
 
 /// All of them.
 #[cfg(test)]
-pub(crate) const ALL: [&str; 8] = [DEMO, TEST, RUN, MIGRATE, COMPARE, IMAGE, BENCH, FUZZ];
+pub(crate) const ALL: [&str; 10] =
+    [DEMO, TEST, RUN, MIGRATE, COMPARE, IMAGE, BENCH, KUBEVIRT_VM, PROXMOX_QM, FUZZ];

@@ -14,12 +14,15 @@ mod examples;
 mod fetch;
 mod fuzz;
 mod image;
+mod kubevirt;
 mod libvirt;
 mod migrate;
 mod names;
 mod new;
+mod proxmox;
 mod qemu;
 mod run;
+mod sbom;
 mod test;
 
 use std::{
@@ -101,6 +104,8 @@ fn run(command: &Command) -> Result<Ending> {
         Command::Bench(options) => bench::main(options),
         Command::Fuzz(options) => fuzz::main(options),
         Command::LibvirtXml(options) => libvirt::main(options),
+        Command::KubevirtVm(options) => kubevirt::main(options),
+        Command::ProxmoxQm(options) => proxmox::main(options),
         Command::Qemu(options) => qemu::main(options),
         Command::Doctor(options) => doctor::main(options),
         Command::Fetch(options) => fetch::main(options),

@@ -46,6 +46,7 @@ fn prometheus_understands_it() {
     for interface in ["nic", "nic1"] {
         let labels = [("interface", interface)];
         assert_eq!(value("godwit_interface_up", &labels), Value::Gauge(1.0));
+        assert_eq!(value("godwit_interface_connections", &labels), Value::Gauge(0.0));
         assert!(matches!(
             value("godwit_interface_receive_frames_total", &labels),
             Value::Counter(_)

@@ -113,6 +113,12 @@ impl Application {
         self.name == OURS && self.folder == paths::checkout().join(OURS)
     }
 
+    /// The folder of its package, and the package's name.
+    #[must_use]
+    pub fn package_in(&self) -> (&Path, &str) {
+        (&self.folder, &self.name)
+    }
+
     fn at(folder: &Path) -> Result<Self> {
         let folder = fs::canonicalize(folder)
             .with_context(|| format!("there is no folder {}", folder.display()))?;

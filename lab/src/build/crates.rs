@@ -16,6 +16,9 @@ pub const GUEST: &str = "x86_64-unknown-none";
 const FIRMWARE: &str = "x86_64-unknown-uefi";
 const STATIC: &str = "x86_64-unknown-linux-musl";
 
+/// The package that firmware starts from a disk, and what it is built for.
+pub const LOADER: (&str, &str) = ("uefi-loader", FIRMWARE);
+
 /// Package and program.
 const IXGBE_MODEL: &str = "ixgbe-model";
 
@@ -120,11 +123,27 @@ pub(super) fn release_in(folder: &Path, what: &[&str], target: &str, title: &str
     command::run(
         cargo()
             .args(["build", "--release", "--quiet", "--target", target])
+            .args(["--config", &without_places(target, folder)?])
             .args(what)
             .current_dir(folder),
     )?;
     step.finish("done");
     Ok(())
+}
+
+/// A setting for cargo by which what is built does not tell where: the same sources make the same
+/// file in any folder, and for anybody. It is added to the folder's own settings.
+fn without_places(target: &str, folder: &Path) -> Result<String> {
+    let home = match env::var_os("CARGO_HOME") {
+        Some(home) => PathBuf::from(home),
+        None => env::home_dir().context("no home directory: set CARGO_HOME")?.join(".cargo"),
+    };
+    // The last that fits is taken: an application may lie in the checkout.
+    let places = [(home.as_path(), "/cargo"), (folder, "/application")];
+    let places = places.into_iter().chain([(paths::checkout(), "/godwit")]);
+    let flag = |(from, to): (&Path, &str)| format!("--remap-path-prefix={}={to}", from.display());
+    // A list of strings is written in TOML as it is in Rust.
+    Ok(format!("target.{target}.rustflags={:?}", places.map(flag).collect::<Vec<_>>()))
 }
 
 /// What was built before, or is built now: whatever needs it may ask, and tests do so many times,

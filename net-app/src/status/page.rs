@@ -17,6 +17,7 @@ struct Status {
     nic: Option<Nic>,
     address: Option<String>,
     gateway: Option<String>,
+    connections: usize,
     traffic: Traffic,
     rates: Rates,
     memory: Memory,
@@ -121,6 +122,7 @@ impl Status {
             nic,
             address: lease.map(|lease| lease.address.to_string()),
             gateway: lease.and_then(|lease| lease.gateway).map(|gateway| gateway.to_string()),
+            connections: interface.connections(),
             traffic: Traffic {
                 rx_frames: traffic.rx_frames,
                 rx_bytes: traffic.rx_bytes,
@@ -213,6 +215,7 @@ pub(super) fn rows(app: &App) -> String {
         ("address", status.address.unwrap_or_else(|| "none yet".into())),
         ("receiving", rate(status.rates.rx_bits_per_s, status.rates.rx_frames_per_s)),
         ("sending", rate(status.rates.tx_bits_per_s, status.rates.tx_frames_per_s)),
+        ("TCP connections", status.connections.to_string()),
         ("migration", migration),
         ("marking", marking.into()),
         (

@@ -1,4 +1,5 @@
-//! A checkout, a cache and a directory for temporary files whose paths have blanks in them.
+//! A checkout, a cache and a directory for temporary files whose paths have blanks in them. What is
+//! built there is, byte for byte, what is built here.
 
 use std::{
     fs,
@@ -15,7 +16,7 @@ use lab::{
 
 use crate::{
     migrations::{completed, fresh, path, read},
-    program::logged,
+    program::{logged, xtask},
     suite::{LONG, Suite},
 };
 
@@ -51,13 +52,17 @@ fn blanks(log: &Path) -> Result<String> {
         let status = logged(&mut cargo, log, &title, last)?;
         Ok((status, fs::read_to_string(log)?))
     };
+    let there = at("there.img");
     let image = |folder: &Path| {
-        let (status, said) = run(folder, &["image"])?;
+        let (status, said) = run(folder, &["image", "--format", "disk", "--out", path(&there)?])?;
         let image = said.lines().last().unwrap_or_default();
         ensure!(status.success() && Path::new(image).is_file(), "image ended with {status}");
         Ok(())
     };
     image(&checkout)?;
+    let here = at("here.img");
+    command::run(xtask()?.args(["image", "--format", "disk", "--out", path(&here)?]))?;
+    ensure!(fs::read(&here)? == fs::read(&there)?, "the disk made there is another one");
     let (status, said) = run(&checkout, &["run", "--accel", "tcg", "--timeout", "30"])?;
     ensure!(status.code() == Some(124) && said.contains(READY), "run ended with {status}");
     let (status, _) = run(&checkout, &["new", "hello"])?;

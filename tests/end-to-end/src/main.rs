@@ -14,6 +14,7 @@ mod bridges;
 mod browser;
 mod clock;
 mod dhcp_server;
+mod elsewhere;
 mod endings;
 mod errors;
 mod examples;
@@ -102,9 +103,10 @@ fn all(kernel: Kernel, quick: bool, long: bool) -> Suite {
     endings::add(&mut suite);
     guest::add(&mut suite);
     libvirt::add(&mut suite);
+    elsewhere::add(&mut suite);
     odd::add(&mut suite);
     shapes::add(&mut suite);
-    firmware::add(&mut suite);
+    firmware::add(&mut suite, long);
     snapshot::add(&mut suite);
     ports::add(&mut suite);
     pair::add(&mut suite);
@@ -167,14 +169,15 @@ mod tests {
         let suite = all(None, false, true);
         let mut missing = String::new();
         let mut known = 0;
-        for page in ["claims.md", "network.md", "machines.md", "lab.md", "hosts.md"] {
+        let pages = ["claims.md", "network.md", "machines.md", "lab.md", "hosts.md", "images.md"];
+        for page in pages {
             let text = fs::read_to_string(paths::checkout().join("docs").join(page)).unwrap();
             for row in documents::rows(&text) {
                 for name in row.names {
                     let Name::Title(title) = name else { continue };
                     known += 1;
                     if !suite.titles().any(|known| known == title) {
-                        missing += &format!("{page}:{}: {title:?}\n", row.line);
+                        missing += &format!("docs/{page}:{}: {title:?}\n", row.line);
                     }
                 }
             }

@@ -295,6 +295,11 @@ impl Stack {
         self.with(|engine| engine.pair.device.traffic())
     }
 
+    /// TCP connections that there are, those that are still being closed included.
+    pub fn connections(&self) -> usize {
+        self.with(|engine| engine.sockets.connections.len())
+    }
+
     /// Waits until address, link or NIC may have changed, from this call on. Whoever does something
     /// else between two waits, and is to miss nothing meanwhile, keeps a
     /// [`watcher`](Self::watcher).

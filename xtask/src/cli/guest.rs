@@ -60,12 +60,16 @@ pub(crate) struct New {
 
 #[derive(Debug, Args)]
 pub(crate) struct Image {
-    /// elf: a PVH kernel for `-kernel`; disk and iso: a disk and a CD that UEFI boots
+    /// elf: a PVH kernel for `-kernel`; disk and iso: a disk and a CD that UEFI boots; oci: that
+    /// disk as a containerDisk for KubeVirt, an OCI image in a tar file
     #[arg(long, value_enum, default_value_t = ImageFormat::Elf)]
     pub(crate) format: ImageFormat,
     /// Copy the image here
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Also write here what it is made of, as a bill of materials (CycloneDX, JSON)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sbom: Option<PathBuf>,
     /// The guest's command line, on a disk or CD: an ELF file gets its own from the loader
     #[arg(long, value_name = "LINE", default_value = "")]
     pub(crate) append: String,
@@ -78,6 +82,49 @@ pub(crate) enum ImageFormat {
     Elf,
     Disk,
     Iso,
+    Oci,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KubevirtVm {
+    /// Where the image of `image --format oci` was pushed to
+    #[arg(long, value_name = "REGISTRY/NAME:TAG")]
+    pub(crate) image: String,
+    /// The cluster's network that gives virtual functions (NetworkAttachmentDefinition)
+    /// [default: virtio-net, behind the pod's address]
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) sriov: Option<String>,
+    /// Memory of the guest
+    #[arg(long, value_name = "MiB", default_value_t = 256)]
+    pub(crate) mem: u32,
+    /// Name of the machine
+    #[arg(long, default_value = "godwit")]
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProxmoxQm {
+    /// The disk of `image --format disk`, on the Proxmox host
+    #[arg(long, value_name = "FILE")]
+    pub(crate) disk: PathBuf,
+    /// PCI address of a NIC to pass through [default: virtio-net, on the bridge]
+    #[arg(long, value_name = "BDF", value_parser = parse_bdf)]
+    pub(crate) nic: Option<String>,
+    /// The host's bridge, without --nic
+    #[arg(long, value_name = "INTERFACE", default_value = "vmbr0")]
+    pub(crate) bridge: String,
+    /// Number of the machine
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) vmid: u32,
+    /// The host's storage for its disks
+    #[arg(long, value_name = "STORAGE", default_value = "local-lvm")]
+    pub(crate) storage: String,
+    /// Memory of the guest
+    #[arg(long, value_name = "MiB", default_value_t = 256)]
+    pub(crate) mem: u32,
+    /// Name of the machine
+    #[arg(long, default_value = "godwit")]
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]

@@ -10,7 +10,7 @@ use std::path::Path;
 use clap::{Parser, Subcommand};
 
 pub(crate) use self::{
-    guest::{Image, ImageFormat, LibvirtXml, New, Run},
+    guest::{Image, ImageFormat, KubevirtVm, LibvirtXml, New, ProxmoxQm, Run},
     house::{Bench, BenchName, Book, Clean, Completions, Doctor, Fetch, Fuzz, Numbers, Qemu, Test},
     migration::{Compare, Demo, Migrate},
 };
@@ -64,6 +64,12 @@ pub(crate) enum Command {
     /// Print a libvirt domain with a passthrough NIC and its standby, as a teaming pair that
     /// migrates warm
     LibvirtXml(LibvirtXml),
+    /// Print a VirtualMachine for KubeVirt, which boots the image of `image --format oci`
+    #[command(after_help = examples::KUBEVIRT_VM)]
+    KubevirtVm(KubevirtVm),
+    /// Print the command that makes a machine of `image --format disk` on a Proxmox host
+    #[command(after_help = examples::PROXMOX_QM)]
+    ProxmoxQm(ProxmoxQm),
     /// Build, or show where, the patched QEMU is
     Qemu(Qemu),
     /// What this machine can do, and what to do about the rest
@@ -108,6 +114,7 @@ mod tests {
         for line in examples::ALL.iter().flat_map(|text| text.lines()) {
             let Some(line) = line.trim().strip_prefix("cargo xtask ") else { continue };
             let line = line.split_once("  ").map_or(line, |(line, _)| line);
+            let line = line.split_once(" | ").map_or(line, |(line, _)| line);
             let words = shlex::split(line).unwrap_or_else(|| panic!("{line}: no words"));
             let words = ["xtask".to_owned()].into_iter().chain(words);
             Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));

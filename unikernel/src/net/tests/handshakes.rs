@@ -88,12 +88,13 @@ fn a_burst_of_connections_is_accepted_whole() {
     let mut world = World::new(&[&a, &b]);
     let listener = TcpListener::bind(&b.stack, PORT, 128, SMALL).unwrap();
     greet(&mut world, &a, &listener);
-    let before = sockets(&b);
+    let (before, connections) = (sockets(&b), b.stack.connections());
     let clients: [_; 128] =
         core::array::from_fn(|_| TcpStream::connect(&a.stack, endpoint(2, PORT), SMALL));
     let clients = world.run(Duration::from_millis(100), join_array(clients));
     world.idle(Duration::from_millis(5));
     assert_eq!(sockets(&b), before + 128);
+    assert_eq!(b.stack.connections(), connections + 128);
     for client in &clients {
         let server = world.run(LIMIT, listener.accept());
         let client = client.as_ref().expect("accepted");
