@@ -1,8 +1,8 @@
 //! A disk in a container image, as KubeVirt takes it from a registry (`containerDisk`).
 //!
-//! The image has one layer with one file, `disk/godwit.img`, which belongs to the user that KubeVirt
-//! runs QEMU as. It is an OCI image layout in a tar file (OCI Image Format Specification 1.1), as
-//! `skopeo copy oci-archive:FILE docker://…` and `podman load` read it. Nothing in it tells the
+//! The image has one layer with one file, `disk/godwit.img`, which belongs to the user that
+//! KubeVirt runs QEMU as. It is an OCI image layout in a tar file (OCI Image Format Specification
+//! 1.1), as `skopeo copy oci-archive:FILE docker://…` and `podman load` read it. Nothing in it tells the
 //! time, so that the same disk makes the same file.
 
 use std::io::Write;

@@ -31,6 +31,7 @@ fn machine(options: &KubevirtVm) -> Value {
             json!({ "name": NIC, "pod": {} }),
         ),
     };
+    let disk = json!({ "name": DISK, "bootOrder": 1, "disk": { "bus": "virtio" } });
     json!({
         "apiVersion": "kubevirt.io/v1",
         "kind": "VirtualMachine",
@@ -50,7 +51,7 @@ fn machine(options: &KubevirtVm) -> Value {
                             "autoattachGraphicsDevice": false,
                             "autoattachMemBalloon": false,
                             "autoattachSerialConsole": true,
-                            "disks": [{ "name": DISK, "bootOrder": 1, "disk": { "bus": "virtio" } }],
+                            "disks": [disk],
                             "interfaces": [interface],
                         },
                     },
