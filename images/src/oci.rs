@@ -2,8 +2,8 @@
 //!
 //! The image has one layer with one file, `disk/godwit.img`, which belongs to the user that
 //! KubeVirt runs QEMU as. It is an OCI image layout in a tar file (OCI Image Format Specification
-//! 1.1), as `skopeo copy oci-archive:FILE docker://…` and `podman load` read it. Nothing in it tells the
-//! time, so that the same disk makes the same file.
+//! 1.1), as `skopeo copy oci-archive:FILE docker://…` and `podman load` read it. Nothing in it
+//! tells the time, so that the same disk makes the same file.
 
 use std::io::Write;
 
