@@ -5,7 +5,7 @@ use core::future::poll_fn;
 
 use super::engine::Engine;
 use super::error::Error;
-use super::intake::{FrameFilter, Observer, Reflector, TakerId};
+use super::intake::{FrameEdit, FrameFilter, Observer, Reflector, TakerId};
 use super::queue::Queue;
 use super::stack::Stack;
 use crate::dma::{Pool, RxBuffer, TxBuffer};
@@ -154,7 +154,7 @@ impl Stack {
     /// begun. Frames that there is no room for are dropped, and counted in
     /// [`Traffic`](super::Traffic).
     #[must_use = "it ends with what is returned"]
-    pub fn reflect(&self, filter: FrameFilter, edit: Box<dyn FnMut(&mut [u8])>) -> Reflection {
+    pub fn reflect(&self, filter: FrameFilter, edit: FrameEdit) -> Reflection {
         let reflector = Reflector { filter, edit };
         let (id, before) = self.with(|engine| engine.pair.device.intake.set_reflector(reflector));
         drop(before);

@@ -28,10 +28,13 @@ pub trait Observer {
 /// Which frames a raw-frame socket takes.
 pub type FrameFilter = Box<dyn Fn(&[u8]) -> bool>;
 
+/// What becomes of a frame before it is sent back.
+pub type FrameEdit = Box<dyn FnMut(&mut [u8])>;
+
 /// Which frames are sent back, and how they are changed for that.
 pub(super) struct Reflector {
     pub(super) filter: FrameFilter,
-    pub(super) edit: Box<dyn FnMut(&mut [u8])>,
+    pub(super) edit: FrameEdit,
 }
 
 /// A datagram as it was received: the frame, and where in it the payload is.

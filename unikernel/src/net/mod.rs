@@ -86,7 +86,7 @@ pub use datagrams::{Datagram, Payload, UdpFrames};
 pub use dns::Family;
 pub use error::Error;
 pub use frames::{FrameSocket, Observation, Reflection};
-pub use intake::{FrameFilter, Observer};
+pub use intake::{FrameEdit, FrameFilter, Observer};
 pub use ipv4::{Addressing, Lease};
 pub use ipv6::Addressing6;
 pub use pair::Role;

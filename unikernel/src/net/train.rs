@@ -64,9 +64,10 @@ impl Train {
         if self.len == 0 {
             self.packet[..HEADERS].copy_from_slice(head);
             (self.len, self.connection) = (HEADERS, connection);
-        } else if self.connection != connection {
-            return false;
-        } else if sequence != self.next || meaning(head) != meaning(self.head()) {
+        } else if self.connection != connection
+            || sequence != self.next
+            || meaning(head) != meaning(self.head())
+        {
             return false;
         }
         let Some(room) = self.packet.get_mut(self.len..self.len + payload.len()) else {
