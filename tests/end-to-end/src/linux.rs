@@ -25,14 +25,14 @@ const ADDRESS: &str = "10.0.2.15/24";
 const GATEWAY: &str = "10.0.2.2";
 
 pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
-    suite.test("Linux's ixgbe on the 82599 model: DHCP, iperf3 both ways", LONG, move |log| {
-        ixgbe(log, kernel)
-    });
+    for model in [NicModel::Ixgbe, NicModel::Ixgbevf] {
+        let name = format!("Linux's {model} on the 82599 model: DHCP, iperf3 both ways");
+        suite.test(&name, LONG, move |log| linux_on(model, log, kernel));
+    }
 }
 
-fn ixgbe(log: &Path, kernel: Kernel) -> Result<String> {
+fn linux_on(model: NicModel, log: &Path, kernel: Kernel) -> Result<String> {
     let linux = LinuxGuest::prepare_with_busybox(kernel)?;
-    let model = NicModel::Ixgbe;
     let qemu = machine::qemu_with(model)?;
     let forward = Forward { host: free_port()?, guest: IPERF3_PORT };
     let line = linux.command_line(&qemu, Accelerator::Tcg, DHCP, GATEWAY);
@@ -40,7 +40,7 @@ fn ixgbe(log: &Path, kernel: Kernel) -> Result<String> {
     let nic = AttachedNic::emulated(model, &user, linux::MEMORY_MIB)?;
     let mut guest = Guest::start(line, Some(nic), log)?;
     let ready = guest.wait_for(linux::READY)?;
-    ensure!(ready.ends_with(&format!("ip={ADDRESS} nic=ixgbe")), "{ready}");
+    ensure!(ready.ends_with(&format!("ip={ADDRESS} nic={model}")), "{ready}");
     let to = clients::iperf3(forward.host, &["--time", "3"])?;
     let from = clients::iperf3_after_another(forward.host, &["--time", "3", "--reverse"])?;
     ensure!(to.min(from) >= TCP_FLOOR, "only {to:.0} bit/s to it and {from:.0} from it");

@@ -47,7 +47,8 @@ pub(crate) fn attempt(
     let status = run(log, kernel, &all)?;
     let migration = read(&json)?;
     // Stock QEMU has no capability, and so no conversation.
-    if !arguments.windows(2).any(|pair| pair == ["--qemu", "stock"]) {
+    let is_patched = !arguments.iter().any(|argument| ["stock", "backports"].contains(argument));
+    if is_patched {
         replayed::holds(&report.join("logs"), &migration)?;
     }
     Ok((status, migration))
@@ -79,11 +80,20 @@ pub(crate) fn read(json: &Path) -> Result<Migration> {
     Ok(migration)
 }
 
-/// A migration that arrives with all it received.
+/// A migration that arrives with all it received, of a guest that marked nothing before it.
 pub(crate) fn fresh_on_arrival(log: &Path, kernel: Kernel, arguments: &[&str]) -> Result<String> {
     let migration = migrate(log, kernel, arguments)?;
     completed(&migration)?;
+    bypasses(&migration)?;
     fresh(&migration)
+}
+
+/// The guest marked no page while nobody logged.
+pub(crate) fn bypasses(migration: &Migration) -> Result<()> {
+    let idle = migration.dma.pages_marked_before;
+    let idle = idle.context("the guest reported nothing before the migration")?;
+    ensure!(idle == 0, "{idle} pages marked while nobody logged");
+    Ok(())
 }
 
 /// The control: one that arrives without some of it.
@@ -141,6 +151,9 @@ mod tests {
         };
         assert!(completed(&doctored(|run| run.outcome = Outcome::Failed)).is_err());
         assert!(completed(&doctored(|run| run.phases[3].rx_packets = 0)).is_err());
+        assert!(bypasses(&doctored(|run| run.dma.pages_marked_before = Some(0))).is_ok());
+        assert!(bypasses(&doctored(|run| run.dma.pages_marked_before = Some(1))).is_err());
+        assert!(bypasses(&doctored(|run| run.dma.pages_marked_before = None)).is_err());
         assert!(fresh(&doctored(|run| run.integrity.stale = Some(1))).is_err());
         assert!(fresh(&doctored(|run| run.integrity.buffers_checked = None)).is_err());
         assert!(fresh(&doctored(|run| run.integrity.while_logging = Some(FRAMES - 1))).is_err());
