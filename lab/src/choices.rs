@@ -124,6 +124,16 @@ pub enum QemuKind {
     /// The distribution's: the guest marks always, and whoever migrates takes the NIC and gives the
     /// other
     Stock,
+    /// The same with the newer one of the distribution's backports
+    Backports,
+}
+
+impl QemuKind {
+    /// Whether it has the series of this repository.
+    #[must_use]
+    pub fn is_patched(self) -> bool {
+        self == Self::Patched
+    }
 }
 
 /// Where the two machines of a migration run.
@@ -154,7 +164,7 @@ pub enum ClockKind {
 pub enum GuestKind {
     /// The unikernel
     Godwit,
-    /// Not available yet
+    /// Linux, with its own drivers of NIC and standby
     Linux,
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use lab::{
     build::application::Application,
-    choices::{Bridge, Chipset, LabKind, Marking, QemuKind, Strategy, TrafficKind},
+    choices::{Bridge, Chipset, GuestKind, LabKind, Marking, QemuKind, Strategy, TrafficKind},
     migration::Outcome,
     rehearsal::{self, Script, parts},
     report::Place,
@@ -23,6 +23,7 @@ pub(crate) fn main(options: &Demo) -> Result<Ending> {
     migrate::check_model(LabKind::Nested, options.nic)?;
     let parts = parts::prepare(options.host.kernel(), &application, QemuKind::Patched)?;
     let script = Script {
+        guest: GuestKind::Godwit,
         application,
         clock: options.clock,
         nic: options.nic,

@@ -20,6 +20,7 @@ pub(crate) const MIGRATE: &str = "Examples:
   cargo xtask migrate --lab local --nic e1000e --seconds 2    two QEMUs here, half a minute
   cargo xtask migrate --marking never                         see what is lost then
   cargo xtask migrate --standby --compare                     warm, failover and cold in one page
+  cargo xtask migrate --compare --guest linux                 beside what Linux does
   cargo xtask migrate --standby --times 10 --rate 60          to and fro
   cargo xtask migrate --cancel-at warmup,quiesce              give up, then migrate
   cargo xtask migrate --traffic client --port 80 --client 'curl -f http://{host}:{port}/'

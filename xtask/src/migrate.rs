@@ -10,9 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use lab::{
     build::application::Application,
-    choices::{
-        Bridge, Chipset, ClockKind, GuestKind, LabKind, Marking, QemuKind, Strategy, TrafficKind,
-    },
+    choices::{Bridge, Chipset, ClockKind, GuestKind, LabKind, Marking, Strategy, TrafficKind},
     guest::MigrationNic,
     migration::Outcome,
     parts::NicModel,
@@ -33,6 +31,10 @@ use crate::{
 /// What the fastest of the NICs has, in bits a second. More would only fill the source's memory.
 const FASTEST: u64 = 10_000_000_000;
 
+/// What all are offered where Linux is beside Godwit, in Mbit/s. Of much more Linux reads next to
+/// nothing in the nested lab, even with its NIC, and does not give that back either.
+const BESIDE_LINUX: f64 = 100.0;
+
 pub(crate) fn main(options: &Migrate) -> Result<Ending> {
     let machines = host::machines(options).map_err(Usage::wrap)?;
     let script = script(options).map_err(Usage::wrap)?;
@@ -41,18 +43,16 @@ pub(crate) fn main(options: &Migrate) -> Result<Ending> {
     if script.traffic == TrafficKind::Tcp {
         tools::require("TCP traffic", &[Tool::program("iperf3", "iperf3")])?;
     }
-    let parts = match (options.lab, machines) {
-        (_, Some(machines)) => {
+    let parts = match machines {
+        Some(machines) => {
             host::require(options)?;
             parts::prepare_host(&script.application, script.qemu, machines)?
         }
-        (LabKind::Local, None) => {
-            parts::prepare_local(script.nic, &script.application, script.qemu)?
-        }
-        (_, None) => parts::prepare(options.host.kernel(), &script.application, script.qemu)?,
+        None => prepare(options, &script)?,
     };
     let mut result = rehearsal::run(&script, &parts)?;
-    let compared = if options.compare { compare(&script, &mut result, &parts) } else { Ok(()) };
+    let compared =
+        if options.compare { compare(options, &script, &mut result, &parts) } else { Ok(()) };
     let page = publish(&result, &place, options.json.as_deref())?;
     if let Some((stale @ 1.., checked)) = result.integrity.check() {
         println!(
@@ -70,6 +70,19 @@ pub(crate) fn main(options: &Migrate) -> Result<Ending> {
     Ok(ending(&result, &script))
 }
 
+/// What the script needs.
+fn prepare(options: &Migrate, script: &Script) -> Result<LabParts> {
+    let kernel = options.host.kernel();
+    match (options.lab, script.guest) {
+        (LabKind::Local, GuestKind::Godwit) => {
+            parts::prepare_local(script.nic, &script.application, script.qemu)
+        }
+        (LabKind::Local, GuestKind::Linux) => parts::prepare_local_linux(kernel, script.qemu),
+        (_, GuestKind::Godwit) => parts::prepare(kernel, &script.application, script.qemu),
+        (_, GuestKind::Linux) => parts::prepare_linux(kernel, script.qemu),
+    }
+}
+
 /// Whether every migration ended as it should, and nothing is stale that the guest was to mark.
 fn ending(result: &Migration, script: &Script) -> Ending {
     let is_cancelled = !script.cancel_at.is_empty();
@@ -78,7 +91,8 @@ fn ending(result: &Migration, script: &Script) -> Ending {
     let is_to_check = |run: &Migration| {
         let is_told = run.outcome == Outcome::Completed
             && run.strategy != Strategy::Failover
-            && script.qemu == QemuKind::Patched;
+            && run.guest == GuestKind::Godwit
+            && script.qemu.is_patched();
         is_told && script.application.is_ours()
     };
     let others: Vec<_> = result.second.as_deref().into_iter().chain(&result.comparisons).collect();
@@ -98,22 +112,41 @@ fn ending(result: &Migration, script: &Script) -> Ending {
     }
 }
 
-/// The same with the strategies that the script does not have.
-fn compare(script: &Script, result: &mut Migration, parts: &LabParts) -> Result<()> {
-    for strategy in Strategy::ALL.into_iter().filter(|other| *other != script.strategy) {
-        eprintln!("The same with `--strategy {strategy}`, to compare:");
+/// The same with the strategies that the script does not have, or with those that Linux has.
+fn compare(
+    options: &Migrate,
+    script: &Script,
+    result: &mut Migration,
+    parts: &LabParts,
+) -> Result<()> {
+    use GuestKind::{Godwit, Linux};
+    use Strategy::{Cold, Failover};
+    let others: Vec<(GuestKind, Strategy)> = match options.guest {
+        Godwit => {
+            let others = Strategy::ALL.into_iter().filter(|other| *other != script.strategy);
+            others.map(|strategy| (Godwit, strategy)).collect()
+        }
+        Linux => vec![(Godwit, Failover), (Linux, Failover), (Linux, Cold)],
+    };
+    for (guest, strategy) in others {
+        let which = format!("`--guest {guest} --strategy {strategy}`");
+        eprintln!("The same with {which}, to compare:");
         let script = Script {
+            guest,
             strategy,
-            standby: strategy == Strategy::Failover,
+            marking: if guest == Linux { Marking::Never } else { script.marking },
+            standby: strategy == Failover,
             rate: result.traffic.paced_bits_per_s.map(|rate| rate as u64),
             // Cold has no NIC in its warm-up, and nothing to measure.
-            saturated_warmup: strategy != Strategy::Cold,
-            logs: script.logs.join(strategy.to_string()),
+            saturated_warmup: strategy != Cold,
+            logs: script.logs.join(format!("{guest}-{strategy}")),
             ..script.clone()
         };
-        let other = rehearsal::run(&script, parts)
-            .with_context(|| format!("`--strategy {strategy}`, to compare"))?;
-        result.comparisons.push(other);
+        let run = || match guest {
+            Godwit => rehearsal::run(&script, parts),
+            Linux => rehearsal::run(&script, &prepare(options, &script)?),
+        };
+        result.comparisons.push(run().with_context(|| format!("{which}, to compare"))?);
     }
     Ok(())
 }
@@ -132,7 +165,7 @@ pub(crate) fn publish(result: &Migration, place: &Place, json: Option<&Path>) ->
 
 fn script(options: &Migrate) -> Result<Script> {
     if options.guest == GuestKind::Linux {
-        bail!("`--guest linux` is not available yet; `--guest godwit` is");
+        check_linux(options)?;
     }
     let is_late = options.cancel_at.iter().any(|at| at.is_late());
     if options.strategy != Strategy::Warm && is_late {
@@ -162,7 +195,7 @@ fn script(options: &Migrate) -> Result<Script> {
     if options.strategy == Strategy::Cold && options.standby {
         bail!("`--strategy cold` has no standby; with one, it is `--strategy failover`");
     }
-    if options.qemu == QemuKind::Stock {
+    if !options.qemu.is_patched() {
         check_stock(options)?;
     }
     if options.nics > 1 && (has_standby || options.compare) {
@@ -175,7 +208,9 @@ fn script(options: &Migrate) -> Result<Script> {
     if options.transfer > 0 && options.traffic != TrafficKind::Echo {
         bail!("`--transfer` goes with `--traffic echo`");
     }
-    let rate = options.rate.map(|megabits| (megabits * 1e6) as u64);
+    let beside_linux =
+        (options.compare && options.guest == GuestKind::Linux).then_some(BESIDE_LINUX);
+    let rate = options.rate.or(beside_linux).map(|megabits| (megabits * 1e6) as u64);
     if rate.is_some_and(|rate| !(1..=FASTEST).contains(&rate)) {
         bail!("`--rate` is in Mbit/s, more than 0 and at most {}", FASTEST / 1_000_000);
     }
@@ -218,7 +253,9 @@ fn script(options: &Migrate) -> Result<Script> {
              a program of this machine, in this machine's time"
         );
     }
+    let guest = if options.compare { GuestKind::Godwit } else { options.guest };
     Ok(Script {
+        guest,
         application,
         clock: options.clock,
         nic,
@@ -230,10 +267,11 @@ fn script(options: &Migrate) -> Result<Script> {
         chipset: options.machine,
         bridge: options.bridge,
         times: options.times,
-        // Stock QEMU never tells the guest to.
-        marking: match (options.qemu, options.marking) {
-            (QemuKind::Stock, Marking::Auto) => Marking::Always,
-            (_, marking) => marking,
+        // Stock QEMU never tells the guest to, and Linux' drivers do not.
+        marking: match (guest, options.qemu, options.marking) {
+            (GuestKind::Linux, ..) => Marking::Never,
+            (_, qemu, Marking::Auto) if !qemu.is_patched() => Marking::Always,
+            (.., marking) => marking,
         },
         traffic: options.traffic,
         client,
@@ -258,17 +296,50 @@ fn model(options: &Migrate) -> NicModel {
     }
 }
 
+/// Whether Linux can be the guest of that, or beside Godwit.
+fn check_linux(options: &Migrate) -> Result<()> {
+    match (options.compare, options.strategy) {
+        (false, Strategy::Warm) => bail!(
+            "`--guest linux` goes with `--strategy failover` and `cold`, since its drivers mark \
+             nothing; or with `--compare`, which has both beside Godwit"
+        ),
+        (true, Strategy::Failover | Strategy::Cold) => {
+            bail!("`--compare --guest linux` goes with `--strategy warm`, which is Godwit's")
+        }
+        _ => {}
+    }
+    if !matches!(options.traffic, TrafficKind::Udp | TrafficKind::Tcp) {
+        bail!("`--guest linux` goes with `--traffic udp` and `tcp`: it serves nothing else");
+    }
+    if options.nics > 1 {
+        bail!("`--guest linux` goes with one NIC");
+    }
+    if options.lab == LabKind::Host {
+        bail!("`--guest linux` goes with `--lab nested` and `local`");
+    }
+    if options.lab == LabKind::Local && model(options) != NicModel::E1000e {
+        bail!("`--guest linux --lab local` goes with `--nic e1000e`");
+    }
+    Ok(())
+}
+
 /// Whether the distribution's QEMU can do that.
 fn check_stock(options: &Migrate) -> Result<()> {
-    let nic = model(options);
+    let (nic, qemu) = (model(options), options.qemu);
     if nic.is_process() {
-        bail!("`--nic {nic}` is attached by vfio-user, which `--qemu stock` does not have");
+        bail!("`--nic {nic}` is attached by vfio-user, which `--qemu {qemu}` does not have");
     }
     if options.strategy == Strategy::Warm && options.standby {
-        bail!("`--qemu stock --standby` takes the NIC at the start: it is `--strategy failover`");
+        bail!(
+            "`--qemu {} --standby` takes the NIC at the start: it is `--strategy failover`",
+            options.qemu
+        );
     }
     if options.bridge != Bridge::PcieRootPort {
-        bail!("`--qemu stock` goes with `--bridge pcie-root-port`: Godwit can plug there only");
+        bail!(
+            "`--qemu {}` goes with `--bridge pcie-root-port`: Godwit can plug there only",
+            options.qemu
+        );
     }
     if options.compare {
         bail!("`--compare` goes with `--qemu patched`");
@@ -304,6 +375,29 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
+
+    #[test]
+    fn linux_is_refused_what_it_cannot_do_and_stands_beside_godwit() {
+        let guest = |more: &str| {
+            let line = format!("xtask migrate --guest linux {more}");
+            let Command::Migrate(options) = Cli::parse_from(line.split_whitespace()).command else {
+                panic!()
+            };
+            script(&options).map(|script| script.guest).map_err(|error| error.to_string())
+        };
+        for wrong in [
+            "",
+            "--compare --strategy cold",
+            "--strategy cold --traffic echo",
+            "--strategy cold --nics 2",
+            "--strategy cold --lab local --nic ixgbe",
+        ] {
+            let error = guest(wrong).unwrap_err();
+            assert!(error.contains("--guest linux"), "{wrong}: {error}");
+        }
+        assert_eq!(guest("--strategy failover"), Ok(GuestKind::Linux));
+        assert_eq!(guest("--compare"), Ok(GuestKind::Godwit));
+    }
 
     #[test]
     fn stock_qemu_is_given_no_nic_that_is_a_process() {

@@ -31,6 +31,9 @@ pub const QEMU_DATA: &str = "/share/qemu";
 /// Where the initramfs keeps the guest's image.
 pub const GUEST_IMAGE: &str = "/guest/image";
 
+/// Where it keeps the one that a Linux guest starts with.
+pub const GUEST_INITRAMFS: &str = "/guest/initramfs";
+
 /// Where an initramfs keeps the programs it was given.
 pub const PROGRAMS: &str = "/bin";
 

@@ -1,7 +1,8 @@
 //! The distribution's QEMU: the one that is installed, or else its packages, unpacked but not
-//! installed.
+//! installed; and that of its backports.
 
 use std::{
+    cell::OnceCell,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
@@ -12,6 +13,7 @@ use anyhow::{Context, Error, Result};
 use crate::{
     parts::Qemu,
     system::{
+        backports::Backports,
         command, debian, paths,
         scratch::Scratch,
         tools::{self, Missing, Tool},
@@ -36,12 +38,41 @@ pub fn get() -> Result<Qemu> {
     if installed.exists() {
         return Ok(Qemu { binary: installed, data: data(|_| "/".into()) });
     }
-    let cache = paths::cache()?.join("stock-qemu");
+    let unpacked = unpacked("stock-qemu", debian::archive)?;
+    // Its libraries are other packages, of which a machine that builds QEMU has most.
+    if command::run(Command::new(&unpacked.binary).arg("--version")).is_err() {
+        tools::require("stock QEMU", &[Tool::program("qemu-system-x86_64", PACKAGES[0])])?;
+        return Ok(Qemu { binary: installed, data: data(|_| "/".into()) });
+    }
+    Ok(unpacked)
+}
+
+/// The newer one of the distribution's backports, downloaded now if need be.
+///
+/// # Errors
+/// [`Missing`] as well if the distribution has no backports, or they have no QEMU.
+pub fn backports() -> Result<Qemu> {
+    let opened = OnceCell::new();
+    let unpacked = unpacked("backports-qemu", |package, directory| {
+        if opened.get().is_none() {
+            let _ = opened.set(Backports::open()?);
+        }
+        opened.get().context("they were just opened")?.download(package, directory)
+    })?;
+    command::run(Command::new(&unpacked.binary).arg("--version")).map_err(|error| {
+        Missing::new(format!("the QEMU of backports does not run on this machine: {error:#}"))
+    })?;
+    Ok(unpacked)
+}
+
+/// The one in a directory of the cache, where `archive` has a package's file from if need be.
+fn unpacked(name: &str, archive: impl Fn(&str, &Path) -> Result<PathBuf>) -> Result<Qemu> {
+    let cache = paths::cache()?.join(name);
     for package in PACKAGES {
         let tree = cache.join(package);
         if !tree.exists() {
             let scratch = Scratch::new()?;
-            let archive = debian::archive(package, &scratch);
+            let archive = archive(package, &scratch);
             debian::unpack(&archive.map_err(|error| without(package, error))?, &tree)?;
         }
     }
@@ -52,12 +83,6 @@ pub fn get() -> Result<Qemu> {
             .with_context(|| modules.display().to_string())?;
     }
     let binary = cache.join(PACKAGES[0]).join(BINARY);
-    // Its libraries are other packages, of which a machine that builds QEMU has most.
-    let runs = command::run(Command::new(&binary).arg("--version"));
-    if runs.is_err() {
-        tools::require("stock QEMU", &[Tool::program("qemu-system-x86_64", PACKAGES[0])])?;
-        return Ok(Qemu { binary: installed, data: data(|_| "/".into()) });
-    }
     Ok(Qemu { binary, data: data(|package| cache.join(package)) })
 }
 

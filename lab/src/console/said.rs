@@ -80,7 +80,8 @@ pub fn parse(line: &str) -> Option<Said> {
     // The log puts a time and a level before some lines; what a script looks for starts with a name
     // and a colon.
     let is_name = |word: &&str| {
-        ["godwit:", "agent:", "recorder:", "dma:"].contains(word) || speaker(word).is_some()
+        ["godwit:", "linux:", "agent:", "recorder:", "dma:"].contains(word)
+            || speaker(word).is_some()
     };
     let words: Vec<&str> = line.split_whitespace().skip_while(|word| !is_name(word)).collect();
     let named =
@@ -90,7 +91,7 @@ pub fn parse(line: &str) -> Option<Said> {
         words.get(at + 1)?.parse().ok()
     };
     Some(match &words[..] {
-        ["godwit:", "ready", first, ..] => {
+        ["godwit:" | "linux:", "ready", first, ..] => {
             // Of IPv6 on a network that has nothing else.
             let ip = named("ip").or_else(|| named("ip6"))?;
             let mac = named("mac").map(str::to_owned);
@@ -146,6 +147,10 @@ mod tests {
             (
                 "godwit: ready ip=10.0.2.15/24 nic=e1000e mac=52:54:00:67:6f:01",
                 ready(0, "10.0.2.15/24", "52:54:00:67:6f:01"),
+            ),
+            (
+                "linux: ready ip=10.0.2.15/24 nic=virtio_net",
+                Said::Ready { interface: 0, ip: "10.0.2.15/24".into(), mac: None },
             ),
             (
                 "godwit: ready nic1 ip=10.0.2.16/24 nic=e1000e mac=52:54:00:67:6f:02",

@@ -45,12 +45,17 @@ const TOOLS: &[Tool] = &[
 /// The address that makes the guest ask for one; it needs busybox for that.
 pub const DHCP: &str = "dhcp";
 
+/// A command line of its kernel. `address` is `ADDRESS/LENGTH`, or [`DHCP`].
+pub(crate) fn append(address: &str, gateway: &str) -> String {
+    format!("{COMMAND_LINE} GUEST_IP={address} GUEST_GW={gateway}")
+}
+
 /// A Linux guest in files.
 #[derive(Debug)]
 pub struct LinuxGuest {
     /// Its kernel.
     pub kernel: HostKernel,
-    initramfs: PathBuf,
+    pub(crate) initramfs: PathBuf,
     _directory: Scratch,
 }
 
@@ -93,7 +98,7 @@ impl LinuxGuest {
         address: &str,
         gateway: &str,
     ) -> Vec<String> {
-        let append = format!("{COMMAND_LINE} GUEST_IP={address} GUEST_GW={gateway}");
+        let append = append(address, gateway);
         let image = &self.kernel.image;
         let mut line = machine::command_line(qemu, accelerator, MEMORY_MIB, image, &append);
         line.extend(["-initrd".into(), self.initramfs.display().to_string()]);

@@ -158,6 +158,18 @@ pub fn append_guest(out: impl Write, image: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The same for a Linux guest: its kernel, and what it starts with.
+///
+/// # Errors
+/// As those of [`append_guest`].
+pub fn append_linux(out: impl Write, kernel: &Path, initramfs: &Path) -> Result<()> {
+    let mut archive = Archive::new(BufWriter::new(out));
+    add(&mut archive, lab_init::GUEST_IMAGE, kernel)?;
+    add(&mut archive, lab_init::GUEST_INITRAMFS, initramfs)?;
+    archive.finish()?;
+    Ok(())
+}
+
 /// The shared libraries of a program and its loader, as the dynamic linker of this machine finds
 /// them. A program that is linked statically has none.
 fn libraries(program: &Path) -> Result<Vec<PathBuf>> {

@@ -16,7 +16,9 @@ pub use model::Model;
 
 use crate::addresses::{MACS, interface_name};
 use crate::init::Channel;
-use crate::migration::{Comparison, Device, Lab, MEMORY_MIB, Machine, Pair, Profile, one_uri};
+use crate::migration::{
+    Comparison, Device, Lab, Machine, Pair, Profile, memory as memory_of, one_uri,
+};
 use crate::parts::{NicModel, Qemu};
 use crate::source::{Listens, stream};
 use crate::system::scratch::Scratch;
@@ -36,6 +38,8 @@ pub struct Setup<'a> {
     pub model: Option<&'a Path>,
     /// The guest's image.
     pub guest: &'a Path,
+    /// What that starts with, where it is Linux.
+    pub initramfs: Option<&'a Path>,
     /// The model of all NICs.
     pub nic: NicModel,
     /// A listening segment port for each NIC of each machine.
@@ -123,16 +127,18 @@ impl LocalLab {
             let address = json!({ "type": "unix", "path": paths[machine as usize] });
             json!({ "type": "stream", "server": false, "addr": address })
         };
+        let memory = memory_of(setup.pair.guest);
         let profile = Profile {
             // Where a machine can have one processor only, TCG emulates a locked instruction by
             // several accesses, and marking is no longer atomic against a device in another process
             // (docs/dma.md).
             machine: ",memory-backend=ram".into(),
             hardware: format!(
-                "-accel tcg -cpu max -smp 1,maxcpus=2 -m {MEMORY_MIB} \
-                 -object memory-backend-memfd,id=ram,size={MEMORY_MIB}M,share=on"
+                "-accel tcg -cpu max -smp 1,maxcpus=2 -m {memory} \
+                 -object memory-backend-memfd,id=ram,size={memory}M,share=on"
             ),
             kernel: setup.guest.display().to_string(),
+            initramfs: setup.initramfs.map(|path| path.display().to_string()),
             uris: one_uri(format!("unix:{}", sockets.join("migration").display())),
             nics: [nics(&sides[0]), nics(&sides[1])],
             compares: is_process,

@@ -1,18 +1,24 @@
 //! The two machines of a migration, and what QEMU is told about them.
 
 use crate::addresses::{INTERFACES, MAC};
-use crate::choices::{Bridge, Chipset, QemuKind};
+use crate::choices::{Bridge, Chipset, GuestKind, QemuKind};
 use crate::clock::Clock;
-use crate::init::{Channel, GUEST_IMAGE, TAP_FD};
+use crate::init::{Channel, GUEST_IMAGE, GUEST_INITRAMFS, TAP_FD};
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// Memory of a machine in the nested lab. What a guest does not use, QEMU reads on both sides to
-/// see that it is zero, and emulated processors take a second for 256 MiB of that.
-pub(crate) const MEMORY_MIB: u32 = 64;
+/// Memory of a machine, in MiB: what the guest needs, and little more. What it does not use, QEMU
+/// reads on both sides to see that it is zero, and emulated processors take a second for 256 MiB of
+/// that.
+pub(crate) fn memory(guest: GuestKind) -> u32 {
+    match guest {
+        GuestKind::Godwit => 64,
+        GuestKind::Linux => 128,
+    }
+}
 
 /// One of the two machines, named for their parts in a guest's first migration; in the next they
 /// change.
@@ -143,6 +149,8 @@ pub struct Profile {
     pub hardware: String,
     /// The guest's kernel, by its path in the lab.
     pub kernel: String,
+    /// What that starts with, where it is Linux.
+    pub initramfs: Option<String>,
     /// Where each machine listens for the migration, when it takes the guest in.
     pub uris: [String; 2],
     /// Each machine's NICs, in the order of the guest's interfaces.
@@ -175,15 +183,17 @@ pub struct Pair {
     pub bridge: Bridge,
     /// What the machines run in.
     pub qemu: QemuKind,
+    /// What runs in them.
+    pub guest: GuestKind,
     /// Native PCIe hot-plug, which Godwit has a driver for, in place of the machine's default.
     pub native: bool,
 }
 
 impl Pair {
     /// Whether whoever migrates has to take the NIC from the guest, and to give it the other: no
-    /// QEMU does it for a NIC without a standby, but the patched one.
+    /// QEMU does it for a NIC without a standby, but the patched one below such a bridge.
     pub fn is_moved_by_hand(&self) -> bool {
-        self.qemu == QemuKind::Stock && !self.standby
+        !self.capability && !self.standby
     }
 }
 
@@ -209,8 +219,9 @@ impl Profile {
             // The guest has no guests of its own, whose state would be restored as well: KVM in the
             // emulated host was seen to refuse that, once in some ten migrations.
             machine: String::new(),
-            hardware: format!("-accel kvm -cpu host,-svm,-vmx -m {MEMORY_MIB}"),
+            hardware: format!("-accel kvm -cpu host,-svm,-vmx -m {}", memory(pair.guest)),
             kernel,
+            initramfs: (pair.guest == GuestKind::Linux).then(|| GUEST_INITRAMFS.into()),
             uris,
             nics: nics.map(|addresses| addresses.into_iter().enumerate().map(nic).collect()),
             compares: false,
@@ -270,6 +281,9 @@ impl Profile {
             }
         }
         arguments.extend(["-kernel".into(), self.kernel.clone(), "-append".into(), append.into()]);
+        if let Some(initramfs) = &self.initramfs {
+            arguments.extend(["-initrd".into(), initramfs.clone()]);
+        }
         arguments
     }
 
@@ -384,118 +398,4 @@ impl Device {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn profile(pair: Pair) -> Profile {
-        Profile::nested([vec!["0000:01:00.0"], vec!["0000:02:00.0"]], pair)
-    }
-
-    fn pair(standby: bool, capability: bool) -> Pair {
-        Pair {
-            standby,
-            capability,
-            chipset: Chipset::Q35,
-            bridge: Bridge::PcieRootPort,
-            qemu: QemuKind::Patched,
-            native: !capability,
-        }
-    }
-
-    /// What QEMU is given as JSON.
-    fn objects(arguments: &[String]) -> Vec<Value> {
-        let objects = arguments.iter().filter_map(|argument| serde_json::from_str(argument).ok());
-        objects.filter(Value::is_object).collect()
-    }
-
-    #[test]
-    fn each_machine_has_its_own_nic_and_only_one_listens() {
-        let profile = profile(pair(false, true));
-        let append = "ip=10.0.2.15/24 marking=auto";
-        let source = profile.arguments(Machine::Source, Role::Boots, append);
-        let destination = profile.arguments(Machine::Destination, Role::Incoming, append);
-        let nic = source.iter().find(|a| a.contains("vfio-pci")).unwrap();
-        assert!(
-            nic.contains("\"host\":\"0000:01:00.0\"") && nic.contains("\"bus\":\"ua-port0\""),
-            "{nic}"
-        );
-        assert!(destination.iter().any(|a| a.contains("\"host\":\"0000:02:00.0\"")));
-        assert!(!source.contains(&"-incoming".into()));
-        assert_eq!(source.iter().filter(|a| a.contains("x-dirty-log")).count(), 1);
-        assert!(source.windows(2).any(|w| w == ["-append", "ip=10.0.2.15/24 marking=auto"]));
-        assert!(destination.windows(2).any(|w| w == ["-incoming", "unix:/run/migration"]));
-        assert!(!source.iter().any(|a| a.contains("failover")), "{source:?}");
-    }
-
-    #[test]
-    fn stock_qemu_is_given_a_pair_of_nothing_and_the_other_nic_comes_later() {
-        let profile = profile(Pair { qemu: QemuKind::Stock, ..pair(false, false) });
-        let source = profile.arguments(Machine::Source, Role::Boots, "");
-        let nic = source.iter().find(|a| a.contains("vfio-pci")).unwrap();
-        assert!(nic.contains("\"failover_pair_id\":\"none\""), "{nic}");
-        assert!(!source.iter().any(|a| a.contains("x-dirty-log")), "{source:?}");
-        let destination = profile.arguments(Machine::Destination, Role::Incoming, "");
-        assert!(!destination.iter().any(|a| a.contains("vfio-pci")), "{destination:?}");
-        assert!(destination.iter().any(|a| a.contains("pcie-root-port")));
-    }
-
-    #[test]
-    fn a_pair_is_what_libvirt_makes_of_a_teaming_pair() {
-        let profile = profile(pair(true, true));
-        let source = profile.arguments(Machine::Source, Role::Boots, "");
-        let objects = objects(&source);
-        // libvirt 9.0's `domxml-to-native qemu-argv` of what `xtask libvirt-xml` prints, but for
-        // the tap. Order counts: QEMU must know the standby before the NIC.
-        let expected = [
-            r#"{"driver":"pcie-root-port","port":8,"chassis":1,"id":"ua-port0","bus":"pcie.0",
-                "multifunction":true,"addr":"0x1","x-dirty-log":true}"#,
-            r#"{"driver":"pcie-root-port","port":9,"chassis":2,"id":"pci.2","bus":"pcie.0",
-                "addr":"0x1.0x1"}"#,
-            r#"{"type":"tap","fd":"10","id":"hostua-standby0"}"#,
-            r#"{"driver":"virtio-net-pci","failover":true,"netdev":"hostua-standby0",
-                "id":"ua-standby0","mac":"52:54:00:67:6f:01","bus":"pci.2","addr":"0x0",
-                "romfile":""}"#,
-            r#"{"driver":"vfio-pci","host":"0000:01:00.0","id":"ua-nic0",
-                "failover_pair_id":"ua-standby0","bus":"ua-port0","addr":"0x0","romfile":""}"#,
-        ];
-        let expected: Vec<Value> =
-            expected.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
-        assert_eq!(objects, expected);
-    }
-
-    #[test]
-    fn each_of_two_nics_has_a_port_of_its_own() {
-        let nics = [vec!["0000:01:00.0", "0000:02:00.0"], vec!["0000:03:00.0", "0000:04:00.0"]];
-        let profile = Profile::nested(nics, pair(false, true));
-        assert_eq!(profile.interfaces(), 2);
-        let objects = objects(&profile.arguments(Machine::Destination, Role::Incoming, ""));
-        let [ports @ .., first, second] = &objects[..] else { panic!("{objects:?}") };
-        assert_eq!((&first["host"], &first["bus"]), (&"0000:03:00.0".into(), &PORTS[0].into()));
-        assert_eq!((&second["host"], &second["bus"]), (&"0000:04:00.0".into(), &PORTS[1].into()));
-        assert_ne!(first["id"], second["id"]);
-        assert_eq!(ports.len(), 2);
-        assert!(ports.iter().all(|port| port["x-dirty-log"] == true), "{ports:?}");
-        for number in ["id", "port", "chassis", "addr"] {
-            assert_ne!(ports[0][number], ports[1][number], "{number}");
-        }
-    }
-
-    #[test]
-    fn a_conventional_machine_has_the_bridge_on_its_own_root_bus() {
-        let pair = Pair { chipset: Chipset::Pc, bridge: Bridge::PciBridge, ..pair(false, true) };
-        let arguments = profile(pair).arguments(Machine::Source, Role::Boots, "");
-        assert!(arguments.windows(2).any(|w| w == ["-M", "pc"]), "{arguments:?}");
-        let objects = objects(&arguments);
-        let [bridge, nic] = &objects[..] else { panic!("{objects:?}") };
-        assert_eq!((&bridge["driver"], &bridge["bus"]), (&"pci-bridge".into(), &"pci.0".into()));
-        // The chipset's own devices are in the first two.
-        assert_eq!((&bridge["addr"], &nic["addr"]), (&"0x2".into(), &"0x1".into()));
-    }
-
-    #[test]
-    fn failover_is_stock_qemus() {
-        let profile = profile(pair(true, false));
-        let source = profile.arguments(Machine::Source, Role::Boots, "");
-        assert!(!source.iter().any(|a| a.contains("x-dirty-log")), "{source:?}");
-    }
-}
+mod tests;

@@ -26,7 +26,7 @@ mod session;
 mod side;
 mod stock;
 
-pub(crate) use machine::MEMORY_MIB;
+pub(crate) use machine::memory;
 pub use machine::{
     Comparison, Device, Lab, Machine, NICS, PORTS, Pages, Pair, Profile, Role, STANDBY, one_uri,
 };

@@ -3,7 +3,7 @@
 use super::machine::{Comparison, Lab, Machine, NICS, PORTS};
 use super::record::{Effort, Look, MemoryLeft, Outcome, Plan, Timeline};
 use super::side::{POLL, REACTION, Side, ensure_running};
-use crate::choices::{CancelAt, QemuKind, Strategy};
+use crate::choices::{CancelAt, Strategy};
 use crate::clock::Clock;
 use crate::console::Said;
 use crate::qmp::{self, DeviceDel, Migrate, MigrateCancel, Qmp, QueryStats, RamStatistics};
@@ -230,17 +230,14 @@ impl Run<'_> {
 
     /// The downtime limit that keeps a migration in its warm-up.
     pub(super) fn held(&self) -> u64 {
-        match self.lab.profile().pair.qemu {
-            QemuKind::Patched => HELD,
-            QemuKind::Stock => HELD_STOCK,
-        }
+        if self.lab.profile().pair.qemu.is_patched() { HELD } else { HELD_STOCK }
     }
 
     pub(super) fn limit_to(&mut self, max_bandwidth: u64, downtime_limit: u64) -> Result<()> {
-        let is_stock = self.lab.profile().pair.qemu == QemuKind::Stock;
+        let is_patched = self.lab.profile().pair.qemu.is_patched();
         self.source.monitor.execute(&qmp::MigrateSetParameters {
             max_bandwidth,
-            avail_switchover_bandwidth: (!is_stock).then_some(IN_SWITCHOVER),
+            avail_switchover_bandwidth: is_patched.then_some(IN_SWITCHOVER),
             downtime_limit,
         })?;
         Ok(())

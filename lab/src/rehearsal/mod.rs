@@ -14,6 +14,7 @@ use crate::{
     addresses::{GATEWAY, GUEST, GUESTS, interface_name},
     build::{crates, qemu},
     choices::{CancelAt, ClockKind, GuestKind, LabKind, QemuKind, TrafficKind},
+    guest::linux,
     migration::{Effort, Lab, Outcome, Plan, Session},
     result::{self, CommandLine, Facts, Migration, Saturated, Setting, Traffic},
     segment::Segment,
@@ -138,12 +139,7 @@ fn perform(
 ) -> Result<Migration> {
     let pace = parts.pace(script.clock);
     let plan = |script: &Script| plan(script, pace);
-    let mut append =
-        format!("ip={}/24 gw={GATEWAY} marking={} recorder={RECORDER}", GUEST.ip, script.marking);
-    for (index, station) in GUESTS[..script.nics].iter().enumerate().skip(1) {
-        append += &format!(" {}.ip={}/24", interface_name(index), station.ip);
-    }
-    append += &format!(" {}", script.append);
+    let append = append(script);
     let stage = Stage::default();
     let mut say = |what: &str| stage.say(what);
     let mut session = Session::boot(lab, &append, &script.logs, &mut say)?;
@@ -169,8 +165,11 @@ fn perform(
         nic: parts.nics_name(script),
         standby: script.pair().standby,
         lab: parts.kind(),
-        guest: GuestKind::Godwit,
-        application: script.application.name.clone(),
+        guest: script.guest,
+        application: match script.guest {
+            GuestKind::Godwit => script.application.name.clone(),
+            GuestKind::Linux => String::new(),
+        },
         traffic: Traffic {
             kind: script.traffic,
             paced_bits_per_s: paced,
@@ -216,6 +215,20 @@ fn perform(
     drop(session);
     stage.finish();
     Ok(result)
+}
+
+/// The guest's command line.
+fn append(script: &Script) -> String {
+    let address = format!("{}/24", GUEST.ip);
+    if script.guest == GuestKind::Linux {
+        return linux::append(&address, &GATEWAY.to_string()) + " " + &script.append;
+    }
+    let mut append =
+        format!("ip={address} gw={GATEWAY} marking={} recorder={RECORDER}", script.marking);
+    for (index, station) in GUESTS[..script.nics].iter().enumerate().skip(1) {
+        append += &format!(" {}.ip={}/24", interface_name(index), station.ip);
+    }
+    append + " " + &script.append
 }
 
 /// Measures what the guest receives when it is flooded while a migration warms up, which is
@@ -327,7 +340,8 @@ mod tests {
         let qemu = |binary: &str| Qemu { binary: binary.into(), data: Vec::new() };
         let patched = qemu("/cache/qemu-11.1.1-0123/bin/qemu-system-x86_64");
         let facts = |kind, machines| {
-            let place = Place::Local { guest: "guest".into(), model: None };
+            let (initramfs, _linux, model) = (None, None, None);
+            let place = Place::Local { guest: "guest".into(), initramfs, _linux, model };
             let parts = LabParts { qemu: patched.clone(), machines, place };
             facts(ClockKind::Real, kind, &parts)
         };

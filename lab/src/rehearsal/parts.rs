@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use crate::{
     build::{application::Application, crates, host_kernel, qemu, stock},
     choices::QemuKind,
-    guest::{Nic, machine},
+    guest::{Nic, linux::LinuxGuest, machine},
     hardware::Hardware,
     host::Machines,
     initramfs,
@@ -46,6 +46,10 @@ pub(super) enum Place {
     Local {
         /// The guest's image.
         guest: PathBuf,
+        /// What that starts with, where it is Linux.
+        initramfs: Option<PathBuf>,
+        /// Keeps both there.
+        _linux: Option<LinuxGuest>,
         /// The program that is an 82599, where one is needed.
         model: Option<PathBuf>,
     },
@@ -72,7 +76,21 @@ pub fn prepare_local(nic: NicModel, application: &Application, kind: QemuKind) -
     let guest = application.build()?;
     let model = nic.is_process().then(crates::ixgbe_model).transpose()?;
     let qemu = of_kind(kind)?;
-    Ok(LabParts { machines: qemu.clone(), qemu, place: Place::Local { guest, model } })
+    let place = Place::Local { guest, initramfs: None, _linux: None, model };
+    Ok(LabParts { machines: qemu.clone(), qemu, place })
+}
+
+/// The same with Linux as the guest, and a NIC of QEMU's.
+pub fn prepare_local_linux(kernel: Option<&Path>, kind: QemuKind) -> Result<LabParts> {
+    let linux = LinuxGuest::prepare(kernel)?;
+    let qemu = of_kind(kind)?;
+    let place = Place::Local {
+        guest: linux.kernel.image.clone(),
+        initramfs: Some(linux.initramfs.clone()),
+        _linux: Some(linux),
+        model: None,
+    };
+    Ok(LabParts { machines: qemu.clone(), qemu, place })
 }
 
 /// Builds the guest, and the patched QEMU unless it is installed.
@@ -87,7 +105,7 @@ pub fn prepare_host(
     let guest = application.build()?;
     let qemu = match kind {
         QemuKind::Patched => machine::qemu_for(&Nic::Vfio(machines.nics[0].clone()))?,
-        QemuKind::Stock => stock::get()?,
+        other => of_kind(other)?,
     };
     Ok(LabParts { machines: qemu.clone(), qemu, place: Place::Host { guest, machines } })
 }
@@ -99,8 +117,25 @@ pub fn prepare(
     kind: QemuKind,
 ) -> Result<LabParts> {
     tools::require("the lab", TOOLS)?;
-    let kernel = host_kernel::get(kernel)?;
     let guest = application.build()?;
+    pack(host_kernel::get(kernel)?, kind, |out| initramfs::append_guest(out, &guest))
+}
+
+/// The same with Linux as the guest, whose kernel is the host's as well.
+pub fn prepare_linux(kernel: Option<&Path>, kind: QemuKind) -> Result<LabParts> {
+    tools::require("the lab", TOOLS)?;
+    let linux = LinuxGuest::prepare(kernel)?;
+    pack(linux.kernel.clone(), kind, |out| {
+        initramfs::append_linux(out, &linux.kernel.image, &linux.initramfs)
+    })
+}
+
+/// Packs the lab's host, with the guest that is appended to it.
+fn pack(
+    kernel: HostKernel,
+    kind: QemuKind,
+    append_guest: impl FnOnce(&mut File) -> Result<()>,
+) -> Result<LabParts> {
     let init = crates::lab_init()?;
     let (qemu, machines) = (qemu::get()?, of_kind(kind)?);
     let step = Step::new("Packing the lab's host");
@@ -108,7 +143,7 @@ pub fn prepare(
     let initramfs = directory.join("initramfs");
     let mut out = File::create(&initramfs)?;
     initramfs::write(&mut out, &init, &machines, &kernel)
-        .and_then(|()| initramfs::append_guest(&mut out, &guest))
+        .and_then(|()| append_guest(&mut out))
         .with_context(|| initramfs.display().to_string())?;
     step.finish(format_args!("{} MiB", out.metadata()?.len() >> 20));
     let place = Place::Nested { kernel, initramfs, _directory: directory };
@@ -119,5 +154,6 @@ fn of_kind(kind: QemuKind) -> Result<Qemu> {
     match kind {
         QemuKind::Patched => qemu::get(),
         QemuKind::Stock => stock::get(),
+        QemuKind::Backports => stock::backports(),
     }
 }

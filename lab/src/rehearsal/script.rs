@@ -4,7 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     build::application::Application,
-    choices::{Bridge, CancelAt, Chipset, ClockKind, Marking, QemuKind, Strategy, TrafficKind},
+    choices::{
+        Bridge, CancelAt, Chipset, ClockKind, GuestKind, Marking, QemuKind, Strategy, TrafficKind,
+    },
     clock::Clock,
     migration::Pair,
     parts::NicModel,
@@ -13,7 +15,9 @@ use crate::{
 /// What to rehearse.
 #[derive(Debug, Clone)]
 pub struct Script {
-    /// What the guest is.
+    /// What runs in the machines.
+    pub guest: GuestKind,
+    /// And which application of it.
     pub application: Application,
     /// What the lab's time is.
     pub clock: ClockKind,
@@ -77,13 +81,18 @@ impl Script {
         let standby = self.standby || self.strategy == Strategy::Failover;
         Pair {
             standby,
-            // Failover is what QEMU does without it.
-            capability: self.strategy != Strategy::Failover && self.qemu == QemuKind::Patched,
+            // Failover is what QEMU does without it, and Linux has no driver for it.
+            capability: self.strategy != Strategy::Failover
+                && self.qemu.is_patched()
+                && self.guest == GuestKind::Godwit,
             chipset: self.chipset,
             bridge: self.bridge,
             qemu: self.qemu,
+            guest: self.guest,
             // A pair's NIC is plugged in once the guest has its standby; cold plugs and unplugs.
-            native: standby || self.strategy == Strategy::Cold || self.qemu == QemuKind::Stock,
+            // Linux takes the default as well, and does not wait five seconds then.
+            native: self.guest == GuestKind::Godwit
+                && (standby || self.strategy == Strategy::Cold || !self.qemu.is_patched()),
         }
     }
 }

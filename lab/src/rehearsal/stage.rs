@@ -83,12 +83,13 @@ pub(super) fn start_lab(
             let ports = Ports::of(script, listen)?;
             Box::new(start_nested(script, parts, kernel, initramfs, segment, &ports)?)
         }
-        Place::Local { guest, model } => {
+        Place::Local { guest, initramfs, model, .. } => {
             let ports = Ports::of(script, listen)?;
             Box::new(LocalLab::new(&local::Setup {
                 qemu: &parts.qemu,
                 model: model.as_deref(),
                 guest,
+                initramfs: initramfs.as_deref(),
                 nic: script.nic,
                 segment: &ports.nics,
                 pair: script.pair(),

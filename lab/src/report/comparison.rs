@@ -2,7 +2,7 @@
 
 use super::delays;
 use super::format::{duration, megabits, percent, thousands};
-use crate::choices::Strategy;
+use crate::choices::{GuestKind, Strategy};
 use crate::migration::Outcome;
 use crate::result::{Migration, PhaseName};
 use std::fmt::Write;
@@ -51,9 +51,19 @@ pub(super) fn rows(result: &Migration) -> Vec<[String; COLUMNS]> {
 }
 
 /// What is compared.
-pub(super) const INTRODUCTION: &str = "Warm keeps the NIC while memory is copied, the warm-up; \
-    failover gives it up at the start and goes on with a virtio-net standby; cold gives it up and \
-    goes on with nothing.";
+const INTRODUCTION: &str = "Warm keeps the NIC while memory is copied, the warm-up; failover gives \
+    it up at the start and goes on with a virtio-net standby; cold gives it up and goes on with \
+    nothing.";
+
+/// Where Linux is beside Godwit.
+const LINUX: &str = " The first are Godwit's; Linux is the lab's kernel with its own drivers of \
+    NIC and standby (net_failover), in twice the memory, and a program with one blocking socket.";
+
+/// What is compared, in words.
+pub(super) fn introduction(result: &Migration) -> String {
+    let has_linux = result.comparisons.iter().any(|other| other.guest == GuestKind::Linux);
+    INTRODUCTION.to_owned() + if has_linux { LINUX } else { "" }
+}
 
 /// What the figures mean, a sentence or two each.
 pub(super) fn remarks(result: &Migration) -> Vec<String> {
@@ -107,7 +117,7 @@ pub(super) fn write(out: &mut String, result: &Migration) -> std::fmt::Result {
         }
         writeln!(out)?;
     }
-    writeln!(out, "\n{INTRODUCTION}")?;
+    writeln!(out, "\n{}", introduction(result))?;
     for remark in remarks(result) {
         writeln!(out, "{remark}")?;
     }

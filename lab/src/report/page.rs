@@ -60,7 +60,7 @@ struct Delays {
 struct Compared {
     columns: [&'static str; comparison::COLUMNS],
     rows: Vec<[String; comparison::COLUMNS]>,
-    introduction: &'static str,
+    introduction: String,
     remarks: Vec<String>,
 }
 
@@ -197,7 +197,7 @@ fn run(result: &Migration) -> Result<Run> {
         compared: (!result.comparisons.is_empty()).then(|| Compared {
             columns: comparison::TITLES,
             rows: comparison::rows(result),
-            introduction: comparison::INTRODUCTION,
+            introduction: comparison::introduction(result),
             remarks: comparison::remarks(result),
         }),
         rows,

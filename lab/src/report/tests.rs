@@ -206,6 +206,23 @@ fn the_page_draws_and_explains_a_comparison() {
     assert!(!alone.contains("The strategies compared") && !alone.contains("other second\""));
 }
 
+#[test]
+fn linux_beside_godwit_has_a_name_a_line_and_an_explanation() {
+    let mut compared = compared();
+    let of_linux = |other: &Migration| Migration { guest: GuestKind::Linux, ..other.clone() };
+    let linux: Vec<_> = compared.comparisons.iter().map(of_linux).collect();
+    compared.comparisons.truncate(1);
+    compared.comparisons.extend(linux);
+    let (text, html) = (table(&compared), page::html(&compared, &[]).unwrap());
+    for expected in ["3.0 times what Linux, failover did", "(net_failover)"] {
+        assert!(text.contains(expected) && html.contains(expected), "{expected} in\n{text}");
+    }
+    for name in ["failover ", "Linux, failover ", "Linux, cold "] {
+        assert!(text.lines().any(|line| line.starts_with(name)), "{name} in\n{text}");
+    }
+    assert!(html.contains("class=\"other third\""), "{html}");
+}
+
 /// What is no datagram, and not received, is not called so.
 #[test]
 fn figures_are_called_what_they_are() {

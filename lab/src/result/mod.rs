@@ -381,13 +381,16 @@ impl Migration {
         (before > 0.0).then_some(self.phase(name)?.rx_bits_per_s / before)
     }
 
-    /// The strategy, for people.
+    /// The strategy, for people, and whose it is where that is not Godwit's.
     pub fn arrangement(&self) -> &'static str {
-        match (self.strategy, self.standby) {
-            (Strategy::Warm, false) => "warm",
-            (Strategy::Warm, true) => "warm with a standby",
-            (Strategy::Failover, _) => "failover",
-            (Strategy::Cold, _) => "cold",
+        match (self.guest, self.strategy, self.standby) {
+            (GuestKind::Godwit, Strategy::Warm, false) => "warm",
+            (GuestKind::Godwit, Strategy::Warm, true) => "warm with a standby",
+            (GuestKind::Godwit, Strategy::Failover, _) => "failover",
+            (GuestKind::Godwit, Strategy::Cold, _) => "cold",
+            (GuestKind::Linux, Strategy::Warm, _) => "Linux, warm",
+            (GuestKind::Linux, Strategy::Failover, _) => "Linux, failover",
+            (GuestKind::Linux, Strategy::Cold, _) => "Linux, cold",
         }
     }
 

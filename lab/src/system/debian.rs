@@ -10,6 +10,9 @@ use anyhow::{Context, Result, bail};
 
 use super::{command, paths, progress::Step, scratch::Scratch, tools};
 
+/// In the versions of all packages of backports (Debian Developer's Reference, 5.11.1).
+const BACKPORTS: &str = "~bpo";
+
 /// Names of available packages that begin with `prefix`: of those that were downloaded before, or
 /// else of apt's. Asks for fresh lists when there are none.
 pub fn package_names(prefix: &str) -> Result<Vec<String>> {
@@ -57,6 +60,11 @@ fn package_of(archive: &Path) -> Option<String> {
     Some(name.split_once('_')?.0.to_owned())
 }
 
+/// Whether a file of a package is of backports.
+fn is_of_backports(archive: &Path) -> bool {
+    archive.file_name().is_some_and(|name| name.to_string_lossy().contains(BACKPORTS))
+}
+
 /// Unpacks `package` into a new directory at `directory`, all of it or nothing: the one in
 /// `$GODWIT_DOWNLOADS`, or else what apt has.
 pub fn unpack_package(package: &str, directory: &Path) -> Result<()> {
@@ -67,7 +75,10 @@ pub fn unpack_package(package: &str, directory: &Path) -> Result<()> {
 /// The .deb of `package`: the one in `$GODWIT_DOWNLOADS`, or else what apt has, downloaded into an
 /// empty directory.
 pub fn archive(package: &str, directory: &Path) -> Result<PathBuf> {
-    match downloaded().into_iter().find(|(name, _)| name == package) {
+    let there = downloaded()
+        .into_iter()
+        .find(|(name, archive)| name == package && !is_of_backports(archive));
+    match there {
         Some((_, archive)) => Ok(archive),
         None => download(package, directory),
     }
@@ -75,16 +86,24 @@ pub fn archive(package: &str, directory: &Path) -> Result<PathBuf> {
 
 /// Downloads what apt has of `package` into a directory where none is.
 pub fn download(package: &str, directory: &Path) -> Result<PathBuf> {
-    let step = Step::new(format!("Downloading {package}"));
-    let download = || {
-        command::run(
-            Command::new("apt-get")
-                .args(["-o", "APT::Sandbox::User=root", "download", package])
-                .current_dir(directory),
-        )
+    let apt = || {
+        let mut apt = Command::new("apt-get");
+        apt.arg("-oAPT::Sandbox::User=root");
+        apt
     };
+    let download = || download_by(apt, package, directory);
     // Old lists name files that the mirror has dropped.
-    download().or_else(|_| tools::refresh_package_lists().and_then(|()| download()))?;
+    download().or_else(|_| tools::refresh_package_lists().and_then(|()| download()))
+}
+
+/// Downloads what an `apt-get` has of `package` into a directory where none is.
+pub(super) fn download_by(
+    apt: impl Fn() -> Command,
+    package: &str,
+    directory: &Path,
+) -> Result<PathBuf> {
+    let step = Step::new(format!("Downloading {package}"));
+    command::run(apt().args(["download", package]).current_dir(directory))?;
     let archive = fs::read_dir(directory)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| package_of(path).is_some_and(|name| name == package))
@@ -142,6 +161,12 @@ mod tests {
         let of = |name| package_of(Path::new(name));
         assert_eq!(of("/x/busybox-static_1.35.0-4_amd64.deb").as_deref(), Some("busybox-static"));
         assert_eq!(of("qemu_11.1.1+ds.orig.tar.xz"), None);
+    }
+
+    #[test]
+    fn packages_of_backports_are_told_from_others() {
+        assert!(is_of_backports(Path::new("/x/seabios_1.16.3-2~bpo12+1_all.deb")));
+        assert!(!is_of_backports(Path::new("/x~bpo/seabios_1.16.2-1_all.deb")));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! This machine: its programs, packages and directories, and processes started on it.
 
+pub mod backports;
 pub mod command;
 pub mod debian;
 pub mod detail;

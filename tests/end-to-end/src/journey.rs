@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use lab::{
     build::{application, qemu},
-    choices::{Bridge, Chipset, QemuKind},
+    choices::{Bridge, Chipset, GuestKind, QemuKind},
     console::Console,
     guest::{NETDEV, READY},
     init::Channel,
@@ -57,6 +57,7 @@ const PAIR: Pair = Pair {
     chipset: Chipset::Q35,
     bridge: Bridge::PcieRootPort,
     qemu: QemuKind::Patched,
+    guest: GuestKind::Godwit,
     native: false,
 };
 
@@ -187,6 +188,7 @@ impl Road {
             qemu: &qemu,
             model: None,
             guest: &application::ours()?,
+            initramfs: None,
             nic: NicModel::E1000e,
             segment: &[vec![listen("source")?], vec![listen("destination")?]],
             pair: PAIR,

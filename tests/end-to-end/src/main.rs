@@ -131,15 +131,15 @@ fn all(kernel: Kernel, quick: bool, long: bool) -> Suite {
     refusal::add_local(&mut suite, kernel);
     bridges::add_local(&mut suite, kernel);
     standby::add_local(&mut suite, kernel);
-    stock::add_local(&mut suite, kernel);
+    stock::add_local(&mut suite, kernel, long);
     if !quick {
         nested::add(&mut suite, kernel);
         own_nics::add(&mut suite, kernel);
         two_nics::add_nested(&mut suite, kernel);
-        refusal::add_nested(&mut suite, kernel);
+        refusal::add_nested(&mut suite, kernel, long);
         bridges::add_nested(&mut suite, kernel, long);
         standby::add(&mut suite, kernel, long);
-        stock::add_nested(&mut suite, kernel);
+        stock::add_nested(&mut suite, kernel, long);
         clock::add(&mut suite, kernel, long);
     }
     host::add_lints(&mut suite);

@@ -12,7 +12,7 @@ use lab::{
 use crate::{
     migrations::{RATE, completed, fresh, migrate},
     options::Kernel,
-    suite::{LONG, Suite},
+    suite::{LONG, MINUTES, Suite},
 };
 
 /// How often a guest goes to and fro.
@@ -20,11 +20,22 @@ const TIMES: usize = 10;
 const TIMES_TEXT: &str = "10";
 /// What a service gap may exceed QEMU's own downtime by, in the median.
 const BEYOND_MS: f64 = 50.0;
+/// Without NIC and standby, next to nothing arrives: a small part of what does with either.
+const COLD: f64 = 0.1;
 /// A transfer, in megabytes.
 const TRANSFER: u64 = 1000;
 
 /// Without one, in the lab on this machine.
 pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
+    let linux = ["--guest", "linux", "--strategy", "cold", "--lab", "local", "--nic", "e1000e"];
+    suite.test(&format!("migrate {}", linux.join(" ")), MINUTES, move |log| {
+        let cold =
+            migrate(log, kernel, &[&linux[..], &["--rate", RATE, "--seconds", "1"]].concat())?;
+        completed(&cold)?;
+        let (before, warmup) = (rate(&cold, PhaseName::Before)?, rate(&cold, PhaseName::Warmup)?);
+        ensure!(warmup < COLD * before, "{warmup:.0} bit/s without a NIC, {before:.0} with it");
+        Ok(gap(&cold))
+    });
     suite.alone("ten migrations to and fro of e1000e alone", LONG, move |log| {
         let options = ["--lab", "local", "--nic", "e1000e", "--times", TIMES_TEXT];
         short_gaps(log, kernel, &options)
@@ -39,9 +50,36 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel, long: bool) {
         ensure!(served > 0, "the standby served nothing in the warm-up");
         Ok(format!("{:.0} ms without service", migration.service_gap_ms))
     });
+    let linux = ["--guest", "linux", "--strategy", "failover"];
+    suite.alone(&format!("migrate {}", linux.join(" ")), MINUTES, move |log| {
+        let failover =
+            migrate(log, kernel, &[&linux[..], &["--rate", RATE, "--seconds", "1"]].concat())?;
+        completed(&failover)?;
+        let (before, warmup) =
+            (rate(&failover, PhaseName::Before)?, rate(&failover, PhaseName::Warmup)?);
+        ensure!(warmup > COLD * before, "the standby served {warmup:.0} bit/s of {before:.0}");
+        Ok(gap(&failover))
+    });
     if !long {
         return;
     }
+    suite.alone("Godwit and Linux next to one another", LONG, move |log| {
+        let warm = migrate(log, kernel, &["--compare", "--guest", "linux", "--seconds", "3"])?;
+        let runs: Vec<_> = std::iter::once(&warm).chain(&warm.comparisons).collect();
+        let names: Vec<_> = runs.iter().map(|run| run.arrangement()).collect();
+        ensure!(names == ["warm", "failover", "Linux, failover", "Linux, cold"], "{names:?}");
+        let mut rates = Vec::new();
+        for run in &runs {
+            completed(run)?;
+            let offered = run.traffic.paced_bits_per_s;
+            ensure!(offered == warm.traffic.paced_bits_per_s, "offered {offered:?}");
+            rates.push(rate(run, PhaseName::Warmup)?);
+        }
+        let most = rates[1].max(rates[2]);
+        ensure!(rates[0] > most && rates[2] > rates[3], "in the warm-up, bit/s: {rates:.0?}");
+        let rates = rates.iter().map(|rate| format!("{:.0}", rate / 1e6)).collect::<Vec<_>>();
+        Ok(format!("{} Mbit/s in the warm-up: {}", rates.join(", "), names.join("; ")))
+    });
     suite.alone("warm, failover and cold next to one another", LONG, move |log| {
         let warm = migrate(log, kernel, &["--standby", "--compare", "--seconds", "3"])?;
         completed(&warm)?;
@@ -81,6 +119,16 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel, long: bool) {
         ensure!(transfer.bytes >= TRANSFER * 1_000_000, "only {} bytes", transfer.bytes);
         Ok(format!("{} bytes there and back, {}", transfer.bytes, longest_gap(&runs)))
     });
+}
+
+/// Bits a second that the guest received in a phase.
+fn rate(run: &Migration, phase: PhaseName) -> Result<f64> {
+    Ok(run.phase(phase).with_context(|| format!("there is no {phase:?}"))?.rx_bits_per_s)
+}
+
+/// How long nothing arrived.
+fn gap(run: &Migration) -> String {
+    format!("{:.0} ms without service", run.service_gap_ms)
 }
 
 /// What the source noticed.

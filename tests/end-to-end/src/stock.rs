@@ -1,4 +1,4 @@
-//! The distribution's QEMU, without a patch: the NIC is taken and given by commands.
+//! The distribution's QEMUs, without a patch: the NIC is taken and given by commands.
 
 use std::path::Path;
 
@@ -16,57 +16,88 @@ use crate::{
 };
 
 const STOCK: [&str; 2] = ["--qemu", "stock"];
+/// The newer one.
+const BACKPORTS: [&str; 2] = ["--qemu", "backports"];
 const LOCAL: [&str; 4] = ["--lab", "local", "--nic", "e1000e"];
 /// What the warm-up is to receive of what was received before it. A NIC that leaves at the start
 /// leaves next to nothing.
 const KEPT: f64 = 0.8;
 
 /// In the lab on this machine.
-pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
+pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel, long: bool) {
+    if long {
+        suite.test("migrate --qemu backports --lab local to and fro", MINUTES, move |log| {
+            let times = ["--times", "3", "--rate", RATE];
+            to_and_fro(&migrate(log, kernel, &[&BACKPORTS[..], &LOCAL, &times].concat())?)
+        });
+        let name = "migrate --qemu backports --lab local cancelled, then completed";
+        suite.alone(name, MINUTES, move |log| cancelled(log, kernel, BACKPORTS));
+        let name = "a guest that keeps its NIC stays, under the QEMU of backports";
+        suite.test(name, MINUTES, move |log| kept(log, kernel, BACKPORTS));
+    }
     suite.alone("migrate --qemu stock --lab local", MINUTES, move |log| {
         warm(&migrate(log, kernel, &[&STOCK[..], &LOCAL, &["--rate", RATE]].concat())?)
     });
     suite.test("migrate --qemu stock --lab local to and fro", MINUTES, move |log| {
         let times = ["--times", "3", "--rate", RATE];
-        let first = migrate(log, kernel, &[&STOCK[..], &LOCAL, &times].concat())?;
-        let runs = first.runs();
-        ensure!(runs.len() == 3, "{} migrations", runs.len());
-        runs.iter().try_for_each(|run| completed(run))?;
-        Ok(String::new())
+        to_and_fro(&migrate(log, kernel, &[&STOCK[..], &LOCAL, &times].concat())?)
     });
     suite.alone(
         "migrate --qemu stock --lab local cancelled, then completed",
         MINUTES,
-        move |log| {
-            let cancel = ["--cancel-at", "setup,warmup", "--rate", RATE];
-            let first = migrate(log, kernel, &[&STOCK[..], &LOCAL, &cancel].concat())?;
-            for run in first.runs() {
-                ensure!(run.outcome == Outcome::Cancelled, "it {:?}", run.outcome);
-                flows(run)?;
-            }
-            warm(first.second.as_deref().context("there was no migration in the end")?)
-        },
+        move |log| cancelled(log, kernel, STOCK),
     );
     suite.test("a guest that keeps its NIC stays, under stock QEMU", MINUTES, move |log| {
-        let keeps = ["--append", "detach=never", "--rate", RATE];
-        stock::get()?;
-        let (_, run) = migrations::attempt(log, kernel, &[&STOCK[..], &LOCAL, &keeps].concat())?;
-        ensure!(run.outcome == Outcome::Failed, "the outcome is {:?}", run.outcome);
-        let error = run.error.as_deref().unwrap_or_default();
-        ensure!(error.contains("did not give"), "it failed with {error:?}");
-        flows(&run)?;
-        Ok(String::new())
+        kept(log, kernel, STOCK)
     });
 }
 
 /// In the nested lab.
-pub(crate) fn add_nested(suite: &mut Suite, kernel: Kernel) {
+pub(crate) fn add_nested(suite: &mut Suite, kernel: Kernel, long: bool) {
     suite.alone("migrate --qemu stock", MINUTES, move |log| warm(&migrate(log, kernel, &STOCK)?));
+    if long {
+        suite.alone("migrate --qemu backports", MINUTES, move |log| {
+            warm(&migrate(log, kernel, &BACKPORTS)?)
+        });
+    }
+}
+
+fn to_and_fro(first: &Migration) -> Result<String> {
+    let runs = first.runs();
+    ensure!(runs.len() == 3, "{} migrations", runs.len());
+    runs.iter().try_for_each(|run| completed(run))?;
+    Ok(String::new())
+}
+
+fn cancelled(log: &Path, kernel: Kernel, qemu: [&str; 2]) -> Result<String> {
+    let cancel = ["--cancel-at", "setup,warmup", "--rate", RATE];
+    let first = migrate(log, kernel, &[&qemu[..], &LOCAL, &cancel].concat())?;
+    for run in first.runs() {
+        ensure!(run.outcome == Outcome::Cancelled, "it {:?}", run.outcome);
+        flows(run)?;
+    }
+    warm(first.second.as_deref().context("there was no migration in the end")?)
+}
+
+fn kept(log: &Path, kernel: Kernel, qemu: [&str; 2]) -> Result<String> {
+    let keeps = ["--append", "detach=never", "--rate", RATE];
+    is_there(qemu)?;
+    let (_, run) = migrations::attempt(log, kernel, &[&qemu[..], &LOCAL, &keeps].concat())?;
+    ensure!(run.outcome == Outcome::Failed, "the outcome is {:?}", run.outcome);
+    let error = run.error.as_deref().unwrap_or_default();
+    ensure!(error.contains("did not give"), "it failed with {error:?}");
+    flows(&run)?;
+    Ok(String::new())
+}
+
+/// Whether this machine can have that QEMU.
+fn is_there(qemu: [&str; 2]) -> Result<()> {
+    if qemu == BACKPORTS { stock::backports() } else { stock::get() }.map(drop)
 }
 
 /// A migration that comes out as it was asked for, if this machine can have that QEMU.
 fn migrate(log: &Path, kernel: Kernel, arguments: &[&str]) -> Result<Migration> {
-    stock::get()?;
+    is_there([arguments[0], arguments[1]])?;
     migrations::migrate(log, kernel, arguments)
 }
 
@@ -76,7 +107,8 @@ fn warm(run: &Migration) -> Result<String> {
     let share = run.relative(PhaseName::Warmup).context("there was no warm-up")?;
     ensure!(share >= KEPT, "{:.1}% of what was received before in the warm-up", 100.0 * share);
     let gap = run.service_gap_ms;
-    Ok(format!("{:.1}% in the warm-up, a gap of {gap:.0} ms", 100.0 * share))
+    let qemu = &run.facts.qemu;
+    Ok(format!("{qemu}: {:.1}% in the warm-up, a gap of {gap:.0} ms", 100.0 * share))
 }
 
 /// The guest that has stayed still receives.

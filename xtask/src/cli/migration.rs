@@ -43,8 +43,8 @@ pub(crate) struct Migrate {
     /// Where the two machines run
     #[arg(long, value_enum, default_value_t = LabKind::Nested)]
     pub(crate) lab: LabKind,
-    /// What runs them: the patched QEMU, or the distribution's, with which a guest marks always and
-    /// its NIC is taken and given by commands (docs/stock.md)
+    /// What runs them: the patched QEMU, or the distribution's, or the newer one of its backports,
+    /// with which a guest marks always and its NIC is taken and given by commands (docs/stock.md)
     #[arg(long, value_enum, default_value_t = QemuKind::Patched)]
     pub(crate) qemu: QemuKind,
     /// Whose time the figures are in; the lab's own goes with --traffic udp
@@ -82,7 +82,7 @@ pub(crate) struct Migrate {
     #[arg(long, value_enum, default_value_t = Bridge::PcieRootPort)]
     pub(crate) bridge: Bridge,
     /// Then migrate with the other strategies too, at the same rate, and draw all of them over one
-    /// another
+    /// another; with --guest linux, Linux' failover and cold beside Godwit's warm and failover
     #[arg(long, conflicts_with_all = ["cancel_at", "times"])]
     pub(crate) compare: bool,
     /// Migrate so often, to and fro
@@ -105,7 +105,8 @@ pub(crate) struct Migrate {
     /// `--traffic echo`: go on after the last migration until so many megabytes have come back
     #[arg(long, value_name = "MB", default_value_t = 0)]
     pub(crate) transfer: u64,
-    /// Offered rate [default: half of what the guest takes when saturated, measured first]
+    /// Offered rate [default: half of what the guest takes when saturated, measured first; 100 with
+    /// --compare --guest linux]
     #[arg(long, value_name = "Mbit", allow_negative_numbers = true)]
     pub(crate) rate: Option<f64>,
     /// Seconds of traffic before the migration, and after it
@@ -118,7 +119,7 @@ pub(crate) struct Migrate {
     /// Cancel the migration there, at several places one after the other, then migrate once more
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) cancel_at: Vec<CancelAt>,
-    /// The guest
+    /// The guest; Linux goes with --strategy failover or cold, and with --compare
     #[arg(long, value_enum, default_value_t = GuestKind::Godwit)]
     pub(crate) guest: GuestKind,
     /// The guest's image, of net-app as it is, made before [default: the application, built now]

@@ -10,7 +10,7 @@ use std::sync::{
 
 use super::*;
 use crate::{
-    choices::{Bridge, Chipset},
+    choices::{Bridge, Chipset, GuestKind, QemuKind, Strategy},
     migration::machine::Pair,
 };
 use fake::{FakeLab, Mishap, World};
@@ -60,6 +60,7 @@ fn pair(standby: bool, capability: bool) -> Pair {
         chipset: Chipset::Q35,
         bridge: Bridge::PcieRootPort,
         qemu: QemuKind::Patched,
+        guest: GuestKind::Godwit,
         native: !capability,
     }
 }

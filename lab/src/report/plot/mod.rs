@@ -20,7 +20,7 @@ const SAMPLE: f64 = 100.0;
 /// The same around the gap.
 const FINE: f64 = 10.0;
 /// Styles of the lines of other strategies.
-const OTHERS: [&str; 2] = ["other first", "other second"];
+const OTHERS: [&str; 3] = ["other first", "other second", "other third"];
 
 /// Draws a result.
 pub(super) fn svg(result: &Migration) -> Result<String> {

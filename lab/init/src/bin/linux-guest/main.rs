@@ -7,27 +7,27 @@
 #![forbid(unsafe_code)]
 
 mod dhcp;
+mod network;
 mod programs;
 mod shell;
 mod sink;
 
 use std::{
     env, fs,
-    path::PathBuf,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use lab_init::system;
+use network::{Changes, Interface};
 use programs::{ip, program, set_address};
 use rustix::system::{RebootCommand, reboot};
 
 /// For a driver to find its NIC, and for the NIC to find its link.
 const PATIENCE: Duration = Duration::from_secs(30);
 const IPERF3_PORT: u16 = 5201;
-const NETWORKS: &str = "/sys/class/net";
 
 fn main() {
     if std::process::id() != 1 {
@@ -44,20 +44,16 @@ fn run() -> Result<()> {
     system::mount_all()?;
     system::load_modules()?;
     let address = env::var("GUEST_IP").context("GUEST_IP is not on the kernel's command line")?;
-    let nic = wait_for("a network interface of a PCI device", || interface().ok())?;
-    let name = nic.file_name().and_then(|name| name.to_str()).context("interface name")?;
-    let driver = fs::read_link(nic.join("device/driver")).context("driver")?;
-    let driver = driver.file_name().context("driver name")?.display().to_string();
+    let gateway = env::var("GUEST_GW").ok().filter(|gateway| !gateway.is_empty());
+    let changes = Changes::listen().context("netlink")?;
+    let nic = wait_for("a network interface of a PCI device", Interface::to_use)?;
+    let (name, driver) = (nic.name()?, nic.driver()?);
     ip(&["link", "set", "lo", "up"])?;
     ip(&["link", "set", name, "up"])?;
-    wait_for("a link", || {
-        let carrier = fs::read_to_string(nic.join("carrier")).ok()?;
-        (carrier.trim_end() == "1").then_some(())
-    })?;
+    wait_for("a link", || nic.has_link().then_some(()))?;
     let address = if address == "dhcp" {
         dhcp::ask(name)?
     } else {
-        let gateway = env::var("GUEST_GW").ok().filter(|gateway| !gateway.is_empty());
         set_address(name, &address, gateway.as_deref())?;
         address
     };
@@ -66,18 +62,8 @@ fn run() -> Result<()> {
     serve_iperf3();
     wait_for("iperf3 server", || is_listening(IPERF3_PORT).then_some(()))?;
     println!("linux: ready ip={address} nic={driver}");
+    thread::spawn(move || network::attend(&changes, &address, gateway.as_deref()));
     sink::serve(&sink)
-}
-
-/// The first interface with a device below it.
-fn interface() -> Result<PathBuf> {
-    for entry in fs::read_dir(NETWORKS)? {
-        let path = entry?.path();
-        if path.join("device").exists() {
-            return Ok(path);
-        }
-    }
-    bail!("none")
 }
 
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
