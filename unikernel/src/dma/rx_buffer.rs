@@ -1,8 +1,6 @@
-use core::ops::Deref;
+use core::ops::{Deref, Range};
 
 use super::pool::{Pool, Run};
-use super::slots::Use;
-use super::tx_buffer::TxBuffer;
 
 /// What a device wrote, in the memory it wrote it to. Read-only: see the module's documentation.
 ///
@@ -39,18 +37,11 @@ impl RxBuffer {
         self.run.capacity()
     }
 
-    /// The same memory, to be changed and sent: its first bytes are the frame's. Nobody will read
-    /// what the device wrote there any more, so that writing to it hides no mark that is missing.
+    /// Its memory, and where in that the frame is.
     #[inline]
-    #[must_use = "dropping it gives the memory back"]
-    pub fn into_transmit(self) -> TxBuffer {
-        let (start, len) = (self.start(), self.len as usize);
-        self.run.becomes(Use::Cpu);
-        let mut buffer = TxBuffer::of(self.run);
-        if start != 0 {
-            buffer.copy_within(start..start + len, 0);
-        }
-        buffer
+    pub(super) fn into_run(self) -> (Run, Range<usize>) {
+        let start = self.start();
+        (self.run, start..start + self.len as usize)
     }
 
     /// Drops up to `count` bytes from the front: a header that is not the frame's.

@@ -2,7 +2,7 @@ use core::ops::{Deref, DerefMut};
 
 use super::pool::{Pool, Run};
 use super::slots::Use;
-use super::{Error, Stream, ToDevice};
+use super::{Error, RxBuffer, Stream, ToDevice};
 
 impl Pool {
     /// One slot for the CPU to fill: [`SLOT_SIZE`](super::SLOT_SIZE) bytes. `None` when the pool is
@@ -28,13 +28,23 @@ pub struct TxBuffer {
     run: Run,
 }
 
-impl TxBuffer {
-    /// A run that is the CPU's.
+impl RxBuffer {
+    /// The same memory, to be changed and sent: its first bytes are the frame's. Nobody will read
+    /// what the device wrote there any more, so that writing to it hides no mark that is missing.
     #[inline]
-    pub(super) fn of(run: Run) -> Self {
-        Self { run }
+    #[must_use = "dropping it gives the memory back"]
+    pub fn into_transmit(self) -> TxBuffer {
+        let (run, frame) = self.into_run();
+        run.becomes(Use::Cpu);
+        let mut buffer = TxBuffer { run };
+        if frame.start != 0 {
+            buffer.copy_within(frame, 0);
+        }
+        buffer
     }
+}
 
+impl TxBuffer {
     /// Hands the first `len` bytes to a device.
     ///
     /// # Errors
