@@ -13,8 +13,8 @@ use godwit::time::with_timeout;
 
 use super::protocol::{Cookie, MAX_JSON, Refusal, state};
 
-/// How long the client may take over one message: as long as one that is gone is waited for. Clients
-/// that have little of a busy machine take more than 10 s.
+/// How long the client may take over one message: as long as one that is gone is waited for.
+/// Clients that have little of a busy machine take more than 10 s.
 const PATIENCE: godwit::time::Duration = godwit::time::Duration::from_secs(30);
 /// How long it may take to say who it is. Clients do that at once, and others are kept out
 /// meanwhile.
