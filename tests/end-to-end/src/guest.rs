@@ -38,7 +38,7 @@ pub(crate) const TCP_FLOOR: f64 = 5e6;
 /// UDP is so slow that a guest keeps up with it on a machine however busy, and may lose no more
 /// than this part of it.
 const UDP_LOST: f64 = 0.1;
-const UDP_RATE: [&str; 4] = ["--bitrate", "1M", "--time", "3"];
+const UDP_RATE: [&str; 6] = ["--bitrate", "1M", "--time", "3", "--length", "1000"];
 /// Datagrams that this is at least.
 const UDP_DATAGRAMS: u64 = 200;
 
