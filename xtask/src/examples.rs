@@ -27,6 +27,12 @@ pub(crate) const MIGRATE: &str = "Examples:
   cargo xtask migrate --lab host --nic vfio:03:00.0,04:00.0 --source eth2   two NICs of this machine
   cargo xtask migrate --pcap migration.pcapng --verbose       every frame, every command line";
 
+pub(crate) const SOAK: &str = "Examples:
+  cargo xtask soak                                       each event once, in the nested lab
+  cargo xtask soak --migrations 100 --seed 7             a hundred, and the same ones again
+  cargo xtask soak --lab local --nic ixgbe               with memory compared from outside
+  cargo xtask soak --marking never                       see that it can fail";
+
 pub(crate) const COMPARE: &str = "Examples:
   cargo xtask compare before.json report/result.json
   cargo xtask compare before.json report/result.json --page both.html";
@@ -56,5 +62,5 @@ pub(crate) const FUZZ: &str = "Examples:
 
 /// All of them.
 #[cfg(test)]
-pub(crate) const ALL: [&str; 10] =
-    [DEMO, TEST, RUN, MIGRATE, COMPARE, IMAGE, BENCH, KUBEVIRT_VM, PROXMOX_QM, FUZZ];
+pub(crate) const ALL: [&str; 11] =
+    [DEMO, TEST, RUN, MIGRATE, SOAK, COMPARE, IMAGE, BENCH, KUBEVIRT_VM, PROXMOX_QM, FUZZ];

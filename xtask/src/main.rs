@@ -23,6 +23,7 @@ mod proxmox;
 mod qemu;
 mod run;
 mod sbom;
+mod soak;
 mod test;
 
 use std::{
@@ -97,6 +98,7 @@ fn run(command: &Command) -> Result<Ending> {
         Command::Run(options) => run::main(options),
         Command::New(options) => new::main(options),
         Command::Migrate(options) => migrate::main(options),
+        Command::Soak(options) => soak::main(options),
         Command::Completions(options) => Ok(completions(options)),
         Command::Compare(options) => compare::main(options),
         Command::Image(options) => image::main(options),

@@ -3,6 +3,7 @@
 
 mod accesses;
 mod filtering;
+mod hostile;
 mod long;
 mod misbehaving;
 pub(crate) mod model;

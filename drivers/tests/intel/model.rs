@@ -49,6 +49,9 @@ pub(crate) struct Faults {
     pub(crate) keeps_counts: bool,
     /// Firmware has the PHY and does not let go of it.
     pub(crate) firmware_keeps_phy: bool,
+    /// After so many reads, all registers read as ones and nothing is done any more, as if the
+    /// device had left its bus.
+    pub(crate) silent_after: Option<u32>,
     /// Has no NVM to read after a reset, as QEMU's igb has none.
     pub(crate) no_nvm: bool,
 }
@@ -306,8 +309,13 @@ impl Model {
     }
 
     /// Sets the done bit in a descriptor that is not the device's, as no device should.
+    /// One that has no ring, or does not answer, does nothing.
     pub(crate) fn scribble(&self, descriptor: u32, len: u16, status: u32) {
-        let at = self.state().address(State::RINGS[0]) + 16 * u64::from(descriptor) + 8;
+        let state = self.state();
+        if state.is_silent() || state.buffer(0).is_none() {
+            return;
+        }
+        let at = state.address(State::RINGS[0]) + 16 * u64::from(descriptor) + 8;
         self.memory.write(at, &State::write_back(len, status, None).to_le_bytes());
     }
 
@@ -381,7 +389,11 @@ impl State {
 
     /// Whether the device was told to leave the bus alone.
     pub(crate) fn is_blocked(&self) -> bool {
-        self.get(CTRL) & CTRL_MASTER_DISABLE != 0
+        self.is_silent() || self.get(CTRL) & CTRL_MASTER_DISABLE != 0
+    }
+
+    fn is_silent(&self) -> bool {
+        self.faults.silent_after == Some(0)
     }
 
     /// The base of a ring, by its first register.
@@ -467,6 +479,12 @@ impl Registers for Model {
     fn read(&self, offset: usize, width: Width) -> u32 {
         assert_eq!(width, Width::Dword, "registers are 32 bits wide");
         let mut state = self.state();
+        if state.is_silent() {
+            return !0;
+        }
+        if let Some(reads) = &mut state.faults.silent_after {
+            *reads -= 1;
+        }
         if offset == STATUS {
             let masters = !state.is_blocked() || state.faults.keeps_mastering;
             return state.status() | u32::from(masters) << 19;
@@ -477,6 +495,9 @@ impl Registers for Model {
     fn write(&self, offset: usize, width: Width, value: u32) {
         assert_eq!(width, Width::Dword, "registers are 32 bits wide");
         let mut state = self.state();
+        if state.is_silent() {
+            return;
+        }
         if offset == CTRL && value & !state.get(CTRL) & State::RESETS != 0 {
             assert!(state.may_reset(), "reset in the middle of DMA");
             state.reset();

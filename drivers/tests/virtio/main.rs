@@ -1,5 +1,6 @@
 //! The virtio-net driver against a model of the device; and what else is asked of virtio devices.
 
+mod hostile;
 mod iommu;
 mod misbehaving;
 mod model;
@@ -32,6 +33,17 @@ struct Rig {
     model: Arc<Model>,
     pool: &'static Pool,
     nic: Box<dyn Nic>,
+    _connection: Connection,
+}
+
+/// Gives the interrupt back, of which there are only so many: the model and its machine have each
+/// other, and stay.
+struct Connection(Arc<Model>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.connect(None);
+    }
 }
 
 impl Rig {
@@ -47,8 +59,9 @@ impl Rig {
         let pool = fake::pool(pool, policy);
         let (machine, port, model, device) = plug(pool, traits, &Model::structures(), msi_x);
         let nic = block_on(drivers::probe(device, pool, &Settings::default())).unwrap();
-        model.connect(nic.interrupt());
-        Self { machine, port, model, pool, nic }
+        model.connect(Some(nic.interrupt()));
+        let _connection = Connection(model.clone());
+        Self { machine, port, model, pool, nic, _connection }
     }
 
     fn free(&self) -> u32 {

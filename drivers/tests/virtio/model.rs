@@ -184,8 +184,8 @@ impl Model {
         ]
     }
 
-    pub(crate) fn connect(&self, interrupt: Interrupt) {
-        self.state.lock().unwrap().interrupt = Some(interrupt);
+    pub(crate) fn connect(&self, interrupt: Option<Interrupt>) {
+        self.state.lock().unwrap().interrupt = interrupt;
     }
 
     pub(crate) fn set_traits(&self, change: impl FnOnce(&mut Traits)) {

@@ -30,10 +30,23 @@ const REOPENING: Duration = Duration::from_secs(10);
 /// # Errors
 /// The guest does not answer.
 pub fn request(port: u16, method: &str, path: &str, token: Option<&str>) -> Result<String> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    request_by(stream, method, path, token)
+}
+
+/// The same by a connection that is there, which waits no longer than it has been told to.
+///
+/// # Errors
+/// The guest does not answer.
+pub fn request_by(
+    mut stream: impl Read + Write,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+) -> Result<String> {
     let credentials =
         token.map_or(String::new(), |token| format!("Authorization: Bearer {token}\r\n"));
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
     write!(
         stream,
         "{method} {path} HTTP/1.1\r\nHost: guest\r\n{credentials}\

@@ -20,6 +20,7 @@ use crate::migration::{
     Comparison, Device, Lab, Machine, Pair, Profile, memory as memory_of, one_uri,
 };
 use crate::parts::{NicModel, Qemu};
+use crate::qmp::{Qmp, SetLink};
 use crate::source::{Listens, stream};
 use crate::system::scratch::Scratch;
 use anyhow::{Context, Result, bail};
@@ -198,6 +199,13 @@ impl Lab for LocalLab {
     fn said(&mut self) -> String {
         let said = self.sides.iter().map(|side| side.here.said());
         said.filter(|said| !said.is_empty()).collect::<Vec<_>>().join("\n")
+    }
+
+    fn set_link(&mut self, machine: Machine, monitor: &mut Qmp, up: bool) -> Result<()> {
+        match self.sides[machine as usize].models.first() {
+            Some(model) => model.set_link(up),
+            None => monitor.execute(&SetLink { name: "net0".into(), up }).map(drop),
+        }
     }
 
     fn compare(&mut self, from: Machine) -> Result<Comparison> {

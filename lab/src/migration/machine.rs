@@ -4,6 +4,7 @@ use crate::addresses::{INTERFACES, MAC};
 use crate::choices::{Bridge, Chipset, GuestKind, QemuKind};
 use crate::clock::Clock;
 use crate::init::{Channel, GUEST_IMAGE, GUEST_INITRAMFS, TAP_FD};
+use crate::qmp::Qmp;
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -108,6 +109,13 @@ pub trait Lab {
     /// The programs that were started, each with its name and what it was told.
     fn command_lines(&self) -> Vec<(String, Vec<String>)> {
         Vec::new()
+    }
+
+    /// Takes the link of a machine's first NIC down, or brings it up, as pulling and plugging its
+    /// cable does.
+    /// `monitor` is that of the machine.
+    fn set_link(&mut self, _machine: Machine, _monitor: &mut Qmp, _up: bool) -> Result<()> {
+        anyhow::bail!("this lab has no cables to pull")
     }
 
     /// Compares the memory of both machines, which are stopped, page by page: all of it, and what

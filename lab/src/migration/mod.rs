@@ -19,6 +19,7 @@
 //!
 //! A guest that has arrived can be migrated again, which takes it back.
 
+mod disturbance;
 mod machine;
 mod record;
 mod run;
@@ -26,6 +27,7 @@ mod session;
 mod side;
 mod stock;
 
+pub use disturbance::{Disturbance, Site};
 pub(crate) use machine::memory;
 pub use machine::{
     Comparison, Device, Lab, Machine, NICS, PORTS, Pages, Pair, Profile, Role, STANDBY, one_uri,

@@ -1,5 +1,6 @@
 //! One migration under way: from QEMU's `migrate` to where the machine runs afterwards.
 
+use super::disturbance::{Disturbance, Site};
 use super::machine::{Comparison, Lab, Machine, NICS, PORTS};
 use super::record::{Effort, Look, MemoryLeft, Outcome, Plan, Timeline};
 use super::side::{POLL, REACTION, Side, ensure_running};
@@ -47,6 +48,8 @@ pub(super) struct Run<'r> {
     pub(super) asked: Vec<&'static str>,
     pub(super) copied: Vec<(Instant, RamStatistics)>,
     pub(super) left: MemoryLeft,
+    pub(super) disturbance: &'r mut dyn Disturbance,
+    pub(super) is_disturbed: bool,
     pub(super) say: &'r mut dyn FnMut(&str),
 }
 
@@ -117,6 +120,9 @@ impl Run<'_> {
                 }
                 self.timeline.over = Some(self.clock.now());
                 self.look();
+                if outcome != Outcome::Completed {
+                    self.disturb(|disturbance, site| disturbance.when_given_up(site))?;
+                }
                 if by_hand && outcome != Outcome::Completed {
                     self.give_back()?;
                 }
@@ -138,7 +144,14 @@ impl Run<'_> {
             if held && by_hand {
                 self.hold_by_hand(info.ram.as_ref())?;
             }
-            if held && self.clock.since(self.timeline.start) >= self.plan.warmup {
+            let warmed = self.clock.since(self.timeline.start);
+            if held && !self.is_disturbed && warmed >= self.plan.warmup / 2 {
+                self.is_disturbed = true;
+                self.disturb(|disturbance, site| disturbance.in_warmup(site))?;
+                last = info;
+                continue;
+            }
+            if held && warmed >= self.plan.warmup {
                 held = false;
                 self.look();
                 self.effort = Some(self.effort_since(begun));
@@ -185,6 +198,19 @@ impl Run<'_> {
 
     pub(super) fn interfaces(&self) -> usize {
         self.lab.profile().interfaces()
+    }
+
+    fn disturb(
+        &mut self,
+        what: impl FnOnce(&mut dyn Disturbance, &mut Site<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut site = Site {
+            lab: &mut *self.lab,
+            monitor: &mut self.source.monitor,
+            home: self.home,
+            clock: &self.clock,
+        };
+        what(&mut *self.disturbance, &mut site)
     }
 
     fn look(&mut self) {

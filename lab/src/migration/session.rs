@@ -1,5 +1,6 @@
 //! A guest in a lab, from boot through all its migrations.
 
+use super::disturbance::{Disturbance, Undisturbed};
 use super::machine::{Lab, Machine, PORTS, Role};
 use super::record::{Check, Look, MemoryLeft, Outcome, Plan, Record, Timeline};
 use super::run::Run;
@@ -112,9 +113,19 @@ impl<'a> Session<'a> {
     /// only. A migration that QEMU or the guest refuse or fail is a record; an error
     /// means that the lab does not work, or that the guest does not keep to its part afterwards.
     pub fn migrate(&mut self, plan: &Plan, traffic: &[&dyn Traffic]) -> Result<Record> {
+        self.migrate_disturbed(plan, traffic, &mut Undisturbed)
+    }
+
+    /// The same, with something done to it meanwhile.
+    pub fn migrate_disturbed(
+        &mut self,
+        plan: &Plan,
+        traffic: &[&dyn Traffic],
+        disturbance: &mut dyn Disturbance,
+    ) -> Result<Record> {
         self.migrations += 1;
         let from = self.home;
-        self.carry_out(plan, traffic).map_err(|error| {
+        self.carry_out(plan, traffic, disturbance).map_err(|error| {
             let error =
                 explain(error, self.lab, &[&self.source.console, &self.destination_console]);
             match self.migrations {
@@ -127,7 +138,17 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn carry_out(&mut self, plan: &Plan, traffic: &[&dyn Traffic]) -> Result<Record> {
+    /// Where the guest is.
+    pub fn home(&self) -> Machine {
+        self.home
+    }
+
+    fn carry_out(
+        &mut self,
+        plan: &Plan,
+        traffic: &[&dyn Traffic],
+        disturbance: &mut dyn Disturbance,
+    ) -> Result<Record> {
         (self.say)("Starting the destination");
         let target = self.home.other();
         ensure_running(self.lab, self.home)?;
@@ -181,6 +202,8 @@ impl<'a> Session<'a> {
                 over: None,
                 end: begin,
             },
+            disturbance,
+            is_disturbed: false,
             say: &mut *self.say,
         };
         let carried = run.carry_out();

@@ -19,6 +19,7 @@ use super::state;
 use crate::{
     clock::Clock,
     parts::{Accelerator, NicModel, Qemu, escape},
+    qmp::{Qmp, SetLink},
     source::{Listens, stream},
     system::{process::Guard, scratch::Scratch},
 };
@@ -89,7 +90,7 @@ pub struct VirtualHost {
     // Dropped in this order: first the host, then what it is connected to.
     qemu: Guard,
     control: UnixStream,
-    monitor: UnixStream,
+    monitor: Qmp,
     reports: Receiver<Report>,
     channels: HashMap<String, UnixStream>,
     console_log: PathBuf,
@@ -139,6 +140,7 @@ impl VirtualHost {
         }
         // The monitor's comes last, as on the command line.
         let monitor = accept(&listeners[ports.len()], &mut qemu, &said)?;
+        let monitor = Qmp::connect("lab's host", monitor)?;
         let control =
             channels.remove(CONTROL_PORT).context("the control port was just accepted")?;
         let reports = read_reports(control.try_clone()?);
@@ -200,11 +202,16 @@ impl VirtualHost {
     /// What the processors of a host that does not answer any more are doing, at length. The host
     /// is no use afterwards.
     #[must_use]
-    pub fn last_words(&self) -> String {
-        match self.monitor.try_clone() {
-            Ok(monitor) => state::describe(monitor, self.qemu.id()),
-            Err(error) => error.to_string(),
-        }
+    pub fn last_words(&mut self) -> String {
+        state::describe(&mut self.monitor, self.qemu.id())
+    }
+
+    /// Takes the link of a NIC down, or brings it up: of that number, in the order of the setup.
+    ///
+    /// # Errors
+    /// There is no such NIC, or the host is gone.
+    pub fn set_link(&mut self, nic: usize, up: bool) -> Result<()> {
+        self.monitor.execute(&SetLink { name: format!("net{nic}"), up }).map(drop)
     }
 
     /// Asks for a machine, with a tap of its own open or without; a [`Report::Spawned`] or

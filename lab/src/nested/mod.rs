@@ -6,6 +6,7 @@ mod state;
 use crate::clock::Clock;
 use crate::init::{Channel, QEMU, Report};
 use crate::migration::{Lab, Machine, Pair, Profile};
+use crate::qmp::Qmp;
 use crate::system::detail;
 use anyhow::{Context, Result, bail};
 use host::{Ready, VirtualHost};
@@ -198,6 +199,10 @@ impl Lab for NestedLab {
 
     fn processors(&self) -> Option<[Duration; 2]> {
         self.host.processors()
+    }
+
+    fn set_link(&mut self, machine: Machine, _: &mut Qmp, up: bool) -> Result<()> {
+        self.host.set_link(machine as usize * self.profile.interfaces(), up)
     }
 
     fn last_words(&mut self) -> Option<String> {

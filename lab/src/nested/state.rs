@@ -1,6 +1,6 @@
 //! What a host that has fallen silent was doing, as far as its emulator can tell.
 
-use std::{fmt::Write, fs, os::unix::net::UnixStream, path::Path, thread, time::Duration};
+use std::{fmt::Write, fs, path::Path, thread, time::Duration};
 
 use anyhow::Result;
 
@@ -17,7 +17,7 @@ const TICKS_PER_S: u64 = 100;
 
 /// Describes what the QEMU with this monitor and process id emulates, then has the host's kernel
 /// say on its console where its first processor is (`unknown_nmi_panic`), which is the end of it.
-pub(super) fn describe(monitor: UnixStream, process: u32) -> String {
+pub(super) fn describe(monitor: &mut Qmp, process: u32) -> String {
     let mut text = String::new();
     let answer = look(monitor, process, &mut text);
     if let Err(error) = answer {
@@ -27,8 +27,7 @@ pub(super) fn describe(monitor: UnixStream, process: u32) -> String {
     text
 }
 
-fn look(monitor: UnixStream, process: u32, text: &mut String) -> Result<()> {
-    let mut monitor = Qmp::connect("lab's host", monitor)?;
+fn look(monitor: &mut Qmp, process: u32, text: &mut String) -> Result<()> {
     for number in 1..=LOOKS {
         writeln!(text, "Look {number} of {LOOKS}\n\nThreads of QEMU\n{}", threads(process))?;
         for command in ["info cpus", "info registers -a"] {
@@ -79,6 +78,7 @@ mod tests {
     use super::*;
     use std::{
         io::{BufRead, BufReader, Write},
+        os::unix::net::UnixStream,
         sync::{
             Arc,
             atomic::{AtomicBool, Ordering::Relaxed},
@@ -100,7 +100,8 @@ mod tests {
             }
             asked
         });
-        let text = describe(ours, std::process::id());
+        let mut monitor = Qmp::connect("lab's host", ours).unwrap();
+        let text = describe(&mut monitor, std::process::id());
         assert!(text.contains("Look 3 of 3") && text.contains("RIP=1\n"), "{text}");
         assert!(text.contains(&format!("{} (", std::process::id())), "{text}");
         let asked = qemu.join().unwrap();
@@ -129,7 +130,10 @@ mod tests {
 
     #[test]
     fn a_monitor_that_is_gone_is_said_to_be() {
-        let (ours, _) = UnixStream::pair().unwrap();
-        assert!(describe(ours, 0).contains("closed its monitor"));
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"{\"QMP\": {}}\n{\"return\": {}}\n").unwrap();
+        let mut monitor = Qmp::connect("lab's host", ours).unwrap();
+        drop(theirs);
+        assert!(describe(&mut monitor, 0).contains("closed its monitor"));
     }
 }

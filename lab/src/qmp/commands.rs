@@ -73,6 +73,17 @@ command!(
     Cont = "cont" -> Empty {}
 );
 command!(
+    /// Stops the machine.
+    Stop = "stop" -> Empty {}
+);
+command!(
+    /// Cuts connections of QEMU's own.
+    Yank = "yank" -> Empty {
+        /// Which.
+        instances: Vec<YankInstance>,
+    }
+);
+command!(
     /// A command of the monitor for people, whose answer comes as text.
     HumanMonitorCommand = "human-monitor-command" -> String {
         /// The command.
@@ -119,6 +130,14 @@ command!(
         id: String,
     }
 );
+
+/// A connection of QEMU's own.
+#[derive(Debug, Serialize)]
+pub struct YankInstance {
+    /// What for: `migration`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+}
 
 /// Plugs in a device.
 #[derive(Debug, Serialize)]

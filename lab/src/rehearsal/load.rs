@@ -24,6 +24,9 @@ use super::script::Script;
 
 /// Payload of 1,400 bytes, and the headers of IPv4 and UDP.
 pub(super) const IP_LENGTH: usize = 1400 + 28;
+/// What the guest's flight recorder keeps: 2,048 frames, in 1,024 pages that catch-up has to mark
+/// as soon as the hypervisor logs. Half of its default, for each costs a trap.
+pub(super) const RECORDER: &str = "4M";
 /// A rate settles within this.
 pub(super) const SETTLE: Duration = Duration::from_secs(1);
 /// The guest's further interfaces get this part of what its first one gets, each.
@@ -210,7 +213,7 @@ impl Load {
 }
 
 /// A source of numbered datagrams for one of the guest's interfaces.
-fn udp(segment: &Segment, session: &Session<'_>, interface: usize) -> Result<UdpSource> {
+pub(super) fn udp(segment: &Segment, session: &Session<'_>, interface: usize) -> Result<UdpSource> {
     let name = if interface == 0 { "traffic".into() } else { format!("traffic{interface}") };
     let (sender, receiver) = segment.local(&name);
     let (from, mut to) = (SOURCES[interface], GUESTS[interface]);

@@ -1,35 +1,38 @@
 //! What `migrate`, `demo` and `test` have in common: the lab booted with a guest in it, traffic,
 //! migrations, results.
 
+mod again;
 mod crash;
+mod facts;
 mod live;
 mod load;
 pub mod parts;
 mod script;
+pub mod soak;
 mod stage;
 
-use std::{fs, process::Command, sync::Arc, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use crate::{
     addresses::{GATEWAY, GUEST, GUESTS, interface_name},
-    build::{crates, qemu},
-    choices::{CancelAt, ClockKind, GuestKind, LabKind, QemuKind, TrafficKind},
+    choices::{CancelAt, ClockKind, GuestKind, TrafficKind},
     guest::linux,
     migration::{Effort, Lab, Outcome, Plan, Session},
-    result::{self, CommandLine, Facts, Migration, Saturated, Setting, Traffic},
+    result::{self, CommandLine, Migration, Saturated, Setting, Traffic},
     segment::Segment,
     source::Meter,
     system::{processors::ProcessorTime, scratch::Scratch},
 };
 use anyhow::{Context, Result, bail};
 pub use crash::is_of_the_lab;
-use crash::{Crashed, lost};
+use crash::lost;
+use facts::{facts, kind};
 use live::{Live, Stage};
-use load::{Carried, IP_LENGTH, Load, SETTLE};
+use load::{Carried, IP_LENGTH, Load, RECORDER, SETTLE};
 pub use parts::LabParts;
 use parts::Place;
 pub use script::Script;
-use stage::{HOST_LOG, HOST_STATE, start_lab};
+use stage::start_lab;
 
 /// Paced traffic takes this share of what the guest takes when saturated. More than half; the
 /// rest is for the migration, which the same processors emulate.
@@ -72,48 +75,19 @@ const HOST: Pace = Pace { warmup: Duration::from_secs(10), bandwidth: 128 << 20,
 /// them.
 const SERIES_WARMUP: Duration = Duration::from_secs(4);
 
-/// What the guest's flight recorder keeps: 2,048 frames, in 1,024 pages that catch-up has to mark
-/// as soon as the hypervisor logs. Half of its default, for each costs a trap.
-const RECORDER: &str = "4M";
-
-/// How often the lab is started over when its host crashes.
-const RESTARTS: usize = 2;
-
 /// Boots the guest and migrates it as the script says. A migration that failed is a result.
 ///
 /// The emulated host's own kernel has been seen to crash, once in some twenty runs, and a guest's
 /// processor to be given the state of the host. That says nothing about the guest, so
 /// then, and only then, all is done again, and the result says so.
 pub fn run(script: &Script, parts: &LabParts) -> Result<Migration> {
-    let mut crashes = Vec::new();
-    loop {
-        let started = ProcessorTime::now();
-        let error = match rehearse(script, parts) {
-            Ok(mut result) => {
-                result.facts.note_crashes(crashes);
-                result.facts.taken_by_others = started
-                    .zip(ProcessorTime::now())
-                    .and_then(|(started, ended)| ended.others_since(started));
-                return Ok(result);
-            }
-            Err(error) => error,
-        };
-        let Some(crash) = crash::behind(&error, &script.logs, &parts.place) else {
-            return Err(error);
-        };
-        if crashes.len() == RESTARTS {
-            return Err(error.context(Crashed(crash.what)));
-        }
-        let kept = script.logs.join(format!("host-crash-{}.log", crashes.len() + 1));
-        fs::rename(script.logs.join(HOST_LOG), &kept)?;
-        let state = script.logs.join(HOST_STATE);
-        if state.exists() {
-            fs::rename(state, kept.with_extension("state"))?;
-        }
-        let why = &crash.what;
-        eprintln!("The lab's host crashed ({why}, {}): starting over.", kept.display());
-        crashes.push(crash);
-    }
+    let started = ProcessorTime::now();
+    let (mut result, crashes) =
+        again::if_the_lab_crashes(&script.logs, &parts.place, || rehearse(script, parts))?;
+    result.facts.note_crashes(crashes);
+    result.facts.taken_by_others =
+        started.zip(ProcessorTime::now()).and_then(|(started, ended)| ended.others_since(started));
+    Ok(result)
 }
 
 fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
@@ -164,7 +138,7 @@ fn perform(
         marking: script.marking,
         nic: parts.nics_name(script),
         standby: script.pair().standby,
-        lab: parts.kind(),
+        lab: kind(parts),
         guest: script.guest,
         application: match script.guest {
             GuestKind::Godwit => script.application.name.clone(),
@@ -275,40 +249,7 @@ fn plan(script: &Script, pace: Pace) -> Plan {
     }
 }
 
-fn facts(clock: ClockKind, kind: QemuKind, parts: &LabParts) -> Facts {
-    let version = Command::new(&parts.machines.binary).arg("--version").output();
-    let version = version.map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
-    let first = version.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
-    let image = match &parts.place {
-        Place::Nested { kernel, .. } => kernel.image.file_name().unwrap_or_default(),
-        Place::Local { .. } | Place::Host { .. } => Default::default(),
-    };
-    Facts {
-        qemu: first.trim_start_matches("QEMU emulator version ").into(),
-        host_kernel: image.to_string_lossy().trim_start_matches("vmlinuz-").into(),
-        lab_accelerator: match &parts.place {
-            Place::Nested { .. } | Place::Local { .. } => "tcg".into(),
-            Place::Host { .. } => String::new(),
-        },
-        lab_clock: Some(clock),
-        revision: crates::revision(),
-        qemu_kind: Some(kind),
-        // Not that of the lab's host: empty for stock QEMU.
-        patches: qemu::name(&parts.machines),
-        command: std::env::args().skip(1).fold("cargo xtask".into(), |line, arg| line + " " + &arg),
-        ..Facts::of_this_machine()
-    }
-}
-
 impl LabParts {
-    fn kind(&self) -> LabKind {
-        match self.place {
-            Place::Nested { .. } => LabKind::Nested,
-            Place::Local { .. } => LabKind::Local,
-            Place::Host { .. } => LabKind::Host,
-        }
-    }
-
     fn pace(&self, clock: ClockKind) -> Pace {
         match self.place {
             Place::Nested { .. } if clock == ClockKind::Virtual => NESTED_VIRTUAL,
@@ -327,27 +268,5 @@ impl LabParts {
             (_, Some(other)) => format!("{} to {other}", script.nic),
             (_, None) => script.nic.to_string(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::parts::Qemu;
-
-    #[test]
-    fn the_qemu_that_is_told_is_the_one_of_the_machines() {
-        let qemu = |binary: &str| Qemu { binary: binary.into(), data: Vec::new() };
-        let patched = qemu("/cache/qemu-11.1.1-0123/bin/qemu-system-x86_64");
-        let facts = |kind, machines| {
-            let (initramfs, _linux, model) = (None, None, None);
-            let place = Place::Local { guest: "guest".into(), initramfs, _linux, model };
-            let parts = LabParts { qemu: patched.clone(), machines, place };
-            facts(ClockKind::Real, kind, &parts)
-        };
-        let stock = facts(QemuKind::Stock, qemu("/nonexistent/qemu-system-x86_64"));
-        assert_eq!((stock.qemu_kind, &*stock.patches), (Some(QemuKind::Stock), ""));
-        let patched = facts(QemuKind::Patched, patched.clone());
-        assert_eq!(patched.patches, "11.1.1-0123");
     }
 }

@@ -14,7 +14,9 @@ pub(super) const PLOT: &str = "throughput.svg";
 pub(super) const SECOND_PLOT: &str = "throughput-second.svg";
 pub(super) const GAP_PLOT: &str = "gap.svg";
 pub(super) const PAGE: &str = "index.html";
-const FILES: [&str; 5] = [RESULT, PLOT, SECOND_PLOT, GAP_PLOT, PAGE];
+/// What a soak came to.
+const SOAK: &str = "soak.json";
+const FILES: [&str; 6] = [RESULT, PLOT, SECOND_PLOT, GAP_PLOT, PAGE, SOAK];
 
 /// The directory, for as long as nobody else may write there.
 #[derive(Debug)]
@@ -78,6 +80,11 @@ impl Place {
     /// Where it is.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Where the result of a soak is.
+    pub fn soak(&self) -> PathBuf {
+        self.directory.join(SOAK)
     }
 
     /// Where logs go.

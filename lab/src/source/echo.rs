@@ -10,7 +10,10 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -35,6 +38,11 @@ pub struct EchoSource {
 struct Shared {
     /// No more than `least` bytes, if these have been sent.
     enough: AtomicBool,
+    /// Nothing more for now.
+    rests: AtomicBool,
+    /// The writer has seen that.
+    is_resting: AtomicBool,
+    sent: AtomicU64,
     returned: AtomicU64,
 }
 
@@ -59,6 +67,35 @@ impl EchoSource {
         let writer = spawn("echo-send", move || send(to, bits_per_s, least, &sending))?;
         let reader = spawn("echo-receive", move || receive(from, &receiving))?;
         Ok(Self { stream, shared, writer, reader })
+    }
+
+    /// Sends nothing more until [`goes_on`](Self::goes_on), and waits for all that was sent to come
+    /// back. Returns how many bytes that were so far.
+    ///
+    /// # Errors
+    /// They do not.
+    pub fn rest(&self) -> Result<u64> {
+        self.shared.is_resting.store(false, SeqCst);
+        self.shared.rests.store(true, SeqCst);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // First: what has been sent does not grow any more once it is set.
+            let is_resting = self.shared.is_resting.load(SeqCst);
+            let [sent, returned] =
+                [&self.shared.sent, &self.shared.returned].map(|count| count.load(SeqCst));
+            if is_resting && sent == returned {
+                return Ok(sent);
+            }
+            if self.reader.is_finished() || Instant::now() > deadline {
+                bail!("of {sent} bytes that were sent, {returned} came back");
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+
+    /// After [`rest`](Self::rest).
+    pub fn goes_on(&self) {
+        self.shared.rests.store(false, SeqCst);
     }
 
     /// Ends the transfer and says what became of it.
@@ -118,12 +155,19 @@ fn send(mut to: UnixStream, bits_per_s: Option<u64>, least: u64, shared: &Shared
     let mut bytes = 0;
     let mut bucket = bits_per_s.map(|rate| Bucket::new(rate, Instant::now()));
     while bytes < least || !shared.enough.load(Relaxed) {
+        let rests = shared.rests.load(SeqCst) && !shared.enough.load(Relaxed);
+        if rests {
+            shared.is_resting.store(true, SeqCst);
+            std::thread::sleep(TICK);
+            continue;
+        }
         let due = bucket.as_mut().map_or(1, |bucket| bucket.take(BLOCK, Instant::now()));
         for _ in 0..due {
             pattern.fill(&mut block);
             digest.update(block);
             to.write_all(&block).with_context(|| format!("sending after {bytes} bytes"))?;
             bytes += BLOCK as u64;
+            shared.sent.store(bytes, SeqCst);
         }
         if due == 0 {
             std::thread::sleep(TICK);
@@ -246,6 +290,32 @@ mod tests {
         let (from, to) = (Instant::now() - Duration::from_secs(60), Instant::now());
         let bits = trace.received(from, to).bits_per_s * (to - from).as_secs_f64();
         assert_eq!((bits / 8.0).round() as u64, transfer.bytes);
+    }
+
+    #[test]
+    fn a_transfer_that_rests_has_all_of_it_back_and_goes_on() {
+        let source = EchoSource::start(server(|_, _| {}), Some(80_000_000), 0).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        let first = source.rest().unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(source.rest().unwrap(), first, "it sent while it rested");
+        source.goes_on();
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(source.rest().unwrap() > first && first > 0);
+        assert_eq!(source.rest().unwrap(), source.finish().unwrap().1.bytes);
+    }
+
+    #[test]
+    fn a_transfer_that_broke_does_not_come_to_rest() {
+        let short = server(|bytes, piece| {
+            if bytes > 100_000 {
+                piece[0] ^= 1;
+            }
+        });
+        let source = EchoSource::start(short, None, 0).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(source.rest().is_err());
+        assert!(source.finish().is_err());
     }
 
     #[test]

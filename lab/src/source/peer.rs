@@ -14,6 +14,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// The kind of namespace.
 const NETWORK: &str = "--net";
@@ -100,13 +101,22 @@ impl Peer {
     /// # Errors
     /// socat cannot be started. Whether there is a connection shows when something is sent.
     pub fn connect(&self) -> Result<(UnixStream, Guard)> {
-        /// How long, in seconds, the other direction may go on when one is at its end.
-        const HALF_CLOSED: &str = "3600";
+        self.connect_to(self.server.port(), Duration::from_secs(3600))
+    }
+
+    /// The same to another TCP port of the guest. When one direction is at its end, the other one
+    /// may go on for so long; the stream is at its end only then.
+    ///
+    /// # Errors
+    /// As those of [`connect`](Self::connect).
+    pub fn connect_to(&self, port: u16, half_closed: Duration) -> Result<(UnixStream, Guard)> {
         tools::require("this traffic", &[Tool::program("socat", "socat")])?;
         let (ours, theirs) = UnixStream::pair()?;
         let theirs = OwnedFd::from(theirs);
         let mut command = self.command("socat");
-        command.args(["-t", HALF_CLOSED, "STDIO", &format!("TCP:{},nodelay", self.server)]);
+        let server = SocketAddr::new(self.server.ip(), port);
+        let half_closed = half_closed.as_secs_f64().to_string();
+        command.args(["-t", &half_closed, "STDIO", &format!("TCP:{server},nodelay")]);
         command.stdin(theirs.try_clone()?).stdout(theirs);
         let relay = Guard::spawn(&mut command).context("cannot start socat")?;
         Ok((ours, relay))

@@ -61,6 +61,7 @@ mod shapes;
 mod size;
 mod snapshot;
 mod soak;
+mod soaks;
 mod standby;
 mod stock;
 mod suite;
@@ -150,6 +151,7 @@ fn all(kernel: Kernel, quick: bool, long: bool) -> Suite {
         book::add(&mut suite);
         offline::add(&mut suite);
         fuzzing::add(&mut suite);
+        soaks::add(&mut suite, kernel);
     }
     suite
 }
@@ -169,9 +171,9 @@ mod tests {
         let suite = all(None, false, true);
         let mut missing = String::new();
         let mut known = 0;
-        let pages = ["claims.md", "network.md", "machines.md", "lab.md", "hosts.md", "images.md"];
-        for page in pages {
-            let text = fs::read_to_string(paths::checkout().join("docs").join(page)).unwrap();
+        let pages = ["claims", "hosts", "images", "lab", "machines", "network", "reliability"];
+        for page in pages.map(|page| format!("docs/{page}.md")) {
+            let text = fs::read_to_string(paths::checkout().join(&page)).unwrap();
             for row in documents::rows(&text) {
                 for name in row.names {
                     let Name::Title(title) = name else { continue };

@@ -144,6 +144,36 @@ pub(crate) struct Migrate {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Soak {
+    /// How many migrations, of which those that completed take the guest to and fro
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = at_least_one())]
+    pub(crate) migrations: u32,
+    /// What chooses the events: the same seed, the same events [default: another one each time]
+    #[arg(long, value_name = "S")]
+    pub(crate) seed: Option<u64>,
+    /// Where the two machines run
+    #[arg(long, value_enum, default_value_t = LabKind::Nested)]
+    pub(crate) lab: LabKind,
+    /// Model of the NICs
+    #[arg(long, value_parser = lab_nic(), default_value = "e1000e")]
+    pub(crate) nic: NicModel,
+    /// The guest's marking policy
+    #[arg(long, value_enum, default_value_t = Marking::Auto)]
+    pub(crate) marking: Marking,
+    /// More for the guest's command line
+    #[arg(long, value_name = "guest command line", default_value = "", allow_hyphen_values = true)]
+    pub(crate) append: String,
+    /// Also write the result here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Write result and logs into this directory
+    #[arg(long, value_name = "DIR", default_value = REPORT)]
+    pub(crate) report: PathBuf,
+    #[command(flatten)]
+    pub(crate) host: Host,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Compare {
     /// The first run's result, as `--json` or the report has it
     #[arg(value_name = "A.json")]

@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 pub(crate) use self::{
     guest::{Image, ImageFormat, KubevirtVm, LibvirtXml, New, ProxmoxQm, Run},
     house::{Bench, BenchName, Book, Clean, Completions, Doctor, Fetch, Fuzz, Numbers, Qemu, Test},
-    migration::{Compare, Demo, Migrate},
+    migration::{Compare, Demo, Migrate, Soak},
 };
 use crate::{ending::STATUSES, examples};
 
@@ -47,6 +47,9 @@ pub(crate) enum Command {
     /// One live migration, with every choice open
     #[command(after_help = examples::MIGRATE)]
     Migrate(Migrate),
+    /// Migrate a guest over and over, under mixed traffic, while things happen that a seed chooses
+    #[command(after_help = examples::SOAK)]
+    Soak(Soak),
     /// Two results of `demo` or `migrate` side by side
     #[command(after_help = examples::COMPARE)]
     Compare(Compare),
@@ -89,6 +92,7 @@ impl Command {
         match self {
             Self::Demo(options) => options.json.as_deref(),
             Self::Migrate(options) => options.json.as_deref(),
+            Self::Soak(options) => options.json.as_deref(),
             Self::Bench(options) => options.json.as_deref(),
             Self::Doctor(options) => options.json.as_deref(),
             _ => None,

@@ -1,0 +1,95 @@
+//! `cargo xtask soak`.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, bail};
+use lab::{
+    build::application::Application,
+    choices::{
+        Bridge, Chipset, ClockKind, GuestKind, LabKind, Marking, QemuKind, Strategy, TrafficKind,
+    },
+    rehearsal::{
+        Script, parts,
+        soak::{self, Soak},
+    },
+    report::Place,
+};
+
+use crate::{
+    cli,
+    ending::{Ending, Usage},
+    migrate::check_model,
+};
+
+pub(crate) fn main(options: &cli::Soak) -> Result<Ending> {
+    check_model(options.lab, options.nic).map_err(Usage::wrap)?;
+    let place = Place::take(&options.report)?;
+    let script = script(options, &place).map_err(Usage::wrap)?;
+    let parts = match options.lab {
+        LabKind::Local => parts::prepare_local(script.nic, &script.application, script.qemu)?,
+        _ => parts::prepare(options.host.kernel(), &script.application, script.qemu)?,
+    };
+    let seed = options.seed.unwrap_or_else(of_now);
+    eprintln!("Seed {seed}");
+    let soak = soak::run(&script, &parts, seed, &mut |round| eprintln!("{round}"))?;
+    println!("{}", soak::table(&soak));
+    write(&place.soak(), &soak)?;
+    if let Some(path) = &options.json {
+        write(path, &soak)?;
+    }
+    println!("{}", place.soak().display());
+    Ok(match (soak.is_good(), soak.stale()) {
+        (true, _) => Ending::AsAsked,
+        (false, 1..) if options.marking != Marking::Never => Ending::Stale,
+        (false, _) => Ending::Failed,
+    })
+}
+
+/// Another one each time, short enough to be typed.
+fn of_now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_millis() as u64 % 1_000_000)
+}
+
+fn write(path: &Path, soak: &Soak) -> Result<()> {
+    let text = serde_json::to_string_pretty(soak)? + "\n";
+    fs::write(path, text).with_context(|| path.display().to_string())
+}
+
+fn script(options: &cli::Soak, place: &Place) -> Result<Script> {
+    if options.lab == LabKind::Host {
+        bail!("`--lab host` is not there for a soak; `nested` and `local` are");
+    }
+    Ok(Script {
+        guest: GuestKind::Godwit,
+        application: Application::ours()?,
+        // One connection's other end is a program of this machine.
+        clock: ClockKind::Real,
+        nic: options.nic,
+        destination_nic: None,
+        nics: 1,
+        strategy: Strategy::Warm,
+        standby: false,
+        qemu: QemuKind::Patched,
+        chipset: Chipset::Q35,
+        bridge: Bridge::PcieRootPort,
+        times: options.migrations,
+        traffic: TrafficKind::Echo,
+        client: None,
+        port: None,
+        transfer: 0,
+        marking: options.marking,
+        rate: None,
+        measure: Duration::ZERO,
+        warmup: None,
+        cancel_at: Vec::new(),
+        saturated_warmup: false,
+        append: options.append.clone(),
+        pcap: None,
+        logs: place.logs(),
+    })
+}
