@@ -243,7 +243,7 @@ fn rounds(
     for number in 1..=script.times {
         let (event, warmup) = deck.draw();
         let from = session.home().to_string();
-        let step = Step::new(&format!("Migration {number} of {}: {event}", script.times));
+        let step = Step::new(format!("Migration {number} of {}: {event}", script.times));
         datagrams.begin(Rate::Paced(DATAGRAMS));
         connection.goes_on();
         clock.sleep(SETTLE);
