@@ -42,7 +42,9 @@ pub(crate) fn add_lints(suite: &mut Suite) {
 }
 
 pub(crate) fn add_tests(suite: &mut Suite) {
-    suite.test("host tests", LONG, |log| {
+    // It keeps all processors busy by itself, and a tool that another test started would wait as
+    // long for cargo's lock on what is being built.
+    suite.alone("host tests", LONG, |log| {
         tools::require("a host test", &[Tool::program("cpio", "cpio")])?;
         cargo_test(log, &["--workspace", "--no-fail-fast"])
     });
