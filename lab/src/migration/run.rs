@@ -138,7 +138,13 @@ impl Run<'_> {
                 if let Some(why) = self.kept.take() {
                     return Ok((Outcome::Failed, info, Some(why)));
                 }
-                let error = info.error_desc.clone().filter(|_| outcome == Outcome::Failed);
+                let failed = outcome == Outcome::Failed;
+                let mut error = info.error_desc.clone().filter(|_| failed);
+                // Why is often known better where the destination was.
+                if let (true, Some(ended)) = (failed, self.ended_soon(self.home.other())) {
+                    let qemu = error.unwrap_or_else(|| "it failed".into());
+                    error = Some(format!("{qemu}; the destination's QEMU has ended: {ended}"));
+                }
                 return Ok((outcome, info, error));
             }
             if held && by_hand {
@@ -193,6 +199,18 @@ impl Run<'_> {
             // Between being asked for and gone, the NIC is there for milliseconds only.
             let is_close = self.plan.cancel_at == Some(CancelAt::Quiesce) && !held;
             self.look_at_destination(if is_close { POLL / 20 } else { POLL })?;
+        }
+    }
+
+    /// How a machine's QEMU has ended, if it has: the other may know of it sooner than its lab.
+    fn ended_soon(&mut self, machine: Machine) -> Option<String> {
+        let deadline = self.clock.now() + QUIET;
+        loop {
+            let ended = self.lab.ended(machine);
+            if ended.is_some() || self.clock.now() > deadline {
+                return ended;
+            }
+            self.clock.sleep(POLL);
         }
     }
 
