@@ -21,6 +21,7 @@ pub mod qmp;
 pub mod rehearsal;
 pub mod report;
 pub mod result;
+pub mod runner;
 pub mod segment;
 pub mod source;
 pub mod system;

@@ -35,10 +35,14 @@ use anyhow::{Result, ensure};
 use clap::{CommandFactory, Parser};
 use cli::Command;
 use ending::Ending;
-use lab::system::{
-    command,
-    detail::{self, Detail},
-    paths, scratch, signals,
+use lab::{
+    hardware::Take,
+    runner,
+    system::{
+        command,
+        detail::{self, Detail},
+        paths, scratch, signals,
+    },
 };
 
 fn main() -> ExitCode {
@@ -112,7 +116,14 @@ fn run(command: &Command) -> Result<Ending> {
         Command::Doctor(options) => doctor::main(options),
         Command::Fetch(options) => fetch::main(options),
         Command::Clean(options) => clean::main(options),
+        Command::Hold(options) => hold(options),
     }
+}
+
+fn hold(options: &cli::Hold) -> Result<Ending> {
+    let take = if options.take { Take::Even } else { Take::Spare };
+    runner::hold(&options.directory, options.nic.as_deref().map(|nic| (nic, take)))?;
+    Ok(Ending::AsAsked)
 }
 
 /// For `xtask`, which a shell can be told stands for `cargo xtask`: what comes after `cargo` is

@@ -75,7 +75,8 @@ fn prepare(options: &Migrate, script: &Script) -> Result<LabParts> {
     let kernel = options.host.kernel();
     match (options.lab, script.guest) {
         (LabKind::Local, GuestKind::Godwit) => {
-            parts::prepare_local(script.nic, &script.application, script.qemu)
+            let destination = options.destination.clone();
+            parts::prepare_local(script.nic, &script.application, script.qemu, destination)
         }
         (LabKind::Local, GuestKind::Linux) => parts::prepare_local_linux(kernel, script.qemu),
         (_, GuestKind::Godwit) => parts::prepare(kernel, &script.application, script.qemu),

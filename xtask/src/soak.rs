@@ -30,7 +30,7 @@ pub(crate) fn main(options: &cli::Soak) -> Result<Ending> {
     let place = Place::take(&options.report)?;
     let script = script(options, &place).map_err(Usage::wrap)?;
     let parts = match options.lab {
-        LabKind::Local => parts::prepare_local(script.nic, &script.application, script.qemu)?,
+        LabKind::Local => parts::prepare_local(script.nic, &script.application, script.qemu, None)?,
         _ => parts::prepare(options.host.kernel(), &script.application, script.qemu)?,
     };
     let seed = options.seed.unwrap_or_else(of_now);

@@ -1,5 +1,5 @@
-//! The lab on machines that are there: two QEMUs under KVM, each with a NIC of the machine on
-//! vfio-pci, and traffic by an interface of the machine.
+//! The lab on machines that are there: two QEMUs under KVM, each with a NIC of its machine on
+//! vfio-pci, on one machine or on two, and traffic by an interface of this one.
 
 mod wire;
 
@@ -7,9 +7,9 @@ pub use wire::Wire;
 
 use crate::hardware::{Claim, Hardware, Take};
 use crate::init::Channel;
-use crate::local::Here;
 use crate::migration::{Lab, Machine, Pair, Profile, one_uri};
 use crate::parts::Qemu;
+use crate::runner::{self, Destination, Here, Other, Runner, There};
 use crate::system::scratch::Scratch;
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -25,6 +25,8 @@ pub struct Machines {
     pub taken: Vec<String>,
     /// The interface that traffic goes by.
     pub source: String,
+    /// Where the second machine is, if not here: its NIC is that machine's then.
+    pub destination: Option<Destination>,
 }
 
 impl Machines {
@@ -35,10 +37,10 @@ impl Machines {
     pub fn check(&self, hardware: &Hardware) -> Result<()> {
         let [source, destination] = &self.nics;
         ensure!(
-            source != destination,
+            source != destination || self.destination.is_some(),
             "{source} cannot be the NIC of both machines: a migration takes two"
         );
-        for address in &self.nics {
+        for address in self.here() {
             let nic = hardware.check(address, self.take(address))?;
             ensure!(
                 !nic.interfaces.contains(&self.source),
@@ -48,6 +50,11 @@ impl Machines {
             );
         }
         wire::check(hardware, &self.source)
+    }
+
+    /// The NICs that are this machine's.
+    fn here(&self) -> &[String] {
+        if self.destination.is_some() { &self.nics[..1] } else { &self.nics }
     }
 
     fn take(&self, address: &str) -> Take {
@@ -79,7 +86,7 @@ pub struct HostLab {
     qemu: Qemu,
     profile: Profile,
     // Dropped in this order: first the machines, then what they have.
-    sides: [Here; 2],
+    runners: [Runner; 2],
     _claims: Vec<Claim>,
     _wire: Wire,
     /// How the machines were started.
@@ -99,20 +106,34 @@ impl HostLab {
         fs::create_dir_all(setup.logs)?;
         // Not in the logs' directory: a socket's path has at most 107 characters.
         let sockets = Scratch::new()?;
-        let uris = one_uri(format!("unix:{}", sockets.join("migration").display()));
         let nics = machines.nics.each_ref().map(|address| vec![address.as_str()]);
         let kernel = setup.guest.display().to_string();
+        let source = Runner::Here(Here::new(Machine::Source, setup.logs)?);
+        let (uris, destination) = match &machines.destination {
+            None => {
+                let uri = format!("unix:{}", sockets.join("migration").display());
+                let here = Here::new(Machine::Destination, setup.logs)?;
+                (one_uri(uri), Runner::Here(here))
+            }
+            Some(destination) => {
+                let Setup { qemu, guest, logs, .. } = setup;
+                let address = &machines.nics[1];
+                let nic = (address.as_str(), machines.take(address) == Take::Even);
+                let other = Other::connect(destination, qemu, guest, Some(nic), logs)?;
+                let uris = other.uris();
+                let there = There::new(Machine::Destination, other, guest, logs)?;
+                (uris, Runner::There(Box::new(there)))
+            }
+        };
         let profile = Profile::passthrough(nics, setup.pair, kernel, uris);
-        let sides =
-            [Here::new(Machine::Source, setup.logs)?, Here::new(Machine::Destination, setup.logs)?];
         let wire = Wire::connect(&machines.source, setup.segment)
             .with_context(|| format!("--source {}", machines.source))?;
         let claim = |address: &String| hardware.claim(address, machines.take(address));
-        let claims = machines.nics.iter().map(claim).collect::<Result<_>>()?;
+        let claims = machines.here().iter().map(claim).collect::<Result<_>>()?;
         Ok(Self {
             qemu: setup.qemu.clone(),
             profile,
-            sides,
+            runners: [source, destination],
             _claims: claims,
             _wire: wire,
             lines: Vec::new(),
@@ -128,7 +149,7 @@ impl Lab for HostLab {
 
     fn start(&mut self, machine: Machine, arguments: &[String]) -> Result<()> {
         self.stop(machine)?;
-        let line = self.sides[machine as usize].start(&self.qemu, arguments)?;
+        let line = self.runners[machine as usize].start(&self.qemu, arguments)?;
         self.lines.push((machine.name().into(), line));
         Ok(())
     }
@@ -138,20 +159,20 @@ impl Lab for HostLab {
     }
 
     fn stop(&mut self, machine: Machine) -> Result<()> {
-        self.sides[machine as usize].stop();
+        self.runners[machine as usize].stop();
         Ok(())
     }
 
     fn ended(&mut self, machine: Machine) -> Option<String> {
-        self.sides[machine as usize].ended()
+        self.runners[machine as usize].ended()
     }
 
     fn channel(&self, machine: Machine, channel: Channel) -> Result<UnixStream> {
-        self.sides[machine as usize].channel(channel)
+        self.runners[machine as usize].channel(channel)
     }
 
     fn said(&mut self) -> String {
-        let said = self.sides.iter().map(Here::said);
-        said.filter(|said| !said.is_empty()).collect::<Vec<_>>().join("\n")
+        let [source, destination] = &self.runners;
+        runner::said(&[source, destination])
     }
 }

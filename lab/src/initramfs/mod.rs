@@ -11,13 +11,15 @@ use std::{
     fs,
     io::{BufWriter, Write},
     path::{Path, PathBuf},
-    process::Command,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use cpio::Archive;
 
-use crate::parts::{HostKernel, Qemu};
+use crate::{
+    parts::{HostKernel, Qemu},
+    system::libraries::libraries,
+};
 
 /// What QEMU loads when it starts a machine of the lab; the first two for every machine, the
 /// others for `-kernel` with a PVH image and with Linux.
@@ -168,42 +170,4 @@ pub fn append_linux(out: impl Write, kernel: &Path, initramfs: &Path) -> Result<
     add(&mut archive, lab_init::GUEST_INITRAMFS, initramfs)?;
     archive.finish()?;
     Ok(())
-}
-
-/// The shared libraries of a program and its loader, as the dynamic linker of this machine finds
-/// them. A program that is linked statically has none.
-fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
-    let output = Command::new("ldd").arg(program).output().context("cannot start ldd")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    if said.contains("not a dynamic executable") {
-        return Ok(Vec::new());
-    }
-    ensure!(output.status.success(), "ldd knows nothing about {}: {said}", program.display());
-    let text = String::from_utf8(output.stdout)?;
-    let mut libraries = Vec::new();
-    for line in text.lines().map(str::trim) {
-        // "libz.so.1 => /lib/…/libz.so.1 (0x…)", "/lib64/ld-linux-x86-64.so.2 (0x…)", or the vDSO,
-        // which is no file.
-        let place = line.split_once("=> ").map_or(line, |(_, place)| place);
-        if place.starts_with("not found") {
-            bail!("{}: {line}", program.display());
-        }
-        if let Some(path) = place.split(" (").next().filter(|path| path.starts_with('/')) {
-            libraries.push(path.into());
-        }
-    }
-    Ok(libraries)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn libraries_include_the_loader() {
-        let libraries = libraries(Path::new("/bin/sh")).unwrap();
-        let has = |part: &str| libraries.iter().any(|path| path.to_string_lossy().contains(part));
-        assert!(has("libc.so") && has("ld-linux"), "{libraries:?}");
-        assert!(libraries.iter().all(|path| path.is_file()), "{libraries:?}");
-    }
 }

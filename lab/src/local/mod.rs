@@ -7,11 +7,9 @@
 //! machines can be compared at the switchover. QEMU's own `e1000e` is treated like a passthrough
 //! device, but its writes are seen.
 
-mod here;
 mod memory;
 mod model;
 
-pub use here::Here;
 pub use model::Model;
 
 use crate::addresses::{MACS, interface_name};
@@ -21,6 +19,7 @@ use crate::migration::{
 };
 use crate::parts::{NicModel, Qemu};
 use crate::qmp::{Qmp, SetLink};
+use crate::runner::{self, Destination, Here, Other, Runner, There};
 use crate::source::{Listens, stream};
 use crate::system::scratch::Scratch;
 use anyhow::{Context, Result, bail};
@@ -49,6 +48,8 @@ pub struct Setup<'a> {
     pub pair: Pair,
     /// A listening segment port for each standby, if there are any.
     pub standby: Option<[&'a Path; 2]>,
+    /// Where the second machine runs, if not here.
+    pub destination: Option<&'a Destination>,
     /// Where what the programs say is written to.
     pub logs: &'a Path,
 }
@@ -71,7 +72,7 @@ pub struct LocalLab {
 #[derive(Debug)]
 struct Side {
     // Dropped in this order: first the machine, then its NICs.
-    here: Here,
+    runner: Runner,
     models: Vec<Model>,
     nics: Vec<Sockets>,
 }
@@ -98,12 +99,23 @@ impl LocalLab {
                 vfio: sockets.join(format!("{machine}-{}.vfio", interface_name(index))),
             };
             Ok(Side {
-                here: Here::new(machine, setup.logs)?,
+                runner: Runner::Here(Here::new(machine, setup.logs)?),
                 models: Vec::new(),
                 nics: setup.segment[machine as usize].iter().enumerate().map(nic).collect(),
             })
         };
-        let sides = [side(Machine::Source)?, side(Machine::Destination)?];
+        let mut sides = [side(Machine::Source)?, side(Machine::Destination)?];
+        let mut uris = one_uri(format!("unix:{}", sockets.join("migration").display()));
+        if let Some(destination) = setup.destination {
+            let Setup { qemu, guest, logs, .. } = setup;
+            let other = Other::connect(destination, qemu, guest, None, logs)?;
+            for (index, nic) in sides[1].nics.iter_mut().enumerate() {
+                nic.segment = other.forward(&nic.segment, &interface_name(index))?;
+            }
+            uris = other.uris();
+            let there = There::new(Machine::Destination, other, guest, logs)?;
+            sides[1].runner = Runner::There(Box::new(there));
+        }
         let is_process = setup.nic.is_process();
         let program = setup.model.filter(|_| is_process);
         let model = program.map(|program| (setup.nic, program.to_path_buf()));
@@ -140,7 +152,7 @@ impl LocalLab {
             ),
             kernel: setup.guest.display().to_string(),
             initramfs: setup.initramfs.map(|path| path.display().to_string()),
-            uris: one_uri(format!("unix:{}", sockets.join("migration").display())),
+            uris,
             nics: [nics(&sides[0]), nics(&sides[1])],
             compares: is_process,
             pair: setup.pair,
@@ -172,7 +184,7 @@ impl Lab for LocalLab {
                 side.models.push(Model::start(program, *nic, vfio, segment, MACS[index], &log)?);
             }
         }
-        let line = side.here.start(&self.qemu, arguments)?;
+        let line = side.runner.start(&self.qemu, arguments)?;
         self.lines.push((machine.name().into(), line));
         Ok(())
     }
@@ -183,22 +195,22 @@ impl Lab for LocalLab {
 
     fn stop(&mut self, machine: Machine) -> Result<()> {
         let side = &mut self.sides[machine as usize];
-        side.here.stop();
+        side.runner.stop();
         side.models.clear();
         Ok(())
     }
 
     fn ended(&mut self, machine: Machine) -> Option<String> {
-        self.sides[machine as usize].here.ended()
+        self.sides[machine as usize].runner.ended()
     }
 
     fn channel(&self, machine: Machine, channel: Channel) -> Result<UnixStream> {
-        self.sides[machine as usize].here.channel(channel)
+        self.sides[machine as usize].runner.channel(channel)
     }
 
     fn said(&mut self) -> String {
-        let said = self.sides.iter().map(|side| side.here.said());
-        said.filter(|said| !said.is_empty()).collect::<Vec<_>>().join("\n")
+        let [source, destination] = &self.sides;
+        runner::said(&[&source.runner, &destination.runner])
     }
 
     fn set_link(&mut self, machine: Machine, monitor: &mut Qmp, up: bool) -> Result<()> {
@@ -217,7 +229,7 @@ impl Lab for LocalLab {
         let written = source.models.iter().map(|nic| Ok(nic.pages_written()?.collect()));
         let written = written.collect::<Result<Vec<_>>>()?;
         let memory =
-            |side: &Side| Memory::of(side.here.process().context("both machines must be there")?);
+            |side: &Side| Memory::of(side.runner.process().context("both machines must be there")?);
         memory::compare(&memory(source)?, &memory(destination)?, &written)
     }
 }

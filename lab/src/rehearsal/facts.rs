@@ -53,8 +53,9 @@ mod tests {
         let qemu = |binary: &str| Qemu { binary: binary.into(), data: Vec::new() };
         let patched = qemu("/cache/qemu-11.1.1-0123/bin/qemu-system-x86_64");
         let facts = |kind, machines| {
-            let (initramfs, _linux, model) = (None, None, None);
-            let place = Place::Local { guest: "guest".into(), initramfs, _linux, model };
+            let (initramfs, _linux, model, destination) = (None, None, None, None);
+            let guest = "guest".into();
+            let place = Place::Local { guest, initramfs, _linux, model, destination };
             let parts = LabParts { qemu: patched.clone(), machines, place };
             facts(ClockKind::Real, kind, &parts)
         };

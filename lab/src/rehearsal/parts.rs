@@ -15,6 +15,7 @@ use crate::{
     host::Machines,
     initramfs,
     parts::{HostKernel, NicModel, Qemu},
+    runner::Destination,
     system::{
         progress::Step,
         scratch::Scratch,
@@ -52,6 +53,8 @@ pub(super) enum Place {
         _linux: Option<LinuxGuest>,
         /// The program that is an 82599, where one is needed.
         model: Option<PathBuf>,
+        /// Where the second machine runs, if not here.
+        destination: Option<Destination>,
     },
     /// On this machine, with NICs of its own.
     Host {
@@ -66,21 +69,26 @@ pub(super) enum Place {
 const TOOLS: &[Tool] = &[
     Tool::program("dpkg-deb", "dpkg"),
     Tool::program("xz", "xz-utils"),
-    Tool::program("ldd", "libc-bin"),
     Tool::program("setpriv", "util-linux"),
 ];
 
 /// Builds the guest, the patched QEMU, and the NIC where that is a process of its own.
-pub fn prepare_local(nic: NicModel, application: &Application, kind: QemuKind) -> Result<LabParts> {
+/// With a `destination`, the second machine runs there.
+pub fn prepare_local(
+    nic: NicModel,
+    application: &Application,
+    kind: QemuKind,
+    destination: Option<Destination>,
+) -> Result<LabParts> {
     tools::require("the lab", &[Tool::program("setpriv", "util-linux")])?;
     let guest = application.build()?;
     let model = nic.is_process().then(crates::ixgbe_model).transpose()?;
     let qemu = of_kind(kind)?;
-    let place = Place::Local { guest, initramfs: None, _linux: None, model };
+    let place = Place::Local { guest, initramfs: None, _linux: None, model, destination };
     Ok(LabParts { machines: qemu.clone(), qemu, place })
 }
 
-/// The same with Linux as the guest, and a NIC of QEMU's.
+/// The same with Linux as the guest, and a NIC of QEMU's, on this machine.
 pub fn prepare_local_linux(kernel: Option<&Path>, kind: QemuKind) -> Result<LabParts> {
     let linux = LinuxGuest::prepare(kernel)?;
     let qemu = of_kind(kind)?;
@@ -89,6 +97,7 @@ pub fn prepare_local_linux(kernel: Option<&Path>, kind: QemuKind) -> Result<LabP
         initramfs: Some(linux.initramfs.clone()),
         _linux: Some(linux),
         model: None,
+        destination: None,
     };
     Ok(LabParts { machines: qemu.clone(), qemu, place })
 }

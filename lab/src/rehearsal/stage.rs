@@ -83,7 +83,7 @@ pub(super) fn start_lab(
             let ports = Ports::of(script, listen)?;
             Box::new(start_nested(script, parts, kernel, initramfs, segment, &ports)?)
         }
-        Place::Local { guest, initramfs, model, .. } => {
+        Place::Local { guest, initramfs, model, destination, .. } => {
             let ports = Ports::of(script, listen)?;
             Box::new(LocalLab::new(&local::Setup {
                 qemu: &parts.qemu,
@@ -94,6 +94,7 @@ pub(super) fn start_lab(
                 segment: &ports.nics,
                 pair: script.pair(),
                 standby: ports.standby(),
+                destination: destination.as_ref(),
                 logs: &script.logs,
             })?)
         }

@@ -5,6 +5,7 @@ pub mod command;
 pub mod debian;
 pub mod detail;
 pub mod download;
+pub mod libraries;
 pub mod namespace;
 pub mod paths;
 pub mod process;

@@ -193,6 +193,7 @@ impl Road {
             segment: &[vec![listen("source")?], vec![listen("destination")?]],
             pair: PAIR,
             standby: None,
+            destination: None,
             logs: &log.with_extension("machines"),
         })?;
         let console = lab.channel(Machine::Source, Channel::Console)?;

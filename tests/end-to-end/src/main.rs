@@ -6,6 +6,7 @@
 //! failure, as is one that panics, and the suite goes on. Logs are in `target/test-logs`.
 #![forbid(unsafe_code)]
 
+mod another;
 mod application;
 mod bench;
 mod blanks;
@@ -124,6 +125,7 @@ fn all(kernel: Kernel, quick: bool, long: bool) -> Suite {
     examples::add(&mut suite, kernel);
     qtest::add(&mut suite, long);
     local::add(&mut suite, kernel);
+    another::add(&mut suite);
     browser::add(&mut suite);
     terminal::add(&mut suite);
     phases::add(&mut suite, kernel);

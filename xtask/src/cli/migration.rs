@@ -10,6 +10,7 @@ use lab::{
     },
     guest::{MigrationNic, options::parse_bdf},
     parts::NicModel,
+    runner::Destination,
 };
 
 use super::common::{App, Host, at_least_one, lab_nic, nics};
@@ -57,6 +58,10 @@ pub(crate) struct Migrate {
     /// --lab host: the interface of this machine that traffic goes by, with a wire to both NICs
     #[arg(long, value_name = "INTERFACE")]
     pub(crate) source: Option<String>,
+    /// Run the second machine on another one, which ssh reaches without a question; its NIC, the
+    /// second of --nic, is that one's. With --lab host or local
+    #[arg(long, value_name = "ssh:USER@HOST[:PORT]")]
+    pub(crate) destination: Option<Destination>,
     /// --lab host: take this NIC although it carries this machine's own traffic, which may end the
     /// connection that you are using. Its driver has it back in the end; addresses, routes and
     /// being up are not restored
@@ -171,6 +176,18 @@ pub(crate) struct Soak {
     pub(crate) report: PathBuf,
     #[command(flatten)]
     pub(crate) host: Host,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Hold {
+    /// The directory of the run, which goes in the end
+    pub(crate) directory: PathBuf,
+    /// The NIC
+    #[arg(long, value_name = "BDF", value_parser = parse_bdf)]
+    pub(crate) nic: Option<String>,
+    /// Take it although it carries this machine's own traffic
+    #[arg(long)]
+    pub(crate) take: bool,
 }
 
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 pub(crate) use self::{
     guest::{Image, ImageFormat, KubevirtVm, LibvirtXml, New, ProxmoxQm, Run},
     house::{Bench, BenchName, Book, Clean, Completions, Doctor, Fetch, Fuzz, Numbers, Qemu, Test},
-    migration::{Compare, Demo, Migrate, Soak},
+    migration::{Compare, Demo, Hold, Migrate, Soak},
 };
 use crate::{ending::STATUSES, examples};
 
@@ -84,6 +84,9 @@ pub(crate) enum Command {
     Completions(Completions),
     /// Remove what earlier runs have left in the cache, and where temporary files are
     Clean(Clean),
+    /// Hold a NIC until standard input ends: what `migrate --destination` runs on the other machine
+    #[command(hide = true)]
+    Hold(Hold),
 }
 
 impl Command {

@@ -2,9 +2,10 @@
 
 use anyhow::{Result, bail, ensure};
 use lab::{
-    choices::{LabKind, Strategy, TrafficKind},
+    choices::{GuestKind, LabKind, Strategy, TrafficKind},
     guest::MigrationNic,
     host::Machines,
+    parts::NicModel,
 };
 
 use crate::{cli::Migrate, doctor};
@@ -26,6 +27,7 @@ pub(super) fn machines(options: &Migrate) -> Result<Option<Machines>> {
         (MigrationNic::Model(_), _) => {
             ensure!(options.source.is_none(), "`--source` goes with `--lab host`");
             ensure!(options.take.is_empty(), "`--take` goes with `--lab host`");
+            check_destination(options)?;
             return Ok(None);
         }
     };
@@ -52,7 +54,37 @@ pub(super) fn machines(options: &Migrate) -> Result<Option<Machines>> {
             "`--take {taken}` goes with a NIC that `--nic` names as well"
         );
     }
-    Ok(Some(Machines { nics, taken: options.take.clone(), source }))
+    Ok(Some(Machines {
+        nics,
+        taken: options.take.clone(),
+        source,
+        destination: options.destination.clone(),
+    }))
+}
+
+/// Whether the second machine of a lab that has no NICs can be elsewhere.
+fn check_destination(options: &Migrate) -> Result<()> {
+    if options.destination.is_none() {
+        return Ok(());
+    }
+    ensure!(
+        options.lab == LabKind::Local,
+        "`--destination` goes with `--lab host` and `--lab local`"
+    );
+    ensure!(
+        options.nic == MigrationNic::Model(NicModel::E1000e),
+        "`--lab local --destination` goes with `--nic e1000e`: others are processes of this machine"
+    );
+    ensure!(
+        !options.standby && !options.compare && options.strategy != Strategy::Failover,
+        "`--destination` goes without a standby, and so without `--standby`, `--compare` and \
+         `--strategy failover`"
+    );
+    ensure!(
+        options.guest == GuestKind::Godwit,
+        "`--destination` goes without `--guest linux`: only one file is copied there as the guest"
+    );
+    Ok(())
 }
 
 /// Whether guests can run here, by what `doctor` looks at.
@@ -67,4 +99,36 @@ pub(super) fn require(options: &Migrate) -> Result<()> {
         missing.join("\n")
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn what_cannot_go_to_another_machine_is_refused() {
+        let refused = |more: &str| {
+            let line = "xtask migrate --destination ssh:root@other ".to_owned() + more;
+            let Command::Migrate(options) = Cli::parse_from(line.split_whitespace()).command else {
+                panic!()
+            };
+            machines(&options).err().map(|error| error.to_string())
+        };
+        let local = "--lab local --nic e1000e";
+        assert_eq!(refused(local), None);
+        for (more, why) in [
+            ("", "and `--lab local`"),
+            ("--lab local --nic ixgbe", "with `--nic e1000e`"),
+            (&format!("{local} --standby"), "without a standby"),
+            (&format!("{local} --strategy failover"), "without a standby"),
+            (&format!("{local} --compare"), "without a standby"),
+            (&format!("{local} --guest linux --strategy cold"), "without `--guest linux`"),
+        ] {
+            let error = refused(more).unwrap_or_default();
+            assert!(error.contains(why), "{more}: {error}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! A machine's QEMU on this machine, and the streams to its monitor and console, which outlive it.
 
+use super::log::last_lines;
 use crate::init::Channel;
 use crate::migration::Machine;
 use crate::parts::Qemu;
@@ -11,9 +12,6 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-
-/// How many lines of what a QEMU said an error shows.
-const TAIL: usize = 4;
 
 /// A machine that runs here, or does not. It dies with the thread that started it.
 #[derive(Debug)]
@@ -99,7 +97,6 @@ impl Here {
     /// What the QEMU said last, each line with the machine's name in front.
     pub fn said(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<_> = text.lines().map(|line| format!("{}: {line}", self.machine)).collect();
-        lines[lines.len().saturating_sub(TAIL)..].join("\n")
+        last_lines(&text, self.machine.name())
     }
 }
