@@ -137,7 +137,7 @@ fn all(kernel: Kernel, quick: bool, long: bool) -> Suite {
     stock::add_local(&mut suite, kernel, long);
     if !quick {
         nested::add(&mut suite, kernel);
-        own_nics::add(&mut suite, kernel);
+        own_nics::add(&mut suite, kernel, long);
         two_nics::add_nested(&mut suite, kernel);
         refusal::add_nested(&mut suite, kernel, long);
         bridges::add_nested(&mut suite, kernel, long);
