@@ -78,6 +78,7 @@ mod tests {
     use super::*;
     use std::{
         io::{BufRead, BufReader, Write},
+        net::Shutdown,
         os::unix::net::UnixStream,
         sync::{
             Arc,
@@ -104,6 +105,8 @@ mod tests {
         let text = describe(&mut monitor, std::process::id());
         assert!(text.contains("Look 3 of 3") && text.contains("RIP=1\n"), "{text}");
         assert!(text.contains(&format!("{} (", std::process::id())), "{text}");
+        // It reads until there is nobody to ask.
+        drop(monitor);
         let asked = qemu.join().unwrap();
         assert!(asked.last().unwrap().contains("inject-nmi"), "{asked:?}");
     }
@@ -133,7 +136,7 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(b"{\"QMP\": {}}\n{\"return\": {}}\n").unwrap();
         let mut monitor = Qmp::connect("lab's host", ours).unwrap();
-        drop(theirs);
+        theirs.shutdown(Shutdown::Write).unwrap();
         assert!(describe(&mut monitor, 0).contains("closed its monitor"));
     }
 }

@@ -6,8 +6,8 @@ use super::{Round, Soak};
 
 /// As the table begins.
 const HEAD: &str = "\
-|  # | from        | event                   | outcome   | downtime | gap      | lost  | stale of checked | \
-echoed | slots | heap |\n|---|---|---|---|---|---|---|---|---|---|---|\n";
+|  # | from        | event                   | outcome   | downtime | gap      | lost  \
+| stale of checked | echoed | slots | heap |\n|---|---|---|---|---|---|---|---|---|---|---|\n";
 
 impl fmt::Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
