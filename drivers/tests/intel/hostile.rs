@@ -9,6 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use unikernel::dma::RxBuffer;
+use unikernel::nic::{BATCH, Batch};
 
 /// A pool for the rings, their buffers, and not much more.
 const SMALL: usize = 2 << 20;
@@ -24,8 +25,10 @@ enum Step {
     Lie(u16, u32),
     /// A descriptor changes that is not the device's: after completion, or before its turn.
     Scribble(u32, u16, u32),
-    /// The stack takes so many frames, and keeps some.
+    /// The stack takes so many frames one by one, and keeps some.
     Poll(usize),
+    /// The same as a batch, in which there are so many already.
+    Batch(usize),
     /// The stack lets go of what it kept.
     Drop,
     /// The stack has a frame to send.
@@ -63,7 +66,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (60usize..1514).prop_map(Step::Frame),
         6 => lie,
         1 => scribble,
-        6 => (1usize..80).prop_map(Step::Poll),
+        3 => (1usize..80).prop_map(Step::Poll),
+        4 => (0..=BATCH).prop_map(Step::Batch),
         1 => Just(Step::Drop),
         4 => (0usize..1600).prop_map(Step::Send),
         3 => Just(Step::Flush),
@@ -106,7 +110,7 @@ impl Encounter {
     }
 
     fn step(&mut self, step: &Step) {
-        let Self { rig, kept, .. } = self;
+        let rig = &mut self.rig;
         match *step {
             Step::Frame(len) if !self.is_out_of_step => {
                 rig.model.receive(&frame(len, len));
@@ -121,15 +125,15 @@ impl Encounter {
                 self.is_out_of_step = true;
             }
             Step::Poll(count) => {
-                for number in 0..count {
-                    let Some(frame) = rig.nic.receive() else { continue };
-                    assert!(frame.len() <= rig.nic.capabilities().max_frame, "{}", frame.len());
-                    if number % 3 == 0 && kept.len() < 100 {
-                        kept.push(frame);
-                    }
-                }
+                let frames: Vec<_> = (0..count).filter_map(|_| rig.nic.receive()).collect();
+                self.keep(frames);
             }
-            Step::Drop => kept.clear(),
+            Step::Batch(before) => {
+                let mut batch: Batch = (0..before).filter_map(|_| rig.nic.receive()).collect();
+                rig.nic.receive_batch(&mut batch);
+                self.keep(batch);
+            }
+            Step::Drop => self.kept.clear(),
             Step::Send(len) => {
                 if let Ok(mut buffer) = rig.pool.transmit_buffer_of(len.max(1)) {
                     buffer[..len].fill(len as u8);
@@ -154,6 +158,16 @@ impl Encounter {
             Step::FallsSilent(reads) => self.change(|faults| faults.silent_after = Some(reads)),
             Step::Answers => self.change(|faults| faults.silent_after = None),
             _ => {}
+        }
+    }
+
+    /// The stack has these frames, and keeps some.
+    fn keep(&mut self, frames: impl IntoIterator<Item = RxBuffer>) {
+        for (number, frame) in frames.into_iter().enumerate() {
+            assert!(frame.len() <= self.rig.nic.capabilities().max_frame, "{}", frame.len());
+            if number % 3 == 0 && self.kept.len() < 100 {
+                self.kept.push(frame);
+            }
         }
     }
 

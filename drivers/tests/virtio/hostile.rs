@@ -7,6 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use unikernel::dma::RxBuffer;
+use unikernel::nic::{BATCH, Batch};
 
 /// A pool for the queues, their buffers, and not much more.
 const SMALL: usize = 1 << 20;
@@ -22,8 +23,10 @@ enum Step {
     Claim(usize, u32, u32),
     /// The index of used buffers jumps.
     Jump(usize, u16),
-    /// The stack takes so many frames, and keeps some.
+    /// The stack takes so many frames one by one, and keeps some.
     Poll(usize),
+    /// The same as a batch, in which there are so many already.
+    Batch(usize),
     Drop,
     Send(usize),
     Flush,
@@ -43,7 +46,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => len.prop_map(Step::Lie),
         1 => claim,
         1 => (0usize..2, any::<u16>()).prop_map(|(queue, by)| Step::Jump(queue, by)),
-        6 => (1usize..80).prop_map(Step::Poll),
+        3 => (1usize..80).prop_map(Step::Poll),
+        4 => (0..=BATCH).prop_map(Step::Batch),
         1 => Just(Step::Drop),
         4 => (14usize..1514).prop_map(Step::Send),
         3 => Just(Step::Flush),
@@ -65,7 +69,7 @@ struct Encounter {
 
 impl Encounter {
     fn step(&mut self, step: &Step) {
-        let Self { rig, kept, .. } = self;
+        let rig = &mut self.rig;
         match *step {
             Step::Frame(header, len) if !self.is_out_of_step => {
                 rig.model.receive_with(header, &frame(len, len.max(22))[..len]);
@@ -82,15 +86,15 @@ impl Encounter {
                 self.rig.model.jump(queue, by);
             }
             Step::Poll(count) => {
-                for number in 0..count {
-                    let Some(frame) = rig.nic.receive() else { continue };
-                    assert!(frame.len() <= rig.nic.capabilities().max_frame, "{}", frame.len());
-                    if number % 3 == 0 && kept.len() < 50 {
-                        kept.push(frame);
-                    }
-                }
+                let frames: Vec<_> = (0..count).filter_map(|_| rig.nic.receive()).collect();
+                self.keep(frames);
             }
-            Step::Drop => kept.clear(),
+            Step::Batch(before) => {
+                let mut batch: Batch = (0..before).filter_map(|_| rig.nic.receive()).collect();
+                rig.nic.receive_batch(&mut batch);
+                self.keep(batch);
+            }
+            Step::Drop => self.kept.clear(),
             Step::Send(len) => {
                 if let Some(mut buffer) = rig.pool.transmit_buffer() {
                     buffer[..len].fill(0);
@@ -114,6 +118,16 @@ impl Encounter {
     fn goes_out_of_step(&mut self) {
         self.is_out_of_step = true;
         self.rig.model.set_traits(|traits| traits.stalls_transmit = true);
+    }
+
+    /// The stack has these frames, and keeps some.
+    fn keep(&mut self, frames: impl IntoIterator<Item = RxBuffer>) {
+        for (number, frame) in frames.into_iter().enumerate() {
+            assert!(frame.len() <= self.rig.nic.capabilities().max_frame, "{}", frame.len());
+            if number % 3 == 0 && self.kept.len() < 50 {
+                self.kept.push(frame);
+            }
+        }
     }
 
     fn reset(&mut self) {
