@@ -23,7 +23,7 @@ use unikernel::nic::Settings;
 
 const KIND: family::Kind = family::Kind::E1000e;
 
-/// As many as the stack takes in one turn.
+/// What the stack takes in one turn: two full batches, after which it has had enough.
 const BATCH: usize = 64;
 /// Turns that are timed, of which the median counts: what else the machine does takes few.
 const TURNS: usize = 2_000;

@@ -180,6 +180,13 @@ impl Connections {
         self.slots[id.0].as_mut().map(|slot| &mut slot.set)
     }
 
+    /// Bytes that a connection has to be read: what came in the order that it was sent in.
+    #[inline]
+    pub(super) fn unread(&self, id: ConnectionId) -> usize {
+        let slot = self.slots[id.0].as_ref();
+        slot.map_or(0, |slot| slot.socket().recv_queue())
+    }
+
     #[inline]
     fn wake(&mut self, id: ConnectionId) {
         let Some(slot) = &mut self.slots[id.0] else { return };

@@ -23,7 +23,8 @@ use super::sockets::Sockets;
 use crate::dma::Pool;
 use crate::nic::{Capabilities, Nic};
 
-/// Frames taken from the NIC in one turn. Enough to spread a doorbell thin, few enough that other
+/// Frames taken from the NIC in one turn, after which it is not asked for another batch: one frame
+/// less, and there are 95 with that batch. Enough to spread a doorbell thin, few enough that other
 /// tasks do not starve.
 const RECEIVE_BUDGET: usize = 64;
 /// Rounds of sending in one turn; in each, every socket sends one packet.

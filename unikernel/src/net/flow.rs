@@ -1,4 +1,4 @@
-//! Frames that come in trains.
+//! Frames that come many in a row with the same headers.
 //!
 //! Whether a frame is for this station, comes from a neighbour, and goes to an address of ours is
 //! asked of its headers. Frames with the same headers have the same answers, so they are compared
@@ -13,22 +13,24 @@ use core::ops::Range;
 
 use smoltcp::wire::{IpAddress, Ipv4Address};
 
-use super::frame::{ETHERNET_HEADER, IPV4, TCP, TCP_FLAGS, UDP};
+use super::frame::{
+    ETHERNET_HEADER, IPV4, IPV4_FRAGMENT, IPV4_HEADER, IPV4_PROTOCOL, IPV4_SOURCE,
+    IPV4_TOTAL_LENGTH, TCP, TCP_FLAGS, UDP,
+};
 
 /// IPv4 of five words: no options.
 const VERSION_AND_LENGTH: u8 = 0x45;
-const IPV4_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
 /// Where the transport header is.
 const TRANSPORT: usize = ETHERNET_HEADER + IPV4_HEADER;
 /// All headers of a datagram.
 const DATAGRAM: usize = TRANSPORT + UDP_HEADER;
-/// Where an IPv4 header has its fields.
-const TOTAL_LENGTH: usize = ETHERNET_HEADER + 2;
-const FRAGMENT: usize = ETHERNET_HEADER + 6;
-const PROTOCOL: usize = ETHERNET_HEADER + 9;
+/// Where a frame has the fields of the IPv4 header.
+const TOTAL_LENGTH: usize = ETHERNET_HEADER + IPV4_TOTAL_LENGTH;
+const FRAGMENT: usize = ETHERNET_HEADER + IPV4_FRAGMENT;
+const PROTOCOL: usize = ETHERNET_HEADER + IPV4_PROTOCOL;
 /// The source's address, and behind it the destination's.
-const SOURCE: usize = ETHERNET_HEADER + 12;
+const SOURCE: usize = ETHERNET_HEADER + IPV4_SOURCE;
 
 /// A frame that everything was asked of.
 #[derive(Clone, Copy)]

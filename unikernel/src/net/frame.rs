@@ -20,15 +20,27 @@ const TAG: [u8; 2] = [0x81, 0x00];
 /// Where the Ethernet type is.
 const ETHERTYPE: usize = 12;
 const TAG_LEN: usize = 4;
+/// An IPv4 header of five words: no options. And where it has its fields: the source's address is
+/// followed by the destination's.
+pub(super) const IPV4_HEADER: usize = 20;
+pub(super) const IPV4_TOTAL_LENGTH: usize = 2;
+pub(super) const IPV4_FRAGMENT: usize = 6;
+pub(super) const IPV4_PROTOCOL: usize = 9;
+pub(super) const IPV4_SOURCE: usize = 12;
 const IPV6_HEADER: usize = 40;
 const IPV6_HOP_BY_HOP: u8 = 0;
 const IPV6_FRAGMENT: u8 = 44;
 pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
-/// Where a TCP header has its flags.
+/// Where a TCP header has its fields.
+pub(super) const TCP_SEQUENCE: usize = 4;
+pub(super) const TCP_ACKNOWLEDGEMENT: usize = 8;
+pub(super) const TCP_OFFSET: usize = 12;
 pub(super) const TCP_FLAGS: usize = 13;
 pub(super) const TCP_SYN: u8 = 2;
 pub(super) const TCP_RST: u8 = 4;
+/// Says nothing that a receiver heeds.
+pub(super) const TCP_PUSH: u8 = 8;
 pub(super) const TCP_ACK: u8 = 16;
 
 /// What a frame carries, and where.

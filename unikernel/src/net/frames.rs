@@ -23,7 +23,7 @@ pub struct FrameSocket {
 
 impl FrameSocket {
     /// Takes the frames that `filter` accepts. It sees whole Ethernet frames, is called for each
-    /// received one, and may not call the stack. Where several sockets accept a frame, the first
+    /// received one that is not reflected, and may not call the stack. Where several sockets accept a frame, the first
     /// that was bound gets it.
     ///
     /// Up to `depth` frames wait to be received; more are dropped and [counted](Self::dropped).
@@ -133,7 +133,7 @@ impl Drop for Observation {
     }
 }
 
-/// That frames are sent back. Dropping it ends that.
+/// That frames are sent back. Dropping it ends that, unless a later one has taken its place.
 pub struct Reflection {
     stack: Stack,
     id: TakerId,
@@ -152,7 +152,8 @@ impl Stack {
     /// came in and in the turn that receives them: no queue, no task and no copy. Neither may call
     /// the stack. Nobody else sees these frames. A later call replaces what an earlier one has
     /// begun. Frames that there is no room for are dropped, and counted in
-    /// [`Traffic`](super::Traffic).
+    /// [`Traffic::tx_dropped`](super::Traffic::tx_dropped); those of which so much memory is held
+    /// that the NIC would go short in [`kept_refused`](super::Traffic::kept_refused).
     #[must_use = "it ends with what is returned"]
     pub fn reflect(&self, filter: FrameFilter, edit: FrameEdit) -> Reflection {
         let reflector = Reflector { filter, edit };

@@ -12,13 +12,13 @@ use smoltcp::wire::IpAddress;
 use super::frame::{self, Header};
 use super::inbox::Inbox;
 use super::queue::Queue;
-use crate::dma::{Pool, RxBuffer};
+use crate::dma::{Pool, RxBuffer, SLOT_SIZE};
 
 /// Sees each received frame once the stack is done with it, and may keep it.
 ///
 /// It runs between two packets: it may not block nor call the stack, and what it costs is paid for
 /// each packet. Frames that a raw-frame socket or UDP in place has taken do not come by here, nor
-/// do those that come while so much of the DMA memory is kept that the NIC would go short.
+/// do those that are reflected, or come while so much of the DMA memory is kept that the NIC would go short.
 pub trait Observer {
     /// Keeps the frame, or hands it on to the next observer. `at` is when the batch that it came
     /// in was begun with: to read the clock for each frame would cost more than to keep it.
@@ -117,6 +117,15 @@ impl Intake {
     #[inline]
     pub(super) fn reflects(&self, frame: &[u8]) -> bool {
         self.reflector.as_ref().is_some_and(|(_, reflector)| (reflector.filter)(frame))
+    }
+
+    /// Whether the memory of a frame may be kept until it is sent: of one that is longer than a
+    /// slot, much more than its copy would take. If not, it is counted.
+    #[inline]
+    pub(super) fn may_send_back(&mut self, frame: &RxBuffer) -> bool {
+        let may = frame.memory() <= SLOT_SIZE || self.pool.may_keep(frame);
+        self.refused += u64::from(!may);
+        may
     }
 
     /// Changes a frame that is sent back.

@@ -50,6 +50,7 @@ mod flow;
 mod fragments6;
 mod frame;
 mod frames;
+mod gro;
 mod groups;
 mod inbox;
 mod intake;
@@ -74,7 +75,6 @@ mod stack;
 mod tcp;
 mod tokens;
 mod traffic;
-mod train;
 mod udp;
 
 #[cfg(test)]

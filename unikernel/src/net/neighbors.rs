@@ -98,7 +98,7 @@ impl Neighbor {
 /// The table.
 pub(super) struct Neighbors {
     table: Box<FnvIndexMap<IpAddress, Neighbor, MOST>>,
-    /// Where in the table the last one was: packets come in trains.
+    /// Where in the table the last one was: packets to one neighbour come many in a row.
     last: usize,
     /// When the next one is to be asked for, or earlier.
     due_at: Option<Instant>,

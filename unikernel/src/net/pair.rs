@@ -323,6 +323,8 @@ impl Pair {
 
     /// Processes what the active NIC has received so far: it is about to go.
     fn drain(&mut self, interface: &mut Interface, sockets: &mut Sockets, now: Instant) {
+        // This may be between two turns, in which connections have come and gone.
+        self.device.end_flow();
         for _ in 0..MOST / BATCH {
             if self.device.receive_batch(interface, sockets, now) == 0 {
                 break;
@@ -355,7 +357,7 @@ impl Pair {
                 None => {}
             }
         }
-        self.device.end_train(interface, sockets, now);
+        self.device.flush_gro(interface, sockets, now);
         nic.flush();
         *look_at = Some(now + if is_late { LOOK_FOR_LATE } else { LOOK });
     }

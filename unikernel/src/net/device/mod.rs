@@ -17,6 +17,7 @@ use super::discovery::{Discovery, write_header};
 use super::flow::Flow;
 use super::fragments6::LONGEST_PACKET;
 use super::frame::ETHERNET_HEADER;
+use super::gro::Gro;
 use super::intake::Intake;
 use super::ipv6::Advertisement;
 use super::listen::{HalfOpen, Listeners};
@@ -26,7 +27,6 @@ use super::sequence::Sequence;
 use super::spares::Spares;
 use super::tokens::{Room, RxToken, TxToken};
 use super::traffic::Traffic;
-use super::train::Train;
 use crate::dma::{Pool, RxBuffer, TxBuffer};
 use crate::nic::{Capabilities, Nic};
 use crate::watch::{Watch, Watcher};
@@ -80,7 +80,7 @@ pub(super) struct Device {
     /// than the flow does: within a turn, no connection gives its place to another.
     connection: Option<(u32, ConnectionId)>,
     /// Segments of that connection, while there are more of the batch to come.
-    train: Train,
+    gro: Gro,
     /// Set when there is room to send, for those who wait for that.
     room: Watch<()>,
     room_is_awaited: bool,
@@ -100,8 +100,8 @@ enum Pending {
     Frame(RxBuffer, usize),
     /// What came in fragments, by its place.
     Datagram(usize),
-    /// A train.
-    Train,
+    /// Segments that were coalesced.
+    Coalesced,
 }
 
 impl Device {
@@ -117,7 +117,7 @@ impl Device {
             dhcp: false,
             flow: None,
             connection: None,
-            train: Train::new(),
+            gro: Gro::default(),
             room: Watch::new(()),
             room_is_awaited: false,
             link_up: false,
@@ -152,8 +152,17 @@ impl Device {
         }
         self.scratch.resize(self.spares.longest().max(LONGEST_PACKET), 0);
         (self.discovery.mac, self.capabilities) = (EthernetAddress(nic.mac()), capabilities);
+        // smoltcp looks at no checksum that the NIC looks at.
+        let verified = capabilities.receive_checksums;
+        self.gro.enable(verified.ipv4 && verified.tcp);
         self.nic = Some(nic);
         self.end_flow();
+    }
+
+    /// Segments that became part of another's packet.
+    #[cfg(test)]
+    pub(super) fn coalesced(&self) -> usize {
+        self.gro.coalesced
     }
 
     /// The longest frame there is memory to send.
@@ -318,7 +327,7 @@ impl phy::Device for Device {
         let received = RxToken(match self.pending.as_ref()? {
             Pending::Frame(frame, packet) => &frame[*packet..],
             Pending::Datagram(place) => self.reassembly.whole(*place),
-            Pending::Train => self.train.packet(),
+            Pending::Coalesced => self.gro.packet(),
         });
         let token = TxToken {
             // Most packets have no reply. Whether there is room for one is asked when there is.

@@ -9,6 +9,7 @@ use crate::dma::RxBuffer;
 use crate::net::dhcp;
 use crate::net::flow::Flow;
 use crate::net::frame::{self, ETHERNET_HEADER, Header};
+use crate::net::gro;
 use crate::net::ipv6::Advertisement;
 use crate::net::listen::{Arrival, Verdict};
 use crate::net::ndisc::Message;
@@ -39,7 +40,7 @@ impl Device {
         for frame in batch.drain(..) {
             self.process(frame, interface, sockets, now);
         }
-        self.end_train(interface, sockets, now);
+        self.flush_gro(interface, sockets, now);
         received
     }
 
@@ -65,34 +66,64 @@ impl Device {
         match self.way_of_flow(&frame) {
             Some(FlowsTo::Inbox) => self.intake.observe(frame, now),
             Some(FlowsTo::Connection(ports)) => {
-                let packet = &frame[ETHERNET_HEADER..];
-                let follows = self.connection.is_some_and(|(last, _)| last == ports);
-                if follows && self.can_couple() {
-                    let connection = self.connection.map(|(_, id)| id);
-                    let is_taken = self.train.take(packet, connection) || {
-                        self.end_train(interface, sockets, now);
-                        self.train.take(packet, connection)
-                    };
-                    if is_taken {
-                        return self.intake.observe(frame, now);
-                    }
-                }
-                self.end_train(interface, sockets, now);
-                if !follows {
-                    let id = sockets.connections.id_for(packet);
-                    self.connection = id.map(|id| (ports, id));
-                }
-                let set = sockets.set_of(self.connection.map(|(_, id)| id));
-                self.pending = Some(Pending::Frame(frame, ETHERNET_HEADER));
-                self.hand_on(interface, set, now);
+                self.process_segment(frame, ports, interface, sockets, now);
             }
             None => self.process_first(frame, interface, sockets, now),
+        }
+    }
+
+    /// Has the stack process a segment of the flow, between these ports.
+    #[inline]
+    fn process_segment(
+        &mut self,
+        frame: RxBuffer,
+        ports: u32,
+        interface: &mut Interface,
+        sockets: &mut Sockets,
+        now: Instant,
+    ) {
+        let packet = &frame[ETHERNET_HEADER..];
+        let is_same = self.connection.is_some_and(|(last, _)| last == ports);
+        if is_same && self.coalesces(packet, interface, sockets, now) {
+            return self.intake.observe(frame, now);
+        }
+        self.flush_gro(interface, sockets, now);
+        if !is_same {
+            let id = sockets.connections.id_for(packet);
+            self.connection = id.map(|id| (ports, id));
+        }
+        let connection = self.connection.map(|(_, id)| id);
+        let end = self.gro.is_enabled().then(|| gro::end(packet)).flatten();
+        let unread = |sockets: &Sockets| connection.map(|id| sockets.connections.unread(id));
+        let before = end.and_then(|_| unread(sockets));
+        self.pending = Some(Pending::Frame(frame, ETHERNET_HEADER));
+        self.hand_on(interface, sockets.set_of(connection), now);
+        // Of what came behind a hole, a connection has nothing to be read yet.
+        self.gro.expect(end.filter(|_| unread(sockets) > before));
+    }
+
+    /// Coalesces a segment with those before it, or begins another packet with it. Returns whether
+    /// it did: otherwise the segment goes up by itself.
+    #[inline]
+    fn coalesces(
+        &mut self,
+        packet: &[u8],
+        interface: &mut Interface,
+        sockets: &mut Sockets,
+        now: Instant,
+    ) -> bool {
+        self.gro.push(packet) || {
+            self.flush_gro(interface, sockets, now);
+            self.gro.push(packet)
         }
     }
 
     /// Sends a frame back in the memory that it came in.
     fn reflect(&mut self, frame: RxBuffer) {
         let len = frame.len();
+        if !self.intake.may_send_back(&frame) {
+            return;
+        }
         let mut frame = frame.into_transmit();
         self.intake.edit_reflected(&mut frame[..len]);
         let fits = len <= self.capabilities.max_frame;
@@ -127,33 +158,31 @@ impl Device {
         is_plain.then_some(FlowsTo::Connection(ports))
     }
 
-    /// Whether segments can be put together: smoltcp does not look at their checksums.
+    /// Has smoltcp process the segments that were coalesced, if there are any.
     #[inline]
-    fn can_couple(&self) -> bool {
-        let verified = self.capabilities.receive_checksums;
-        verified.ipv4 && verified.tcp
-    }
-
-    /// Has smoltcp process the segments that were put together, if there are any.
-    #[inline]
-    pub(in crate::net) fn end_train(
+    pub(in crate::net) fn flush_gro(
         &mut self,
         interface: &mut Interface,
         sockets: &mut Sockets,
         now: Instant,
     ) {
-        if !self.train.is_empty() {
-            self.process_train(interface, sockets, now);
+        if !self.gro.is_empty() {
+            self.process_coalesced(interface, sockets, now);
         }
     }
 
     #[inline(never)]
-    fn process_train(&mut self, interface: &mut Interface, sockets: &mut Sockets, now: Instant) {
-        self.train.finish();
-        let set = sockets.set_of(self.train.connection());
-        self.pending = Some(Pending::Train);
+    fn process_coalesced(
+        &mut self,
+        interface: &mut Interface,
+        sockets: &mut Sockets,
+        now: Instant,
+    ) {
+        self.gro.finish();
+        let set = sockets.set_of(self.connection.map(|(_, id)| id));
+        self.pending = Some(Pending::Coalesced);
         self.hand_on(interface, set, now);
-        self.train.clear();
+        self.gro.clear();
     }
 
     /// Has smoltcp process what is pending.
@@ -178,7 +207,7 @@ impl Device {
         sockets: &mut Sockets,
         now: Instant,
     ) {
-        self.end_train(interface, sockets, now);
+        self.flush_gro(interface, sockets, now);
         self.end_flow();
         let Some(header) = Header::of(&frame) else { return };
         let verified = self.capabilities.receive_checksums;

@@ -1,6 +1,7 @@
 //! Stacks on a wire, in virtual time.
 
 mod address;
+mod coalescing;
 mod connections;
 mod dhcp;
 mod dns;

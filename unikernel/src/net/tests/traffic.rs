@@ -107,36 +107,6 @@ fn checksums_left_to_the_nic_are_not_computed() {
     assert_eq!(udp[40..42], [0, 0]);
 }
 
-/// What is put together of a batch does not wait for what comes after it.
-#[test]
-fn segments_of_a_batch_are_received_with_it() {
-    let (there, back) = (Wire::default(), Wire::default());
-    let a = host(1, "10.0.0.1/24", &back, &there);
-    let b = host(2, "10.0.0.2/24", &there, &back);
-    let segments = a.attach_segmenting();
-    b.attach_offloading();
-    let mut world = World::new(&[&a, &b]);
-    let (client, server, _listener) = connect(&mut world, &a, &b);
-    let data = pattern(10_000);
-    let write = client.write_with(|room| {
-        room[..data.len()].copy_from_slice(&data);
-        (data.len(), ())
-    });
-    let mut received = Vec::new();
-    let read = async {
-        while received.len() < data.len() {
-            let read = server.read_with(|data| {
-                received.extend_from_slice(data);
-                (data.len(), ())
-            });
-            read.await.expect("an open connection").expect("more");
-        }
-    };
-    // Far less than it takes to send anything again.
-    world.run(Duration::from_millis(5), join(write, read)).0.expect("an open connection");
-    assert!(segments.get() > 3 && received == data);
-}
-
 #[test]
 fn long_packets_are_left_to_a_nic_that_cuts_them() {
     let (there, back) = (Wire::default(), Wire::default());
