@@ -5,9 +5,11 @@
 //! rings and streaming buffers for its data, and uses them in place:
 //!
 //! ```text
-//!            receive_stream()              receive(…, len)
+//!            receive_stream()               receive(…, len)
 //!   pool ──────────────────▶ Stream<FromDevice> ──────────▶ RxBuffer ──drop──▶ pool
-//!            transmit_buffer()               into_stream(len)
+//!                                                              │
+//!                               ┌─────── into_transmit() ──────┘
+//!            transmit_buffer()  ▼            into_stream(len)
 //!   pool ──────────────────▶ TxBuffer ───────────────────▶ Stream<ToDevice> ──drop──▶ pool
 //! ```
 //!
@@ -17,8 +19,10 @@
 //! is marked.
 //!
 //! The pool keeps its books (free lists, slot states) in ordinary memory and the CPU never writes
-//! into a received slot. Such a write would put the page in the dirty log by accident, and hide a
-//! missing mark until the day it is not there.
+//! into an [`RxBuffer`]. Such a write would put the page in the dirty log by accident, and hide a
+//! missing mark until the day it is not there. A frame that is sent back is written to, as a
+//! [`TxBuffer`]; it was marked like any other when it was received, and if the log goes on later,
+//! it is in use, whoever has it, and the catch-up marks it.
 //!
 //! `docs/dma.md` describes the whole layer, `docs/marking-argument.md` why no update can be lost.
 

@@ -2,7 +2,8 @@ use core::ops::{Deref, Range};
 
 use super::pool::{Pool, Run};
 
-/// What a device wrote, in the memory it wrote it to. Read-only: see the module's documentation.
+/// What a device wrote, in the memory it wrote it to. Read-only, until it is given up
+/// [to be sent](Self::into_transmit): see the module's documentation.
 ///
 /// Whoever has it may keep it as long as they like; dropping it gives the memory back.
 #[derive(Debug)]

@@ -29,8 +29,11 @@ pub struct TxBuffer {
 }
 
 impl RxBuffer {
-    /// The same memory, to be changed and sent: its first bytes are the frame's. Nobody will read
-    /// what the device wrote there any more, so that writing to it hides no mark that is missing.
+    /// The same memory, to be changed and sent: its first bytes are the frame's.
+    ///
+    /// What the device wrote there is not lost in a migration: while the hypervisor logs it was
+    /// marked when it was received, and if that begins later, the memory is in use until it has
+    /// been sent, which catch-up covers.
     #[inline]
     #[must_use = "dropping it gives the memory back"]
     pub fn into_transmit(self) -> TxBuffer {
@@ -62,7 +65,9 @@ impl Deref for TxBuffer {
     #[inline]
     fn deref(&self) -> &[u8] {
         let start = self.run.offset();
-        // SAFETY: the run is this buffer's alone and no device writes it.
+        // SAFETY: the run is this buffer's alone and no device writes it: none was given it to write,
+        // or the one that was has reported it completed (`Completed`, see `RxBuffer`), and what a
+        // driver and its device are trusted with is in docs/dma.md.
         unsafe { self.run.pool.memory.bytes(start..start + self.run.capacity()) }
     }
 }
@@ -72,7 +77,8 @@ impl DerefMut for TxBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         let range = self.run.offset()..self.run.offset() + self.run.capacity();
         self.run.pool.cpu_wrote(range.clone());
-        // SAFETY: the run is this buffer's alone, exclusively borrowed, and no device has it.
+        // SAFETY: the run is this buffer's alone, exclusively borrowed, and no device has it: as
+        // above.
         unsafe { self.run.pool.memory.bytes_mut(range) }
     }
 }

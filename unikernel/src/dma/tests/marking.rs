@@ -45,6 +45,37 @@ fn a_received_page_is_marked_once_it_is_received() {
     assert_eq!(pool.statistics().pages_marked, 1);
 }
 
+/// No write to it has to stand in for the mark.
+#[test]
+fn a_frame_that_is_sent_back_is_marked_when_it_is_received_or_when_logging_begins() {
+    let pool = logging(Policy::Auto);
+    let page_of = |address| vec![page(address)];
+    let stream = pool.receive_stream().unwrap();
+    let address = stream.device_address();
+    pool.device().write(address, b"frame");
+    let received = stream.receive(&completed(), 5).unwrap();
+    assert_eq!(pool.page_log().take(), page_of(address), "before it is written to");
+    drop(received.into_transmit());
+    pool.stop_marking();
+    pool.page_log().stop();
+
+    // Held by the CPU while logging begins, and by a device while it begins again.
+    let stream = pool.receive_stream().unwrap();
+    let address = stream.device_address();
+    pool.device().write(address, b"frame");
+    let held = stream.receive(&completed(), 5).unwrap().into_transmit();
+    pool.page_log().start();
+    pool.start_marking();
+    catch_up(pool);
+    assert_eq!(pool.page_log().take(), page_of(address));
+    pool.stop_marking();
+    let held = held.into_stream(5).unwrap();
+    pool.start_marking();
+    catch_up(pool);
+    assert_eq!(pool.page_log().take(), page_of(address));
+    drop(held);
+}
+
 #[test]
 fn a_long_frame_is_marked_as_far_as_it_goes() {
     let pool = logging(Policy::Auto);
