@@ -91,7 +91,12 @@ impl Interface {
     }
 
     /// Sends the Ethernet frames that `filter` accepts back as `edit` leaves them, in the memory
-    /// that they came in, until what is returned is dropped. See [`Reflection`].
+    /// that they came in and in the turn that receives them, until what is returned is dropped.
+    ///
+    /// Neither of the two may call the stack. Nobody else sees these frames: no socket and no
+    /// observer. A later call takes the place of an earlier one. Frames that there is no room for
+    /// are dropped and counted ([`Traffic::tx_dropped`]), and so are those of which so much memory
+    /// is held that the NIC would go short ([`Traffic::kept_refused`]).
     ///
     /// ```
     /// /// Sends what is for experiments (IEEE 802's EtherType 0x88b5) back to where it came from.

@@ -125,8 +125,9 @@ pub trait Nic {
     /// The next received frame.
     fn receive(&mut self) -> Option<RxBuffer>;
 
-    /// Adds received frames to a batch, until it is full or there are no more. A driver that finds
-    /// its state in registers from one frame to the next does better than this.
+    /// Adds received frames to a batch, until it is full or there are no more. A driver that
+    /// keeps what it knows of its ring in the processor's registers from one frame to the next does
+    /// better than this.
     fn receive_batch(&mut self, batch: &mut Batch) {
         while !batch.is_full()
             && let Some(frame) = self.receive()
