@@ -46,7 +46,8 @@ pub fn disk(loader: &[u8], kernel: &[u8], command_line: &str) -> Result<Vec<u8>>
     let mut disk = vec![0; (ALIGNMENT + volume + TAIL) as usize];
     let place = ALIGNMENT as usize..(ALIGNMENT + volume) as usize;
     fill(&mut disk[place.clone()], FatType::Fat32, &files(loader, kernel, command_line))?;
-    // Names are made of what is there, so that the same is made of the same and two differ.
+    // Identifiers come from the contents: building the same disk again gives the same bytes, and
+    // two disks that differ have different ones.
     let contents = Sha256::digest(&disk[place]);
     let names = [0, 16].map(|at| uuid(&contents[at..at + 16]));
     partition(&mut disk, volume, &names)?;

@@ -181,8 +181,8 @@ pub(crate) fn fill(frame: &mut [u8]) {
 /// Frames that have none are good.
 #[inline]
 pub(crate) fn is_good(frame: &[u8], checked: Checked) -> bool {
-    let is_good = checked.ip && checked.transport || !has_checksums(frame);
-    !checked.failed && (is_good || adds_up(frame, checked))
+    let none_left = checked.ip && checked.transport || !has_checksums(frame);
+    !checked.failed && (none_left || adds_up(frame, checked))
 }
 
 /// Whether a frame may have any, by its type.

@@ -6,16 +6,19 @@ mod advanced;
 mod driver;
 mod filters;
 pub(crate) mod gigabit;
+mod hardware;
 mod receive;
 mod retry;
+mod rings;
 pub(crate) mod rss;
 mod semaphore;
 mod transmit;
 pub(crate) mod vf;
 
 pub(crate) use advanced::{AdvancedReceive, AdvancedTransmit, ReceiveErrors};
-pub(crate) use driver::{Driver, Hardware, Trouble};
+pub(crate) use driver::Driver;
 pub(crate) use filters::Table;
+pub(crate) use hardware::{Hardware, Trouble};
 #[cfg(test)]
 pub(crate) use receive::plain_is_what_the_completion_says;
 pub(crate) use receive::{Completion, ReceiveFormat, ReceiveRing, buffer_size};

@@ -120,16 +120,14 @@ fn a_device_that_completes_nothing_but_garbage_does_not_hold_the_caller() {
         calls += 1;
     }
     assert_eq!(rig.nic.statistics().bad_frame, RING as u64);
-    assert!(calls >= RING / 64);
+    assert_eq!(calls, 2, "a call ends before the tail that the device was last told");
     assert!((rig.model.register(RDT) as usize) < RING);
 
     // Also once around the ring between two flushes: the device is told the tail all the same.
     for descriptor in 0..RING as u32 {
         rig.model.scribble(descriptor, 0, WHOLE);
     }
-    for _ in 0..RING / 64 {
-        assert!(rig.nic.receive().is_none());
-    }
+    assert!(rig.nic.receive().is_none());
     assert_eq!(rig.nic.statistics().bad_frame, 2 * RING as u64 - 1, "one was not the device's");
     let before = rig.model.register(RDT);
     rig.nic.flush();

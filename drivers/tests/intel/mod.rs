@@ -2,6 +2,7 @@
 //! in `crate::family`.
 
 mod accesses;
+mod datasheet;
 mod filtering;
 mod hostile;
 mod long;

@@ -13,8 +13,8 @@ use godwit::time::with_timeout;
 
 use super::protocol::{Cookie, MAX_JSON, Refusal, state};
 
-/// How long the client may take over one message: as long as one that is gone is waited for.
-/// Clients that have little of a busy machine take more than 10 s.
+/// How long the client may take over one message. On a busy machine more than 10 s were seen. Until
+/// a client that is gone is given up, it takes as long.
 const PATIENCE: godwit::time::Duration = godwit::time::Duration::from_secs(30);
 /// How long it may take to say who it is. Clients do that at once, and others are kept out
 /// meanwhile.
