@@ -1,8 +1,6 @@
 //! What the datasheet of a family says that the [`Model`](super::model::Model) has to know, and what
 //! a device may do that no datasheet says.
 
-use super::model::State;
-
 /// Device control.
 pub(crate) const CTRL: usize = 0x0000;
 
@@ -44,7 +42,7 @@ pub(crate) struct Filters {
     pub(crate) strips: bool,
 }
 
-/// What the datasheet of a family says of its [`State`].
+/// What the datasheet of a family says of its [`State`](super::model::State).
 pub(crate) trait Family {
     /// The first registers of the first receive ring, and of the transmit ring.
     const RINGS: [usize; 2];
