@@ -21,8 +21,8 @@
 //! ```
 //!
 //! It closes a connection after each response, and should: with `keep_connection_alive`,
-//! picoserve 0.20 answers a request whose `Content-Length` is 2^64 less the length of its head again
-//! and again, for as long as the connection is there.
+//! picoserve 0.20 answers a request whose `Content-Length` is 2^64 less the length of its head
+//! again and again, for as long as the connection is there.
 
 use alloc::string::String;
 use core::time::Duration as StdDuration;

@@ -1,5 +1,5 @@
-//! What the datasheet of a family says that the [`Model`](super::model::Model) has to know, and what
-//! a device may do that no datasheet says.
+//! What the datasheet of a family says that the [`Model`](super::model::Model) has to know, and
+//! what a device may do that no datasheet says.
 
 /// Device control.
 pub(crate) const CTRL: usize = 0x0000;

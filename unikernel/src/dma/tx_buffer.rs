@@ -65,9 +65,9 @@ impl Deref for TxBuffer {
     #[inline]
     fn deref(&self) -> &[u8] {
         let start = self.run.offset();
-        // SAFETY: the run is this buffer's alone and no device writes it: none was given it to write,
-        // or the one that was has reported it completed (`Completed`, see `RxBuffer`), and what a
-        // driver and its device are trusted with is in docs/dma.md.
+        // SAFETY: the run is this buffer's alone and no device writes it: none was given it to
+        // write, or the one that was has reported it completed (`Completed`, see `RxBuffer`), and
+        // what a driver and its device are trusted with is in docs/dma.md.
         unsafe { self.run.pool.memory.bytes(start..start + self.run.capacity()) }
     }
 }

@@ -23,8 +23,8 @@ pub struct FrameSocket {
 
 impl FrameSocket {
     /// Takes the frames that `filter` accepts. It sees whole Ethernet frames, is called for each
-    /// received one that is not reflected, and may not call the stack. Where several sockets accept a frame, the first
-    /// that was bound gets it.
+    /// received one that is not reflected, and may not call the stack. Where several sockets accept
+    /// a frame, the first that was bound gets it.
     ///
     /// Up to `depth` frames wait to be received; more are dropped and [counted](Self::dropped).
     ///

@@ -18,7 +18,8 @@ use crate::dma::{Pool, RxBuffer, SLOT_SIZE};
 ///
 /// It runs between two packets: it may not block nor call the stack, and what it costs is paid for
 /// each packet. Frames that a raw-frame socket or UDP in place has taken do not come by here, nor
-/// do those that are reflected, or come while so much of the DMA memory is kept that the NIC would go short.
+/// do those that are reflected, or that come while so much of the DMA memory is kept that the NIC
+/// would go short.
 pub trait Observer {
     /// Keeps the frame, or hands it on to the next observer. `at` is when the batch that it came
     /// in was begun with: to read the clock for each frame would cost more than to keep it.
