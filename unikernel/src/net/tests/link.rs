@@ -314,7 +314,8 @@ fn datagram(station: EthernetAddress, source: Ipv4Address, port: u16) -> Vec<u8>
     frame
 }
 
-/// Of frames with the same headers the first alone is looked at closely. In each turn there is a first one.
+/// Of frames with the same headers the first alone is looked at closely. In each turn there is a
+/// first one.
 #[test]
 fn a_peer_whose_frames_are_all_alike_stays_known() {
     let mut bench = Bench::new("10.0.0.1/24", None);
