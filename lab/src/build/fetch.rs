@@ -36,9 +36,7 @@ pub fn fetch(downloads: &Path) -> Result<()> {
 
 /// A package, unless it is there.
 fn package(name: &str, downloads: &Path) -> Result<()> {
-    let there =
-        |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&format!("{name}_"));
-    if !fs::read_dir(downloads)?.filter_map(Result::ok).any(there) {
+    if debian::file_in(downloads, name).is_none() {
         debian::download(name, downloads)?;
     }
     Ok(())

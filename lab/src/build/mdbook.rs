@@ -6,10 +6,10 @@ use std::{
     process::Command,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::crates;
-use crate::system::{command, paths, progress::Step};
+use crate::system::{command, lock, paths, progress::Step};
 
 /// The book's own program, and the one that draws its diagrams; the versions as they are pinned.
 const PROGRAMS: [(&str, &str, &[&str]); 2] = [
@@ -31,6 +31,7 @@ impl MdBook {
     pub fn get() -> Result<Self> {
         let names = PROGRAMS.map(|(name, version, _)| format!("{name}-{version}"));
         let directory = paths::cache()?.join("tools").join(names.join("-"));
+        let _lock = lock::wait("mdbook")?;
         for (name, version, features) in PROGRAMS {
             if directory.join("bin").join(name).exists() {
                 continue;
@@ -41,7 +42,13 @@ impl MdBook {
             install.arg(format!("={version}")).args(features).arg("--root").arg(&directory);
             // What the two have in common is built once.
             let target = directory.join("target");
-            command::run(install.arg("--target-dir").arg(&target).arg(name))?;
+            command::run(install.arg("--target-dir").arg(&target).arg(name)).with_context(|| {
+                format!(
+                    "{name} {version} cannot be built; without a network, copy {} from a machine \
+                     that made the book",
+                    directory.display()
+                )
+            })?;
             step.finish("done");
         }
         let target = directory.join("target");

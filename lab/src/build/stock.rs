@@ -14,7 +14,7 @@ use crate::{
     parts::Qemu,
     system::{
         backports::Backports,
-        command, debian, paths,
+        command, debian, lock, paths,
         scratch::Scratch,
         tools::{self, Missing, Tool},
     },
@@ -28,6 +28,25 @@ const BINARY: &str = "usr/bin/qemu-system-x86_64";
 const DATA: [(&str, &str); 2] =
     [("qemu-system-data", "usr/share/qemu"), ("seabios", "usr/share/seabios")];
 
+/// Which of the two it is: the directory in the cache, and what is said where it cannot be had.
+struct Which {
+    directory: &'static str,
+    name: &'static str,
+    remedy: &'static str,
+}
+
+const DISTRIBUTIONS: Which = Which {
+    directory: "stock-qemu",
+    name: "stock QEMU is not installed",
+    remedy: "apt-get install qemu-system-x86; or have the mirror reached, or put the package's \
+             file into $GODWIT_DOWNLOADS",
+};
+const OF_BACKPORTS: Which = Which {
+    directory: "backports-qemu",
+    name: "the QEMU of backports is not in the cache",
+    remedy: "have a mirror reached that has the distribution's backports; or use --qemu stock",
+};
+
 /// It, downloaded now if need be.
 ///
 /// # Errors
@@ -38,7 +57,7 @@ pub fn get() -> Result<Qemu> {
     if installed.exists() {
         return Ok(Qemu { binary: installed, data: data(|_| "/".into()) });
     }
-    let unpacked = unpacked("stock-qemu", debian::archive)?;
+    let unpacked = unpacked(&DISTRIBUTIONS, debian::archive)?;
     // Its libraries are other packages, of which a machine that builds QEMU has most.
     if command::run(Command::new(&unpacked.binary).arg("--version")).is_err() {
         tools::require("stock QEMU", &[Tool::program("qemu-system-x86_64", PACKAGES[0])])?;
@@ -53,7 +72,7 @@ pub fn get() -> Result<Qemu> {
 /// [`Missing`] as well if the distribution has no backports, or they have no QEMU.
 pub fn backports() -> Result<Qemu> {
     let opened = OnceCell::new();
-    let unpacked = unpacked("backports-qemu", |package, directory| {
+    let unpacked = unpacked(&OF_BACKPORTS, |package, directory| {
         if opened.get().is_none() {
             let _ = opened.set(Backports::open()?);
         }
@@ -66,14 +85,16 @@ pub fn backports() -> Result<Qemu> {
 }
 
 /// The one in a directory of the cache, where `archive` has a package's file from if need be.
-fn unpacked(name: &str, archive: impl Fn(&str, &Path) -> Result<PathBuf>) -> Result<Qemu> {
-    let cache = paths::cache()?.join(name);
+fn unpacked(which: &Which, archive: impl Fn(&str, &Path) -> Result<PathBuf>) -> Result<Qemu> {
+    let cache = paths::cache()?.join(which.directory);
+    // Two tests may want it at the same time.
+    let _lock = lock::wait(which.directory)?;
     for package in PACKAGES {
         let tree = cache.join(package);
         if !tree.exists() {
             let scratch = Scratch::new()?;
             let archive = archive(package, &scratch);
-            debian::unpack(&archive.map_err(|error| without(package, error))?, &tree)?;
+            debian::unpack(&archive.map_err(|error| without(which, package, error))?, &tree)?;
         }
     }
     // It looks for modules beside itself.
@@ -88,12 +109,13 @@ fn unpacked(name: &str, archive: impl Fn(&str, &Path) -> Result<PathBuf>) -> Res
 
 /// What it means that a package cannot be had: a machine without a network lacks it, as others lack
 /// a program. A full disk is something else.
-fn without(package: &str, error: Error) -> Error {
+fn without(which: &Which, package: &str, error: Error) -> Error {
     if command::is_full_disk(&error) {
         return error;
     }
+    let Which { name, remedy, .. } = which;
     Missing::new(format!(
-        "stock QEMU is not installed, and its package {package} cannot be had: {error:#}"
+        "{name}, and its package {package} cannot be had; try:\n    {remedy}\n{error:#}"
     ))
     .into()
 }
@@ -110,9 +132,17 @@ mod tests {
 
     #[test]
     fn a_package_that_cannot_be_had_is_missing_unless_the_disk_is_full() {
-        let error = without("seabios", anyhow!("apt-get failed").context("downloading"));
-        assert!(error.is::<Missing>() && error.to_string().contains("seabios"), "{error}");
-        let full = without("seabios", anyhow!("{}", command::FULL_DISK));
+        for (which, name, remedy) in [
+            (DISTRIBUTIONS, "stock QEMU", "apt-get install"),
+            (OF_BACKPORTS, "QEMU of backports", "--qemu stock"),
+        ] {
+            let error = anyhow!("apt-get failed").context("downloading");
+            let error = without(&which, "seabios", error);
+            let said = error.to_string();
+            assert!(error.is::<Missing>() && said.contains("seabios"), "{said}");
+            assert!(said.contains(name) && said.contains(remedy), "{said}");
+        }
+        let full = without(&DISTRIBUTIONS, "seabios", anyhow!("{}", command::FULL_DISK));
         assert!(!full.is::<Missing>() && command::is_full_disk(&full));
     }
 }

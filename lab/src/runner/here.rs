@@ -6,9 +6,9 @@ use crate::migration::Machine;
 use crate::parts::Qemu;
 use crate::system::process::Guard;
 use anyhow::{Context, Result};
-use rustix::io::{FdFlags, fcntl_setfd};
+use command_fds::CommandFdExt;
 use std::fs::{self, File};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -49,23 +49,21 @@ impl Here {
         let mut command = Guard::command(&line[0]);
         command.args(&line[1..]).args(arguments);
         let ends = [("monitor", &self.monitor[1]), ("console", &self.console[1])];
-        // Inherited by whatever is started meanwhile. Nothing is: one thread starts all processes
-        // of a lab.
+        let mut inherited = Vec::new();
         for (name, end) in ends {
-            fcntl_setfd(end, FdFlags::empty())?;
+            let end = OwnedFd::from(end.try_clone()?);
             command.args(["-chardev", &format!("socket,id={name},fd={}", end.as_raw_fd())]);
+            inherited.push(end);
         }
+        // By this process alone: other threads start processes at the same time.
+        command.preserved_fds(inherited);
         command.args(["-mon", "chardev=monitor,mode=control"]);
         command.args(["-serial", "chardev:console"]);
         // Behind what ends it with its owner.
         let told = command.get_args().skip_while(|part| *part != "--").skip(1);
         let line = told.map(|part| part.to_string_lossy().into_owned()).collect();
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let qemu = Guard::spawn(&mut command).context("cannot start QEMU");
-        for (_, end) in ends {
-            fcntl_setfd(end, FdFlags::CLOEXEC)?;
-        }
-        self.qemu = Some(qemu?);
+        self.qemu = Some(Guard::spawn(&mut command).context("cannot start QEMU")?);
         Ok(line)
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{command, paths, progress::Step, scratch::Scratch, tools};
+use super::{command, lock, paths, progress::Step, scratch::Scratch, tools};
 
 /// In the versions of all packages of backports (Debian Developer's Reference, 5.11.1).
 const BACKPORTS: &str = "~bpo";
@@ -49,9 +49,22 @@ pub fn pool_directory(package: &str) -> Result<String> {
 
 /// The packages in `$GODWIT_DOWNLOADS`: name and file.
 fn downloaded() -> Vec<(String, PathBuf)> {
-    let entries = paths::downloads().and_then(|directory| fs::read_dir(directory).ok());
-    let files = entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    paths::downloads().map_or(Vec::new(), |directory| packages_in(&directory))
+}
+
+fn packages_in(directory: &Path) -> Vec<(String, PathBuf)> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
     files.filter_map(|path| Some((package_of(&path)?, path))).collect()
+}
+
+/// The file of `package` in a directory, if there is one that is not of backports: of those a
+/// package has the same name.
+pub fn file_in(directory: &Path, package: &str) -> Option<PathBuf> {
+    packages_in(directory)
+        .into_iter()
+        .find(|(name, archive)| name == package && !is_of_backports(archive))
+        .map(|(_, archive)| archive)
 }
 
 /// `busybox-static` for `busybox-static_1.35.0-4_amd64.deb`.
@@ -66,8 +79,13 @@ fn is_of_backports(archive: &Path) -> bool {
 }
 
 /// Unpacks `package` into a new directory at `directory`, all of it or nothing: the one in
-/// `$GODWIT_DOWNLOADS`, or else what apt has.
+/// `$GODWIT_DOWNLOADS`, or else what apt has. What somebody else has unpacked there while this
+/// waited for them stays.
 pub fn unpack_package(package: &str, directory: &Path) -> Result<()> {
+    let _lock = lock::wait("packages")?;
+    if directory.exists() {
+        return Ok(());
+    }
     let scratch = scratch_beside(directory)?;
     unpack(&archive(package, &scratch)?, directory)
 }
@@ -75,11 +93,8 @@ pub fn unpack_package(package: &str, directory: &Path) -> Result<()> {
 /// The .deb of `package`: the one in `$GODWIT_DOWNLOADS`, or else what apt has, downloaded into an
 /// empty directory.
 pub fn archive(package: &str, directory: &Path) -> Result<PathBuf> {
-    let there = downloaded()
-        .into_iter()
-        .find(|(name, archive)| name == package && !is_of_backports(archive));
-    match there {
-        Some((_, archive)) => Ok(archive),
+    match paths::downloads().and_then(|downloads| file_in(&downloads, package)) {
+        Some(archive) => Ok(archive),
         None => download(package, directory),
     }
 }
@@ -167,6 +182,18 @@ mod tests {
     fn packages_of_backports_are_told_from_others() {
         assert!(is_of_backports(Path::new("/x/seabios_1.16.3-2~bpo12+1_all.deb")));
         assert!(!is_of_backports(Path::new("/x~bpo/seabios_1.16.2-1_all.deb")));
+    }
+
+    #[test]
+    fn a_file_of_backports_is_not_that_of_the_package() {
+        let directory = tempfile::tempdir().unwrap();
+        let put = |name: &str| fs::write(directory.path().join(name), "").unwrap();
+        put("seabios_1.16.3-2~bpo12+1_all.deb");
+        put("seabios_1.16.2.tar.xz");
+        assert_eq!(file_in(directory.path(), "seabios"), None);
+        put("seabios_1.16.2-1_all.deb");
+        let found = file_in(directory.path(), "seabios").unwrap();
+        assert!(found.ends_with("seabios_1.16.2-1_all.deb"), "{found:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod debian;
 pub mod detail;
 pub mod download;
 pub mod libraries;
+pub mod lock;
 pub mod namespace;
 pub mod paths;
 pub mod process;

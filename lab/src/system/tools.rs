@@ -2,9 +2,13 @@
 
 use std::{env, fmt, fs, path::PathBuf, process::Command};
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, anyhow, bail};
 
-use super::{command, progress::Step};
+use super::{command, lock, progress::Step};
+
+/// Who changes what is installed, or the lists of packages, has this lock: apt has locks of its
+/// own, and does not wait for that of the lists.
+const APT: &str = "apt";
 
 /// Debian's own Python, which its packages of modules belong to, whatever else `PATH` offers.
 pub const PYTHON: &str = "/usr/bin/python3";
@@ -98,9 +102,10 @@ impl std::error::Error for Missing {}
 /// Sees to it that all of `tools` are there: installs what is missing when it may.
 ///
 /// # Errors
-/// [`Missing`], with the one line to run.
+/// [`Missing`], with the one line to run. Where a mirror answers and they cannot be installed all
+/// the same, it is another error, since then something is wrong.
 pub fn require(purpose: &str, tools: &[Tool]) -> Result<()> {
-    let missing: Vec<&Tool> = tools.iter().filter(|tool| !tool.present()).collect();
+    let mut missing: Vec<&Tool> = tools.iter().filter(|tool| !tool.present()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -114,11 +119,14 @@ pub fn require(purpose: &str, tools: &[Tool]) -> Result<()> {
             "{purpose} needs {names}, not found on this machine; install with:\n    sudo {line}"
         )));
     }
-    install(&missing).map_err(|error| {
-        Missing(format!(
-            "{purpose} needs {names}, which could not be installed; try:\n    {line}\n{error:#}"
-        ))
-    })?;
+    let _lock = lock::wait(APT)?;
+    // Another test may have installed them while this one waited.
+    missing.retain(|tool| !tool.present());
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let what = format!("{purpose} needs {names}, which could not be installed; try:\n    {line}");
+    install(&missing, &what)?;
     if let Some(tool) = missing.iter().find(|tool| !tool.present()) {
         bail!("{purpose} needs {tool}; the package {} is installed but lacks it", tool.package);
     }
@@ -154,7 +162,8 @@ pub fn install_line(tools: &[&Tool]) -> String {
     format!("apt-get install --no-install-recommends {}", packages(tools).join(" "))
 }
 
-fn install(tools: &[&Tool]) -> Result<()> {
+/// Installs them. What is wrong begins with `what`.
+fn install(tools: &[&Tool], what: &str) -> Result<()> {
     let packages = packages(tools);
     let step = Step::new(format!("Installing {}", packages.join(" ")));
     let attempt = || {
@@ -173,18 +182,32 @@ fn install(tools: &[&Tool]) -> Result<()> {
     };
     // A fresh machine has no package lists, and old lists name files their mirror dropped.
     if attempt().is_err() {
-        refresh_package_lists()?;
-        attempt()?;
+        let asked = update();
+        attempt().map_err(|error| in_vain(what, asked.is_ok(), &error))?;
     }
     step.finish("done");
     Ok(())
 }
 
-/// `apt-get update`, when this user may.
+/// Why an installation failed. Without a network this machine only lacks something; where its
+/// mirrors answer, there is something to be mended.
+fn in_vain(what: &str, mirrors_answer: bool, error: &Error) -> Error {
+    let what = format!("{what}\n{error:#}");
+    if mirrors_answer { anyhow!(what) } else { Missing(what).into() }
+}
+
+/// `apt-get update`, when this user may. Where no mirror answers, the old lists stay.
 pub fn refresh_package_lists() -> Result<()> {
     if rustix::process::geteuid().is_root() {
+        let _lock = lock::wait(APT)?;
         command::run(Command::new("apt-get").arg("update"))?;
     }
+    Ok(())
+}
+
+/// The same by whoever has the lock. It fails as well where a mirror does not answer.
+fn update() -> Result<()> {
+    command::run(Command::new("apt-get").args(["update", "-oAPT::Update::Error-Mode=any"]))?;
     Ok(())
 }
 
@@ -207,6 +230,16 @@ mod tests {
         assert_eq!(distribution(""), "not Debian");
         let tool = Tool::program("a", "alpha");
         assert!(elsewhere(&[&tool]).contains("alpha"));
+    }
+
+    #[test]
+    fn what_cannot_be_installed_is_only_missing_where_no_mirror_answers() {
+        let error = |mirrors_answer| in_vain("a needs b", mirrors_answer, &anyhow!("no space"));
+        assert!(error(false).is::<Missing>() && !error(true).is::<Missing>());
+        for mirrors_answer in [false, true] {
+            let said = error(mirrors_answer).to_string();
+            assert!(said.contains("a needs b") && said.contains("no space"), "{said}");
+        }
     }
 
     #[test]

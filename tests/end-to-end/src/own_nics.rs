@@ -1,5 +1,6 @@
 //! The tool on a machine with NICs of its own: the lab's host, which nobody has prepared. There it
-//! runs as people run it.
+//! runs as people run it. No time is judged, so others may run beside it: what is slow then is
+//! given the time.
 
 use std::{
     fs::{self, File},

@@ -48,6 +48,23 @@ pub(crate) struct Need {
     has_failed: Arc<OnceLock<bool>>,
 }
 
+/// A test that is running. Whoever needs it hears of its end even if that is a panic of ours, which
+/// is a failure: they would wait for ever.
+struct Ended<'n>(&'n OnceLock<bool>);
+
+impl Ended<'_> {
+    fn tell(self, has_failed: bool) {
+        let _ = self.0.set(has_failed);
+    }
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        // Unless it was told.
+        let _ = self.0.set(true);
+    }
+}
+
 /// What else may run on this machine while a test does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Beside {
@@ -100,8 +117,9 @@ impl Suite {
         let (this, needs) = (need.clone(), self.needs.clone());
         let log = self.logs.join(format!("{}.log", name.replace([' ', '/', ':', '=', ','], "-")));
         let run = move || {
+            let ended = Ended(&this.has_failed);
             let completion = run(&this.name, &needs, deadline, beside, body, &log);
-            let _ = this.has_failed.set(completion.is_err());
+            ended.tell(completion.is_err());
             completion.map_err(|error| format!("{error:#}").into())
         };
         (need, Trial::ignorable_test(name, run))
@@ -313,5 +331,25 @@ mod tests {
         let conclusion = carry_out(suite(), 2, None);
         assert_eq!((conclusion.num_failed, conclusion.num_ignored), (1, 1));
         assert_eq!(carry_out(suite(), 2, Some("another")).num_passed, 1);
+    }
+
+    #[test]
+    fn a_lane_that_panics_with_what_is_needed_keeps_no_other_waiting() {
+        /// Is too much for a worker: what a panic left behind panics when it is dropped.
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("on purpose");
+            }
+        }
+        let mut suite = Suite::new();
+        let need = suite.test("needed", LATE, |_| {
+            thread::sleep(AWHILE);
+            std::panic::panic_any(Bomb)
+        });
+        suite.needs(need);
+        suite.test("another", LATE, |_| Ok(String::new()));
+        let conclusion = carry_out(suite, 2, None);
+        assert_eq!((conclusion.num_failed, conclusion.num_ignored), (1, 1));
     }
 }

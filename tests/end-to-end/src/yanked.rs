@@ -3,7 +3,7 @@
 
 use std::{fmt::Write, fs, path::Path};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use lab::{
     build::crates,
     system::{command, paths, scratch::Scratch},
@@ -22,8 +22,12 @@ pub(crate) fn add(suite: &mut Suite) {
 }
 
 fn none(log: &Path) -> Result<String> {
-    let control = asked(log, &[YANKED])?;
-    ensure!(control.is_some(), "cargo takes {YANKED:?}, which is yanked");
+    match asked(log, &[YANKED])? {
+        Answer::Yanked(_) => {}
+        Answer::Taken => bail!("cargo takes {YANKED:?}, which is yanked"),
+        // Without a network nobody knows.
+        Answer::Failed(why) => bail!(Skipped(why)),
+    }
     let mut metadata = crates::cargo();
     metadata.args(["metadata", "--format-version", "1", "--locked"]);
     let said = command::run(metadata.current_dir(paths::checkout()))?.stdout;
@@ -34,15 +38,36 @@ fn none(log: &Path) -> Result<String> {
         .map(|package| package["name"].as_str().zip(package["version"].as_str()))
         .collect::<Option<_>>()
         .context("a package without name or version")?;
-    if let Some(yanked) = asked(log, &crates)? {
-        bail!("{yanked}");
+    match asked(log, &crates)? {
+        Answer::Taken => Ok(format!("of {}", crates.len())),
+        // The registry has just answered.
+        Answer::Yanked(why) | Answer::Failed(why) => bail!("{why}"),
     }
-    Ok(format!("of {}", crates.len()))
 }
 
-/// Has cargo look for exactly these versions, for a package that has nothing else. What it says of
-/// one that is yanked, if there is one.
-fn asked(log: &Path, crates: &[(&str, &str)]) -> Result<Option<String>> {
+/// What cargo says of a package that wants some crates.
+#[derive(Debug, PartialEq)]
+enum Answer {
+    Taken,
+    /// Not, since one is yanked.
+    Yanked(String),
+    /// Not, for another reason.
+    Failed(String),
+}
+
+impl Answer {
+    fn of(succeeded: bool, said: &str) -> Self {
+        let error = said.lines().skip_while(|line| !line.starts_with("error")).collect::<Vec<_>>();
+        match succeeded {
+            true => Self::Taken,
+            false if said.contains(WORDS) => Self::Yanked(error[..error.len().min(2)].join(" ")),
+            false => Self::Failed(error.join(" ")),
+        }
+    }
+}
+
+/// Has cargo look for exactly these versions, for a package that has nothing else.
+fn asked(log: &Path, crates: &[(&str, &str)]) -> Result<Answer> {
     let folder = Scratch::new()?;
     let mut manifest =
         "[package]\nname = \"asks\"\nedition = \"2024\"\n[dependencies]\n".to_owned();
@@ -56,12 +81,19 @@ fn asked(log: &Path, crates: &[(&str, &str)]) -> Result<Option<String>> {
     fs::write(folder.join("src/lib.rs"), "")?;
     let output = crates::cargo().arg("generate-lockfile").current_dir(&*folder).output()?;
     fs::write(log, &output.stderr)?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let error = said.lines().skip_while(|line| !line.starts_with("error")).collect::<Vec<_>>();
-    match output.status.success() {
-        true => Ok(None),
-        false if said.contains(WORDS) => Ok(Some(error[..error.len().min(2)].join(" "))),
-        // Without a network nobody knows.
-        false => bail!(Skipped(error.join(" "))),
+    Ok(Answer::of(output.status.success(), &String::from_utf8_lossy(&output.stderr)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_yanked_version_is_told_from_a_registry_that_does_not_answer() {
+        let yanked = "warning: x\nerror: failed to select a version\n  version 1.0.0 is yanked\n";
+        assert!(matches!(Answer::of(false, yanked), Answer::Yanked(_)));
+        let silent = "error: download failed\n";
+        assert_eq!(Answer::of(false, silent), Answer::Failed("error: download failed".into()));
+        assert_eq!(Answer::of(true, ""), Answer::Taken);
     }
 }
