@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -27,8 +27,10 @@ use crate::{
 
 pub(crate) fn main(options: &cli::Soak) -> Result<Ending> {
     check_model(options.lab, options.nic).map_err(Usage::wrap)?;
+    let script = script(options).map_err(Usage::wrap)?;
+    // Only now: an earlier report goes.
     let place = Place::take(&options.report)?;
-    let script = script(options, &place).map_err(Usage::wrap)?;
+    let script = Script { logs: place.logs(), ..script };
     let parts = match options.lab {
         LabKind::Local => parts::prepare_local(script.nic, &script.application, script.qemu, None)?,
         _ => parts::prepare(options.host.kernel(), &script.application, script.qemu)?,
@@ -60,7 +62,7 @@ fn write(path: &Path, soak: &Soak) -> Result<()> {
     fs::write(path, text).with_context(|| path.display().to_string())
 }
 
-fn script(options: &cli::Soak, place: &Place) -> Result<Script> {
+fn script(options: &cli::Soak) -> Result<Script> {
     if options.lab == LabKind::Host {
         bail!("`--lab host` is not there for a soak; `nested` and `local` are");
     }
@@ -90,6 +92,6 @@ fn script(options: &cli::Soak, place: &Place) -> Result<Script> {
         saturated_warmup: false,
         append: options.append.clone(),
         pcap: None,
-        logs: place.logs(),
+        logs: PathBuf::new(),
     })
 }

@@ -52,8 +52,13 @@ impl fmt::Display for Crashed {
 
 /// What crashed, if that is why a run with these logs ended in an error.
 pub(super) fn behind(error: &anyhow::Error, logs: &Path, place: &Place) -> Option<Crash> {
+    of_host(error, logs).or_else(|| confused(error, place))
+}
+
+/// What crashed, where only the host's kernel is excused, and a guest that was reset is not.
+pub(super) fn of_host(error: &anyhow::Error, logs: &Path) -> Option<Crash> {
     let lost = error.downcast_ref::<HostLost>().map(HostLost::crash);
-    lost.or_else(|| host_panic(logs)).or_else(|| confused(error, place))
+    lost.or_else(|| host_panic(logs))
 }
 
 /// Keeps what there is to know about a host that does not answer, which is gone soon: why it

@@ -82,8 +82,10 @@ const SERIES_WARMUP: Duration = Duration::from_secs(4);
 /// then, and only then, all is done again, and the result says so.
 pub fn run(script: &Script, parts: &LabParts) -> Result<Migration> {
     let started = ProcessorTime::now();
-    let (mut result, crashes) =
-        again::if_the_lab_crashes(&script.logs, &parts.place, || rehearse(script, parts))?;
+    let behind = |error: &_| crash::behind(error, &script.logs, &parts.place);
+    let (done, crashes) =
+        again::if_the_lab_crashes(&script.logs, behind, || rehearse(script, parts));
+    let mut result = done?;
     result.facts.note_crashes(crashes);
     result.facts.taken_by_others =
         started.zip(ProcessorTime::now()).and_then(|(started, ended)| ended.others_since(started));

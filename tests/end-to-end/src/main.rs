@@ -20,6 +20,7 @@ mod endings;
 mod errors;
 mod examples;
 mod firmware;
+mod flaps;
 mod floods;
 mod fuzzing;
 mod guest;
@@ -61,7 +62,6 @@ mod sample;
 mod shapes;
 mod size;
 mod snapshot;
-mod soak;
 mod soaks;
 mod standby;
 mod stock;
@@ -99,7 +99,7 @@ fn all(kernel: Kernel, quick: bool, long: bool) -> Suite {
         headline::add(&mut suite, kernel);
     }
     host::add_tests(&mut suite);
-    soak::add(&mut suite);
+    flaps::add(&mut suite);
     interrupt::add(&mut suite);
     errors::add(&mut suite);
     endings::add(&mut suite);

@@ -15,9 +15,14 @@ static ALL: Mutex<Vec<Crash>> = Mutex::new(Vec::new());
 
 /// Takes note of those that a result had. Only a crash of the host's own is no fault of a test.
 pub(crate) fn note(result: &Migration) -> Result<()> {
-    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
     let others = result.comparisons.iter().flat_map(|other| &other.facts.lab_crashes);
-    for crash in result.facts.lab_crashes.iter().chain(others) {
+    note_all(result.facts.lab_crashes.iter().chain(others))
+}
+
+/// The same of these.
+pub(crate) fn note_all<'c>(crashes: impl IntoIterator<Item = &'c Crash>) -> Result<()> {
+    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    for crash in crashes {
         all.push(crash.clone());
         excuse(crash, &all)?;
     }

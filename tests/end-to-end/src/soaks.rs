@@ -8,6 +8,7 @@ use lab::rehearsal::soak::{Event, Soak};
 use crate::{
     options::Kernel,
     program::{logged, xtask},
+    restarts,
     suite::{LONG, Suite},
 };
 
@@ -16,7 +17,8 @@ use crate::{
 const SEED: &str = "1";
 
 pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
-    suite.test("a soak in the nested lab", LONG, move |log| good(log, kernel, &[]));
+    // In real time, as one connection's other end is a program of this machine.
+    suite.alone("a soak in the nested lab", LONG, move |log| good(log, kernel, &[]));
     suite.test("a soak with memory compared from outside", LONG, move |log| {
         good(log, kernel, &["--lab", "local", "--nic", "ixgbe"])
     });
@@ -54,6 +56,7 @@ fn soak(log: &Path, kernel: Kernel, options: &[&str]) -> Result<(Soak, bool)> {
         text.lines().last().unwrap_or_default().to_owned()
     })?;
     let text = fs::read_to_string(&json).with_context(|| json.display().to_string())?;
-    let soak = serde_json::from_str(&text).with_context(|| json.display().to_string())?;
+    let soak: Soak = serde_json::from_str(&text).with_context(|| json.display().to_string())?;
+    restarts::note_all(&soak.facts.lab_crashes)?;
     Ok((soak, status.success()))
 }

@@ -64,8 +64,8 @@ pub struct Soak {
     pub migrations: u32,
     /// Those that there were.
     pub rounds: Vec<Round>,
-    /// What went to the guest and back over one connection, from before the first to after the
-    /// last. None where it broke.
+    /// What went to the guest and back over one connection, from before the first, or the first
+    /// after the lab was started over, to after the last. None where it broke.
     pub transfer: Option<Transfer>,
     /// Why it ended early, or how the connection broke.
     pub error: Option<String>,
@@ -79,6 +79,13 @@ impl Soak {
     pub fn is_good(&self) -> bool {
         let all = self.rounds.len() as u32 == self.migrations;
         all && self.error.is_none() && self.rounds.iter().all(|round| round.faults.is_empty())
+    }
+
+    /// Forgets what is about a guest that is gone. With it goes the last of all rounds: what is
+    /// judged in the end has to be a guest that was migrated.
+    fn again(&mut self) {
+        (self.transfer, self.error) = (None, None);
+        self.rounds.truncate((self.migrations as usize).saturating_sub(1));
     }
 
     /// How many frames were not what was received, over all migrations.
@@ -113,7 +120,7 @@ pub struct Round {
     pub checked: Option<u64>,
     /// Those of them that are not what was received.
     pub stale: Option<u64>,
-    /// Bytes that have come back over the connection since the first migration.
+    /// Bytes that have come back over the connection since the guest was booted.
     pub returned: u64,
     /// Slots of the DMA pool in use afterwards, but for the recorder's.
     pub slots_used: u64,
@@ -126,6 +133,10 @@ pub struct Round {
 /// Migrates a guest so often, to and fro. Of the script counts what is about guest and lab. `tell`
 /// hears of each migration as soon as it is over.
 ///
+/// When the emulated host crashes, what there was stays, and another guest goes on from there. A
+/// guest that is reset in silence is no such crash: with so many migrations of a guest, nobody
+/// could tell whose fault that is.
+///
 /// # Errors
 /// There was no first migration. What goes wrong later is in the result.
 pub fn run(
@@ -134,25 +145,6 @@ pub fn run(
     seed: u64,
     tell: &mut dyn FnMut(&Round),
 ) -> Result<Soak> {
-    let (mut soak, crashes) =
-        again::if_the_lab_crashes(&script.logs, &parts.place, || soak(script, parts, seed, tell))?;
-    soak.facts.note_crashes(crashes);
-    Ok(soak)
-}
-
-fn soak(
-    script: &Script,
-    parts: &LabParts,
-    seed: u64,
-    tell: &mut dyn FnMut(&Round),
-) -> Result<Soak> {
-    fs::create_dir_all(&script.logs).with_context(|| script.logs.display().to_string())?;
-    let sockets = Scratch::new()?;
-    let segment = Arc::new(Segment::start_by(script.clock(), script.pcap.as_deref())?);
-    let mut lab = start_lab(script, parts, &segment, &sockets)?;
-    let server = (GUEST.ip, ECHO_PORT).into();
-    let peer = Peer::start(&parts.qemu, &segment, &sockets, GATEWAY, server)?;
-    let client = Client::new(peer);
     let mut soak = Soak {
         seed,
         lab: kind(parts),
@@ -164,17 +156,36 @@ fn soak(
         error: None,
         facts: facts(script.clock, script.qemu, parts),
     };
-    let done = perform(script, &mut *lab, &client, &segment, &mut soak, tell);
-    let Err(error) = done else { return Ok(soak) };
-    let error = match lab.answers() {
-        true => error,
-        false => error.context(crash::lost(&mut *lab, &script.logs)),
-    };
-    if soak.rounds.is_empty() || crash::behind(&error, &script.logs, &parts.place).is_some() {
-        return Err(error);
+    let behind = |error: &_| crash::of_host(error, &script.logs);
+    let go_on = || go_on(script, parts, &mut soak, tell);
+    let (done, crashes) = again::if_the_lab_crashes(&script.logs, behind, go_on);
+    soak.facts.note_crashes(crashes);
+    match done {
+        Err(error) if soak.rounds.is_empty() => return Err(error),
+        Err(error) => soak.error = Some(format!("{error:#}")),
+        Ok(()) => {}
     }
-    soak.error = Some(format!("{error:#}"));
     Ok(soak)
+}
+
+/// Boots a guest, and has it go through the rounds that there have not been.
+fn go_on(
+    script: &Script,
+    parts: &LabParts,
+    soak: &mut Soak,
+    tell: &mut dyn FnMut(&Round),
+) -> Result<()> {
+    soak.again();
+    fs::create_dir_all(&script.logs).with_context(|| script.logs.display().to_string())?;
+    let sockets = Scratch::new()?;
+    let segment = Arc::new(Segment::start_by(script.clock(), script.pcap.as_deref())?);
+    let mut lab = start_lab(script, parts, &segment, &sockets)?;
+    let server = (GUEST.ip, ECHO_PORT).into();
+    let peer = Peer::start(&parts.qemu, &segment, &sockets, GATEWAY, server)?;
+    let client = Client::new(peer);
+    perform(script, &mut *lab, &client, &segment, soak, tell).map_err(|error| {
+        if lab.answers() { error } else { error.context(crash::lost(&mut *lab, &script.logs)) }
+    })
 }
 
 /// Both kinds of traffic as one.
@@ -233,14 +244,14 @@ fn rounds(
 ) -> Result<()> {
     // The connection's other end is a program of this machine.
     let clock = Clock::real();
-    let mut deck = Deck::new(soak.seed);
+    let mut deck = Deck::without(soak.seed, soak.rounds.len());
     datagrams.begin(Rate::Paced(DATAGRAMS));
     // The recorder is full after that, and what the guest makes once is made.
     clock.sleep(FILLING);
     datagrams.set_rate(Rate::Idle);
     connection.rest().context("the connection")?;
     let mut judge = Judge::new(|| client.counts())?;
-    for number in 1..=script.times {
+    for number in soak.rounds.len() as u32 + 1..=script.times {
         let (event, warmup) = deck.draw();
         let from = session.home().to_string();
         let step = Step::new(format!("Migration {number} of {}: {event}", script.times));

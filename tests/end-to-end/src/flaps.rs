@@ -40,22 +40,24 @@ const POLL: Duration = Duration::from_millis(10);
 const DATAGRAM: [u8; 1000] = [0x5a; 1000];
 const BETWEEN_DATAGRAMS: Duration = Duration::from_millis(1);
 /// Few enough frames that the flight recorder is full before anything is counted.
-const APPEND: &str = "ip=10.0.2.15/24 gw=10.0.2.2 recorder=64K token=soak";
+const APPEND: &str = "ip=10.0.2.15/24 gw=10.0.2.2 recorder=64K token=flaps";
 /// What resets are asked for with.
-const TOKEN: &str = "soak";
+const TOKEN: &str = "flaps";
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.test(&format!("{FLAPS} link flaps and resets of every NIC"), LONG, |log| {
         let results = thread::scope(|scope| {
             let start = |nic: NicModel| {
-                let log = log.with_file_name(format!("soak-{nic}.log"));
-                (nic, scope.spawn(move || soak(nic, &log)))
+                let log = log.with_file_name(format!("flaps-{nic}.log"));
+                (nic, scope.spawn(move || flap(nic, &log)))
             };
             // All are started before one is waited for.
             let running: Vec<_> = NICS.into_iter().map(start).collect();
             running
                 .into_iter()
-                .map(|(nic, soak)| (nic, soak.join().unwrap_or_else(|_| Err(anyhow!("panicked")))))
+                .map(|(nic, flaps)| {
+                    (nic, flaps.join().unwrap_or_else(|_| Err(anyhow!("panicked"))))
+                })
                 .collect::<Vec<_>>()
         });
         let mut remarks = Vec::new();
@@ -66,11 +68,11 @@ pub(crate) fn add(suite: &mut Suite) {
     });
 }
 
-fn soak(nic: NicModel, log: &Path) -> Result<String> {
+fn flap(nic: NicModel, log: &Path) -> Result<String> {
     let (iperf3, http) = (free_port()?, free_port()?);
     let forwards =
         [(iperf3, IPERF3_PORT), (http, HTTP_PORT)].map(|(host, guest)| Forward { host, guest });
-    let directory = tempfile::Builder::new().prefix("godwit-soak-").tempdir()?;
+    let directory = tempfile::Builder::new().prefix("godwit-flaps-").tempdir()?;
     let monitor = directory.path().join("qmp");
     let options = ["-qmp".into(), format!("unix:{},server=on,wait=off", monitor.display())];
     let mut guest = Guest::boot_with(nic, log, APPEND, &forwards, &options)?;
