@@ -38,16 +38,17 @@ const BESIDE_LINUX: f64 = 100.0;
 pub(crate) fn main(options: &Migrate) -> Result<Ending> {
     let machines = host::machines(options).map_err(Usage::wrap)?;
     let script = script(options).map_err(Usage::wrap)?;
+    if let Some(machines) = &machines {
+        host::require(options, machines)?;
+    }
+    // Only now: an earlier report goes.
     let place = Place::take(&options.report)?;
     let script = Script { logs: place.logs(), ..script };
     if script.traffic == TrafficKind::Tcp {
         tools::require("TCP traffic", &[Tool::program("iperf3", "iperf3")])?;
     }
     let parts = match machines {
-        Some(machines) => {
-            host::require(options)?;
-            parts::prepare_host(&script.application, script.qemu, machines)?
-        }
+        Some(machines) => parts::prepare_host(&script.application, script.qemu, machines)?,
         None => prepare(options, &script)?,
     };
     let mut result = rehearsal::run(&script, &parts)?;

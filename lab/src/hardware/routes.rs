@@ -16,7 +16,7 @@ const REJECT: u32 = 0x200;
 impl Hardware {
     /// Why an interface is not to be taken from the machine, if so. The reason that matters most to
     /// people comes first.
-    pub(super) fn carries(&self, interface: &str) -> Option<String> {
+    pub(crate) fn carries(&self, interface: &str) -> Option<String> {
         let routes = self.routes(interface);
         if routes.iter().any(|route| route == DEFAULT) {
             return Some(format!("the default route goes by {interface}"));

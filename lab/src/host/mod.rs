@@ -21,7 +21,7 @@ use std::path::Path;
 pub struct Machines {
     /// The NIC of each of the two, by its PCI address.
     pub nics: [String; 2],
-    /// Those that are taken even if the machine needs them for itself.
+    /// Which of these, and of the interface, are taken even if the machine needs them for itself.
     pub taken: Vec<String>,
     /// The interface that traffic goes by.
     pub source: String,
@@ -49,7 +49,7 @@ impl Machines {
                 self.source
             );
         }
-        wire::check(hardware, &self.source)
+        wire::check(hardware, &self.source, self.take(&self.source))
     }
 
     /// The NICs that are this machine's.
@@ -57,8 +57,8 @@ impl Machines {
         if self.destination.is_some() { &self.nics[..1] } else { &self.nics }
     }
 
-    fn take(&self, address: &str) -> Take {
-        let is_named = self.taken.iter().any(|named| named == address);
+    fn take(&self, what: &str) -> Take {
+        let is_named = self.taken.iter().any(|named| named == what);
         if is_named { Take::Even } else { Take::Spare }
     }
 }

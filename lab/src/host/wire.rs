@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use pnet_datalink::{Channel, Config, DataLinkReceiver, DataLinkSender, interfaces};
 
 use crate::{
-    hardware::Hardware,
+    hardware::{Hardware, Take},
     segment::{Frame, LONGEST, PREFIX},
 };
 
@@ -66,11 +66,12 @@ impl Drop for Wire {
     }
 }
 
-/// Checks that frames can go by an interface.
+/// Checks that frames can go by an interface. One that the machine needs for itself has to be
+/// [`Take::Even`]: whoever is on its network hears what is sent, a flood too.
 ///
 /// # Errors
-/// It is not there, or down.
-pub(super) fn check(hardware: &Hardware, interface: &str) -> Result<()> {
+/// It is not there, down, or needed.
+pub(super) fn check(hardware: &Hardware, interface: &str, take: Take) -> Result<()> {
     let place = format!("/sys/class/net/{interface}");
     ensure!(
         !interface.contains('/') && hardware.has(&place),
@@ -82,7 +83,13 @@ pub(super) fn check(hardware: &Hardware, interface: &str) -> Result<()> {
         matches!(&*state, "up" | "unknown"),
         "--source: {interface} is {state}; plug it in, and\n    ip link set {interface} up"
     );
-    Ok(())
+    match hardware.carries(interface).filter(|_| take == Take::Spare) {
+        Some(why) => bail!(
+            "--source: {why}, and a flood would be sent there; choose another interface, or name \
+             it again as --take {interface}"
+        ),
+        None => Ok(()),
+    }
 }
 
 fn open(name: &str) -> Result<(Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>)> {
@@ -140,7 +147,7 @@ mod tests {
     fn an_interface_that_is_not_there_or_down_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let hardware = Hardware::below(directory.path());
-        let error = |name| check(&hardware, name).map_err(|error| error.to_string());
+        let error = |name| check(&hardware, name, Take::Spare).map_err(|error| error.to_string());
         assert!(error("eth9").unwrap_err().contains("no interface \"eth9\""));
         let place = directory.path().join("sys/class/net/eth0");
         std::fs::create_dir_all(&place).unwrap();
@@ -149,5 +156,22 @@ mod tests {
         std::fs::write(place.join("operstate"), "up\n").unwrap();
         assert_eq!(error("eth0"), Ok(()));
         assert!(error("../net/eth0").is_err());
+    }
+
+    #[test]
+    fn an_interface_that_the_machine_needs_has_to_be_named_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let hardware = Hardware::below(directory.path());
+        for (path, text) in [
+            ("sys/class/net/eth0/operstate", "up\n"),
+            ("proc/net/route", "Iface ...\neth0\t00000000\t0102000A\t0003\t0\t0\t0\t00000000\n"),
+        ] {
+            let path = directory.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let error = check(&hardware, "eth0", Take::Spare).unwrap_err().to_string();
+        assert!(error.contains("default route") && error.contains("--take eth0"), "{error}");
+        check(&hardware, "eth0", Take::Even).unwrap();
     }
 }

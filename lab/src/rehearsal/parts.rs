@@ -112,11 +112,16 @@ pub fn prepare_host(
     // What can be wrong with the request comes first: building takes a while.
     machines.check(&Hardware::here())?;
     let guest = application.build()?;
-    let qemu = match kind {
-        QemuKind::Patched => machine::qemu_for(&Nic::Vfio(machines.nics[0].clone()))?,
-        other => of_kind(other)?,
-    };
+    let qemu = host_qemu(kind, &machines)?;
     Ok(LabParts { machines: qemu.clone(), qemu, place: Place::Host { guest, machines } })
+}
+
+/// What runs machines with NICs of this one: the patched QEMU is built unless it is installed.
+pub fn host_qemu(kind: QemuKind, machines: &Machines) -> Result<Qemu> {
+    match kind {
+        QemuKind::Patched => machine::qemu_for(&Nic::Vfio(machines.nics[0].clone())),
+        other => of_kind(other),
+    }
 }
 
 /// Builds the guest, the patched QEMU and the lab's host.

@@ -64,8 +64,9 @@ pub(crate) struct Migrate {
     pub(crate) destination: Option<Destination>,
     /// --lab host: take this NIC although it carries this machine's own traffic, which may end the
     /// connection that you are using. Its driver has it back in the end; addresses, routes and
-    /// being up are not restored
-    #[arg(long, value_name = "BDF", value_parser = parse_bdf)]
+    /// being up are not restored. Or: send by this interface, which --source names, although it
+    /// does
+    #[arg(long, value_name = "BDF|INTERFACE", value_parser = nic_or_interface)]
     pub(crate) take: Vec<String>,
     /// Its model on the destination, where that is another one with another address
     #[arg(long, value_name = "MODEL", value_parser = lab_nic())]
@@ -146,6 +147,12 @@ pub(crate) struct Migrate {
     pub(crate) app: App,
     #[command(flatten)]
     pub(crate) host: Host,
+}
+
+/// A PCI address as Linux writes it, or else the name of an interface: either is looked for later.
+#[expect(clippy::unnecessary_wraps, reason = "clap wants it so")]
+fn nic_or_interface(text: &str) -> Result<String, String> {
+    Ok(parse_bdf(text).unwrap_or_else(|_| text.into()))
 }
 
 #[derive(Debug, Args)]

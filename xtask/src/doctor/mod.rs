@@ -73,22 +73,28 @@ pub(crate) fn main(options: &Doctor) -> Result<Ending> {
     Ok(if ready { Ending::AsAsked } else { Ending::Failed })
 }
 
-/// What keeps this machine from running two guests with NICs that were named, each with what to do
-/// about it.
-pub(crate) fn missing(image: Option<&Path>, kind: QemuKind) -> Vec<String> {
-    let qemu = any_qemu();
-    let mut findings = vec![host::kvm(&try_kvm(qemu.as_ref(), image))];
-    // Stock QEMU is fetched where it is not there.
-    if kind == QemuKind::Patched && qemu.is_some() {
-        findings.push(host::qemu(qemu.as_ref()));
+/// What keeps this machine from running two guests with NICs that were named, whichever QEMU runs
+/// them, each with what to do about it.
+pub(crate) fn missing_of_machine() -> Vec<String> {
+    unmet(host::of_machine(&Hardware::here(), &host::Me::now()))
+}
+
+/// The same of that QEMU there.
+pub(crate) fn missing_of_qemu(qemu: &Qemu, image: Option<&Path>, kind: QemuKind) -> Vec<String> {
+    let mut findings = vec![host::kvm(&try_kvm(Some(qemu), image))];
+    if kind == QemuKind::Patched {
+        findings.push(host::qemu(Some(qemu)));
     }
-    findings.extend(host::of_machine(&Hardware::here(), &host::Me::now()));
+    unmet(findings)
+}
+
+fn unmet(findings: Vec<Finding>) -> Vec<String> {
     let unmet = findings.into_iter().filter(|finding| finding.required && !finding.good);
     let say = |Finding { subject, what, remedy, .. }: Finding| {
-        format!(
-            "  {subject}: {what}\n    -> {}",
-            remedy.unwrap_or_default().replace('\n', "\n    -> ")
-        )
+        // What nobody knows a remedy for has none to be shown.
+        let remedy = remedy.unwrap_or_default();
+        let lines = remedy.lines().map(|line| format!("\n    -> {line}"));
+        format!("  {subject}: {what}{}", lines.collect::<String>())
     };
     unmet.map(say).collect()
 }
@@ -130,6 +136,16 @@ fn try_kvm(qemu: Option<&Qemu>, image: Option<&Path>) -> Result<Trial, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_missing_has_its_remedy_line_by_line_or_none() {
+        let missing = unmet(vec![
+            Finding::bad("KVM", "not tried", "").required(),
+            Finding::bad("IOMMU", "no groups", "one\ntwo").required(),
+            Finding::bad("huge pages", "none", "some"),
+        ]);
+        assert_eq!(missing, ["  KVM: not tried", "  IOMMU: no groups\n    -> one\n    -> two"]);
+    }
 
     #[test]
     fn only_what_is_required_keeps_a_machine_from_being_ready() {

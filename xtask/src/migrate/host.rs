@@ -4,8 +4,10 @@ use anyhow::{Result, bail, ensure};
 use lab::{
     choices::{GuestKind, LabKind, Strategy, TrafficKind},
     guest::MigrationNic,
+    hardware::Hardware,
     host::Machines,
     parts::NicModel,
+    rehearsal::parts,
 };
 
 use crate::{cli::Migrate, doctor};
@@ -50,8 +52,9 @@ pub(super) fn machines(options: &Migrate) -> Result<Option<Machines>> {
     ensure!(options.nics == 1, "`--lab host` goes with one NIC for each machine");
     for taken in &options.take {
         ensure!(
-            nics.contains(taken),
-            "`--take {taken}` goes with a NIC that `--nic` names as well"
+            nics.contains(taken) || *taken == source,
+            "`--take {taken}` goes with a NIC that `--nic` names as well, or an interface that \
+             `--source` does"
         );
     }
     Ok(Some(Machines {
@@ -87,12 +90,19 @@ fn check_destination(options: &Migrate) -> Result<()> {
     Ok(())
 }
 
-/// Whether guests can run here, by what `doctor` looks at.
+/// Whether guests can run here, by what `doctor` looks at. QEMU is fetched or built if need be,
+/// once nothing else is in the way.
 ///
 /// # Errors
-/// What is missing, each with the command that helps.
-pub(super) fn require(options: &Migrate) -> Result<()> {
-    let missing = doctor::missing(options.image.as_deref(), options.qemu);
+/// What is missing, each with the command that helps; or QEMU cannot be had.
+pub(super) fn require(options: &Migrate, machines: &Machines) -> Result<()> {
+    refuse(&doctor::missing_of_machine())?;
+    machines.check(&Hardware::here())?;
+    let qemu = parts::host_qemu(options.qemu, machines)?;
+    refuse(&doctor::missing_of_qemu(&qemu, options.image.as_deref(), options.qemu))
+}
+
+fn refuse(missing: &[String]) -> Result<()> {
     ensure!(
         missing.is_empty(),
         "this machine cannot run the two machines yet (`cargo xtask doctor` has all of it):\n{}",
