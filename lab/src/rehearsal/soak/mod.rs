@@ -319,3 +319,45 @@ fn rounds(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_that_were_finished_stay_but_for_the_last_of_all() {
+        let round = |number| Round {
+            number,
+            from: "source".into(),
+            event: Event::None,
+            warmup_ms: 0,
+            outcome: Outcome::Completed,
+            error: None,
+            downtime_ms: None,
+            service_gap_ms: 0.0,
+            lost: 0,
+            checked: None,
+            stale: None,
+            returned: 0,
+            slots_used: 0,
+            heap_used: 0,
+            faults: Vec::new(),
+        };
+        let mut soak = Soak {
+            seed: 1,
+            lab: LabKind::Nested,
+            nic: String::new(),
+            marking: Marking::Auto,
+            migrations: 3,
+            rounds: vec![round(1), round(2)],
+            transfer: None,
+            error: Some("the connection broke".into()),
+            facts: Facts::default(),
+        };
+        soak.again();
+        assert!(soak.rounds.len() == 2 && soak.error.is_none(), "{soak:?}");
+        soak.rounds.push(round(3));
+        soak.again();
+        assert_eq!(soak.rounds.iter().map(|round| round.number).collect::<Vec<_>>(), [1, 2]);
+    }
+}
