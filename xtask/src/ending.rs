@@ -112,11 +112,8 @@ mod tests {
         assert_eq!(usage.to_string(), "outer: inner");
         assert_eq!(status_of(&usage), 2);
         assert_eq!(status_of(&anyhow!("else")), 1);
-        let missing = lab::system::tools::require(
-            "a test",
-            &[lab::system::tools::Tool::program("no-such-program", "no-such-package")],
-        );
-        assert_eq!(status_of(&missing.unwrap_err().context("more")), 4);
+        let missing = anyhow::Error::from(Missing::new("a program".into()));
+        assert_eq!(status_of(&missing.context("more")), 4);
     }
 
     #[test]
