@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::system::{
-    command,
+    command, download,
     scratch::Scratch,
     tools::{self, Tool},
 };
@@ -24,14 +24,40 @@ use crate::{
 const SKOPEO: Tool = Tool::program("skopeo", "skopeo");
 
 /// KubeVirt's API as types, made of its OpenAPI description; Proxmox's, of its own description of
-/// its API; and what checks whether a machine is of such a type. Package, version, folder.
-const PACKAGES: [(&str, &str, &str); 3] = [
-    ("@kubevirt-ui-ext/kubevirt-api", "1.7.0", "kubevirt"),
-    ("proxmox-api", "1.1.1", "proxmox"),
-    ("typescript", "5.9.3", "typescript"),
+/// its API; and what checks whether a machine is of such a type.
+const PACKAGES: [Package; 3] = [
+    Package {
+        name: "@kubevirt-ui-ext/kubevirt-api",
+        version: "1.7.0",
+        sha256: "f9ab3bf5247c266e92c4ed1afeb9bc8e34f1af48987c84951f6cf5e156efc418",
+        folder: "kubevirt",
+    },
+    Package {
+        name: "proxmox-api",
+        version: "1.1.1",
+        sha256: "2d52fbb7bf52ffc25e775c667fb15acef265d86b9407cd7936dc3664acf675c7",
+        folder: "proxmox",
+    },
+    Package {
+        name: "typescript",
+        version: "5.9.3",
+        sha256: "10e108c9cf7d5f2879053dff18515fb405abf2ccef63eaaf017d9c571687a1d3",
+        folder: "typescript",
+    },
 ];
 /// CycloneDX's own library, with its schemas.
-const CYCLONEDX: &str = "cyclonedx-python-lib[json-validation]==11.12.0";
+const CYCLONEDX: &str = include_str!("cyclonedx.txt");
+/// What pip says of a package that is not the one of the list.
+const NOT_THE_SAME: &str = "DO NOT MATCH THE HASHES";
+
+/// A package of node's, and where it is unpacked.
+struct Package {
+    name: &'static str,
+    version: &'static str,
+    /// Of its archive.
+    sha256: &'static str,
+    folder: &'static str,
+}
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.test("KubeVirt's and Proxmox's types have the machines made for them", MINUTES, machines);
@@ -47,8 +73,8 @@ fn machines(log: &Path) -> Result<String> {
         }
     }
     let scratch = Scratch::new()?;
-    for (package, version, folder) in PACKAGES {
-        unpack(&scratch, package, version, folder)?;
+    for package in &PACKAGES {
+        unpack(&scratch, package)?;
     }
     let said = |arguments: &[&str]| -> Result<String> {
         Ok(String::from_utf8(command::run(xtask()?.args(arguments))?.stdout)?)
@@ -99,13 +125,16 @@ fn machines(log: &Path) -> Result<String> {
 }
 
 /// A package of the registry of node's.
-fn unpack(scratch: &Path, package: &str, version: &str, folder: &str) -> Result<()> {
+fn unpack(scratch: &Path, package: &Package) -> Result<()> {
+    let Package { name, version, sha256, folder } = package;
     let mut npm = Command::new("npm");
-    npm.args(["pack", "--silent", &format!("{package}@{version}")]).current_dir(scratch);
+    npm.args(["pack", "--silent", &format!("{name}@{version}")]).current_dir(scratch);
     let said = command::run(&mut npm)
-        .map_err(|error| Skipped(format!("{package} cannot be fetched: {error:#}")))?;
+        .map_err(|error| Skipped(format!("{name} cannot be fetched: {error:#}")))?;
     let archive = String::from_utf8(said.stdout)?;
     let archive = archive.lines().last().context("npm names no file")?;
+    let digest = download::sha256(&scratch.join(archive))?;
+    ensure!(digest == *sha256, "{name} {version} has the SHA-256 {digest}, and not {sha256}");
     fs::create_dir(scratch.join(folder))?;
     let mut tar = Command::new("tar");
     tar.args(["-xzf", archive, "--strip-components=1", "-C", folder]).current_dir(scratch);
@@ -203,8 +232,14 @@ fn bill(log: &Path) -> Result<String> {
     let python = scratch.join("python");
     let mut pip = Command::new(tools::PYTHON);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]);
-    let fetched = command::run(pip.arg(&python).arg(CYCLONEDX));
-    fetched.map_err(|error| Skipped(format!("{CYCLONEDX} cannot be fetched: {error:#}")))?;
+    let list = scratch.join("cyclonedx.txt");
+    fs::write(&list, CYCLONEDX)?;
+    pip.arg(&python).args(["--require-hashes", "--requirement"]).arg(&list);
+    if let Err(error) = command::run(&mut pip) {
+        let error = format!("CycloneDX's library cannot be fetched: {error:#}");
+        ensure!(!error.contains(NOT_THE_SAME), "{error}");
+        return Err(Skipped(error).into());
+    }
     let bill = |format: &str| -> Result<Value> {
         let file = scratch.join("bill.json");
         let mut image = xtask()?;
