@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -23,6 +23,11 @@ use crate::{
 
 /// How long the interface is listened to at a time, before a look whether to stop.
 const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How long a link may take to come up after its interface: negotiating takes seconds.
+const NEGOTIATION: Duration = Duration::from_secs(5);
+/// In an interface's flags: it is set up (netdevice(7)).
+const IFF_UP: u32 = 1;
 
 /// An interface that is connected to a port. Dropped, it is only the machine's again.
 #[derive(Debug)]
@@ -77,10 +82,16 @@ pub(super) fn check(hardware: &Hardware, interface: &str, take: Take) -> Result<
         !interface.contains('/') && hardware.has(&place),
         "--source: this machine has no interface {interface:?}; `ip link` lists them"
     );
+    let state = || hardware.text(&format!("{place}/operstate")).unwrap_or_default();
     // Of a device that does not know, such as a tap's, it is `unknown`.
-    let state = hardware.text(&format!("{place}/operstate")).unwrap_or_default();
+    let is_up = |state: &str| matches!(state, "up" | "unknown");
+    let deadline = Instant::now() + NEGOTIATION;
+    while !is_up(&state()) && is_enabled(hardware, &place) && Instant::now() < deadline {
+        thread::sleep(PATIENCE);
+    }
+    let state = state();
     ensure!(
-        matches!(&*state, "up" | "unknown"),
+        is_up(&state),
         "--source: {interface} is {state}; plug it in, and\n    ip link set {interface} up"
     );
     match hardware.carries(interface).filter(|_| take == Take::Spare) {
@@ -90,6 +101,13 @@ pub(super) fn check(hardware: &Hardware, interface: &str, take: Take) -> Result<
         ),
         None => Ok(()),
     }
+}
+
+/// Whether somebody has set an interface up, with a link or without.
+fn is_enabled(hardware: &Hardware, place: &str) -> bool {
+    let flags = hardware.text(&format!("{place}/flags")).unwrap_or_default();
+    let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).unwrap_or_default();
+    flags & IFF_UP != 0
 }
 
 fn open(name: &str) -> Result<(Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>)> {
@@ -156,6 +174,22 @@ mod tests {
         std::fs::write(place.join("operstate"), "up\n").unwrap();
         assert_eq!(error("eth0"), Ok(()));
         assert!(error("../net/eth0").is_err());
+    }
+
+    #[test]
+    fn a_link_that_is_still_coming_up_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("sys/class/net/eth0");
+        std::fs::create_dir_all(&place).unwrap();
+        std::fs::write(place.join("operstate"), "down\n").unwrap();
+        std::fs::write(place.join("flags"), "0x1003\n").unwrap();
+        let later = thread::spawn(move || {
+            thread::sleep(2 * PATIENCE);
+            std::fs::write(place.join("new"), "up\n").unwrap();
+            std::fs::rename(place.join("new"), place.join("operstate")).unwrap();
+        });
+        check(&Hardware::below(directory.path()), "eth0", Take::Spare).unwrap();
+        later.join().unwrap();
     }
 
     #[test]

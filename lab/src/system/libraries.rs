@@ -1,6 +1,8 @@
 //! The shared libraries of programs.
 
 use std::{
+    fs::File,
+    io::Read,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -10,18 +12,29 @@ use anyhow::{Context, Result, bail, ensure};
 /// What loads programs (System V ABI, AMD64 supplement), and lists what it would load.
 pub const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 
+/// What a program's file begins with (System V ABI, chapter 4).
+const ELF: &[u8; 4] = b"\x7fELF";
+
 /// The shared libraries of a program and its loader, as the dynamic linker of this machine finds
 /// them. A program that is linked statically has none.
 ///
 /// # Errors
 /// One of them is missing, or it is no program.
 pub fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
-    let output = Command::new(LOADER).arg("--list").arg(program).output();
-    let output = output.with_context(|| format!("cannot start {LOADER}"))?;
-    let text = String::from_utf8(output.stdout)?;
-    if text.trim() == "statically linked" {
+    let loader = |word: &str| {
+        let output = Command::new(LOADER).arg(word).arg(program).output();
+        output.with_context(|| format!("cannot start {LOADER}"))
+    };
+    // It crashes when it is to list what some static programs load, so it is asked first.
+    if !loader("--verify")?.status.success() {
+        let mut magic = [0; ELF.len()];
+        let is_read = File::open(program).and_then(|mut file| file.read_exact(&mut magic));
+        is_read.with_context(|| program.display().to_string())?;
+        ensure!(magic == *ELF, "{} is no program", program.display());
         return Ok(Vec::new());
     }
+    let output = loader("--list")?;
+    let text = String::from_utf8(output.stdout)?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}: {}", program.display(), said.trim_end());
     let mut libraries = Vec::new();
@@ -52,7 +65,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_program_has_none() {
-        assert!(libraries(Path::new("/etc/passwd")).is_err());
+    fn what_is_no_program_is_an_error() {
+        let error = libraries(Path::new("/etc/passwd")).unwrap_err().to_string();
+        assert_eq!(error, "/etc/passwd is no program");
+    }
+
+    #[test]
+    fn a_program_that_is_linked_statically_has_none() {
+        // Static as busybox is, with the least that a program can have.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), static_program()).unwrap();
+        assert!(libraries(file.path()).unwrap().is_empty());
+    }
+
+    /// The header of an executable file for x86-64 with nothing to load.
+    fn static_program() -> Vec<u8> {
+        let mut header = vec![0; 64];
+        header[..4].copy_from_slice(ELF);
+        // 64 bits, little endian, version 1; executable, x86-64, version 1.
+        header[4..7].copy_from_slice(&[2, 1, 1]);
+        header[16..24].copy_from_slice(&[2, 0, 62, 0, 1, 0, 0, 0]);
+        // Lengths of this header and of a program header.
+        header[52..56].copy_from_slice(&[64, 0, 56, 0]);
+        header
     }
 }
