@@ -15,12 +15,12 @@ use crate::suite::{MINUTES, Suite};
 /// the next change could lose it again.
 const FRAMES: [(NicModel, &str, f64); 10] = [
     (NicModel::E1000e, "udp", 658.0),
-    (NicModel::E1000e, "udp-marking", 692.0),
+    (NicModel::E1000e, "udp-marking", 673.0),
     (NicModel::E1000e, "udp-recorded", 930.0),
     (NicModel::E1000e, "reflect", 673.0),
-    (NicModel::E1000e, "tcp-received", 1195.0),
+    (NicModel::E1000e, "tcp-received", 1155.0),
     (NicModel::E1000e, "tcp-sent", 1393.0),
-    (NicModel::E1000e, "echo-1000", 13_150.0),
+    (NicModel::E1000e, "echo-1000", 13_750.0),
     (NicModel::Igb, "udp", 647.0),
     (NicModel::E1000, "udp", 1053.0),
     (NicModel::Virtio, "udp", 1216.0),
