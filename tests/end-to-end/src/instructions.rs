@@ -19,7 +19,7 @@ const FRAMES: [(NicModel, &str, f64); 10] = [
     (NicModel::E1000e, "udp-recorded", 930.0),
     (NicModel::E1000e, "reflect", 673.0),
     (NicModel::E1000e, "tcp-received", 1155.0),
-    (NicModel::E1000e, "tcp-sent", 1393.0),
+    (NicModel::E1000e, "tcp-sent", 1430.0),
     (NicModel::E1000e, "echo-1000", 13_750.0),
     (NicModel::Igb, "udp", 647.0),
     (NicModel::E1000, "udp", 1053.0),

@@ -125,8 +125,10 @@ fn migration<'a>(source: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         source,
         "--image",
         init::GUEST_IMAGE,
+        // So slow that what comes between arrival and check, on a busy machine, does not take the
+        // place of most that came while logging.
         "--rate",
-        "20",
+        "10",
         "--seconds",
         "2",
         "--json",
