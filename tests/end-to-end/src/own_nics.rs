@@ -129,6 +129,9 @@ fn migration<'a>(source: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         // place of most that came while logging.
         "--rate",
         "10",
+        // Memory alone would be across in a quarter of a second.
+        "--warmup",
+        "4",
         "--seconds",
         "2",
         "--json",
