@@ -78,6 +78,9 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel, long: bool) {
         is_on(&said, NIC, DRIVER).context("after the time was over")?;
         Ok(format!("an exit takes {exit} µs there"))
     });
+    if !long {
+        return;
+    }
     suite.test("migrate --lab host on a machine with NICs of its own", MINUTES, move |log| {
         let mut host = Host::boot(log, kernel)?;
         let source = host.bring_up_source()?;
@@ -89,9 +92,6 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel, long: bool) {
         host.has_its_nics_back()?;
         fresh(&arrived)
     });
-    if !long {
-        return;
-    }
     let title = "migrate --lab host --marking never loses writes, and Ctrl-C gives the NICs back";
     suite.test(title, MINUTES, move |log| {
         let mut host = Host::boot(log, kernel)?;
