@@ -23,6 +23,11 @@ pub(super) const HELD: u64 = 0;
 /// The same for a QEMU of before 8.2: with none at all it takes a pass that has ended for all of
 /// memory, and does not look for what has become dirty meanwhile.
 pub(super) const HELD_STOCK: u64 = 1;
+/// Bytes that are left to be sent, and are kept so in the warm-up: with none QEMU switches over,
+/// whatever limits the downtime has.
+const LEFT: u64 = 1 << 20;
+/// Bytes a second that this takes. QEMU counts by tenths of a second, and sends a page at least.
+pub(super) const SLOW: u64 = 64 << 10;
 /// Milliseconds of downtime afterwards, QEMU's default.
 pub(super) const RELEASED: u64 = 300;
 /// Bytes a second for QEMU to reckon with when it decides about the switchover. What it sent in the
@@ -48,6 +53,8 @@ pub(super) struct Run<'r> {
     pub(super) asked: Vec<&'static str>,
     pub(super) copied: Vec<(Instant, RamStatistics)>,
     pub(super) left: MemoryLeft,
+    /// Whether so little was left to be sent that it is sent slowly.
+    pub(super) is_close: bool,
     pub(super) disturbance: &'r mut dyn Disturbance,
     pub(super) is_disturbed: bool,
     pub(super) say: &'r mut dyn FnMut(&str),
@@ -147,8 +154,8 @@ impl Run<'_> {
                 }
                 return Ok((outcome, info, error));
             }
-            if held && by_hand {
-                self.hold_by_hand(info.ram.as_ref())?;
+            if held {
+                self.hold(info.ram.as_ref())?;
             }
             let warmed = self.clock.since(self.timeline.start);
             if held && !self.is_disturbed && warmed >= self.plan.warmup / 2 {
@@ -270,6 +277,16 @@ impl Run<'_> {
 
     fn limit(&mut self, downtime_limit: u64) -> Result<()> {
         self.limit_to(self.plan.bandwidth, downtime_limit)
+    }
+
+    /// Keeps a migration that would otherwise be over in its warm-up.
+    fn hold(&mut self, ram: Option<&RamStatistics>) -> Result<()> {
+        let is_close = ram.is_some_and(|ram| ram.dirty_sync_count > 1 && ram.remaining < LEFT);
+        if is_close != self.is_close {
+            self.is_close = is_close;
+            self.limit_to(if is_close { SLOW } else { self.plan.bandwidth }, self.held())?;
+        }
+        Ok(())
     }
 
     /// The downtime limit that keeps a migration in its warm-up.

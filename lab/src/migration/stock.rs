@@ -7,26 +7,15 @@ use anyhow::Result;
 
 use super::{
     machine::NICS,
-    run::{IN_SWITCHOVER, RELEASED, Run},
+    run::{IN_SWITCHOVER, RELEASED, Run, SLOW},
 };
-use crate::qmp::{self, DeviceAdd, QomGet, RamStatistics};
+use crate::qmp::{self, DeviceAdd, QomGet};
 
-/// Bytes that are left to be sent, and are kept so: with none QEMU switches over, whatever limits
-/// the downtime has.
-const LEFT: u64 = 1 << 20;
-/// Bytes a second that this takes. QEMU counts by tenths of a second, and sends a page at least.
-const SLOW: u64 = 64 << 10;
 /// How long a guest that has not given its NIC back in time is waited for. Linux as a guest takes
 /// 5 s for a native hot-unplug.
 const LATE: Duration = Duration::from_secs(6);
 
 impl Run<'_> {
-    /// Keeps the migration from being over, while the guest has its NIC.
-    pub(super) fn hold_by_hand(&mut self, ram: Option<&RamStatistics>) -> Result<()> {
-        let is_close = ram.is_some_and(|ram| ram.dirty_sync_count > 1 && ram.remaining < LEFT);
-        self.limit_to(if is_close { SLOW } else { self.plan.bandwidth }, self.held())
-    }
-
     /// Has the guest give its NICs back, and lets the migration go on to its end: to the
     /// switchover, or, if the guest keeps one, back to where it was.
     pub(super) fn take_by_hand(&mut self) -> Result<()> {

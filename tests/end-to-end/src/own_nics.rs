@@ -78,9 +78,6 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel, long: bool) {
         is_on(&said, NIC, DRIVER).context("after the time was over")?;
         Ok(format!("an exit takes {exit} µs there"))
     });
-    if !long {
-        return;
-    }
     suite.test("migrate --lab host on a machine with NICs of its own", MINUTES, move |log| {
         let mut host = Host::boot(log, kernel)?;
         let source = host.bring_up_source()?;
@@ -92,6 +89,9 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel, long: bool) {
         host.has_its_nics_back()?;
         fresh(&arrived)
     });
+    if !long {
+        return;
+    }
     let title = "migrate --lab host --marking never loses writes, and Ctrl-C gives the NICs back";
     suite.test(title, MINUTES, move |log| {
         let mut host = Host::boot(log, kernel)?;
@@ -125,11 +125,8 @@ fn migration<'a>(source: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         source,
         "--image",
         init::GUEST_IMAGE,
-        // So slow that what comes between arrival and check, on a busy machine, does not take the
-        // place of most that came while logging.
         "--rate",
-        "10",
-        // Memory alone would be across in a quarter of a second.
+        "20",
         "--warmup",
         "4",
         "--seconds",

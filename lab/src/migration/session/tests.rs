@@ -83,6 +83,17 @@ fn warm_is_held_then_let_go() {
 }
 
 #[test]
+fn a_guest_with_nothing_left_to_send_is_held_as_long() {
+    // Several times as long as all of memory takes.
+    let plan =
+        Plan { warmup: Duration::from_secs(1), bandwidth: 4 << 20, ..plan(Strategy::Warm, None) };
+    let (records, _) = migrate(Mishap::None, std::slice::from_ref(&plan));
+    let timeline = records[0].timeline;
+    assert_eq!(records[0].outcome, Outcome::Completed);
+    assert!(timeline.detached.unwrap() - timeline.start >= plan.warmup);
+}
+
+#[test]
 fn cold_takes_the_nic_first_and_holds_nothing() {
     let (records, world) = migrate(Mishap::None, &[plan(Strategy::Cold, None)]);
     assert_eq!(records[0].outcome, Outcome::Completed);

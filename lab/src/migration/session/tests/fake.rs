@@ -60,6 +60,8 @@ pub(super) struct World {
     pub(super) bandwidth_then: Option<u64>,
     /// When the guest gives its first NIC, if it is late.
     pub(super) gives_at: Option<Instant>,
+    /// Bytes to be sent, of which a look finds an eighth of a second's gone.
+    pub(super) remaining: u64,
     /// Before the switchover, until told to go on.
     pub(super) pauses: bool,
     pub(super) phase: &'static str,
@@ -103,6 +105,7 @@ impl World {
             }
             "migrate" => {
                 self.status = Some("active");
+                self.remaining = 2 << 20;
                 if self.by_hand {
                     self.phase = "there";
                 } else if self.capability {
@@ -175,12 +178,13 @@ impl World {
                 self.check(self.home);
             } else if self.mishap == Mishap::FailsLate && self.phase == "quiesced" {
                 self.status = Some("failed");
-            } else if self.downtime_limit > HELD_STOCK {
+            } else if self.downtime_limit > HELD_STOCK || self.remaining == 0 {
                 self.advance();
             }
+            self.remaining = self.remaining.saturating_sub(self.bandwidth / 8);
         }
         let ram = json!({
-            "transferred": 1 << 20, "remaining": 2 << 20, "total": 1 << 28,
+            "transferred": 1 << 20, "remaining": self.remaining, "total": 1 << 28,
             "dirty-sync-count": 3
         });
         json!({
@@ -279,6 +283,7 @@ impl FakeLab {
             downtime_limit: 0,
             bandwidth: 0,
             bandwidth_then: None,
+            remaining: 0,
             gives_at: None,
             pauses: false,
             phase: "idle",
