@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use lab::{
     build::application::Application,
-    choices::{Bridge, Chipset, GuestKind, LabKind, Marking, QemuKind, Strategy, TrafficKind},
+    choices::{LabKind, QemuKind, Strategy},
     migration::Outcome,
     rehearsal::{self, Script, parts},
     report::Place,
@@ -23,31 +23,11 @@ pub(crate) fn main(options: &Demo) -> Result<Ending> {
     migrate::check_model(LabKind::Nested, options.nic)?;
     let parts = parts::prepare(options.host.kernel(), &application, QemuKind::Patched)?;
     let script = Script {
-        guest: GuestKind::Godwit,
-        application,
         clock: options.clock,
-        nic: options.nic,
-        destination_nic: None,
-        nics: 1,
-        strategy: Strategy::Warm,
-        standby: false,
-        qemu: QemuKind::Patched,
-        chipset: Chipset::Q35,
-        bridge: Bridge::PcieRootPort,
-        times: 1,
-        marking: Marking::Auto,
-        traffic: TrafficKind::Udp,
-        client: None,
-        port: None,
-        transfer: 0,
-        rate: None,
         measure: Duration::from_secs(options.seconds.into()),
-        warmup: None,
-        cancel_at: Vec::new(),
         saturated_warmup: true,
-        append: String::new(),
-        pcap: None,
         logs: place.logs(),
+        ..Script::of(application, options.nic)
     };
     let mut result = rehearsal::run(&script, &parts)?;
     eprintln!("The same with the NIC taken away at the start, to compare:");

@@ -2,16 +2,14 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, bail};
 use lab::{
     build::application::Application,
-    choices::{
-        Bridge, Chipset, ClockKind, GuestKind, LabKind, Marking, QemuKind, Strategy, TrafficKind,
-    },
+    choices::{LabKind, Marking, TrafficKind},
     rehearsal::{
         Script, parts,
         soak::{self, Soak},
@@ -67,31 +65,11 @@ fn script(options: &cli::Soak) -> Result<Script> {
         bail!("`--lab host` is not there for a soak; `nested` and `local` are");
     }
     Ok(Script {
-        guest: GuestKind::Godwit,
-        application: Application::ours()?,
-        // One connection's other end is a program of this machine.
-        clock: ClockKind::Real,
-        nic: options.nic,
-        destination_nic: None,
-        nics: 1,
-        strategy: Strategy::Warm,
-        standby: false,
-        qemu: QemuKind::Patched,
-        chipset: Chipset::Q35,
-        bridge: Bridge::PcieRootPort,
         times: options.migrations,
+        // One connection's other end is a program of this machine, and so is the time.
         traffic: TrafficKind::Echo,
-        client: None,
-        port: None,
-        transfer: 0,
         marking: options.marking,
-        rate: None,
-        measure: Duration::ZERO,
-        warmup: None,
-        cancel_at: Vec::new(),
-        saturated_warmup: false,
         append: options.append.clone(),
-        pcap: None,
-        logs: PathBuf::new(),
+        ..Script::of(Application::ours()?, options.nic)
     })
 }

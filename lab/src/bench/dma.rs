@@ -3,11 +3,6 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::{
-    build::crates,
-    system::{command, paths, progress::Step},
-};
-
 /// The figures, as the benchmark of the DMA layer names them.
 const FIGURES: [(&str, &str); 7] = [
     ("frame_received_unmarked", "a frame received, not marked"),
@@ -24,16 +19,7 @@ const FIGURES: [(&str, &str); 7] = [
 /// # Errors
 /// The benchmark does not build or run.
 pub fn run() -> Result<Value> {
-    let step = Step::new("Measuring the DMA layer");
-    let output = command::run(
-        crates::cargo()
-            .args(["bench", "--quiet", "--package", "unikernel", "--bench", "dma"])
-            .current_dir(paths::checkout()),
-    )?;
-    let text = String::from_utf8(output.stdout)?;
-    let line = text.lines().rfind(|line| line.starts_with('{')).context("no figures")?;
-    let figures: Value = serde_json::from_str(line).context("the figures are no JSON")?;
-    step.finish("done");
+    let figures = super::figures("unikernel", "dma", "Measuring the DMA layer")?;
     for (name, title) in FIGURES {
         let part = |unit: &str| figures[name][unit].as_f64().with_context(|| name.to_owned());
         println!("{title:<32}{:>10.2} ns{:>10.1} cycles", part("ns")?, part("cycles")?);

@@ -5,11 +5,6 @@ use std::fs;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::{
-    build::crates,
-    system::{command, paths, progress::Step},
-};
-
 /// The figures, as the benchmark of the drivers names them, with the bytes that a frame takes on
 /// the wire: with preamble and gap, 20 more than it has.
 const FIGURES: [(&str, &str, f64); 4] = [
@@ -27,16 +22,7 @@ const TEN_GIGABIT: f64 = 10.0;
 /// # Errors
 /// The benchmark does not build or run.
 pub fn run() -> Result<Value> {
-    let step = Step::new("Measuring the receive path");
-    let output = command::run(
-        crates::cargo()
-            .args(["bench", "--quiet", "--package", "drivers", "--bench", "native"])
-            .current_dir(paths::checkout()),
-    )?;
-    let text = String::from_utf8(output.stdout)?;
-    let line = text.lines().rfind(|line| line.starts_with('{')).context("no figures")?;
-    let figures: Value = serde_json::from_str(line).context("the figures are no JSON")?;
-    step.finish("done");
+    let figures = super::figures("drivers", "native", "Measuring the receive path")?;
     let gigahertz = gigahertz(&fs::read_to_string("/proc/cpuinfo")?).context("no clock")?;
     for (name, title, bytes) in FIGURES {
         let ns = figures[name].as_f64().with_context(|| name.to_owned())?;

@@ -406,4 +406,4 @@ impl Device {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -69,6 +69,38 @@ pub struct Script {
 }
 
 impl Script {
+    /// One warm migration between two NICs of a model, under datagrams at half of what the guest
+    /// takes, with nothing measured before and after, and no place for logs: the least there is.
+    pub fn of(application: Application, nic: NicModel) -> Self {
+        Self {
+            guest: GuestKind::Godwit,
+            application,
+            clock: ClockKind::Real,
+            nic,
+            destination_nic: None,
+            nics: 1,
+            strategy: Strategy::Warm,
+            standby: false,
+            qemu: QemuKind::Patched,
+            chipset: Chipset::Q35,
+            bridge: Bridge::PcieRootPort,
+            times: 1,
+            traffic: TrafficKind::Udp,
+            client: None,
+            port: None,
+            transfer: 0,
+            marking: Marking::Auto,
+            rate: None,
+            measure: Duration::ZERO,
+            warmup: None,
+            cancel_at: Vec::new(),
+            saturated_warmup: false,
+            append: String::new(),
+            pcap: None,
+            logs: PathBuf::new(),
+        }
+    }
+
     /// A clock as the script has it, at its beginning.
     pub(super) fn clock(&self) -> Clock {
         match self.clock {

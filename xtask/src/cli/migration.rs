@@ -118,8 +118,8 @@ pub(crate) struct Migrate {
     /// Seconds of traffic before the migration, and after it
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) seconds: u32,
-    /// Seconds of the warm-up at least [default: 20, in the lab's own time 6, with --lab local 8;
-    /// of several migrations 4]
+    /// Seconds of the warm-up at least [default: 20, in the lab's own time 6, with --lab local 8,
+    /// with --lab host 10; of several migrations 4]
     #[arg(long, value_name = "N")]
     pub(crate) warmup: Option<u32>,
     /// Cancel the migration there, at several places one after the other, then migrate once more

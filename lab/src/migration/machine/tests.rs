@@ -6,7 +6,8 @@ fn profile(pair: Pair) -> Profile {
     Profile::nested([vec!["0000:01:00.0"], vec!["0000:02:00.0"]], pair)
 }
 
-fn pair(standby: bool, capability: bool) -> Pair {
+/// Of patched QEMUs with Godwit, on q35.
+pub(in crate::migration) fn pair(standby: bool, capability: bool) -> Pair {
     Pair {
         standby,
         capability,

@@ -10,8 +10,8 @@ use std::sync::{
 
 use super::*;
 use crate::{
-    choices::{Bridge, Chipset, GuestKind, QemuKind, Strategy},
-    migration::machine::Pair,
+    choices::{QemuKind, Strategy},
+    migration::machine::{Pair, tests::pair},
 };
 use fake::{FakeLab, Mishap, World};
 
@@ -51,18 +51,6 @@ fn migrate_pair(pair: Pair, mishap: Mishap, plans: &[Plan]) -> (Vec<Record>, Arc
     let mut session = Session::boot(&mut lab, "", logs.path(), &mut say).unwrap();
     let records = plans.iter().map(|plan| session.migrate(plan, &[&Flows::default()]).unwrap());
     (records.collect(), world)
-}
-
-fn pair(standby: bool, capability: bool) -> Pair {
-    Pair {
-        standby,
-        capability,
-        chipset: Chipset::Q35,
-        bridge: Bridge::PcieRootPort,
-        qemu: QemuKind::Patched,
-        guest: GuestKind::Godwit,
-        native: !capability,
-    }
 }
 
 #[test]
