@@ -13,7 +13,7 @@ use std::{
 
 use godwit_probe::Report;
 
-use crate::{migration::MemoryLeft, source::Latest, system::progress::Step};
+use crate::{migration::MemoryLeft, segment::Segment, source::Latest, system::progress::Step};
 
 /// Between two looks, in this machine's time.
 const LOOK: Duration = Duration::from_millis(250);
@@ -21,20 +21,28 @@ const LOOK: Duration = Duration::from_millis(250);
 const WIDTH: usize = 24;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// What is being done now, said by one thread and shown by another.
-#[derive(Clone, Default)]
-pub(super) struct Stage(Arc<Mutex<Option<Step>>>);
+/// What is being done now, said by one thread and shown by another, and in the segment's capture.
+#[derive(Clone)]
+pub(super) struct Stage {
+    step: Arc<Mutex<Option<Step>>>,
+    segment: Arc<Segment>,
+}
 
 impl Stage {
+    pub(super) fn new(segment: Arc<Segment>) -> Self {
+        Self { step: Arc::default(), segment }
+    }
+
     /// Ends the step before, and begins this one.
     pub(super) fn say(&self, what: &str) {
         self.finish();
-        *self.0.lock().unwrap() = Some(Step::new(what));
+        self.segment.remark(what);
+        *self.step.lock().unwrap() = Some(Step::new(what));
     }
 
     /// Ends the last step.
     pub(super) fn finish(&self) {
-        if let Some(step) = self.0.lock().unwrap().take() {
+        if let Some(step) = self.step.lock().unwrap().take() {
             step.finish("done");
         }
     }
@@ -58,7 +66,7 @@ impl Live {
                     figures.take(&report);
                 }
                 let text = figures.line(left.bytes());
-                if let (Some(step), false) = (&mut *stage.0.lock().unwrap(), text.is_empty()) {
+                if let (Some(step), false) = (&mut *stage.step.lock().unwrap(), text.is_empty()) {
                     step.message(text);
                 }
             }

@@ -101,7 +101,8 @@ fn rehearse(script: &Script, parts: &LabParts) -> Result<Migration> {
     let mut lab = start_lab(script, parts, &segment, &sockets)?;
     let load =
         |session: &Session<'_>| Load::start(script, session, &parts.qemu, &segment, &sockets);
-    perform(script, parts, &mut *lab, load).map_err(|error| {
+    let stage = Stage::new(segment.clone());
+    perform(script, parts, &mut *lab, &stage, load).map_err(|error| {
         if lab.answers() { error } else { error.context(lost(&mut *lab, &script.logs)) }
     })
 }
@@ -111,12 +112,12 @@ fn perform(
     script: &Script,
     parts: &LabParts,
     lab: &mut dyn Lab,
+    stage: &Stage,
     load: impl FnOnce(&Session<'_>) -> Result<Load>,
 ) -> Result<Migration> {
     let pace = parts.pace(script.clock);
     let plan = |script: &Script| plan(script, pace);
     let append = append(script);
-    let stage = Stage::default();
     let mut say = |what: &str| stage.say(what);
     let mut session = Session::boot(lab, &append, &script.logs, &mut say)?;
     // The guest says on its console where it is reached.

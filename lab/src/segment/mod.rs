@@ -100,6 +100,11 @@ impl Segment {
         )
     }
 
+    /// Has the capture say this of the next frame that comes in, if there is a capture.
+    pub fn remark(&self, what: &str) {
+        self.command(Command::Remark(what.into()));
+    }
+
     /// Counts of all ports, in the order they were added.
     pub fn statistics(&self) -> Vec<PortStatistics> {
         let ports = self.ports.lock().unwrap();

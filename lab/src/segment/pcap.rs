@@ -4,7 +4,7 @@
 use super::frame::Frame;
 use anyhow::{Context, Result};
 use pcap_file::DataLink;
-use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketBlock;
+use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
 use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };
@@ -22,6 +22,8 @@ const NANOSECONDS: u8 = 9;
 pub(super) struct Writer {
     path: PathBuf,
     file: Option<PcapNgWriter<BufWriter<File>>>,
+    /// What is said of the next frame.
+    remark: Option<String>,
 }
 
 impl Writer {
@@ -29,7 +31,7 @@ impl Writer {
         let context = || format!("cannot write {}", path.display());
         let file = BufWriter::new(File::create(path).with_context(context)?);
         let file = PcapNgWriter::new(file).with_context(context)?;
-        Ok(Self { path: path.into(), file: Some(file) })
+        Ok(Self { path: path.into(), file: Some(file), remark: None })
     }
 
     /// Adds a port: those of the segment in their order.
@@ -43,15 +45,29 @@ impl Writer {
         self.put(&port.into_block());
     }
 
+    /// Says something of the next frame: pcapng has comments on frames, and Wireshark lists those.
+    /// What is said before a frame comes is said of it together.
+    pub(super) fn remark(&mut self, what: &str) {
+        let remark = self.remark.get_or_insert_default();
+        if !remark.is_empty() {
+            remark.push_str("; ");
+        }
+        remark.push_str(what);
+    }
+
     /// Adds a frame that came in by the port of this number.
     pub(super) fn frame(&mut self, port: usize, frame: &Frame) {
         let bytes = frame.ethernet();
+        let remark = self.remark.take();
         let frame = EnhancedPacketBlock {
             interface_id: port as u32,
             timestamp: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             original_len: bytes.len() as u32,
             data: Cow::Borrowed(bytes),
-            options: Vec::new(),
+            options: remark
+                .map(|remark| EnhancedPacketOption::Comment(Cow::Owned(remark)))
+                .into_iter()
+                .collect(),
         };
         self.put(&frame.into_block());
     }

@@ -28,8 +28,17 @@ const READ: usize = 64 << 10;
 const TICK: Duration = Duration::from_millis(20);
 
 pub(super) enum Command {
-    Listen { port: Arc<Port>, listener: UnixListener },
-    Local { port: Arc<Port>, inbox: Arc<Inbox>, outbox: mpsc::SyncSender<(Frame, Instant)> },
+    Listen {
+        port: Arc<Port>,
+        listener: UnixListener,
+    },
+    Local {
+        port: Arc<Port>,
+        inbox: Arc<Inbox>,
+        outbox: mpsc::SyncSender<(Frame, Instant)>,
+    },
+    /// Said of the next frame, in the capture.
+    Remark(String),
     Stop,
 }
 
@@ -130,6 +139,12 @@ impl Worker {
             let index = self.members.len();
             let member = match command {
                 Command::Stop => return false,
+                Command::Remark(what) => {
+                    if let Some(tap) = &mut self.tap {
+                        tap.remark(&what);
+                    }
+                    continue;
+                }
                 Command::Local { port, inbox, outbox } => {
                     Member { port, peer: Peer::Local { inbox, outbox, blocked: false } }
                 }

@@ -21,6 +21,16 @@ const ANNOUNCEMENTS: [(&str, &str); 2] = [
 /// there, and it may or may not have something left to say by this one.
 const PASSED: &str = "nic-standby-destination";
 
+/// Checks that comments in the capture say where so many warm-ups and so many switchovers began.
+pub(crate) fn told(capture: &Path, warmups: usize, switchovers: usize) -> Result<()> {
+    let said = tshark(capture, "frame.comment", "frame.comment")?.join("; ");
+    for (stage, times) in [("warm-up", warmups), ("quiesce and switchover", switchovers)] {
+        let seen = said.matches(&format!("Migrating: {stage}")).count();
+        ensure!(seen == times, "{stage} {seen} times and not {times} in comments: {said}");
+    }
+    Ok(())
+}
+
 /// Checks that the guest announced each of its moves over IPv4 and IPv6, by these ports of the
 /// segment one after the other. The first is where it settled when it had booted.
 pub(crate) fn announced(capture: &Path, ports: &[&str]) -> Result<()> {

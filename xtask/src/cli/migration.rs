@@ -134,7 +134,8 @@ pub(crate) struct Migrate {
     /// More for the guest's command line
     #[arg(long, value_name = "guest command line", default_value = "", allow_hyphen_values = true)]
     pub(crate) append: String,
-    /// Record every frame on the segment here, as a pcapng file with an interface for each port
+    /// Record every frame on the segment here, as a pcapng file with an interface for each port,
+    /// and comments that say where each stage began
     #[arg(long, value_name = "FILE", conflicts_with = "compare")]
     pub(crate) pcap: Option<PathBuf>,
     /// Write the result here
