@@ -19,8 +19,11 @@ use super::control::{OPENING, deny, read_cookie};
 use super::pace::{PACING, Pace};
 use super::protocol::{Cookie, Parameters};
 
-/// How long a connection may take to say which test it is for.
-const COOKIE: Duration = Duration::from_secs(2);
+/// How long a connection may take to say which test it is for. Its word may be lost, and be repeated
+/// ever more rarely; others are not kept out meanwhile.
+const COOKIE: Duration = Duration::from_secs(30);
+/// How many of those that have not said so there may be beyond the streams of the test.
+const STRANGERS: usize = 8;
 
 /// The open connections of a test.
 pub(super) struct Connections {
@@ -42,23 +45,51 @@ impl Connections {
         cookie: &Cookie,
         parameters: &Parameters,
     ) -> Result<Self, TimeoutError> {
+        let wanted = parameters.streams();
+        let (mut accepted, mut opening) = (0, FuturesUnordered::new());
         let mut all = Vec::new();
         let mut deadline = Instant::now() + OPENING;
-        while all.len() < parameters.streams() {
-            let mut stream = with_deadline(deadline, listener.accept()).await?;
-            match read_cookie(&mut stream, COOKIE).await {
-                Ok(theirs) if theirs == *cookie => {
+        while all.len() < wanted {
+            let has_room = opening.len() < wanted + STRANGERS;
+            let next = async {
+                match has_room {
+                    true => listener.accept().await,
+                    false => core::future::pending().await,
+                }
+            };
+            let opened = async {
+                match opening.next().await {
+                    Some(opened) => opened,
+                    None => core::future::pending().await,
+                }
+            };
+            match with_deadline(deadline, select(next, opened)).await? {
+                Either::First(mut stream) => {
+                    let place = accepted;
+                    accepted += 1;
+                    opening.push(async move {
+                        let theirs = read_cookie(&mut stream, COOKIE).await;
+                        (place, stream, theirs)
+                    });
+                }
+                Either::Second((place, stream, Ok(theirs))) if theirs == *cookie => {
                     stream.set_nagle(!parameters.nodelay);
-                    let sends = Cell::new(all.len() >= parameters.receiving);
-                    all.push(Connection { stream, sends, bytes: Cell::new(0) });
+                    all.push((place, stream));
                     deadline = Instant::now() + OPENING;
                 }
-                Ok(_) => deny(stream).await,
+                Either::Second((_, stream, Ok(_))) => deny(stream).await,
                 // Whoever it was, the client itself would have sent a cookie.
-                Err(_) => {}
+                Either::Second((_, stream, Err(why))) => {
+                    godwit::log::info!("iperf3: {}: no stream: {why}", stream.peer());
+                }
             }
         }
-        Ok(Self { all, heard: Watch::new(0) })
+        all.sort_by_key(|(place, _)| *place);
+        let open = |(index, (_, stream))| {
+            let sends = Cell::new(index >= parameters.receiving);
+            Connection { stream, sends, bytes: Cell::new(0) }
+        };
+        Ok(Self { all: all.into_iter().enumerate().map(open).collect(), heard: Watch::new(0) })
     }
 
     /// Moves data until they are closed.
