@@ -32,6 +32,7 @@ mod journey;
 mod junit;
 mod kernel;
 mod libvirt;
+mod libvirtd;
 mod link;
 mod linux;
 mod local;
