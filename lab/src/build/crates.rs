@@ -138,9 +138,11 @@ fn without_places(target: &str, folder: &Path) -> Result<String> {
         Some(home) => PathBuf::from(home),
         None => env::home_dir().context("no home directory: set CARGO_HOME")?.join(".cargo"),
     };
-    // The last that fits is taken: an application may lie in the checkout.
-    let places = [(home.as_path(), "/cargo"), (folder, "/application")];
-    let places = places.into_iter().chain([(paths::checkout(), "/godwit")]);
+    // Whatever has other flags is built anew, so all that lies in the checkout has the same. An
+    // application elsewhere may have the checkout in it: the last that fits is taken.
+    let elsewhere = (!folder.starts_with(paths::checkout())).then_some((folder, "/application"));
+    let places = std::iter::once((home.as_path(), "/cargo")).chain(elsewhere);
+    let places = places.chain([(paths::checkout(), "/godwit")]);
     let flag = |(from, to): (&Path, &str)| format!("--remap-path-prefix={}={to}", from.display());
     // A list of strings is written in TOML as it is in Rust.
     Ok(format!("target.{target}.rustflags={:?}", places.map(flag).collect::<Vec<_>>()))
@@ -195,4 +197,21 @@ pub fn require_target(target: &str) -> Result<()> {
     .context(remedy)?;
     step.finish("done");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn applications_of_the_checkout_are_built_with_the_same_flags_and_share_what_they_are_made_of()
+    {
+        let flags = |folder: &Path| without_places(GUEST, folder).unwrap();
+        let (ours, checkout) = (flags(&paths::checkout().join("net-app")), paths::checkout());
+        assert_eq!(ours, flags(&checkout.join("examples/echo")));
+        assert_eq!(ours, flags(checkout));
+        assert!(ours.contains(&format!("--remap-path-prefix={}=/godwit", checkout.display())));
+        let other = flags(Path::new("/an/application"));
+        assert!(other.contains("--remap-path-prefix=/an/application=/application"), "{other}");
+    }
 }

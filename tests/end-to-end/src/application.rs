@@ -15,7 +15,7 @@ use crate::{
 pub(crate) fn add(suite: &mut Suite, kernel: Kernel, nested: bool) {
     let name = "an application of one's own is made, built, booted and asked";
     let migrated = if nested { ", and migrated" } else { "" };
-    suite.alone(&format!("{name}{migrated}"), LONG, move |log| own(log, nested.then_some(kernel)));
+    suite.test(&format!("{name}{migrated}"), LONG, move |log| own(log, nested.then_some(kernel)));
     suite.test("migrate --lab local --nic ixgbe --app examples/echo", LONG, move |log| {
         let app = ["--app", "examples/echo", "--traffic", "echo"];
         let options = [&["--lab", "local", "--nic", "ixgbe"][..], &app].concat();

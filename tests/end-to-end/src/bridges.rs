@@ -31,18 +31,18 @@ pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
 pub(crate) fn add_nested(suite: &mut Suite, kernel: Kernel, long: bool) {
     for shape in SHAPES.into_iter().chain([OTHER_NIC]) {
         let name = format!("migrate {}", shape.join(" "));
-        suite.alone(&name, MINUTES, move |log| fresh_on_arrival(log, kernel, shape));
+        suite.test(&name, MINUTES, move |log| fresh_on_arrival(log, kernel, shape));
         if long {
-            suite.alone(&format!("{name} --marking never loses writes"), MINUTES, move |log| {
+            suite.test(&format!("{name} --marking never loses writes"), MINUTES, move |log| {
                 stale_on_arrival(log, kernel, &[shape, &["--marking", "never"]].concat())
             });
             let name = format!("{name} cancelled at every stage, nested");
-            suite.alone(&name, LONG, move |log| cancelled(log, kernel, shape));
+            suite.test(&name, LONG, move |log| cancelled(log, kernel, shape));
         }
     }
     for shape in SHAPES.into_iter().filter(|_| long) {
         let options = [shape, OTHER_NIC].concat();
         let name = format!("migrate {}", options.join(" "));
-        suite.alone(&name, MINUTES, move |log| fresh_on_arrival(log, kernel, &options));
+        suite.test(&name, MINUTES, move |log| fresh_on_arrival(log, kernel, &options));
     }
 }

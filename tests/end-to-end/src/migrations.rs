@@ -16,6 +16,10 @@ use crate::{
 
 /// In Mbit/s: what the standby keeps up with, or what it drops would be taken for a gap.
 pub(crate) const RATE: &str = "60";
+/// Seconds of the phases before and after, which hardly any test measures.
+const SECONDS: &str = "1";
+/// The same where a client of somebody's is run, over and over.
+const SECONDS_OF_CLIENTS: &str = "3";
 /// Seconds: as long as those of a series are. In a demo they are more, to be seen in a plot.
 const WARMUP: &str = "4";
 /// Frames received while the hypervisor was logging, for a check to count.
@@ -37,7 +41,8 @@ pub(crate) fn attempt(
     let (json, report) = (log.with_extension("json"), log.with_extension("report"));
     let mut all = vec!["migrate", "--json", path(&json)?, "--report", path(&report)?];
     if !arguments.contains(&"--seconds") {
-        all.extend(["--seconds", "3"]);
+        let is_client = arguments.contains(&"--client");
+        all.extend(["--seconds", if is_client { SECONDS_OF_CLIENTS } else { SECONDS }]);
     }
     // A control has to have the time to lose something.
     if !arguments.iter().any(|word| ["never", "--times", "--cancel-at"].contains(word)) {

@@ -23,7 +23,7 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
     });
     suite.needs(parts);
     for marking in ["auto", "always"] {
-        suite.alone(&format!("migrate --marking {marking}"), MINUTES, move |log| {
+        suite.test(&format!("migrate --marking {marking}"), MINUTES, move |log| {
             let migration = migrate(log, kernel, &["--marking", marking])?;
             completed(&migration)?;
             let idle = migration.dma.pages_marked_before;
@@ -33,16 +33,16 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel) {
         });
     }
     for nics in [&["--nic", "igb"][..], &["--nic", "igbvf"], GUEST_CHOOSES] {
-        suite.alone(&format!("migrate {}", nics.join(" ")), MINUTES, move |log| {
+        suite.test(&format!("migrate {}", nics.join(" ")), MINUTES, move |log| {
             fresh_on_arrival(log, kernel, nics)
         });
     }
     for nic in [&[][..], &["--nic", "igbvf"]] {
         let arguments = [nic, &["--marking", "never"]].concat();
         let name = format!("migrate {} loses writes", arguments.join(" "));
-        suite.alone(&name, MINUTES, move |log| stale_on_arrival(log, kernel, &arguments));
+        suite.test(&name, MINUTES, move |log| stale_on_arrival(log, kernel, &arguments));
     }
-    suite.alone("migrate --strategy cold", MINUTES, move |log| {
+    suite.test("migrate --strategy cold", MINUTES, move |log| {
         let migration = migrate(log, kernel, &["--strategy", "cold"])?;
         completed(&migration)?;
         let (stale, checked) = check(&migration)?;

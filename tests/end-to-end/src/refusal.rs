@@ -65,15 +65,14 @@ pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
 
 /// In the nested lab.
 pub(crate) fn add_nested(suite: &mut Suite, kernel: Kernel, long: bool) {
-    suite.alone("a migration cancelled at every stage", LONG, move |log| {
-        cancelled(log, kernel, &[])
-    });
-    suite.alone("a migration with a standby cancelled at every stage", LONG, move |log| {
+    suite
+        .test("a migration cancelled at every stage", LONG, move |log| cancelled(log, kernel, &[]));
+    suite.test("a migration with a standby cancelled at every stage", LONG, move |log| {
         cancelled(log, kernel, &["--standby", "--rate", RATE])
     });
     if long {
         let name = "a migration of igbvf with a standby cancelled at every stage";
-        suite.alone(name, LONG, move |log| {
+        suite.test(name, LONG, move |log| {
             cancelled(log, kernel, &["--nic", "igbvf", "--standby", "--rate", RATE])
         });
     }

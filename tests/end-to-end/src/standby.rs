@@ -43,7 +43,7 @@ pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
 }
 
 pub(crate) fn add(suite: &mut Suite, kernel: Kernel, long: bool) {
-    suite.alone("migrate --strategy failover", LONG, move |log| {
+    suite.test("migrate --strategy failover", LONG, move |log| {
         let migration = migrate(log, kernel, &["--strategy", "failover"])?;
         completed(&migration)?;
         let served = migration.phase(PhaseName::Warmup).context("there is no warm-up")?.rx_packets;
@@ -51,7 +51,7 @@ pub(crate) fn add(suite: &mut Suite, kernel: Kernel, long: bool) {
         Ok(format!("{:.0} ms without service", migration.service_gap_ms))
     });
     let linux = ["--guest", "linux", "--strategy", "failover"];
-    suite.alone(&format!("migrate {}", linux.join(" ")), MINUTES, move |log| {
+    suite.test(&format!("migrate {}", linux.join(" ")), MINUTES, move |log| {
         let failover =
             migrate(log, kernel, &[&linux[..], &["--rate", RATE, "--seconds", "1"]].concat())?;
         completed(&failover)?;

@@ -22,6 +22,8 @@ const LOCAL: [&str; 4] = ["--lab", "local", "--nic", "e1000e"];
 /// What the warm-up is to receive of what was received before it. A NIC that leaves at the start
 /// leaves next to nothing.
 const KEPT: f64 = 0.8;
+/// Of what is compared.
+const SECONDS: [&str; 2] = ["--seconds", "3"];
 
 /// In the lab on this machine.
 pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel, long: bool) {
@@ -36,7 +38,7 @@ pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel, long: bool) {
         suite.test(name, MINUTES, move |log| kept(log, kernel, BACKPORTS));
     }
     suite.alone("migrate --qemu stock --lab local", MINUTES, move |log| {
-        warm(&migrate(log, kernel, &[&STOCK[..], &LOCAL, &["--rate", RATE]].concat())?)
+        warm(&migrate(log, kernel, &[&STOCK[..], &LOCAL, &["--rate", RATE], &SECONDS].concat())?)
     });
     suite.test("migrate --qemu stock --lab local to and fro", MINUTES, move |log| {
         let times = ["--times", "3", "--rate", RATE];
@@ -54,10 +56,12 @@ pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel, long: bool) {
 
 /// In the nested lab.
 pub(crate) fn add_nested(suite: &mut Suite, kernel: Kernel, long: bool) {
-    suite.alone("migrate --qemu stock", MINUTES, move |log| warm(&migrate(log, kernel, &STOCK)?));
+    suite.alone("migrate --qemu stock", MINUTES, move |log| {
+        warm(&migrate(log, kernel, &[STOCK, SECONDS].concat())?)
+    });
     if long {
         suite.alone("migrate --qemu backports", MINUTES, move |log| {
-            warm(&migrate(log, kernel, &BACKPORTS)?)
+            warm(&migrate(log, kernel, &[BACKPORTS, SECONDS].concat())?)
         });
     }
 }
@@ -71,7 +75,7 @@ fn to_and_fro(first: &Migration) -> Result<String> {
 
 fn cancelled(log: &Path, kernel: Kernel, qemu: [&str; 2]) -> Result<String> {
     let cancel = ["--cancel-at", "setup,warmup", "--rate", RATE];
-    let first = migrate(log, kernel, &[&qemu[..], &LOCAL, &cancel].concat())?;
+    let first = migrate(log, kernel, &[&qemu[..], &LOCAL, &cancel, &SECONDS].concat())?;
     for run in first.runs() {
         ensure!(run.outcome == Outcome::Cancelled, "it {:?}", run.outcome);
         flows(run)?;

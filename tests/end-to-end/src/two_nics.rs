@@ -13,11 +13,13 @@ use crate::{
 
 /// The part of what is sent to the first interface that each other one is sent.
 const PART_OF_OTHERS: f64 = 0.1;
+/// Of the phase in which both are to receive, which the second may miss the beginning of.
+const SECONDS: [&str; 2] = ["--seconds", "3"];
 
 pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
     let run = |log: &Path, kernel, marking| {
         let arguments = ["--lab", "local", "--nic", "ixgbe", "--nics", "2", "--marking", marking];
-        migrate(log, kernel, &arguments)
+        migrate(log, kernel, &[&arguments[..], &SECONDS].concat())
     };
     suite.test("migrate --lab local --nic ixgbe --nics 2", LONG, move |log| {
         let migration = run(log, kernel, "auto")?;
@@ -52,7 +54,7 @@ pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
 
 pub(crate) fn add_nested(suite: &mut Suite, kernel: Kernel) {
     suite.alone("migrate --nics 2", MINUTES, move |log| {
-        let migration = migrate(log, kernel, &["--nics", "2"])?;
+        let migration = migrate(log, kernel, &[&["--nics", "2"][..], &SECONDS].concat())?;
         completed(&migration)?;
         let remark = flowing(&migration)?;
         Ok(format!("{}; {remark}", fresh(&migration)?))
