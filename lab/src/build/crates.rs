@@ -204,8 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn applications_of_the_checkout_are_built_with_the_same_flags_and_share_what_they_are_made_of()
-    {
+    fn all_of_the_checkout_is_built_with_the_same_flags() {
         let flags = |folder: &Path| without_places(GUEST, folder).unwrap();
         let (ours, checkout) = (flags(&paths::checkout().join("net-app")), paths::checkout());
         assert_eq!(ours, flags(&checkout.join("examples/echo")));
