@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use lab::{
-    build::{host_kernel, qemu},
-    system::{paths, scratch},
+    build::{host_kernel, mdbook, qemu},
+    system::{debian, paths, scratch},
 };
 
 use crate::{cli::Clean, ending::Ending};
@@ -14,7 +14,7 @@ pub(crate) fn main(options: &Clean) -> Result<Ending> {
         let _idle = qemu::lock()?;
         paths::remove_all([cache.clone()])?
     } else {
-        qemu::clean()? + host_kernel::clean()?
+        qemu::clean()? + host_kernel::clean()? + mdbook::clean()? + debian::clean()?
     };
     println!("{} MiB less in the cache {}", freed >> 20, cache.display());
     println!("{} directories less of runs that were killed", scratch::sweep()?);

@@ -13,6 +13,8 @@ use crate::system::{command, debian, download, paths};
 
 /// The series the lab is developed with: Debian 12 has it as a backport, Debian 13 as its own.
 const SERIES: &str = "linux-image-6.12.";
+/// How the names of those begin that were given as a package's file.
+const GIVEN: &str = "given-";
 
 /// The kernel to use: the given one, else one in the cache, else the newest apt has.
 pub fn get(given: Option<&Path>) -> Result<HostKernel> {
@@ -27,11 +29,16 @@ pub fn cached() -> Result<Option<HostKernel>> {
     debian::versions_in(&directory()?, SERIES).pop().map(|tree| in_tree(&tree)).transpose()
 }
 
-/// Removes all but the newest of them from the cache: what it frees, in bytes.
+/// Removes all but the newest of them from the cache, and those that were given as a package's
+/// file: what it frees, in bytes.
 pub fn clean() -> Result<u64> {
-    let mut trees = debian::versions_in(&directory()?, SERIES);
+    clean_in(&directory()?)
+}
+
+fn clean_in(directory: &Path) -> Result<u64> {
+    let mut trees = debian::versions_in(directory, SERIES);
     trees.pop();
-    paths::remove_all(trees)
+    paths::remove_all(trees.into_iter().chain(debian::versions_in(directory, GIVEN)))
 }
 
 fn directory() -> Result<PathBuf> {
@@ -87,7 +94,7 @@ fn from_path(path: &Path) -> Result<HostKernel> {
     if path.extension().is_some_and(|extension| extension == "deb") {
         let name = path.file_stem().and_then(|stem| stem.to_str()).context("file name")?;
         let digest = &download::sha256(&path)?[..12];
-        let tree = directory()?.join(format!("given-{name}-{digest}"));
+        let tree = directory()?.join(format!("{GIVEN}{name}-{digest}"));
         if !tree.exists() {
             debian::unpack(&path, &tree)?;
         }
@@ -148,6 +155,18 @@ mod tests {
                 assert!(kernel.modules.is_dir());
             }
         }
+    }
+
+    #[test]
+    fn the_newest_kernel_stays_when_the_cache_is_cleaned() {
+        let cache = tempfile::tempdir().unwrap();
+        let newest = "linux-image-6.12.100+deb12-amd64";
+        for name in ["linux-image-6.12.99+deb12-amd64", newest, "given-linux-image-6.1-0123"] {
+            fs::create_dir(cache.path().join(name)).unwrap();
+        }
+        clean_in(cache.path()).unwrap();
+        let left: Vec<_> = fs::read_dir(cache.path()).unwrap().map(|e| e.unwrap()).collect();
+        assert!(left.len() == 1 && left[0].file_name() == newest, "{left:?}");
     }
 
     #[test]

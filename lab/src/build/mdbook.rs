@@ -9,13 +9,30 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::crates;
-use crate::system::{command, lock, paths, progress::Step};
+use crate::system::{command, debian, lock, paths, progress::Step};
 
 /// The book's own program, and the one that draws its diagrams; the versions as they are pinned.
 const PROGRAMS: [(&str, &str, &[&str]); 2] = [
     ("mdbook", "0.5.4", &["--no-default-features", "--features", "search"]),
     ("mdbook-mermaid", "0.17.1", &[]),
 ];
+
+/// What there is in the cache of them.
+const TOOLS: &str = "tools";
+
+/// The folder of the versions that are wanted here.
+fn names() -> String {
+    PROGRAMS.map(|(name, version, _)| format!("{name}-{version}")).join("-")
+}
+
+/// Removes other versions from the cache: what it frees, in bytes.
+///
+/// # Errors
+/// Something cannot be removed.
+pub fn clean() -> Result<u64> {
+    let all = debian::versions_in(&paths::cache()?.join(TOOLS), "");
+    paths::remove_all(all.into_iter().filter(|place| !place.ends_with(names())))
+}
 
 /// Both programs, of the versions that are wanted here.
 #[derive(Debug)]
@@ -29,8 +46,7 @@ impl MdBook {
     /// # Errors
     /// The registry of crates cannot be reached, or something does not build.
     pub fn get() -> Result<Self> {
-        let names = PROGRAMS.map(|(name, version, _)| format!("{name}-{version}"));
-        let directory = paths::cache()?.join("tools").join(names.join("-"));
+        let directory = paths::cache()?.join(TOOLS).join(names());
         let _lock = lock::wait("mdbook")?;
         for (name, version, features) in PROGRAMS {
             if directory.join("bin").join(name).exists() {

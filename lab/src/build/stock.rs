@@ -14,7 +14,7 @@ use crate::{
     parts::Qemu,
     system::{
         backports::Backports,
-        command, debian, lock, paths,
+        command, debian, lock,
         scratch::Scratch,
         tools::{self, Missing, Tool},
     },
@@ -86,7 +86,7 @@ pub fn backports() -> Result<Qemu> {
 
 /// The one in a directory of the cache, where `archive` has a package's file from if need be.
 fn unpacked(which: &Which, archive: impl Fn(&str, &Path) -> Result<PathBuf>) -> Result<Qemu> {
-    let cache = paths::cache()?.join(which.directory);
+    let cache = debian::place(which.directory)?;
     // Two tests may want it at the same time.
     let _lock = lock::wait(which.directory)?;
     for package in PACKAGES {

@@ -13,7 +13,7 @@ use crate::{
     initramfs,
     parts::{Accelerator, HostKernel, Qemu},
     system::{
-        debian, paths,
+        debian,
         progress::Step,
         scratch::Scratch,
         tools::{self, Tool},
@@ -108,7 +108,7 @@ impl LinuxGuest {
 
 /// Busybox, from the cache or the distribution.
 fn busybox() -> Result<PathBuf> {
-    let tree = paths::cache()?.join(BUSYBOX);
+    let tree = debian::place(BUSYBOX)?;
     if !tree.exists() {
         debian::unpack_package(BUSYBOX, &tree).context("the Linux guest's DHCP client")?;
     }

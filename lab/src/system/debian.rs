@@ -13,6 +13,48 @@ use super::{command, lock, paths, progress::Step, scratch::Scratch, tools};
 /// In the versions of all packages of backports (Debian Developer's Reference, 5.11.1).
 const BACKPORTS: &str = "~bpo";
 
+/// Where in the cache packages are unpacked, in a folder for each release of a distribution: what
+/// one has of a package does not run on another.
+const UNPACKED: &str = "packages";
+
+/// Where in the cache something of this machine's distribution is unpacked.
+///
+/// # Errors
+/// There is no cache.
+pub fn place(name: &str) -> Result<PathBuf> {
+    Ok(paths::cache()?.join(UNPACKED).join(this_release()).join(name))
+}
+
+/// Removes from the cache what other releases had there: what it frees, in bytes.
+///
+/// # Errors
+/// Something cannot be removed.
+pub fn clean() -> Result<u64> {
+    clean_in(&paths::cache()?.join(UNPACKED), &this_release())
+}
+
+fn clean_in(unpacked: &Path, release: &str) -> Result<u64> {
+    let entries = fs::read_dir(unpacked).into_iter().flatten();
+    let all = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    paths::remove_all(all.filter(|place| !place.ends_with(release)))
+}
+
+fn this_release() -> String {
+    release(&fs::read_to_string("/etc/os-release").unwrap_or_default())
+}
+
+/// `debian-12`, by os-release(5). One that is not out yet has only a name.
+fn release(text: &str) -> String {
+    let value = |key: &str| {
+        let of_key = |line: &str| line.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
+        text.lines().find_map(of_key).map(|value| value.trim_matches(['"', '\'']).to_owned())
+    };
+    let version = value("VERSION_ID").or_else(|| value("VERSION_CODENAME"));
+    let words = [value("ID"), version].into_iter().flatten().collect::<Vec<_>>().join("-");
+    // It is a folder's name.
+    if words.is_empty() || words.contains('/') { "unknown".into() } else { words }
+}
+
 /// Names of available packages that begin with `prefix`: of those that were downloaded before, or
 /// else of apt's. Asks for fresh lists when there are none.
 pub fn package_names(prefix: &str) -> Result<Vec<String>> {
@@ -194,6 +236,27 @@ mod tests {
         put("seabios_1.16.2-1_all.deb");
         let found = file_in(directory.path(), "seabios").unwrap();
         assert!(found.ends_with("seabios_1.16.2-1_all.deb"), "{found:?}");
+    }
+
+    #[test]
+    fn another_release_meets_no_folder_of_this_one_and_clean_removes_it() {
+        let twelve = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID=\"12\"\n\
+                      VERSION_CODENAME=bookworm\nID=debian\n";
+        assert_eq!(release(twelve), "debian-12");
+        assert_eq!(release("ID=debian\nVERSION_CODENAME=forky\n"), "debian-forky");
+        assert_eq!(release("ID=../x"), "unknown");
+        assert_eq!(release(""), "unknown");
+        assert!(place("ovmf").unwrap().ends_with(format!("packages/{}/ovmf", this_release())));
+
+        let cache = tempfile::tempdir().unwrap();
+        for name in ["debian-12", "debian-13"] {
+            fs::create_dir(cache.path().join(name)).unwrap();
+            fs::write(cache.path().join(name).join("file"), "four").unwrap();
+        }
+        assert_eq!(clean_in(cache.path(), "debian-13").unwrap(), 4);
+        let left: Vec<_> = fs::read_dir(cache.path()).unwrap().collect();
+        assert!(left.len() == 1 && cache.path().join("debian-13/file").exists());
+        assert_eq!(clean_in(&cache.path().join("none"), "debian-13").unwrap(), 0);
     }
 
     #[test]

@@ -19,8 +19,8 @@ use super::control::{OPENING, deny, read_cookie};
 use super::pace::{PACING, Pace};
 use super::protocol::{Cookie, Parameters};
 
-/// How long a connection may take to say which test it is for. Its word may be lost, and be repeated
-/// ever more rarely; others are not kept out meanwhile.
+/// How long a connection may take to say which test it is for. Its word may be lost, and be
+/// repeated ever more rarely; others are not kept out meanwhile.
 const COOKIE: Duration = Duration::from_secs(30);
 /// How many of those that have not said so there may be beyond the streams of the test.
 const STRANGERS: usize = 8;

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use lab::{
     build::{fetch::OVMF, qemu},
     guest::{Guest, READY},
-    system::{command, debian, paths},
+    system::{command, debian},
 };
 
 use crate::{
@@ -74,7 +74,7 @@ fn firmware() -> Result<PathBuf> {
     if here.exists() {
         return Ok(here);
     }
-    let tree = paths::cache()?.join(OVMF);
+    let tree = debian::place(OVMF)?;
     if !tree.exists() {
         debian::unpack_package(OVMF, &tree)
             .map_err(|error| Skipped(format!("it lacks the package {OVMF}: {error:#}")))?;
