@@ -10,17 +10,13 @@ use uefi::mem::memory_map::{MemoryMap, MemoryMapMut, MemoryMapOwned};
 use uefi::system;
 use uefi::table::cfg::ConfigTableEntry;
 
+use crate::regions::kind;
+
 const MAGIC: u32 = 0x336e_c578;
 const VERSION: u32 = 1;
 /// Entries the memory map has room for; firmware's hundred or so shrink to a dozen once merged.
 const MAX_REGIONS: usize = 128;
 const COMMAND_LINE_MAX: usize = 2048;
-
-// `XEN_HVM_MEMMAP_TYPE_*`, the same numbers as E820.
-const RAM: u32 = 1;
-const RESERVED: u32 = 2;
-const ACPI: u32 = 3;
-const NVS: u32 = 4;
 
 #[repr(C)]
 struct StartInfo {
@@ -97,7 +93,7 @@ impl Handover {
             let region = Region {
                 address: descriptor.phys_start,
                 size: descriptor.page_count * PAGE_SIZE as u64,
-                kind: kind(descriptor.ty),
+                kind: kind(descriptor.ty, descriptor.att),
                 reserved: 0,
             };
             match self.0.regions[..len].last_mut() {
@@ -122,20 +118,6 @@ impl Handover {
     /// Physical address of the start info.
     pub(crate) fn address(&self) -> u32 {
         (&raw const self.0.info).addr() as u32
-    }
-}
-
-/// What the kernel may do with firmware's kinds of memory once boot services are gone.
-fn kind(ty: MemoryType) -> u32 {
-    match ty {
-        MemoryType::CONVENTIONAL
-        | MemoryType::BOOT_SERVICES_CODE
-        | MemoryType::BOOT_SERVICES_DATA
-        | MemoryType::LOADER_CODE => RAM,
-        MemoryType::ACPI_RECLAIM => ACPI,
-        MemoryType::ACPI_NON_VOLATILE => NVS,
-        // Among them LOADER_DATA: the kernel itself, and the pages handed over.
-        _ => RESERVED,
     }
 }
 

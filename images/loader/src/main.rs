@@ -14,6 +14,8 @@ mod enter;
 mod handover;
 #[cfg(target_os = "uefi")]
 mod kernel;
+#[cfg(any(target_os = "uefi", test))]
+mod regions;
 
 #[cfg(target_os = "uefi")]
 mod application {

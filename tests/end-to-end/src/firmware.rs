@@ -1,13 +1,14 @@
 //! Booted by UEFI firmware from a disk, on each kind of controller that firmware knows.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Result, ensure};
 use lab::{
-    build::{fetch::OVMF, qemu},
+    build::{crates, fetch::OVMF, qemu},
     guest::{Guest, READY},
     system::{command, debian},
 };
@@ -44,14 +45,37 @@ pub(crate) fn add(suite: &mut Suite, long: bool) {
             });
         }
     }
+    suite.test("the kernel cannot run data when UEFI has booted it", MINUTES, data_cannot_be_run);
 }
 
 fn boots(log: &Path, machine: &str, format: &str, options: &str) -> Result<String> {
-    let firmware = firmware()?;
     let disk = log.with_extension("disk");
     let append = "log=debug";
     let image = ["image", "--format", format, "--append", append, "--out"];
     command::run(xtask()?.args(image).arg(&disk))?;
+    let mut guest = start(log, machine, &disk, options)?;
+    let ready = guest.wait_so_long_for(READY, PATIENCE)?;
+    let heard = guest.console().contains("DEBUG");
+    ensure!(heard, "its command line is not that of the disk, {append}");
+    fs::remove_file(&disk)?;
+    Ok(format!("`{}`", ready.trim()))
+}
+
+/// Whoever loads it, the kernel's address space is its own.
+fn data_cannot_be_run(log: &Path) -> Result<String> {
+    let disk = log.with_extension("disk");
+    let (loader, kernel) = (fs::read(crates::loader()?)?, fs::read(crates::boot_check()?)?);
+    fs::write(&disk, images::disk(&loader, &kernel, "check=run-data")?)?;
+    let mut guest = start(log, "q35", &disk, MEDIA[0].2)?;
+    let (_, console) = guest.wait_for_end()?;
+    ensure!(console.contains("instruction fetch from a page that forbids it"), "it was run");
+    fs::remove_file(&disk)?;
+    Ok(String::new())
+}
+
+/// A machine that has this disk.
+fn start(log: &Path, machine: &str, disk: &Path, options: &str) -> Result<Guest> {
+    let firmware = firmware()?;
     let mut line = qemu::get()?.command_line();
     // Without `-kernel`: what boots, boots from the disk.
     let common = "-nodefaults -no-user-config -display none -no-reboot -accel tcg -cpu max -m 256 \
@@ -60,12 +84,7 @@ fn boots(log: &Path, machine: &str, format: &str, options: &str) -> Result<Strin
     line.extend(parts.chain(options.split(' ')).map(str::to_owned));
     let drive = format!("if=none,id=disk,format=raw,snapshot=on,file={}", disk.display());
     line.extend(["-drive".into(), drive, "-bios".into(), firmware.display().to_string()]);
-    let mut guest = Guest::start(line, None, log)?;
-    let ready = guest.wait_so_long_for(READY, PATIENCE)?;
-    let heard = guest.console().contains("DEBUG");
-    ensure!(heard, "its command line is not that of the disk, {append}");
-    std::fs::remove_file(&disk)?;
-    Ok(format!("`{}`", ready.trim()))
+    Guest::start(line, None, log)
 }
 
 /// OVMF: this machine's, or else the distribution's.
