@@ -9,17 +9,27 @@ use godwit::time::Instant;
 use crate::commands::{self, Next};
 use crate::database::Database;
 use crate::failure::Failure;
-use crate::reply::Replies;
+use crate::reply::{self, Replies};
 use crate::request::{self, Broken};
 use crate::store::MAX_VALUE;
 
-/// Clients at the same time: each may take as much as a request and a reply do.
+/// Clients at the same time, where there is memory for so many.
 const MAX_CLIENTS: usize = 64;
 /// What a client's buffer begins with, and how far it grows.
 const MIN_BUFFER: usize = 4 * 1024;
 const MAX_BUFFER: usize = MAX_VALUE + MIN_BUFFER;
 /// Replies are sent when there are so many bytes of them, even if there are requests left.
 const BATCH: usize = 32 * 1024;
+
+/// What a client may take of the heap: a request, replies, each in a vector that doubles, and half
+/// as much again while one grows; and its socket's buffers.
+const CLIENT_MEMORY: usize =
+    (MAX_BUFFER.next_power_of_two() + (reply::MAX + BATCH).next_power_of_two()) * 3 / 2 + 32 * 1024;
+
+/// How many clients there may be at a time where `memory` bytes are left for them; always one.
+pub fn most_clients(memory: usize) -> usize {
+    (memory / CLIENT_MEMORY).clamp(1, MAX_CLIENTS)
+}
 
 /// Answers the requests of one client until it goes, or says what nobody understands.
 ///
@@ -100,11 +110,11 @@ struct Seat<'a>(&'a RefCell<Database>);
 
 impl<'a> Seat<'a> {
     fn take(database: &'a RefCell<Database>) -> Option<Self> {
-        let clients = &mut database.borrow_mut().clients;
-        if *clients == MAX_CLIENTS {
+        let mut shared = database.borrow_mut();
+        if shared.clients == shared.most_clients {
             return None;
         }
-        *clients += 1;
+        shared.clients += 1;
         Some(Self(database))
     }
 }

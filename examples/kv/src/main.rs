@@ -30,6 +30,8 @@ const PORT: u16 = 6379;
 /// Clients that may come in the same moment: `redis-benchmark` is 50 of them.
 const BACKLOG: usize = 64;
 const BUFFERS: Buffers = Buffers { receive: 16 * 1024, transmit: 16 * 1024 };
+/// What of the heap is left to others: the stack, and connections that are waiting or closing.
+const OTHERS: usize = 4 << 20;
 /// A client that the machine has not heard of for so long is asked whether it is still there …
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// … and forgotten when it does not answer.
@@ -41,7 +43,8 @@ async fn main(system: System) -> Result<(), Error> {
     let memory = limit(line.value("kv.memory", Size(16 << 20)), system.heap());
     let sheds: Switch = line.value("kv.shed", Switch(false));
     let store = Store::new(memory, godwit::random::seed());
-    let database = Rc::new(RefCell::new(Database::new(store)));
+    let left = (system.heap().free - memory).saturating_sub(OTHERS);
+    let database = Rc::new(RefCell::new(Database::new(store, kv::most_clients(left))));
     let net = system.interface(0).await;
     let options = TcpOptions { backlog: BACKLOG, buffers: BUFFERS };
     let listener = net.tcp().bind_with(PORT, options)?;

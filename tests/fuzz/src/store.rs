@@ -55,7 +55,7 @@ impl Write for Client<'_> {
 
 /// Requests in pieces, of one client after the other.
 pub(crate) fn read(input: &[u8]) {
-    let database = RefCell::new(Database::new(Store::new(MEMORY, 7)));
+    let database = RefCell::new(Database::new(Store::new(MEMORY, 7), usize::MAX));
     let mut client = Client::default();
     for step in steps(input) {
         if step.has(NEXT) {

@@ -48,7 +48,7 @@ impl Write for &mut Client {
 }
 
 fn database() -> RefCell<Database> {
-    RefCell::new(Database::new(Store::new(1 << 20, 7)))
+    RefCell::new(Database::new(Store::new(1 << 20, 7), most_clients(usize::MAX)))
 }
 
 /// What a client gets for what it sends in these pieces.
@@ -130,6 +130,25 @@ fn there_is_room_for_so_many_clients() {
     drop(seats);
     assert_eq!(reply(&database, b"PING\r\n"), b"+PONG\r\n");
     assert_eq!(database.borrow().clients, 0);
+}
+
+#[test]
+fn little_memory_has_room_for_few_clients_but_for_one_always() {
+    for (memory, most) in [(0, 1), (3 * CLIENT_MEMORY, 3), (usize::MAX, MAX_CLIENTS)] {
+        let database = RefCell::new(Database::new(Store::new(1 << 20, 7), most_clients(memory)));
+        let seats: Vec<_> = (0..most).map(|_| Seat::take(&database)).collect();
+        assert!(seats.iter().all(Option::is_some), "{memory}");
+        assert!(Seat::take(&database).is_none(), "{memory}");
+    }
+    // What one may take is really no more than that.
+    let mut replies = Replies::default();
+    while replies.bytes().len() < BATCH {
+        replies.bulk(&[0; BATCH - 100]);
+    }
+    replies.begin();
+    replies.bulk(&[0; reply::MAX - 100]);
+    let taken = MAX_BUFFER + replies.bytes().len();
+    assert!(taken > MAX_BUFFER + reply::MAX && taken < CLIENT_MEMORY, "{taken}");
 }
 
 #[test]
