@@ -194,6 +194,12 @@ impl System {
         for root in roots {
             inventory.add_segment();
             for found in root.walk() {
+                // First: of what comes then, each may crash.
+                for device in &found.devices {
+                    if let Err(error) = unikernel::pvpanic::take_over(device) {
+                        log::warn!("pvpanic: {error}: no crash is signalled");
+                    }
+                }
                 for bridge in service.take_over(&found).await {
                     self.spawn(bridge.run());
                 }

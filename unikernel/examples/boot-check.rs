@@ -25,13 +25,20 @@ mod bare {
     use embassy_futures::yield_now;
     use embassy_time::{Duration, Instant, Timer};
     use unikernel::checksum::Sum;
-    use unikernel::{Kernel, irq, power, println};
+    use unikernel::pci::Root;
+    use unikernel::{Kernel, irq, power, println, pvpanic};
 
     unikernel::entry!(main);
 
     fn main(kernel: Kernel, spawner: Spawner) {
         let check = kernel.command_line.value("check", Name([0; 16]));
         kernel.command_line.finish();
+        let root = kernel.ecam.first().map(Root::from_ecam);
+        let devices = root.and_then(Result::ok).map(|root| root.enumerate().devices);
+        for device in devices.unwrap_or_default() {
+            let is_taken = pvpanic::take_over(&device).expect("a register in memory");
+            assert!(!is_taken || device.ids() == (0x1b36, 0x0011));
+        }
         spawner.spawn(run(check).expect("the pool has room for its one task"));
     }
 
@@ -62,7 +69,15 @@ mod bare {
             "flood" => flood(),
             "idle" => println!("check: idle"),
             "exit" => power::exit(5),
-            "panic" => panic!("on purpose"),
+            "panic" => {
+                log::debug!("check: the level keeps this off the console");
+                panic!("on purpose")
+            }
+            "spin" => {
+                spin(3500);
+                println!("check: spun");
+            }
+            "turns" => turns().await,
             "overflow" => println!("{}", overflow(0)),
             // SAFETY: none of these is sound: the test is that the machine ends with a dump.
             "null-write" => unsafe {
@@ -156,6 +171,26 @@ mod bare {
         for tick in 0u64.. {
             println!("check: tick {tick} at {} ms", Instant::now().as_millis());
             Timer::after_millis(100).await;
+        }
+    }
+
+    /// Keeps all other tasks waiting for so long.
+    fn spin(ms: u64) {
+        let start = Instant::now();
+        while start.elapsed().as_millis() < ms {
+            core::hint::spin_loop();
+        }
+    }
+
+    /// Hardly ever waits, but lets others have their turn, for ever.
+    async fn turns() {
+        for turn in 0u64.. {
+            spin(300);
+            // The console has its turns between these, and writes a few bytes in each.
+            if turn.is_multiple_of(10) {
+                println!("check: turn {turn}");
+            }
+            yield_now().await;
         }
     }
 

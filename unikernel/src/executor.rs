@@ -9,7 +9,7 @@ use embassy_executor::Spawner;
 use embassy_executor::raw::Executor;
 use x86_64::instructions::interrupts;
 
-use crate::arch::interrupts::{Raised, is_raised, take_raised};
+use crate::arch::interrupts::{Raised, enable_and_sleep, is_raised, take_raised};
 use crate::{irq, time};
 
 /// A task is runnable.
@@ -37,14 +37,13 @@ pub(crate) fn run(init: impl FnOnce(Spawner)) -> ! {
         }
         // SAFETY: this loop is the only caller, and the pender does not call it.
         unsafe { executor.poll() };
-        // With interrupts off nothing is raised between the look and the sleep: `sti` takes effect
-        // only after the `hlt` behind it has begun (Intel SDM volume 2, STI).
+        // With interrupts off nothing is raised between the look and the sleep.
         interrupts::disable();
         if RUNNABLE.swap(false, Ordering::Acquire) | is_raised() {
             interrupts::enable();
         } else {
             time::before_sleep();
-            interrupts::enable_and_hlt();
+            enable_and_sleep();
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod net;
 pub mod nic;
 pub mod pci;
 pub mod power;
+pub mod pvpanic;
 pub mod random;
 pub mod time;
 pub mod watch;

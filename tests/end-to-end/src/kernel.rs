@@ -11,8 +11,10 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::{
-    build::crates,
+    build::{crates, stock},
     guest::{Guest, machine},
+    parts::Qemu,
+    qmp::{Cont, Qmp},
 };
 
 use crate::{
@@ -103,6 +105,33 @@ const CASES: &[Case] = &[
         says: &["panicked at unikernel/examples/boot-check.rs:", "on purpose", "  from 0x"],
     },
     Case {
+        name: "says after a panic what was logged last, also what the console was spared",
+        append: "log=warn check=panic",
+        options: DEBUG_EXIT,
+        ends: Ends::Died,
+        says: &[
+            "on purpose",
+            "  from 0x",
+            "the last lines before that:\n  | ",
+            " DEBUG ",
+            "check: the level keeps this off the console\n",
+        ],
+    },
+    Case {
+        name: "says where it is when a task does not end its turn, and goes on",
+        append: "watchdog=1 check=spin",
+        options: DEBUG_EXIT,
+        ends: Ends::Well,
+        says: &["watchdog: no task has had its turn for 1 s: at 0x", "  from 0x", "check: spun"],
+    },
+    Case {
+        name: "has no watchdog where none is wanted",
+        append: "watchdog=0 check=spin",
+        options: DEBUG_EXIT,
+        ends: Ends::Well,
+        says: &["check: spun"],
+    },
+    Case {
         name: "switches off after a panic without an exit device",
         append: "check=panic",
         options: &[],
@@ -174,13 +203,21 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.test("the kernel sleeps when it is idle", MINUTES, sleeps);
     let name = "the kernel says where it is at a non-maskable interrupt, and goes on";
     suite.test(name, MINUTES, goes_on_after_nmi);
+    let name = "the kernel has no complaint of tasks that end their turns, nor of a stop between";
+    suite.test(name, MINUTES, no_complaint);
+    suite.test("the kernel tells its hypervisor that it panicked", MINUTES, tells_of_panic);
     suite.test("the kernel counts the time that it was stopped", MINUTES, counts_pauses);
     suite.test("the kernel does not wait for a console that nobody reads", MINUTES, unread);
 }
 
 /// The image on q35, with the console for a serial port.
 pub(crate) fn boot(log: &Path, append: &str, options: &[&str]) -> Result<Guest> {
-    let mut line = machine::qemu()?.command_line();
+    boot_by(&machine::qemu()?, log, append, options)
+}
+
+/// The same by this QEMU.
+fn boot_by(qemu: &Qemu, log: &Path, append: &str, options: &[&str]) -> Result<Guest> {
+    let mut line = qemu.command_line();
     let words = "-M q35 -accel tcg -m 64 -nodefaults -display none -no-reboot".split(' ');
     line.extend(words.chain(["-append", append]).map(str::to_owned));
     line.extend(["-kernel".into(), crates::boot_check()?.display().to_string()]);
@@ -196,6 +233,10 @@ fn check(case: &Case, log: &Path) -> Result<String> {
         let at = at.with_context(|| format!("{line:?} is missing, or not in its place"))?;
         rest = &rest[at + line.len()..];
     }
+    ensure!(
+        case.says.iter().any(|line| line.contains("watchdog")) || !console.contains("watchdog: "),
+        "its watchdog barks"
+    );
     let code = match case.ends {
         Ends::Well => 0,
         Ends::Died => 1 << 1 | 1,
@@ -238,6 +279,55 @@ fn goes_on_after_nmi(log: &Path) -> Result<String> {
     Ok(String::new())
 }
 
+/// Each turn is shorter than what the watchdog waits for, and there is one after the other. Between
+/// two of them the machine is stopped for longer.
+fn no_complaint(log: &Path) -> Result<String> {
+    let monitor = Monitor::new()?;
+    let options = monitor.options();
+    let mut guest = boot(log, "watchdog=2 check=turns", &options.each_ref().map(String::as_str))?;
+    guest.wait_for("check: turn 10")?;
+    let stop = monitor.execute("stop")?;
+    thread::sleep(Duration::from_secs(5));
+    drop(stop);
+    let _conversation = monitor.execute("cont")?;
+    guest.wait_for("check: turn 30")?;
+    ensure!(!guest.console().contains("watchdog: "), "it complains of turns that ended");
+    Ok(String::new())
+}
+
+/// By the panic device, whose event says so. A machine that is switched off says nothing there. The
+/// distribution's QEMU has that device; the lab's own is built without.
+fn tells_of_panic(log: &Path) -> Result<String> {
+    let qemu = stock::get()?;
+    for (check, is_told, code) in [("exit", false, 5 << 1 | 1), ("panic", true, 1 << 1 | 1)] {
+        let directory = tempfile::Builder::new().prefix("godwit-panic-").tempdir()?;
+        let socket = directory.path().join("socket");
+        let qmp = format!("unix:{},server=on,wait=off", socket.display());
+        let line = format!("-S -device pvpanic-pci -action panic=none -qmp {qmp}");
+        let options: Vec<&str> = line.split(' ').chain(DEBUG_EXIT.iter().copied()).collect();
+        let mut guest = boot_by(&qemu, log, &format!("check={check}"), &options)?;
+        let mut monitor = Qmp::connect("guest", connected(&socket)?)?;
+        monitor.execute(&Cont {})?;
+        let event = monitor.wait_event("GUEST_PANICKED", Duration::from_secs(60));
+        ensure!(matches!(event, Ok(Some(_))) == is_told, "{check}: {event:?}");
+        let (status, _) = guest.wait_for_end()?;
+        ensure!(status.code() == Some(code), "{check}: QEMU ended with {status}");
+    }
+    Ok(String::new())
+}
+
+/// A connection to a socket that is about to be there.
+fn connected(socket: &Path) -> Result<UnixStream> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match UnixStream::connect(socket) {
+            Ok(stream) => return Ok(stream),
+            Err(error) if Instant::now() > deadline => return Err(error.into()),
+            Err(_) => thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
 /// Ten seconds, of which the clocks that stop with the machine know nothing.
 fn counts_pauses(log: &Path) -> Result<String> {
     const PAUSE: u64 = 10;
@@ -270,14 +360,7 @@ fn unread(log: &Path) -> Result<String> {
     let socket = directory.path().join("socket");
     let serial = format!("unix:{},server=on,wait=on", socket.display());
     let mut guest = boot(log, "check=flood", &["-serial", &serial, DEBUG_EXIT[0], DEBUG_EXIT[1]])?;
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let mut reader = loop {
-        match UnixStream::connect(&socket) {
-            Ok(reader) => break reader,
-            Err(error) if Instant::now() > deadline => return Err(error.into()),
-            Err(_) => thread::sleep(Duration::from_millis(20)),
-        }
-    };
+    let mut reader = connected(&socket)?;
     let (status, _) = guest.wait_for_end()?;
     ensure!(status.success(), "QEMU ended with {status}");
     let mut arrived = Vec::new();

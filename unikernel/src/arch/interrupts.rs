@@ -2,9 +2,10 @@
 //!
 //! A handler does next to nothing: it ends the interrupt and notes what was raised. The executor
 //! asks for that with [`take_raised`] between two rounds of its tasks, and wakes whoever waits. So
-//! no code above this module ever runs in a handler, where it could find the heap or any other
-//! structure half-changed. An exception is passed on at once: all but a non-maskable interrupt are
-//! the end of the machine.
+//! no code above this module runs in a handler, where it could find the heap or any other
+//! structure half-changed, but for two: an exception is passed on at once, since all but a
+//! non-maskable interrupt are the end of the machine; and the timer's interrupt has a watch, for
+//! which the executor is what it has doubts about.
 
 use core::arch::global_asm;
 use core::cell::Cell;
@@ -13,6 +14,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use critical_section::Mutex;
 use x86_64::VirtAddr;
 use x86_64::instructions::hlt;
+use x86_64::instructions::interrupts::enable_and_hlt;
 use x86_64::instructions::segmentation::{CS, Segment};
 use x86_64::instructions::tables::lidt;
 use x86_64::structures::DescriptorTablePointer;
@@ -153,6 +155,28 @@ static ON_EXCEPTION: Mutex<Cell<fn(&Frame)>> = Mutex::new(Cell::new(|_| {
     }
 }));
 
+/// What is told of the timer's interrupts.
+pub(crate) type TimerWatch = fn(&Frame, bool);
+
+static ON_TIMER: Mutex<Cell<Option<TimerWatch>>> = Mutex::new(Cell::new(None));
+/// The processor waits for an interrupt, and has nothing else to do.
+static IS_ASLEEP: AtomicBool = AtomicBool::new(false);
+
+/// Has `watch` called at each interrupt of the timer that comes while the processor is not asleep.
+/// It is told what was interrupted, and whether the timer's interrupt before this one was not
+/// [taken](take_raised) yet. It runs in the handler.
+pub(crate) fn set_timer_watch(watch: TimerWatch) {
+    critical_section::with(|section| ON_TIMER.borrow(section).set(Some(watch)));
+}
+
+/// Switches interrupts on and sleeps until one comes. None is lost in between: `sti` takes effect
+/// only after the `hlt` behind it has begun (Intel SDM volume 2, STI).
+pub(crate) fn enable_and_sleep() {
+    IS_ASLEEP.store(true, Ordering::Relaxed);
+    enable_and_hlt();
+    IS_ASLEEP.store(false, Ordering::Relaxed);
+}
+
 /// Has exceptions passed on to `handler`.
 pub(super) fn set_exception_handler(handler: fn(&Frame)) {
     critical_section::with(|section| ON_EXCEPTION.borrow(section).set(handler));
@@ -194,15 +218,19 @@ extern "C" fn dispatch(frame: &Frame) {
         return critical_section::with(|section| ON_EXCEPTION.borrow(section).get())(frame);
     }
     IN_HANDLER.store(true, Ordering::Relaxed);
-    interrupt(vector);
+    interrupt(vector, frame);
     IN_HANDLER.store(false, Ordering::Relaxed);
 }
 
-fn interrupt(vector: u8) {
+fn interrupt(vector: u8, frame: &Frame) {
     match vector {
         TIMER => {
             lapic::end_of_interrupt();
-            OTHERS_RAISED.fetch_or(1 << TIMER_BIT, Ordering::Release);
+            let before = OTHERS_RAISED.fetch_or(1 << TIMER_BIT, Ordering::Release);
+            let watch = critical_section::with(|section| ON_TIMER.borrow(section).get());
+            if let Some(watch) = watch.filter(|_| !IS_ASLEEP.load(Ordering::Relaxed)) {
+                watch(frame, before & 1 << TIMER_BIT != 0);
+            }
         }
         FIRST_MESSAGE..=LAST_MESSAGE => {
             lapic::end_of_interrupt();

@@ -10,12 +10,15 @@ use embassy_executor::Spawner;
 use crate::acpi::{self, EcamRange, Rtc};
 use crate::arch::{self, cpu, serial};
 use crate::cmdline::{CommandLine, LogLevel, Size};
+use crate::crash::Patience;
 use crate::dma::{Policy, Pool};
 use crate::power::{Button, MachinePorts};
 use crate::{console, crash, executor, logger, memory, power, time};
 
 /// The DMA pool's size unless `swiotlb=` says otherwise.
 const DEFAULT_POOL: Size = Size(16 << 20);
+/// How long a task may keep the others from running before it is named.
+const WATCHDOG: Patience = Patience(10);
 /// The stack of everything but the faults with stacks of their own.
 const STACK_SIZE: usize = 256 << 10;
 
@@ -58,6 +61,7 @@ extern "C" fn start(start_info: u32) -> ! {
     logger::init(command_line.value("log", LogLevel(log::LevelFilter::Info)).0);
     let marking = command_line.value("marking", Policy::default());
     let swiotlb = command_line.value("swiotlb", DEFAULT_POOL);
+    let watchdog = command_line.value("watchdog", WATCHDOG);
 
     // SAFETY: here and only here, with the map that the loader gave.
     let pool = unsafe { memory::init(info.memory, swiotlb, DEFAULT_POOL) };
@@ -73,6 +77,7 @@ extern "C" fn start(start_info: u32) -> ! {
     }
     arch::init_interrupts(tables.has_8259);
     time::init(started, tables.fadt.pm_timer);
+    crash::start_watchdog(watchdog);
 
     log::debug!("booted in {} us", time::now_ns() / 1000);
     let rtc = tables.fadt.rtc;

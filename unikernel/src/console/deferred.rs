@@ -9,6 +9,7 @@ use embassy_sync::signal::Signal;
 use embassy_time::{Duration, Instant, Timer};
 use heapless::{Deque, Vec};
 
+use super::recent::Recent;
 use crate::arch::serial;
 
 /// Bytes that wait at most. More are written at once: nothing is lost.
@@ -19,6 +20,8 @@ const PIECE: usize = 8;
 const BUSY: Duration = Duration::from_millis(1);
 /// How long what waits is waited for, should nobody take it from the port.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// Bytes of the last lines that are kept: some twenty.
+const KEPT: usize = 2048;
 
 struct Waiting {
     bytes: Deque<u8, MOST>,
@@ -37,6 +40,14 @@ static WAITING: CriticalSectionMutex<RefCell<Waiting>> =
         deferred: false,
         holds: 0,
     }));
+struct LastLines {
+    recent: Recent<KEPT>,
+    /// The machine is about to end: what it says from then on is about what is here.
+    is_closed: bool,
+}
+
+static LAST_LINES: CriticalSectionMutex<RefCell<LastLines>> =
+    CriticalSectionMutex::new(RefCell::new(LastLines { recent: Recent::new(), is_closed: false }));
 static MORE: Signal<CriticalSectionRawMutex, ()> = Signal::new();
 
 /// Has the bytes written soon; at once if nobody else would, or there is no room.
@@ -78,8 +89,45 @@ impl Drop for Hold {
 
 /// Writes what waits, and from now on everything at once: the machine is about to end.
 pub(crate) fn finish() {
+    LAST_LINES.lock(|last| {
+        if let Ok(mut last) = last.try_borrow_mut() {
+            last.is_closed = true;
+        }
+    });
     with(|waiting| waiting.deferred = false);
     write_waiting();
+}
+
+/// Keeps a piece of a line for [`print_last_lines`].
+pub(super) fn keep(piece: &[u8]) {
+    LAST_LINES.lock(|last| {
+        // Not if a non-maskable interrupt came just here.
+        if let Ok(mut last) = last.try_borrow_mut()
+            && !last.is_closed
+        {
+            last.recent.write(piece);
+        }
+    });
+}
+
+/// Writes the last lines from before [`finish`], each with a mark in front, so that nobody takes
+/// it for news.
+pub(crate) fn print_last_lines() {
+    LAST_LINES.lock(|last| {
+        let Ok(last) = last.try_borrow() else { return };
+        let mut is_start = true;
+        for part in last.recent.pieces().iter().flat_map(|piece| piece.split_inclusive(is_end)) {
+            if is_start {
+                serial::write(b"  | ");
+            }
+            serial::write(part);
+            is_start = part.last().is_some_and(is_end);
+        }
+    });
+}
+
+fn is_end(byte: &u8) -> bool {
+    *byte == b'\n'
 }
 
 /// Writes what is printed from now on, for ever.

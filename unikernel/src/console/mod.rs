@@ -20,7 +20,22 @@ macro_rules! println {
 /// The body of [`println!`](crate::println).
 #[doc(hidden)]
 pub fn print_line(arguments: fmt::Arguments<'_>) {
-    let mut line = Line::new();
+    each_piece(arguments, |piece| {
+        #[cfg(target_os = "none")]
+        deferred::keep(piece);
+        write(piece);
+    });
+}
+
+/// Keeps a line for [`print_last_lines`], and does not print it.
+#[cfg(target_os = "none")]
+pub(crate) fn keep_line(arguments: fmt::Arguments<'_>) {
+    each_piece(arguments, deferred::keep);
+}
+
+/// The line in pieces.
+fn each_piece(arguments: fmt::Arguments<'_>, to: impl FnMut(&[u8])) {
+    let mut line = Line { buffer: heapless::Vec::new(), to };
     // `Line` never fails; a `Display` that does has printed what it could.
     let _ = line.write_fmt(arguments);
     let _ = line.write_str("\n");
@@ -59,22 +74,19 @@ pub fn hold() -> Hold {
 }
 
 /// Collects what the formatter hands over in fragments: a fragment each would cost a status read.
-struct Line {
+struct Line<W> {
     buffer: heapless::Vec<u8, 256>,
+    to: W,
 }
 
-impl Line {
-    fn new() -> Self {
-        Self { buffer: heapless::Vec::new() }
-    }
-
+impl<W: FnMut(&[u8])> Line<W> {
     fn flush(&mut self) {
-        write(&self.buffer);
+        (self.to)(&self.buffer);
         self.buffer.clear();
     }
 }
 
-impl Write for Line {
+impl<W: FnMut(&[u8])> Write for Line<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut bytes = text.as_bytes();
         while !bytes.is_empty() {
@@ -96,10 +108,12 @@ pub use deferred::Hold;
 #[cfg(target_os = "none")]
 use deferred::write;
 #[cfg(target_os = "none")]
-pub(crate) use deferred::{finish, write_deferred};
+pub(crate) use deferred::{finish, print_last_lines, write_deferred};
 
 #[cfg(target_os = "none")]
 mod deferred;
+#[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only tested on a host"))]
+mod recent;
 
 #[cfg(not(target_os = "none"))]
 fn write(bytes: &[u8]) {

@@ -4,10 +4,10 @@ use core::fmt;
 
 use x86_64::registers::control::{Cr2, Cr3};
 
+use super::end;
 use super::nmi::on_nmi;
-use crate::arch::backtrace;
 use crate::arch::interrupts::Frame;
-use crate::{console, power};
+use crate::console;
 
 /// Names by vector (Intel SDM volume 3, table 6-1).
 const NAMES: [&str; 22] = [
@@ -79,10 +79,7 @@ pub(crate) fn on_exception(frame: &Frame) {
     for (a, x, b, y, c, z) in registers {
         crate::println!("  {a} {x:016x}  {b} {y:016x}  {c} {z:016x}");
     }
-    for address in backtrace::return_addresses(frame.rbp) {
-        crate::println!("  from {address:#x}");
-    }
-    power::exit(power::FAILED)
+    end(frame.rbp)
 }
 
 /// A page fault's error code in words (Intel SDM volume 3, section 4.7).

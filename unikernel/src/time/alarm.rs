@@ -16,9 +16,11 @@ use crate::arch::{cpu, lapic};
 const TICK_NS: u64 = 1_000_000_000 / embassy_time_driver::TICK_HZ;
 /// How long the timer's clock is measured where it is needed.
 const CALIBRATION_NS: u64 = 2_000_000;
+const SECOND_NS: u64 = 1_000_000_000;
 /// How far off the timer is armed at most. It counts the ticks of the machine that it was armed on:
-/// on one with slower ticks, to which a migration may lead, it is late by a part of this.
-const FARTHEST: u64 = 1_000_000_000 / TICK_NS;
+/// on one with slower ticks, to which a migration may lead, it is late by a part of this. And it is
+/// always armed, since its interrupts are what a task is found by that never ends its turn.
+const FARTHEST: u64 = SECOND_NS / TICK_NS;
 const DISARMED: u64 = u64::MAX;
 
 /// Frequency of the one-shot timer; 0 if deadlines are given as TSC values.
@@ -78,9 +80,7 @@ impl Alarm {
     /// Arms the timer, whatever it was armed for, for what comes next.
     fn rearm(&mut self) {
         self.armed = DISARMED;
-        if let Some(next) = self.queue.next() {
-            self.arm(next);
-        }
+        self.arm(self.queue.next().unwrap_or(u64::MAX));
     }
 }
 
@@ -92,6 +92,12 @@ pub(crate) fn on_timer() {
         waker.wake();
     }
     with(Alarm::rearm);
+}
+
+/// Has the timer interrupt in a second, once. For a handler of its interrupt, and for before there
+/// are timers: the next look at what is due arms it for that.
+pub(crate) fn interrupt_in_a_second() {
+    arm(clock::now_ns() + SECOND_NS);
 }
 
 /// Arms the timer anew if ticks have another length than when it was armed, as after a migration.

@@ -23,7 +23,7 @@ mod clock;
 mod kvmclock;
 
 #[cfg(target_os = "none")]
-pub(crate) use alarm::on_timer;
+pub(crate) use alarm::{interrupt_in_a_second, on_timer};
 #[cfg(target_os = "none")]
 pub use clock::now_ns;
 #[cfg(target_os = "none")]
