@@ -7,7 +7,7 @@ pub use wire::Wire;
 
 use crate::hardware::{Claim, Hardware, Take};
 use crate::init::Channel;
-use crate::migration::{Lab, Machine, Pair, Profile, one_uri};
+use crate::migration::{Lab, Machine, Pair, Profile, Streams};
 use crate::parts::Qemu;
 use crate::runner::{self, Destination, Here, Other, Runner, There};
 use crate::system::scratch::Scratch;
@@ -109,23 +109,23 @@ impl HostLab {
         let nics = machines.nics.each_ref().map(|address| vec![address.as_str()]);
         let kernel = setup.guest.display().to_string();
         let source = Runner::Here(Here::new(Machine::Source, setup.logs)?);
-        let (uris, destination) = match &machines.destination {
+        let (streams, destination) = match &machines.destination {
             None => {
                 let uri = format!("unix:{}", sockets.join("migration").display());
                 let here = Here::new(Machine::Destination, setup.logs)?;
-                (one_uri(uri), Runner::Here(here))
+                (Streams::at(uri), Runner::Here(here))
             }
             Some(destination) => {
                 let Setup { qemu, guest, logs, .. } = setup;
                 let address = &machines.nics[1];
                 let nic = (address.as_str(), machines.take(address) == Take::Even);
                 let other = Other::connect(destination, qemu, guest, Some(nic), logs)?;
-                let uris = other.uris();
+                let streams = other.streams()?;
                 let there = There::new(Machine::Destination, other, guest, logs)?;
-                (uris, Runner::There(Box::new(there)))
+                (streams, Runner::There(Box::new(there)))
             }
         };
-        let profile = Profile::passthrough(nics, setup.pair, kernel, uris);
+        let profile = Profile::passthrough(nics, setup.pair, kernel, streams);
         let wire = Wire::connect(&machines.source, setup.segment)
             .with_context(|| format!("--source {}", machines.source))?;
         let claim = |address: &String| hardware.claim(address, machines.take(address));

@@ -15,7 +15,7 @@ pub use model::Model;
 use crate::addresses::{MACS, interface_name};
 use crate::init::Channel;
 use crate::migration::{
-    Comparison, Device, Lab, Machine, Pair, Profile, memory as memory_of, one_uri,
+    Comparison, Device, Lab, Machine, Pair, Profile, Streams, memory as memory_of,
 };
 use crate::parts::{NicModel, Qemu};
 use crate::qmp::{Qmp, SetLink};
@@ -105,14 +105,14 @@ impl LocalLab {
             })
         };
         let mut sides = [side(Machine::Source)?, side(Machine::Destination)?];
-        let mut uris = one_uri(format!("unix:{}", sockets.join("migration").display()));
+        let mut streams = Streams::at(format!("unix:{}", sockets.join("migration").display()));
         if let Some(destination) = setup.destination {
             let Setup { qemu, guest, logs, .. } = setup;
             let other = Other::connect(destination, qemu, guest, None, logs)?;
             for (index, nic) in sides[1].nics.iter_mut().enumerate() {
-                nic.segment = other.forward(&nic.segment, &interface_name(index))?;
+                nic.segment = other.bring(&nic.segment, &interface_name(index))?;
             }
-            uris = other.uris();
+            streams = other.streams()?;
             let there = There::new(Machine::Destination, other, guest, logs)?;
             sides[1].runner = Runner::There(Box::new(there));
         }
@@ -152,7 +152,7 @@ impl LocalLab {
             ),
             kernel: setup.guest.display().to_string(),
             initramfs: setup.initramfs.map(|path| path.display().to_string()),
-            uris,
+            streams,
             nics: [nics(&sides[0]), nics(&sides[1])],
             compares: is_process,
             pair: setup.pair,

@@ -159,8 +159,8 @@ pub struct Profile {
     pub kernel: String,
     /// What that starts with, where it is Linux.
     pub initramfs: Option<String>,
-    /// Where each machine listens for the migration, when it takes the guest in.
-    pub uris: [String; 2],
+    /// What the machines send one another the guest by.
+    pub streams: Streams,
     /// Each machine's NICs, in the order of the guest's interfaces.
     pub nics: [Vec<Device>; 2],
     /// The lab can tell what the NICs wrote: the destination waits for [`Lab::compare`] before it
@@ -172,9 +172,21 @@ pub struct Profile {
     pub standby: [Value; 2],
 }
 
-/// [`Profile::uris`] of machines that listen at the same place, one at a time.
-pub fn one_uri(uri: String) -> [String; 2] {
-    [uri.clone(), uri]
+/// What a guest is sent by, for each machine as the one that takes it in.
+#[derive(Clone, Debug)]
+pub struct Streams {
+    /// Where it listens.
+    pub listens: [String; 2],
+    /// Where the other reaches that.
+    pub reached: [String; 2],
+}
+
+impl Streams {
+    /// Of machines that listen at the same place, one at a time.
+    pub fn at(uri: String) -> Self {
+        let both = [uri.clone(), uri];
+        Self { listens: both.clone(), reached: both }
+    }
 }
 
 /// What a NIC is paired with.
@@ -209,17 +221,12 @@ impl Profile {
     /// The lab inside the virtual host. `nics` are PCI addresses in that host, of each machine's
     /// NICs.
     pub fn nested(nics: [Vec<&str>; 2], pair: Pair) -> Self {
-        let uris = one_uri("unix:/run/migration".into());
-        Self::passthrough(nics, pair, GUEST_IMAGE.into(), uris)
+        let streams = Streams::at("unix:/run/migration".into());
+        Self::passthrough(nics, pair, GUEST_IMAGE.into(), streams)
     }
 
     /// Real KVM and real vfio-pci: `nics` are PCI addresses, of each machine's NICs on its host.
-    pub fn passthrough(
-        nics: [Vec<&str>; 2],
-        pair: Pair,
-        kernel: String,
-        uris: [String; 2],
-    ) -> Self {
+    pub fn passthrough(nics: [Vec<&str>; 2], pair: Pair, kernel: String, streams: Streams) -> Self {
         let nic = |(index, address): (usize, &str)| {
             Device::new(index, "vfio-pci", &[("host", address.into())])
         };
@@ -230,7 +237,7 @@ impl Profile {
             hardware: format!("-accel kvm -cpu host,-svm,-vmx -m {}", memory(pair.guest)),
             kernel,
             initramfs: (pair.guest == GuestKind::Linux).then(|| GUEST_INITRAMFS.into()),
-            uris,
+            streams,
             nics: nics.map(|addresses| addresses.into_iter().enumerate().map(nic).collect()),
             compares: false,
             pair,
@@ -283,7 +290,7 @@ impl Profile {
             arguments.extend(["-device".into(), nic.argument()]);
         }
         if role == Role::Incoming {
-            arguments.extend(["-incoming".into(), self.uris[machine as usize].clone()]);
+            arguments.extend(["-incoming".into(), self.streams.listens[machine as usize].clone()]);
             if self.compares {
                 arguments.push("-S".into());
             }

@@ -30,7 +30,7 @@ mod stock;
 pub use disturbance::{Disturbance, Site};
 pub(crate) use machine::memory;
 pub use machine::{
-    Comparison, Device, Lab, Machine, NICS, PORTS, Pages, Pair, Profile, Role, STANDBY, one_uri,
+    Comparison, Device, Lab, Machine, NICS, PORTS, Pages, Pair, Profile, Role, STANDBY, Streams,
 };
 pub use record::{Check, Effort, Look, MemoryLeft, Outcome, Plan, Record, Timeline};
 pub use session::{ResetInSilence, Session};

@@ -80,7 +80,7 @@ impl Run<'_> {
     /// Until the machine runs on the destination, or goes on where it was. With what QEMU says of
     /// it, and why it failed.
     pub(super) fn carry_out(&mut self) -> Result<(Outcome, qmp::MigrationInfo, Option<String>)> {
-        let uri = self.lab.profile().uris[self.home.other() as usize].clone();
+        let uri = self.lab.profile().streams.reached[self.home.other() as usize].clone();
         self.timeline.start = self.clock.now();
         self.look();
         let by_hand = self.lab.profile().pair.is_moved_by_hand();

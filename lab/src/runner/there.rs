@@ -27,7 +27,7 @@ pub use hold::{HELD, hold};
 use super::log::last_lines;
 use crate::{
     init::Channel,
-    migration::Machine,
+    migration::{Machine, Streams},
     parts::Qemu,
     system::{
         command, detail,
@@ -44,9 +44,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(20);
 /// The exit status of ssh(1) when the connection is at fault, not the program at its end.
 const OF_SSH: i32 = 255;
-/// Where machines listen for a migration by TCP: the ports that libvirt takes as well. Each run has
-/// one of them, by the number of its process, so that two at once hardly meet.
-const MIGRATION_PORTS: std::ops::Range<u16> = 49152..49216;
 
 /// Another machine, as people name it: `ssh:USER@HOST`, or with `:PORT` behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,12 +78,10 @@ pub struct Other {
     control: PathBuf,
     log: PathBuf,
     copied: Copied,
-    /// The addresses of this machine and that one, as that one sees them.
-    addresses: [String; 2],
     // Dropped in this order.
     holder: Option<Guard>,
     _master: Guard,
-    _sockets: Scratch,
+    sockets: Scratch,
 }
 
 impl Other {
@@ -127,22 +122,19 @@ impl Other {
         let session = |program: &str| session(destination, &control, program);
         let made = command::run(&mut session(copy::MAKE)).with_context(|| name.clone())?;
         let made = String::from_utf8_lossy(&made.stdout).into_owned();
-        // The directory, then what sshd says of the connection: client, port, server, port.
         let words: Vec<&str> = made.split_ascii_whitespace().collect();
-        let &[directory, ours, _, theirs, _] = &words[..] else {
+        let &[directory] = &words[..] else {
             bail!("{name} has a shell that says more than it is asked: {made:?}");
         };
-        let addresses = [ours, theirs].map(str::to_owned);
         let copied = Copied::new(directory, qemu, guest, session).with_context(|| name.clone())?;
         let mut other = Self {
             destination: destination.clone(),
             control: control.clone(),
             log,
             copied,
-            addresses,
             holder: None,
             _master: master,
-            _sockets: sockets,
+            sockets,
         };
         other.hold(nic)?;
         step.finish("done");
@@ -180,24 +172,38 @@ impl Other {
     ///
     /// # Errors
     /// The machine does not allow that (`AllowStreamLocalForwarding` of sshd_config(5)).
-    pub fn forward(&self, from: &Path, name: &str) -> Result<PathBuf> {
-        let there = Path::new(self.copied.directory()).join(name);
-        let mut ssh = ssh(&self.destination, &self.control);
-        ssh.args(["-O", "forward", "-R"]);
-        ssh.arg(format!("{}:{}", there.display(), from.display()));
-        command::run(ssh.arg(&self.destination.name))?;
+    pub fn bring(&self, from: &Path, name: &str) -> Result<PathBuf> {
+        let there = self.there(name);
+        self.forward("-R", &there, from)?;
         Ok(there)
     }
 
-    /// Where the machine here, and the one there, listen for a migration.
-    #[must_use]
-    pub fn uris(&self) -> [String; 2] {
-        self.addresses.each_ref().map(|address| {
-            let address =
-                if address.contains(':') { format!("[{address}]") } else { address.clone() };
-            let among = std::process::id() % u32::from(MIGRATION_PORTS.len() as u16);
-            format!("tcp:{address}:{}", u32::from(MIGRATION_PORTS.start) + among)
-        })
+    /// What guests are sent by: the connection, so that nobody else reads or writes a guest's
+    /// memory.
+    ///
+    /// # Errors
+    /// As those of [`Other::bring`].
+    pub fn streams(&self) -> Result<Streams> {
+        let (here, there) = (self.sockets.join("arrives"), self.there("arrives"));
+        let leaves = self.sockets.join("leaves");
+        self.forward("-L", &leaves, &there)?;
+        let back = self.bring(&here, "leaves")?;
+        let uri = |path: PathBuf| format!("unix:{}", path.display());
+        Ok(Streams { listens: [here, there].map(uri), reached: [back, leaves].map(uri) })
+    }
+
+    /// Has ssh listen at a unix socket, there with `-R` and here with `-L`, for one on the other
+    /// machine.
+    fn forward(&self, way: &str, listens: &Path, to: &Path) -> Result<()> {
+        let mut ssh = ssh(&self.destination, &self.control);
+        ssh.args(["-O", "forward", way]);
+        ssh.arg(format!("{}:{}", listens.display(), to.display()));
+        command::run(ssh.arg(&self.destination.name))?;
+        Ok(())
+    }
+
+    fn there(&self, name: &str) -> PathBuf {
+        Path::new(self.copied.directory()).join(name)
     }
 
     fn session(&self, program: &str) -> Command {

@@ -251,7 +251,7 @@ impl Road {
                 .map(|name| Capability { capability: name.into(), state: true });
             monitor.execute(&MigrateSetCapabilities { capabilities: capabilities.into() })?;
         }
-        self.source.execute(&Migrate { uri: lab.profile().uris[1].clone() })?;
+        self.source.execute(&Migrate { uri: lab.profile().streams.reached[1].clone() })?;
         let resumed = destination.wait_event("RESUME", PATIENCE)?;
         resumed.context("the destination does not run")?;
         ensure!(self.console.death().is_none(), "the guest died");

@@ -19,10 +19,9 @@ use crate::{
     },
 };
 
-/// Makes the directory there, and says where it is and who is connected (sshd(8)).
+/// Makes the directory there, and says where it is.
 pub(super) const MAKE: &str = "directory=$(mktemp -d /tmp/godwit-XXXXXXXXXX) && cd $directory && \
-                               mkdir lib data && mkfifo console && \
-                               echo $directory $SSH_CONNECTION";
+                               mkdir lib data && mkfifo console && echo $directory";
 
 /// The directory there, and what is in it.
 #[derive(Debug)]
