@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use lab::{
+    build::application::check_image,
     guest::{AttachedNic, Nic, accel, machine},
     parts::escape,
     system::process::Guard,
@@ -24,7 +25,10 @@ pub(crate) fn main(options: &Run) -> Result<Ending> {
     check_take(&options.nic, taken).map_err(Usage::wrap)?;
     let nic = AttachedNic::new(&options.nic, &options.net, &options.forward, options.mem, taken)?;
     let image = match &options.image {
-        Some(image) => image.clone(),
+        Some(image) => {
+            check_image(image).map_err(Usage::wrap)?;
+            image.clone()
+        }
         None => options.app.find()?.build()?,
     };
     let qemu = machine::qemu_for(&options.nic)?;

@@ -7,7 +7,7 @@ use crate::{cli::Test, ending::Ending};
 
 pub(crate) fn main(options: &Test) -> Result<Ending> {
     let mut suite = crates::cargo();
-    suite.args(["run", "--quiet", "--package", "end-to-end", "--"]).current_dir(paths::checkout());
+    suite.args(["run", "--package", "end-to-end", "--"]).current_dir(paths::checkout());
     for (option, is_given) in
         [("--quick", options.quick), ("--long", options.long), ("--list", options.list)]
     {

@@ -169,7 +169,7 @@ impl Application {
     /// It does not build, or not into something that boots.
     pub fn build(&self) -> Result<PathBuf> {
         if let Some(image) = &self.image {
-            ensure!(image.is_file(), "there is no image {}", image.display());
+            check_image(image)?;
             return Ok(image.clone());
         }
         let title = format!("Building the unikernel ({})", self.name);
@@ -196,6 +196,22 @@ impl Application {
 pub fn ours() -> Result<PathBuf> {
     static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
     crates::once(&BUILT, || Application::ours()?.build())
+}
+
+/// Sees to it that a file is an image that QEMU boots by itself.
+///
+/// # Errors
+/// It is not there, or something else.
+pub fn check_image(image: &Path) -> Result<()> {
+    ensure!(image.is_file(), "there is no image {}", image.display());
+    let bytes = fs::read(image).with_context(|| image.display().to_string())?;
+    ensure!(
+        has_pvh_note(&bytes).unwrap_or(false),
+        "{} is no image that QEMU boots by itself, which `cargo xtask image --format elf` makes; a \
+         disk is booted by firmware (docs/images.md)",
+        image.display()
+    );
+    Ok(())
 }
 
 /// Whether an ELF file says where a PVH machine enters it.
@@ -250,5 +266,15 @@ mod tests {
         let this = fs::read(env::current_exe().unwrap()).unwrap();
         assert!(!has_pvh_note(&this).unwrap());
         assert!(has_pvh_note(b"#!/bin/sh").is_err());
+    }
+
+    #[test]
+    fn what_is_no_image_is_named_with_what_makes_one() {
+        let said = |path: &Path| check_image(path).unwrap_err().to_string();
+        let folder = tempfile::tempdir().unwrap();
+        let disk = folder.path().join("hello.disk");
+        assert!(said(&disk).starts_with("there is no image "));
+        fs::write(&disk, [0; 512]).unwrap();
+        assert!(said(&disk).contains("image --format elf"), "{}", said(&disk));
     }
 }

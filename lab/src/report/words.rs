@@ -1,7 +1,7 @@
 //! What figures mean, which depends on what was driven at the guest and on when its NIC left.
 
 use super::format::percent;
-use crate::choices::{Strategy, TrafficKind};
+use crate::choices::{LabKind, Strategy, TrafficKind};
 use crate::result::{Migration, headline};
 
 /// What is said of one kind of traffic.
@@ -90,10 +90,14 @@ pub(super) fn warnings(result: &Migration) -> Vec<String> {
 /// That the machine was busy, where that bears on the figures.
 fn busy(result: &Migration) -> Option<String> {
     let (phase, share) = headline::disturbance(result)?;
+    let has_own = result.lab == LabKind::Nested && result.traffic.kind == TrafficKind::Udp;
+    let way_out = match has_own {
+        true => "; in the lab's own (--clock virtual) they do not",
+        false => "",
+    };
     Some(format!(
         "This machine was busy: others had {} of its processors' time in the phase `{}`. The \
-         figures are in its time, and tell about them as well; in the lab's own (--clock virtual) \
-         they do not.",
+         figures are in its time, and tell about them as well{way_out}.",
         percent(share),
         phase.title()
     ))

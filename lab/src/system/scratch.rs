@@ -75,7 +75,12 @@ impl Deref for Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        all().remove(self.directory.path());
+        // With the lock held, so that a signal does not end the process in the middle of it: when
+        // its programs are killed, the one that was at work here fails, and comes to this.
+        let mut all = all();
+        // What is left then, the next one to come removes.
+        let _ = fs::remove_dir_all(self.directory.path());
+        all.remove(self.directory.path());
     }
 }
 
@@ -137,6 +142,21 @@ mod tests {
         assert!(path.is_dir() && all().contains(&path));
         drop(scratch);
         assert!(!path.exists() && !all().contains(&path));
+    }
+
+    #[test]
+    fn a_directory_is_known_until_nothing_of_it_is_left() {
+        let scratch = Scratch::new().unwrap();
+        let path = scratch.to_path_buf();
+        for name in 0..5000 {
+            File::create(path.join(name.to_string())).unwrap();
+        }
+        let dropping = std::thread::spawn(move || drop(scratch));
+        while all().contains(&path) {
+            std::thread::yield_now();
+        }
+        assert!(!path.exists(), "a signal now would leave it");
+        dropping.join().unwrap();
     }
 
     #[test]

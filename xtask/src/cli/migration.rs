@@ -26,9 +26,10 @@ pub(crate) struct Demo {
     /// Seconds of traffic before the migration, and after it
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) seconds: u32,
-    /// Whose time the figures are in
-    #[arg(long, value_enum, default_value_t = ClockKind::Real)]
-    pub(crate) clock: ClockKind,
+    /// Whose time the figures are in [default: real; if others used this machine so much that they
+    /// do not hold, once more in the lab's own: virtual]
+    #[arg(long, value_enum)]
+    pub(crate) clock: Option<ClockKind>,
     /// Also write the result here
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

@@ -129,7 +129,7 @@ impl Tree {
     /// Runs ninja, whose lines begin with `[done/total]`.
     pub(super) fn compile(&self, targets: &[&str]) -> Result<()> {
         let version = &self.version;
-        let mut step = Step::new(format!("Building QEMU {version}"));
+        let mut step = Step::new(format!("Building QEMU {version}, once, which takes minutes"));
         let mut ninja = Command::new("ninja")
             .args(targets)
             .env("NINJA_STATUS", "[%f/%t] ")
