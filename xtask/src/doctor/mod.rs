@@ -38,6 +38,9 @@ pub(crate) fn main(options: &Doctor) -> Result<Ending> {
     println!("For demo, migrate, test and run:");
     let software = software::findings();
     print(&software);
+    if software.iter().all(|finding| finding.good) {
+        println!("Demo, migrate, test and run have all they need, without any of what follows.");
+    }
     println!("\nFor guests with this machine's own NICs:");
     let this = Hardware::here();
     let me = host::Me::now();
@@ -128,6 +131,7 @@ fn try_kvm(qemu: Option<&Qemu>, image: Option<&Path>) -> Result<Trial, String> {
     let Some(qemu) = qemu else { return Err("there is no QEMU yet".into()) };
     let image = match image {
         Some(image) => Ok(image.to_path_buf()),
+        // A guest that tries it. The first time it is built, which is seen.
         None => application::ours(),
     };
     image.and_then(|image| accel::try_kvm(qemu, &image)).map_err(|error| format!("{error:#}"))
