@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use lab::bench::{dma, instructions, native, nic, size};
+use lab::parts::NicModel;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -12,8 +13,8 @@ use crate::{
 };
 
 pub(crate) fn main(options: &Bench) -> Result<Ending> {
-    use BenchName::{Dma, Instructions, Native, Nic, Size};
-    let all = [Size, Dma, Native, Instructions, Nic];
+    use BenchName::{Boot, Dma, Instructions, Native, Nic, Size};
+    let all = [Size, Dma, Native, Boot, Instructions, Nic];
     let names = if options.names.is_empty() { &all[..] } else { &options.names };
     let mut results = Map::new();
     for name in names {
@@ -21,6 +22,10 @@ pub(crate) fn main(options: &Bench) -> Result<Ending> {
             BenchName::Dma => ("dma", dma::run()?),
             BenchName::Native => ("native", native::run()?),
             BenchName::Size => ("size", size::run()?),
+            BenchName::Boot => {
+                let nic = options.nic.first().copied().unwrap_or(NicModel::E1000e);
+                ("boot", instructions::boot(nic)?)
+            }
             BenchName::Instructions => {
                 ("instructions", instructions::run(&options.nic, &options.case)?)
             }

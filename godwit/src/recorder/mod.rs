@@ -29,7 +29,8 @@ pub(crate) use service::start;
 
 /// Frames looked at before other tasks get their turn.
 const SLICE: usize = 32;
-/// Slots of the pool left to the driver's rings and to frames on their way.
+/// Slots of the pool left to the driver's rings and to frames on their way, or three quarters of it
+/// where that is less.
 const RESERVE: usize = 2048;
 
 /// How many slots a recorder of `bytes` keeps in a pool of `slots`. A frame takes one, or several
@@ -39,7 +40,8 @@ const RESERVE: usize = 2048;
 /// If the pool has no room for so many: how many it has room for.
 fn capacity(bytes: u64, slots: u32) -> Result<usize, usize> {
     let wanted = usize::try_from(bytes / SLOT_SIZE as u64).unwrap_or(usize::MAX);
-    let room = (slots as usize).saturating_sub(RESERVE);
+    let slots = slots as usize;
+    let room = slots - RESERVE.min(slots / 4 * 3);
     if wanted <= room { Ok(wanted) } else { Err(room) }
 }
 

@@ -1,7 +1,7 @@
 //! What an image loads: code and data, without the symbols and lines that are in the file as well.
 //! It depends on the compiler and on nothing else.
 
-use std::{fs, path::Path};
+use std::{fs, ops::Range, path::Path};
 
 use anyhow::{Context, Result};
 use object::{
@@ -39,6 +39,19 @@ pub fn run() -> Result<Value> {
 pub fn of(folder: &str) -> Result<u64> {
     let image = Application::find(Some(&paths::checkout().join(folder)))?.build()?;
     loaded(&image).with_context(|| image.display().to_string())
+}
+
+/// The addresses that an image has code and data at.
+pub(super) fn range(image: &Path) -> Result<Range<u64>> {
+    let bytes = fs::read(image)?;
+    let header = FileHeader64::<Endianness>::parse(&*bytes)?;
+    let endian = header.endian()?;
+    let segments = header.program_headers(endian, &*bytes)?;
+    let loaded = || segments.iter().filter(|segment| segment.p_type(endian) == PT_LOAD);
+    let start = loaded().map(|segment| segment.p_vaddr(endian)).min();
+    let end = loaded().map(|segment| segment.p_vaddr(endian) + segment.p_memsz(endian)).max();
+    let (start, end) = start.zip(end).context("an image that loads nothing")?;
+    Ok(start..end)
 }
 
 fn loaded(image: &Path) -> Result<u64> {

@@ -20,6 +20,7 @@
 //! A guest that has arrived can be migrated again, which takes it back.
 
 mod disturbance;
+mod effort;
 mod machine;
 mod record;
 mod run;
@@ -28,9 +29,10 @@ mod side;
 mod stock;
 
 pub use disturbance::{Disturbance, Site};
+pub use effort::{Effort, Exits};
 pub(crate) use machine::memory;
 pub use machine::{
     Comparison, Device, Lab, Machine, NICS, PORTS, Pages, Pair, Profile, Role, STANDBY, Streams,
 };
-pub use record::{Check, Effort, Look, MemoryLeft, Outcome, Plan, Record, Timeline};
+pub use record::{Check, Look, MemoryLeft, Outcome, Plan, Record, Timeline};
 pub use session::{ResetInSilence, Session};

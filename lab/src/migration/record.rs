@@ -1,5 +1,6 @@
 //! What happened in a migration, and when.
 
+use super::effort::Effort;
 use super::machine::Comparison;
 use crate::choices::{CancelAt, Strategy};
 use crate::qmp::{MigrationInfo, RamStatistics};
@@ -51,29 +52,6 @@ pub struct Check {
     pub stale: u64,
     /// Those received while the hypervisor was logging, if the guest said.
     pub while_logging: Option<u64>,
-}
-
-/// What a warm-up took of those who carry it, while it was held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Effort {
-    /// So long.
-    pub time: Duration,
-    /// How often the guest was left for the hypervisor. None where KVM does not run it.
-    pub exits: Option<u64>,
-    /// Processor time of the lab host's processors, where they are emulated.
-    pub processors: Option<[Duration; 2]>,
-}
-
-impl Effort {
-    /// Exits a second.
-    pub fn exits_per_s(&self) -> Option<f64> {
-        Some(self.exits? as f64 / self.time.as_secs_f64())
-    }
-
-    /// Which part of the time each of the host's processors was busy.
-    pub fn busy(&self) -> Option<[f64; 2]> {
-        Some(self.processors?.map(|used| used.as_secs_f64() / self.time.as_secs_f64()))
-    }
 }
 
 /// The moments of a migration. What did not happen is `None`.

@@ -1,13 +1,14 @@
 //! One migration under way: from QEMU's `migrate` to where the machine runs afterwards.
 
 use super::disturbance::{Disturbance, Site};
+use super::effort::{Counts, Effort};
 use super::machine::{Comparison, Lab, Machine, NICS, PORTS};
-use super::record::{Effort, Look, MemoryLeft, Outcome, Plan, Timeline};
+use super::record::{Look, MemoryLeft, Outcome, Plan, Timeline};
 use super::side::{POLL, REACTION, Side, ensure_running};
 use crate::choices::{CancelAt, Strategy};
 use crate::clock::Clock;
 use crate::console::Said;
-use crate::qmp::{self, DeviceDel, Migrate, MigrateCancel, Qmp, QueryStats, RamStatistics};
+use crate::qmp::{self, DeviceDel, Migrate, MigrateCancel, Qmp, RamStatistics};
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
@@ -23,10 +24,10 @@ pub(super) const HELD: u64 = 0;
 /// The same for a QEMU of before 8.2: with none at all it takes a pass that has ended for all of
 /// memory, and does not look for what has become dirty meanwhile.
 pub(super) const HELD_STOCK: u64 = 1;
-/// Bytes that are left to be sent, and are kept so in the warm-up: with none QEMU switches over,
-/// whatever limits the downtime has.
-const LEFT: u64 = 1 << 20;
-/// Bytes a second that this takes. QEMU counts by tenths of a second, and sends a page at least.
+/// Bytes a second once all of memory was sent. What is left then is what the guest writes again and
+/// again, and to send that again and again costs it traps, and gets nobody on; while with nothing
+/// left QEMU switches over, whatever limits the downtime has. It counts by tenths of a second, and
+/// sends a buffer of some thirty pages at least: 1.2 MiB a second.
 pub(super) const SLOW: u64 = 64 << 10;
 /// Milliseconds of downtime afterwards, QEMU's default.
 pub(super) const RELEASED: u64 = 300;
@@ -53,27 +54,11 @@ pub(super) struct Run<'r> {
     pub(super) asked: Vec<&'static str>,
     pub(super) copied: Vec<(Instant, RamStatistics)>,
     pub(super) left: MemoryLeft,
-    /// Whether so little was left to be sent that it is sent slowly.
+    /// Whether all of memory was sent, so that what is left is sent slowly.
     pub(super) is_close: bool,
     pub(super) disturbance: &'r mut dyn Disturbance,
     pub(super) is_disturbed: bool,
     pub(super) say: &'r mut dyn FnMut(&str),
-}
-
-/// What [`Effort`] is reckoned from.
-#[derive(Clone, Copy)]
-struct Counts {
-    at: Instant,
-    exits: Option<u64>,
-    processors: Option<[Duration; 2]>,
-}
-
-/// How often the machine's processors have left the guest so far. `None` where KVM does not run it.
-fn count_exits(monitor: &mut Qmp) -> Option<u64> {
-    let processors = monitor.execute(&QueryStats::of_processors(&["exits"])).ok()?;
-    let counts = processors.iter().flat_map(|processor| &processor.stats);
-    let sum: u64 = counts.filter_map(|count| count.value.as_u64()).sum();
-    (sum > 0).then_some(sum)
 }
 
 impl Run<'_> {
@@ -167,7 +152,7 @@ impl Run<'_> {
             if held && warmed >= self.plan.warmup {
                 held = false;
                 self.look();
-                self.effort = Some(self.effort_since(begun));
+                self.effort = Some(begun.effort_until(&self.count()));
                 if self.plan.cancel_at == Some(CancelAt::Warmup) {
                     self.cancel()?;
                 } else if by_hand && self.plan.strategy == Strategy::Warm {
@@ -253,26 +238,7 @@ impl Run<'_> {
     }
 
     fn count(&mut self) -> Counts {
-        Counts {
-            at: self.clock.now(),
-            exits: count_exits(&mut self.source.monitor),
-            processors: self.lab.processors(),
-        }
-    }
-
-    fn effort_since(&mut self, before: Counts) -> Effort {
-        let now = self.count();
-        let used = |[a, b]: [Duration; 2], [c, d]: [Duration; 2]| {
-            [c.saturating_sub(a), d.saturating_sub(b)]
-        };
-        Effort {
-            time: now.at - before.at,
-            exits: before.exits.zip(now.exits).map(|(before, now)| now.saturating_sub(before)),
-            processors: before
-                .processors
-                .zip(now.processors)
-                .map(|(before, now)| used(before, now)),
-        }
+        Counts::now(&mut self.source.monitor, self.lab, &self.clock)
     }
 
     fn limit(&mut self, downtime_limit: u64) -> Result<()> {
@@ -281,7 +247,7 @@ impl Run<'_> {
 
     /// Keeps a migration that would otherwise be over in its warm-up.
     fn hold(&mut self, ram: Option<&RamStatistics>) -> Result<()> {
-        let is_close = ram.is_some_and(|ram| ram.dirty_sync_count > 1 && ram.remaining < LEFT);
+        let is_close = ram.is_some_and(|ram| ram.dirty_sync_count > 1);
         if is_close != self.is_close {
             self.is_close = is_close;
             self.limit_to(if is_close { SLOW } else { self.plan.bandwidth }, self.held())?;

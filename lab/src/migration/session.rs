@@ -1,6 +1,7 @@
 //! A guest in a lab, from boot through all its migrations.
 
 use super::disturbance::{Disturbance, Undisturbed};
+use super::effort::{Counts, Effort};
 use super::machine::{Lab, Machine, PORTS, Role};
 use super::record::{Check, Look, MemoryLeft, Outcome, Plan, Record, Timeline};
 use super::run::Run;
@@ -107,6 +108,17 @@ impl<'a> Session<'a> {
     /// Tells whoever listens to progress what is being done now.
     pub fn say(&mut self, what: &str) {
         (self.say)(what);
+    }
+
+    /// Does something while the guest stays where it is, and says what that took.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn watch<R>(&mut self, work: impl FnOnce() -> Result<R>) -> Result<(R, Effort)> {
+        let mut count = || Counts::now(&mut self.source.monitor, self.lab, &self.clock);
+        let begun = count();
+        let done = work()?;
+        Ok((done, begun.effort_until(&count())))
     }
 
     /// Migrates as planned, under traffic for each of the guest's interfaces, or for the first ones

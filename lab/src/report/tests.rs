@@ -159,6 +159,7 @@ fn compared() -> Migration {
             warmup: Some(rate),
             warmup_exits_per_s: Some(900.0),
             warmup_processors: Some([0.8, 0.725]),
+            ..Saturated::default()
         });
         other
     };

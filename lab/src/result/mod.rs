@@ -303,10 +303,19 @@ pub struct Saturated {
     /// While a migration is warming up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<f64>,
-    /// How often a second the guest was left for the hypervisor in that warm-up. None where KVM
+    /// How often a second the guest was left for the hypervisor with no migration. None where KVM
     /// did not run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exits_per_s: Option<f64>,
+    /// The same in that warm-up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup_exits_per_s: Option<f64>,
+    /// Those of them for a page that was written for the first time since it was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_faults_per_s: Option<f64>,
+    /// And those for an interrupt of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_interrupts_per_s: Option<f64>,
     /// Which part of that warm-up each of the lab host's processors was busy. None where they are
     /// not emulated.
     #[serde(default, skip_serializing_if = "Option::is_none")]

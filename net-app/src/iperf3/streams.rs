@@ -8,7 +8,7 @@ use godwit::Interface;
 use godwit::futures::select::{Either, select};
 use godwit::futures::yield_now;
 use godwit::net::{TcpListener, UdpOptions, UdpSocket};
-use godwit::time::{Instant, TimeoutError, Timer, with_deadline};
+use godwit::time::{Duration, Instant, TimeoutError, Timer, with_deadline};
 
 use super::connections::Connections;
 use super::control::{Control, Failure, OPENING};
@@ -18,6 +18,10 @@ use super::protocol::{PORT, Parameters, Protocol, Refusal, StreamResult, state, 
 
 /// UDP socket buffers: a few milliseconds of a 10 Gbit/s burst.
 const OPTIONS: UdpOptions = UdpOptions { datagrams: 1024, bytes: 1024 * 1024 };
+
+/// How long there may be no memory for a socket, and how often it is asked for.
+const MEMORY: Duration = Duration::from_secs(3);
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// The open streams of a test.
 pub(super) enum Streams {
@@ -38,7 +42,7 @@ impl Streams {
         let datagrams = match parameters.protocol {
             Protocol::Tcp => None,
             Protocol::Udp => {
-                Some(UdpData::new(interface).ok_or(Failure::Refused(Refusal::Accept))?)
+                Some(UdpData::new(interface).await.ok_or(Failure::Refused(Refusal::Accept))?)
             }
         };
         control.send_state(state::CREATE_STREAMS).await?;
@@ -137,10 +141,19 @@ impl Flow {
 }
 
 impl UdpData {
-    /// `None` if there is no memory for the socket.
-    fn new(interface: &Interface) -> Option<Self> {
-        let socket = interface.udp().bind_with(PORT, OPTIONS).ok()?;
-        Some(Self { socket, flows: RefCell::new(Vec::new()) })
+    /// `None` if there is no memory for the socket, nor soon: the connections of the test before
+    /// have theirs until they have said goodbye.
+    async fn new(interface: &Interface) -> Option<Self> {
+        let deadline = Instant::now() + MEMORY;
+        loop {
+            if let Ok(socket) = interface.udp().bind_with(PORT, OPTIONS) {
+                return Some(Self { socket, flows: RefCell::new(Vec::new()) });
+            }
+            if Instant::now() > deadline {
+                return None;
+            }
+            Timer::after(AGAIN).await;
+        }
     }
 
     /// Waits for the first datagram of each stream and answers it. Only the client's: whoever may

@@ -83,6 +83,7 @@ pub(crate) fn add(suite: &mut Suite) {
         suite.test(name, MINUTES, move |log| iperf3(log, NicModel::E1000e, "", arguments));
     }
     suite.test("iperf3 over UDP", MINUTES, udp);
+    suite.test("iperf3 in 16 MiB, with 16 streams to the guest and from it", MINUTES, in_little);
     for (name, arguments) in [
         ("iperf3 to the guest's 82599", &[][..]),
         ("iperf3 from the guest's 82599, four streams", &["--reverse", "--parallel", "4"][..]),
@@ -165,6 +166,25 @@ fn iperf3(log: &Path, nic: NicModel, append: &str, arguments: &[&str]) -> Result
     let rate = clients::iperf3(forward.host, &[&["--time", "3"], arguments].concat())?;
     ensure!(rate >= TCP_FLOOR, "only {rate:.0} bit/s");
     Ok(format!("{:.0} Mbit/s", rate / 1e6))
+}
+
+/// The machine has as much memory as its sockets need, and no more: those of a test that is over
+/// make room for those of the next.
+fn in_little(log: &Path) -> Result<String> {
+    let forward = Forward { host: free_port()?, guest: IPERF3_PORT };
+    let options = ["-m", "16"].map(str::to_owned);
+    let mut guest = Guest::boot_with(NicModel::E1000e, log, "", &[forward], &options)?;
+    guest.wait_for(READY)?;
+    let mut rates = Vec::new();
+    for way in [&["--parallel", "16"][..], &["--parallel", "16", "--reverse"], &UDP_RATE, &["-R"]] {
+        let udp = if way == UDP_RATE { &["--udp"][..] } else { &["--time", "2"] };
+        let arguments = [way, udp].concat();
+        let rate = clients::iperf3_after_another(forward.host, &arguments)
+            .with_context(|| arguments.join(" "))?;
+        rates.push(format!("{:.0}", rate / 1e6));
+    }
+    guest.ensure_running()?;
+    Ok(format!("{} Mbit/s", rates.join(", ")))
 }
 
 fn udp(log: &Path) -> Result<String> {

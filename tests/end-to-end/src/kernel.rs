@@ -185,7 +185,7 @@ const CASES: &[Case] = &[
         append: "",
         options: &["-m", "8", DEBUG_EXIT[0], DEBUG_EXIT[1]],
         ends: Ends::Died,
-        says: &["no room below 4 GiB for a DMA pool of 16M", "give the machine ", "M of memory"],
+        says: &["left for the heap, which needs 8M", "give the machine ", "M of memory"],
     },
     Case {
         name: "refuses a 32-bit processor by name",

@@ -44,6 +44,7 @@ const SHAPES: &[Shape] = &[
     shape("2 processors", "-smp 2"),
     shape("3 processors", "-smp 3"),
     shape("4 processors", "-smp 4"),
+    shape("16 MiB", "-m 16M"),
     shape("32 MiB", "-m 32M"),
     shape("3 GiB", "-m 3G"),
     shape("9 GiB", "-m 9G"),

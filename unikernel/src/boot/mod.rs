@@ -15,8 +15,6 @@ use crate::dma::{Policy, Pool};
 use crate::power::{Button, MachinePorts};
 use crate::{console, crash, executor, logger, memory, power, time};
 
-/// The DMA pool's size unless `swiotlb=` says otherwise.
-const DEFAULT_POOL: Size = Size(16 << 20);
 /// How long a task may keep the others from running before it is named.
 const WATCHDOG: Patience = Patience(10);
 /// The stack of everything but the faults with stacks of their own.
@@ -60,11 +58,12 @@ extern "C" fn start(start_info: u32) -> ! {
     let command_line = CommandLine::new(info.command_line);
     logger::init(command_line.value("log", LogLevel(log::LevelFilter::Info)).0);
     let marking = command_line.value("marking", Policy::default());
-    let swiotlb = command_line.value("swiotlb", DEFAULT_POOL);
+    let default = Size(memory::usual_pool(&info.memory));
+    let swiotlb = command_line.value("swiotlb", default);
     let watchdog = command_line.value("watchdog", WATCHDOG);
 
     // SAFETY: here and only here, with the map that the loader gave.
-    let pool = unsafe { memory::init(info.memory, swiotlb, DEFAULT_POOL) };
+    let pool = unsafe { memory::init(info.memory, swiotlb, default) };
     let dma = Box::leak(Box::new(Pool::new(pool, marking)));
 
     let read = |address, len| firmware.bytes(address, len);

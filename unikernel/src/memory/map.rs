@@ -1,18 +1,22 @@
 //! The memory map and how it is divided: pure arithmetic, tested on the host.
 
 use core::fmt;
-use core::ops::Range;
+use core::ops::{Range, RangeInclusive};
 
 use super::PAGE;
 use crate::cmdline::Size;
 
+const MIB: u64 = 1 << 20;
 /// Memory below this belongs to firmware and the loader's tables and is left alone.
-const LOW_MEMORY: u64 = 1 << 20;
+const LOW_MEMORY: u64 = MIB;
 /// Devices with 32-bit DMA must reach the pool.
 const DMA_LIMIT: u64 = 1 << 32;
-/// What the application's socket buffers take, those of a UDP throughput test included (9 MiB), and
-/// some room.
-const HEAP_MIN: u64 = 12 << 20;
+/// What 16 connections of a throughput test take (6 MiB), what is to be left beside sockets
+/// (1 MiB), and some room.
+const HEAP_MIN: u64 = 8 * MIB;
+/// The least and the most that the pool has unless `swiotlb=` says otherwise. The rings of a NIC
+/// with their buffers, and 1,000 frames on their way; and an application that keeps 4,096 besides.
+const POOL: RangeInclusive<u64> = 4 * MIB..=16 * MIB;
 /// What the loader may keep at the end of memory; QEMU has 128 KiB of tables there.
 const LOADER: u64 = 256 << 10;
 
@@ -93,6 +97,14 @@ impl fmt::Display for CarveError {
             ),
         }
     }
+}
+
+/// The pool's size where nothing is said of it, in bytes: a quarter of the machine, within bounds.
+pub fn usual_pool(map: &[Region]) -> u64 {
+    let usable = map.iter().filter(|region| region.kind == Kind::Usable);
+    let bytes = usable.map(|region| region.end.saturating_sub(region.start));
+    let all = bytes.fold(0, u64::saturating_add);
+    (all / 4).next_multiple_of(MIB).clamp(*POOL.start(), *POOL.end())
 }
 
 /// Divides usable memory between the page tables, the pool and the heap, leaving `image` alone.
@@ -192,7 +204,6 @@ fn align_up(address: u64) -> u64 {
 mod tests {
     use super::*;
 
-    const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
     const IMAGE: Range<u64> = MIB..2 * MIB;
 
@@ -237,7 +248,7 @@ mod tests {
             [usable(MIB, 64 * MIB), usable(4 * GIB - 32 * MIB, 20 * GIB)],
         ] {
             let pool = 64 * MIB;
-            let error = CarveError::Pool { len: pool, least: 80 * MIB };
+            let error = CarveError::Pool { len: pool, least: 76 * MIB };
             assert_eq!(carve(&map, IMAGE, MIB, pool), Err(error));
         }
     }
@@ -273,16 +284,29 @@ mod tests {
             let end = memory - (128 << 10);
             carve(&[usable(MIB, end), reserved(end, memory)], IMAGE, PAGE, POOL)
         };
-        let least = 31 * MIB;
+        let least = 27 * MIB;
         assert_eq!(machine(16 * MIB), Err(CarveError::Pool { len: POOL, least }));
-        for memory in 19..31 {
+        for memory in 19..27 {
             let error = machine(memory * MIB).unwrap_err();
             let left = memory * MIB - (128 << 10) - (18 * MIB + PAGE);
             assert_eq!(error, CarveError::Heap { left, least }, "{memory} MiB");
             let text = error.to_string();
-            assert!(text.contains("swiotlb=") && text.contains("31M"), "{text}");
+            assert!(text.contains("swiotlb=") && text.contains("27M"), "{text}");
         }
         assert!(machine(least).is_ok());
+    }
+
+    #[test]
+    fn a_small_machine_has_a_small_pool() {
+        let pool = |memory: u64| usual_pool(&[usable(0, 0x9_fc00), usable(MIB, memory * MIB)]);
+        assert_eq!([1, 16, 32, 64, 65, 4096].map(|mib| pool(mib) / MIB), [4, 4, 8, 16, 16, 16]);
+        // What is absurd is said when it is carved up.
+        assert_eq!(usual_pool(&[usable(5, 4), usable(0, u64::MAX), usable(0, 9)]), *POOL.end());
+        for memory in [16, 32] {
+            let map = [usable(MIB, memory * MIB - (128 << 10))];
+            let layout = carve(&map, MIB..5 * MIB / 2, 96 * PAGE, usual_pool(&map)).unwrap();
+            assert!(layout.heap.end - layout.heap.start >= HEAP_MIN);
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod map;
 mod space;
 
 pub use heap_use::HeapUse;
-pub use map::{CarveError, Kind, Layout, MemoryMap, Region, carve};
+pub use map::{CarveError, Kind, Layout, MemoryMap, Region, carve, usual_pool};
 
 #[cfg(target_os = "none")]
 pub(crate) use space::{FirmwareMemory, init, map_device};

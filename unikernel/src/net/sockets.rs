@@ -1,5 +1,6 @@
 //! The sockets of a stack, those included whose owner has gone, and the ports they have.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use smoltcp::iface::{SocketHandle, SocketSet};
@@ -39,6 +40,9 @@ pub(super) struct Sockets {
     now: Instant,
     /// Connections that still have to say goodbye.
     closing: Vec<Closing>,
+    /// Those that have, and are remembered, the oldest first: in that order smoltcp forgets them,
+    /// so that the first one alone is looked at in each turn.
+    over: VecDeque<ConnectionId>,
     /// Connections that ended with a reset by the peer, which smoltcp does not tell from a
     /// timeout.
     reset: Vec<ConnectionId>,
@@ -61,6 +65,7 @@ impl Sockets {
             none,
             now: Instant::ZERO,
             closing: Vec::new(),
+            over: VecDeque::new(),
             reset: Vec::new(),
             dns,
             tcp_ports,
@@ -196,6 +201,7 @@ impl Sockets {
 
     /// Gives up the connections that are over, and those that may be, for their memory.
     pub(super) fn free_memory(&mut self, now: Instant) {
+        self.reap(now);
         self.forget_all_but(0);
         let stalled = |closing: &&Closing| now >= closing.since + SHORT_FAREWELL;
         for closing in self.closing.iter().filter(stalled) {
@@ -203,52 +209,51 @@ impl Sockets {
         }
     }
 
+    /// Forgets those that are over, beyond so many, and those that smoltcp has forgotten.
     fn forget_all_but(&mut self, most: usize) {
-        let (all, reset) = (&mut self.connections, &mut self.reset);
-        let is_over = |all: &Connections, id| all.look(id).state() == tcp::State::TimeWait;
-        let over = self.closing.iter().filter(|closing| is_over(all, closing.id)).count();
-        let mut excess = over.saturating_sub(most);
-        self.closing.retain(|&Closing { id, .. }| {
-            let goes = excess != 0 && is_over(all, id);
-            if goes {
-                excess -= 1;
-                all.remove(id);
-                reset.retain(|&reset| reset != id);
-            }
-            !goes
-        });
+        while let Some(&id) = self.over.front()
+            && (self.over.len() > most || has_ended(self.connections.look(id)))
+        {
+            self.over.pop_front();
+            self.remove(id);
+        }
     }
 
     /// Forgets the connections that have said goodbye. What one has still to send is nobody's to
     /// drop, as long as the peer takes it.
     pub(super) fn reap(&mut self, now: Instant) {
         self.now = now;
-        if self.closing.len() > REMEMBERED {
-            self.forget_all_but(REMEMBERED);
-        }
-        let (all, reset) = (&mut self.connections, &mut self.reset);
+        let (all, reset, over) = (&mut self.connections, &mut self.reset, &mut self.over);
         self.closing.retain_mut(|closing| {
             let id = closing.id;
             let socket = all.look(id);
             if socket.send_queue() < closing.unsent {
                 (closing.unsent, closing.since) = (socket.send_queue(), now);
             }
+            if socket.state() == tcp::State::TimeWait && !socket.can_recv() {
+                over.push_back(id);
+                return false;
+            }
             // Data for nobody: the peer has to know (RFC 9293, section 3.6.1), and would otherwise
             // keep it alive. So would one that says that it has no room, again and again.
             if socket.can_recv() || now >= closing.since + FAREWELL {
                 all.get(id).abort();
             }
-            // An aborted connection is closed at once but keeps its endpoints until the reset is
-            // sent.
-            let socket = all.look(id);
-            let done = socket.state() == tcp::State::Closed && socket.remote_endpoint().is_none();
+            let done = has_ended(all.look(id));
             if done {
                 all.remove(id);
                 reset.retain(|&reset| reset != id);
             }
             !done
         });
+        self.forget_all_but(REMEMBERED);
     }
+}
+
+/// Whether there is nothing more to say. An aborted connection is closed at once but keeps its
+/// endpoints until the reset is sent.
+fn has_ended(socket: &tcp::Socket<'_>) -> bool {
+    socket.state() == tcp::State::Closed && socket.remote_endpoint().is_none()
 }
 
 /// Whether a connection has that port on this side.

@@ -364,6 +364,18 @@ impl Stack {
         f(&mut self.shared.engine.borrow_mut())
     }
 
+    /// What `make` makes, which takes memory: where there is none, connections that are over, and
+    /// are only remembered, are forgotten for it.
+    pub(super) fn with_memory<R>(&self, make: impl Fn() -> Result<R, Error>) -> Result<R, Error> {
+        make().or_else(|error| {
+            if error != Error::NoMemory {
+                return Err(error);
+            }
+            self.with(|engine| engine.sockets.free_memory(engine.now()));
+            make()
+        })
+    }
+
     /// Calls `f`, which may not call the stack, with its sockets.
     pub(super) fn with_sockets<R>(&self, f: impl FnOnce(&mut Sockets) -> R) -> R {
         self.with(|engine| f(&mut engine.sockets))

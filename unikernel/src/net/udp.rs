@@ -40,10 +40,13 @@ impl UdpSocket {
             let metadata = filled(datagrams, udp::PacketMetadata::EMPTY)?;
             Ok(udp::PacketBuffer::new(metadata, filled(bytes, 0)?))
         };
-        let fragmented = buffer(datagrams, bytes.min(FRAGMENTED))?;
-        let mut socket = udp::Socket::new(fragmented, buffer(datagrams, bytes)?);
-        let inbox = Inbox::new(datagrams, bytes)?;
-        check_headroom()?;
+        let (mut socket, inbox) = stack.with_memory(|| {
+            let fragmented = buffer(datagrams, bytes.min(FRAGMENTED))?;
+            let socket = udp::Socket::new(fragmented, buffer(datagrams, bytes)?);
+            let inbox = Inbox::new(datagrams, bytes)?;
+            check_headroom()?;
+            Ok((socket, inbox))
+        })?;
         stack.with(|engine| {
             let port = engine.sockets.bind_udp(port)?;
             socket.bind(port).expect("the port is not 0 and the socket is new");

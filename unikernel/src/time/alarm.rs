@@ -14,7 +14,7 @@ use crate::arch::{cpu, lapic};
 
 /// Nanoseconds in one of `embassy-time`'s ticks.
 const TICK_NS: u64 = 1_000_000_000 / embassy_time_driver::TICK_HZ;
-/// How long the timer's clock is measured where it is needed.
+/// How long the timer's clock is measured at least, where it is needed.
 const CALIBRATION_NS: u64 = 2_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
 /// How far off the timer is armed at most. It counts the ticks of the machine that it was armed on:
@@ -109,20 +109,28 @@ pub(super) fn before_sleep() {
     });
 }
 
-/// Chooses the timer's mode.
-pub(super) fn init() {
-    if cpu::has_tsc_deadline() {
+/// Has the timer count where its clock is to be measured, and returns since when by the TSC. To be
+/// called before the TSC's own frequency is found, which takes as long.
+pub(super) fn start_measuring() -> Option<u64> {
+    (!cpu::has_tsc_deadline()).then(|| {
+        lapic::start_measuring();
+        cpu::tsc()
+    })
+}
+
+/// Chooses the timer's mode, which has been counting since then.
+pub(super) fn init(measured_since: Option<u64>) {
+    let Some(since) = measured_since else {
         lapic::use_tsc_deadline();
         log::debug!("timer: TSC deadline");
         return;
+    };
+    let scale = clock::scale();
+    let mut ns = 0;
+    while ns < CALIBRATION_NS {
+        ns = scale.ns(cpu::tsc().saturating_sub(since));
     }
-    lapic::start_measuring();
-    let from = clock::now_ns();
-    let mut now = from;
-    while now - from < CALIBRATION_NS {
-        now = clock::now_ns();
-    }
-    let hz = u64::from(lapic::measured()) * 1_000_000_000 / (now - from);
+    let hz = u64::from(lapic::measured()) * 1_000_000_000 / ns;
     ONE_SHOT_HZ.store(hz.max(1), Ordering::Relaxed);
     lapic::use_one_shot();
     log::debug!("timer: local APIC one-shot at {} kHz", hz / 1000);

@@ -34,8 +34,9 @@ pub(crate) use pause::follow as follow_pauses;
 /// `started` is the TSC at entry, from which time counts.
 #[cfg(target_os = "none")]
 pub(crate) fn init(started: u64, pm_timer: Option<crate::acpi::PmTimer>) {
+    let measured_since = alarm::start_measuring();
     clock::init(started, pm_timer);
-    alarm::init();
+    alarm::init(measured_since);
 }
 
 /// To be called when nothing is to be done until an interrupt comes.

@@ -1,36 +1,52 @@
 //! Who is to be woken when: any number of tasks.
 
-use alloc::vec::Vec;
+use alloc::collections::{BTreeMap, BTreeSet};
+use core::ptr;
 use core::task::Waker;
 
 /// Tasks and the earliest time that each asked for. A task that asks again and again has one place.
 ///
-/// Timers that are dropped stay until their time has come, as `embassy-time` has it.
-pub(super) struct Queue(Vec<(u64, Waker)>);
+/// Timers that are dropped stay until their time has come, as `embassy-time` has it: a server has
+/// thousands of them, of connections that are closed. So nobody is looked for one by one.
+pub(super) struct Queue {
+    tasks: BTreeMap<Task, (u64, Waker)>,
+    times: BTreeSet<(u64, Task)>,
+}
+
+/// What tells a task's wakers from those of others ([`Waker::will_wake`]): their data and their
+/// functions.
+type Task = (usize, usize);
 
 impl Queue {
     /// Nobody.
     pub(super) const fn new() -> Self {
-        Self(Vec::new())
+        Self { tasks: BTreeMap::new(), times: BTreeSet::new() }
     }
 
     /// Has a task woken at a time, or earlier if it asked for that before.
     pub(super) fn schedule(&mut self, at: u64, waker: &Waker) {
-        match self.0.iter_mut().find(|(_, other)| other.will_wake(waker)) {
-            Some((earliest, _)) => *earliest = at.min(*earliest),
-            None => self.0.push((at, waker.clone())),
+        let task = (waker.data().addr(), ptr::from_ref(waker.vtable()).addr());
+        let (earliest, _) = self.tasks.entry(task).or_insert_with(|| {
+            self.times.insert((at, task));
+            (at, waker.clone())
+        });
+        if at < *earliest {
+            self.times.remove(&(*earliest, task));
+            self.times.insert((at, task));
+            *earliest = at;
         }
     }
 
     /// Somebody who is to be woken by `now`.
     pub(super) fn take_due(&mut self, now: u64) -> Option<Waker> {
-        let index = self.0.iter().position(|&(at, _)| at <= now)?;
-        Some(self.0.swap_remove(index).1)
+        let &(at, task) = self.times.first().filter(|&&(at, _)| at <= now)?;
+        self.times.remove(&(at, task));
+        self.tasks.remove(&task).map(|(_, waker)| waker)
     }
 
     /// When the next one is to be woken.
     pub(super) fn next(&self) -> Option<u64> {
-        self.0.iter().map(|&(at, _)| at).min()
+        self.times.first().map(|&(at, _)| at)
     }
 }
 

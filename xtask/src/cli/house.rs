@@ -41,8 +41,8 @@ pub(crate) struct Bench {
     /// Which benchmarks [default: all]
     #[arg(value_enum, value_name = "NAME")]
     pub(crate) names: Vec<BenchName>,
-    /// `nic`, `instructions`: only these NICs, separated by commas
-    /// [default: e1000,e1000e,igb,ixgbe; e1000e for `instructions`]
+    /// `nic`, `instructions`, `boot`: only these NICs, separated by commas
+    /// [default: e1000,e1000e,igb,ixgbe; e1000e for `instructions` and `boot`, which takes one]
     #[arg(long, value_name = "NIC", value_delimiter = ',')]
     pub(crate) nic: Vec<NicModel>,
     /// `instructions`: only these cases, separated by commas
@@ -71,6 +71,9 @@ pub(crate) struct Fuzz {
 /// The benchmarks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BenchName {
+    /// Instructions from a machine's start to its first reply, by what they are for, and the time
+    /// that it takes
+    Boot,
     /// What marking costs: for a page, a received frame, and a slot that is caught up
     Dma,
     /// Instructions that a frame costs the guest, by layer and function, counted by a plugin of a

@@ -1,22 +1,25 @@
 //! What is sent to the guest, and how it shows that it is done with it.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use etherparse::PacketBuilder;
 use godwit_probe::{Header, PORT};
 use zerocopy::IntoBytes;
 
 use super::{
+    connection::Connection,
     marker::{SHORTEST, send_marked},
     tcp::{Client, Service},
     wire::Wire,
 };
 use crate::{
-    addresses::{GUEST, SOURCE},
+    addresses::{GUEST, HTTP_PORT, SOURCE},
     segment::{Frame, PREFIX},
 };
 
 /// Bytes of UDP payload.
 const PAYLOAD: usize = 64;
+/// What a browser that has no use for the connection afterwards asks for.
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: guest\r\n\r\n";
 /// An experimental type (IEEE 802, local experimental ethertype 1).
 const EXPERIMENTAL: u16 = 0x88b5;
 
@@ -40,10 +43,12 @@ enum Kind {
     Reflect,
     /// What a client sends or receives.
     Tcp(Service),
+    /// A page, by a connection of its own.
+    Page,
 }
 
 /// All of them.
-pub const CASES: [Case; 10] = [
+pub const CASES: [Case; 11] = [
     case("udp-marking", "net-app", "recorder=0 marking=always", Kind::Udp),
     case("udp", "net-app", "recorder=0 marking=never", Kind::Udp),
     case("udp-recorded", "net-app", "recorder=64K marking=never", Kind::Udp),
@@ -51,6 +56,7 @@ pub const CASES: [Case; 10] = [
     tcp("tcp-received", "net-app", Service::Bulk { reverse: false }),
     tcp("tcp-sent", "net-app", Service::Bulk { reverse: true }),
     tcp("kv", "examples/kv", Service::Store),
+    case("http", "examples/http", "recorder=0 marking=never", Kind::Page),
     tcp("echo", "examples/echo", Service::Echo { idle: 0 }),
     tcp("echo-100", "examples/echo", Service::Echo { idle: 100 }),
     tcp("echo-1000", "examples/echo", Service::Echo { idle: 1000 }),
@@ -74,6 +80,7 @@ pub(super) enum Driver {
     Udp { sent: u64 },
     Reflect,
     Tcp(Client),
+    Page { asked: u16 },
 }
 
 impl Driver {
@@ -83,6 +90,11 @@ impl Driver {
             Kind::Udp => Self::Udp { sent: 0 },
             Kind::Reflect => Self::Reflect,
             Kind::Tcp(service) => Self::Tcp(Client::new(wire, service)?),
+            Kind::Page => {
+                // The guest gets to know where we are.
+                send_marked(wire, Vec::new())?;
+                Self::Page { asked: 0 }
+            }
         })
     }
 
@@ -105,6 +117,15 @@ impl Driver {
                 }
             }
             Self::Tcp(client) => client.batch(wire, frames)?,
+            Self::Page { asked } => {
+                for _ in 0..frames {
+                    let connection = Connection::open(wire, *asked, HTTP_PORT)?;
+                    let page = connection.ask_once(wire, REQUEST)?;
+                    ensure!(page.starts_with(b"HTTP/1.1 200 "), "no page came");
+                    *asked += 1;
+                }
+                send_marked(wire, Vec::new())?;
+            }
         }
         Ok(())
     }

@@ -101,6 +101,39 @@ impl Connection {
         Ok(data)
     }
 
+    /// Sends a request, receives the answer to where the guest closes the connection, and closes it
+    /// too. Returns the answer once the guest has seen that.
+    pub(super) fn ask_once(mut self, wire: &mut Wire, request: &[u8]) -> Result<Vec<u8>> {
+        wire.send(&[self.segment(request)])?;
+        let (mut data, mut is_closed) = (Vec::new(), false);
+        loop {
+            let received = wire.receive()?;
+            let Some((tcp, payload)) = self.parse(&received) else { continue };
+            ensure!(!tcp.rst, "the guest has reset the connection with port {}", self.remote);
+            if is_closed && tcp.acknowledgment_number == self.next.wrapping_add(1) {
+                return Ok(data);
+            }
+            if is_closed || tcp.sequence_number != self.received {
+                continue;
+            }
+            data.extend(payload);
+            is_closed = tcp.fin;
+            let len = payload.len() as u32 + u32::from(is_closed);
+            self.received = self.received.wrapping_add(len);
+            if is_closed {
+                wire.send(&[self.end()])?;
+            } else if !payload.is_empty() {
+                wire.send(&[self.acknowledgement()])?;
+            }
+        }
+    }
+
+    fn end(&self) -> Frame {
+        let mut tcp = TcpHeader::new(self.local, self.remote, self.next, WINDOW);
+        (tcp.ack, tcp.acknowledgment_number, tcp.fin) = (true, self.received, true);
+        frame(tcp, &[])
+    }
+
     fn parse<'a>(&self, frame: &'a [u8]) -> Option<(TcpHeader, &'a [u8])> {
         let packet = SlicedPacket::from_ethernet(frame).ok()?;
         let Some(Tcp(tcp)) = packet.transport else { return None };

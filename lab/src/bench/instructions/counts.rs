@@ -24,6 +24,13 @@ impl Counts {
         self.0.values().sum()
     }
 
+    /// Those of addresses of which this is true, and the sum of the others.
+    pub(super) fn split(&self, is_one: impl Fn(u64) -> bool) -> (Vec<(u64, i64)>, u64) {
+        let (ours, others): (Vec<_>, Vec<_>) = self.0.iter().partition(|(at, _)| is_one(**at));
+        let ours = ours.into_iter().map(|(&at, &count)| (at, count as i64)).collect();
+        (ours, others.into_iter().map(|(_, count)| count).sum())
+    }
+
     /// Each address, with how often more it was executed than in `other`: less, if negative.
     pub(super) fn over(&self, other: &Self) -> Vec<(u64, i64)> {
         let mut all: HashMap<u64, i64> =
@@ -86,5 +93,6 @@ mod tests {
         let mut over = full.over(&empty);
         over.sort_unstable();
         assert_eq!(over, [(2, 30), (4, 7)]);
+        assert_eq!(full.split(|address| address == 2), (vec![(2, 33)], 28));
     }
 }

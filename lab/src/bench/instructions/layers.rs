@@ -6,7 +6,10 @@ use addr2line::Loader;
 use anyhow::{Result, anyhow};
 
 /// Parts of the guest, by how functions' names begin. The first of them that is in a name counts.
-const LAYERS: [(&str, &str); 12] = [
+pub(super) type Parts = &'static [(&'static str, &'static str)];
+
+/// Those that a frame goes through.
+pub(super) const LAYERS: Parts = &[
     ("drivers::", DRIVER),
     ("unikernel::dma::", DRIVER),
     ("unikernel::mmio::", DRIVER),
@@ -36,12 +39,16 @@ pub struct Cost {
     pub lines: Vec<(String, f64)>,
 }
 
-/// An image with its symbols and lines.
-pub(super) struct Symbols(Loader);
+/// An image with its symbols and lines, and the parts it has.
+pub(super) struct Symbols {
+    image: Loader,
+    parts: Parts,
+}
 
 impl Symbols {
-    pub(super) fn of(image: &Path) -> Result<Self> {
-        Ok(Self(Loader::new(image).map_err(|error| anyhow!("{}: {error}", image.display()))?))
+    pub(super) fn of(image: &Path, parts: Parts) -> Result<Self> {
+        let loaded = Loader::new(image).map_err(|error| anyhow!("{}: {error}", image.display()));
+        Ok(Self { image: loaded?, parts })
     }
 
     /// Adds up what instructions cost, of which each is executed so often for `per` times.
@@ -61,28 +68,28 @@ impl Symbols {
     }
 
     fn line(&self, address: u64) -> String {
-        let location = self.0.find_location(address).ok().flatten();
+        let location = self.image.find_location(address).ok().flatten();
         let place = location.and_then(|it| Some((it.file?, it.line?)));
         place.map_or("?".into(), |(file, line)| format!("{file}:{line}"))
     }
 
     /// The function whose code it is, without what tells its instances apart.
     fn function(&self, address: u64) -> String {
-        let name = self.0.find_symbol(address).unwrap_or("?");
+        let name = self.image.find_symbol(address).unwrap_or("?");
         format!("{:#}", rustc_demangle::demangle(name))
     }
 
     /// Of the functions that are inlined into each other there, the innermost that is of a part.
     fn layer(&self, address: u64) -> &'static str {
-        if let Ok(mut frames) = self.0.find_frames(address) {
+        if let Ok(mut frames) = self.image.find_frames(address) {
             while let Ok(Some(frame)) = frames.next() {
                 let name = frame.function.as_ref().and_then(|function| function.demangle().ok());
-                if let Some(layer) = name.and_then(|name| layer_of(&name)) {
+                if let Some(layer) = name.and_then(|name| layer_of(self.parts, &name)) {
                     return layer;
                 }
             }
         }
-        layer_of(&self.function(address)).unwrap_or(REST)
+        layer_of(self.parts, &self.function(address)).unwrap_or(REST)
     }
 }
 
@@ -92,8 +99,8 @@ fn sorted(counts: BTreeMap<String, f64>) -> Vec<(String, f64)> {
     sorted
 }
 
-fn layer_of(function: &str) -> Option<&'static str> {
-    let found = LAYERS.iter().filter_map(|(begin, layer)| Some((function.find(begin)?, *layer)));
+fn layer_of(parts: Parts, function: &str) -> Option<&'static str> {
+    let found = parts.iter().filter_map(|(begin, layer)| Some((function.find(begin)?, *layer)));
     found.min_by_key(|(at, _)| *at).map(|(_, layer)| layer)
 }
 
@@ -111,7 +118,7 @@ mod tests {
             ("compiler_builtins::mem::memcpy", Some("copying")),
             ("core::fmt::write", None),
         ] {
-            assert_eq!(layer_of(name), layer, "{name}");
+            assert_eq!(layer_of(LAYERS, name), layer, "{name}");
         }
     }
 }

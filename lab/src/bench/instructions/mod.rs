@@ -6,6 +6,7 @@
 //! cost; boot, idle, interrupts and the marker are in neither. The first series is what a batch
 //! costs, however long it is.
 
+mod boot;
 mod cases;
 mod connection;
 mod counts;
@@ -14,12 +15,15 @@ mod marker;
 mod tcp;
 mod wire;
 
-use std::{thread, time::Duration};
+use std::{path::Path, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use self::{cases::Driver, layers::Symbols};
+use self::{
+    cases::Driver,
+    layers::{LAYERS, Symbols},
+};
 use crate::{
     addresses::GUEST,
     build::{application::Application, crates, qemu},
@@ -28,6 +32,7 @@ use crate::{
     system::{paths, progress::Step, scratch::Scratch},
 };
 
+pub use boot::boot;
 pub use cases::{CASES, Case};
 pub use layers::Cost;
 
@@ -84,29 +89,16 @@ pub fn run(nics: &[NicModel], names: &[String]) -> Result<Value> {
 /// # Errors
 /// As those of [`run`].
 pub fn count(case: &Case, nic: NicModel) -> Result<Counted> {
-    // The plugin is written against its interface, which other versions of QEMU do not have.
-    let qemu = qemu::get()?;
     let folder = paths::checkout().join(case.application);
     let image = Application::find(Some(&folder))?.build()?;
-    let plugin = crates::instructions()?;
-    let logs = paths::target().join("bench-logs");
-    std::fs::create_dir_all(&logs)?;
-    let sockets = Scratch::new()?;
-    let (counts, frames) = (sockets.join("counts"), sockets.join("wire"));
-    let (counter, wire) = (counts::Listener::new(&counts)?, wire::Listener::new(&frames)?);
-    let plugin = format!("file={},counts={}", plugin.display(), counts.display());
-    let options = ["-icount", "shift=0", "-plugin", &plugin].map(str::to_owned);
-    let append = format!("ip={}/24 {}", GUEST.ip, case.append);
-    let log = logs.join(format!("instructions-{}-{nic}.log", case.name));
-    let mut guest =
-        Guest::boot_image(&qemu, &image, &Wire::Socket(&frames), nic, &log, &append, &options)?;
-    guest.wait_for(READY)?;
-    let (mut counter, mut wire) = (counter.accept()?, wire.accept()?);
+    let mut machine = Machine::start(&image, nic, case.name, case.append)?;
+    machine.guest.wait_for(READY)?;
+    let Machine { guest, counter, wire } = &mut machine;
 
-    let mut driver = Driver::new(case, &mut wire)?;
+    let mut driver = Driver::new(case, wire)?;
     let mut series = |batches: u32, frames: u32| {
         for _ in 0..batches {
-            driver.batch(&mut wire, frames)?;
+            driver.batch(wire, frames)?;
             thread::sleep(PAUSE);
         }
         counter.now()
@@ -118,8 +110,35 @@ pub fn count(case: &Case, nic: NicModel) -> Result<Counted> {
     guest.ensure_running()?;
     let (full, empty) = (full.since(&empty), empty.since(&begin));
     ensure!(full.total() > empty.total(), "nothing was counted");
-    let frame = Symbols::of(&image)?.cost(&full.over(&empty), f64::from(BATCHES * BATCH));
+    let frame = Symbols::of(&image, LAYERS)?.cost(&full.over(&empty), f64::from(BATCHES * BATCH));
     Ok(Counted { frame, batch: empty.total() as f64 / f64::from(BATCHES) })
+}
+
+/// A machine whose instructions are counted, and its wire.
+struct Machine {
+    guest: Guest,
+    counter: counts::Counter,
+    wire: wire::Wire,
+}
+
+impl Machine {
+    /// Starts it. `name` is the log's.
+    fn start(image: &Path, nic: NicModel, name: &str, append: &str) -> Result<Self> {
+        // The plugin is written against its interface, which other versions of QEMU do not have.
+        let (qemu, plugin) = (qemu::get()?, crates::instructions()?);
+        let logs = paths::target().join("bench-logs");
+        std::fs::create_dir_all(&logs)?;
+        let sockets = Scratch::new()?;
+        let (counts, frames) = (sockets.join("counts"), sockets.join("wire"));
+        let (counter, wire) = (counts::Listener::new(&counts)?, wire::Listener::new(&frames)?);
+        let plugin = format!("file={},counts={}", plugin.display(), counts.display());
+        let options = ["-icount", "shift=0", "-plugin", &plugin].map(str::to_owned);
+        let append = format!("ip={}/24 {append}", GUEST.ip);
+        let log = logs.join(format!("instructions-{name}-{nic}.log"));
+        let wires = Wire::Socket(&frames);
+        let guest = Guest::boot_image(&qemu, image, &wires, nic, &log, &append, &options)?;
+        Ok(Self { guest, counter: counter.accept()?, wire: wire.accept()? })
+    }
 }
 
 fn table(case: &Case, nic: NicModel, counted: &Counted) -> String {

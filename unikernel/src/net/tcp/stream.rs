@@ -38,7 +38,7 @@ impl TcpStream {
         if !is_host || peer.ip().is_unspecified() || peer.port() == 0 {
             return Err(Error::InvalidAddress);
         }
-        let mut socket = new_socket(buffers)?;
+        let mut socket = stack.with_memory(|| new_socket(buffers))?;
         let (id, local) = stack.with(|engine| {
             if !engine.reaches(peer.ip().into()) {
                 return Err(Error::Unreachable);

@@ -139,3 +139,28 @@ fn where_there_is_little_room_each_has_its_share() {
     let (least, most) = (streams.iter().min().unwrap(), streams.iter().max().unwrap());
     assert!(*datagrams > 200 && 3 * least > *most, "{streams:?}, {datagrams} datagrams");
 }
+
+#[test]
+fn those_that_are_over_are_remembered_for_a_while_but_not_all_of_many() {
+    let (a, b) = pair();
+    let mut world = World::new(&[&a, &b]);
+    let there = |host: &Host| host.stack.with_sockets(|sockets| sockets.connections.len());
+    let close = |world: &mut World, count: usize| {
+        let (clients, servers): (Vec<_>, Vec<_>) =
+            connect_all(world, (&a, &b), count).into_iter().unzip();
+        // Who closes first remembers.
+        drop(clients);
+        world.idle(Duration::from_secs(1));
+        drop(servers);
+        world.idle(Duration::from_secs(1));
+    };
+    close(&mut world, 130);
+    assert_eq!((there(&a), there(&b)), (128, 0));
+    world.idle(Duration::from_secs(11));
+    assert_eq!((there(&a), there(&b)), (0, 0));
+    close(&mut world, 3);
+    assert_eq!(there(&a), 3);
+    // Others need the memory.
+    a.stack.with(|engine| engine.sockets.free_memory(engine.now()));
+    assert_eq!(there(&a), 0);
+}
