@@ -11,9 +11,8 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::{
-    build::{crates, stock},
+    build::crates,
     guest::{Guest, machine},
-    parts::Qemu,
     qmp::{Cont, Qmp},
 };
 
@@ -212,12 +211,7 @@ pub(crate) fn add(suite: &mut Suite) {
 
 /// The image on q35, with the console for a serial port.
 pub(crate) fn boot(log: &Path, append: &str, options: &[&str]) -> Result<Guest> {
-    boot_by(&machine::qemu()?, log, append, options)
-}
-
-/// The same by this QEMU.
-fn boot_by(qemu: &Qemu, log: &Path, append: &str, options: &[&str]) -> Result<Guest> {
-    let mut line = qemu.command_line();
+    let mut line = machine::qemu()?.command_line();
     let words = "-M q35 -accel tcg -m 64 -nodefaults -display none -no-reboot".split(' ');
     line.extend(words.chain(["-append", append]).map(str::to_owned));
     line.extend(["-kernel".into(), crates::boot_check()?.display().to_string()]);
@@ -295,17 +289,15 @@ fn no_complaint(log: &Path) -> Result<String> {
     Ok(String::new())
 }
 
-/// By the panic device, whose event says so. A machine that is switched off says nothing there. The
-/// distribution's QEMU has that device; the lab's own is built without.
+/// By the panic device, whose event says so. A machine that is switched off says nothing there.
 fn tells_of_panic(log: &Path) -> Result<String> {
-    let qemu = stock::get()?;
     for (check, is_told, code) in [("exit", false, 5 << 1 | 1), ("panic", true, 1 << 1 | 1)] {
         let directory = tempfile::Builder::new().prefix("godwit-panic-").tempdir()?;
         let socket = directory.path().join("socket");
         let qmp = format!("unix:{},server=on,wait=off", socket.display());
         let line = format!("-S -device pvpanic-pci -action panic=none -qmp {qmp}");
         let options: Vec<&str> = line.split(' ').chain(DEBUG_EXIT.iter().copied()).collect();
-        let mut guest = boot_by(&qemu, log, &format!("check={check}"), &options)?;
+        let mut guest = boot(log, &format!("check={check}"), &options)?;
         let mut monitor = Qmp::connect("guest", connected(&socket)?)?;
         monitor.execute(&Cont {})?;
         let event = monitor.wait_event("GUEST_PANICKED", Duration::from_secs(60));

@@ -123,6 +123,7 @@ mod tests {
             "<address domain='0x0000' bus='0x03' slot='0x00' function='0x1'/>",
             "<qemu:device alias='ua-port0'>",
             "<qemu:arg value='/q/share'/>",
+            "<qemu:arg value='pvpanic-pci,",
         ] {
             assert!(xml.contains(part), "{part}: {xml}");
         }
