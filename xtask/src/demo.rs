@@ -19,9 +19,9 @@ const BASELINE: Duration = Duration::from_secs(3);
 
 pub(crate) fn main(options: &Demo) -> Result<Ending> {
     let application = Application::ours()?;
-    let place = Place::take(&options.report)?;
     migrate::check_model(LabKind::Nested, options.nic)?;
     let parts = parts::prepare(options.host.kernel(), &application, QemuKind::Patched)?;
+    let place = Place::take(&options.report)?;
     let mut script = Script {
         clock: options.clock.unwrap_or(ClockKind::Real),
         measure: Duration::from_secs(options.seconds.into()),

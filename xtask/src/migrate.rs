@@ -20,13 +20,19 @@ use lab::{
     },
     report::{self, Place},
     result::Migration,
-    system::tools::{self, Tool},
+    system::{
+        paths,
+        tools::{self, Tool},
+    },
 };
 
 use crate::{
     cli::Migrate,
     ending::{Ending, Usage},
 };
+
+/// The section of the documentation that has every name in the table.
+const TABLE_EXPLAINED: &str = "docs/first.md#reading-the-table";
 
 /// What the fastest of the NICs has, in bits a second. More would only fill the source's memory.
 const FASTEST: u64 = 10_000_000_000;
@@ -41,9 +47,6 @@ pub(crate) fn main(options: &Migrate) -> Result<Ending> {
     if let Some(machines) = &machines {
         host::require(options, machines)?;
     }
-    // Only now: an earlier report goes.
-    let place = Place::take(&options.report)?;
-    let script = Script { logs: place.logs(), ..script };
     if script.traffic == TrafficKind::Tcp {
         tools::require("TCP traffic", &[Tool::program("iperf3", "iperf3")])?;
     }
@@ -51,6 +54,9 @@ pub(crate) fn main(options: &Migrate) -> Result<Ending> {
         Some(machines) => parts::prepare_host(&script.application, script.qemu, machines)?,
         None => prepare(options, &script)?,
     };
+    // Only now: an earlier report goes, and a build that is ended leaves no empty one.
+    let place = Place::take(&options.report)?;
+    let script = Script { logs: place.logs(), ..script };
     let mut result = rehearsal::run(&script, &parts)?;
     let compared =
         if options.compare { compare(options, &script, &mut result, &parts) } else { Ok(()) };
@@ -159,6 +165,7 @@ pub(crate) fn publish(result: &Migration, place: &Place, json: Option<&Path>) ->
     if let Some(second) = &result.second {
         println!("The same guest, migrated again:\n\n{}", report::table(second));
     }
+    println!("What each figure is: {}", paths::checkout().join(TABLE_EXPLAINED).display());
     if let Some(path) = json {
         report::write_json(path, result)?;
     }

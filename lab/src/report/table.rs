@@ -25,20 +25,20 @@ fn write_table(out: &mut String, result: &Migration) -> std::fmt::Result {
     }
     writeln!(
         out,
-        "{:<9}{:>10}{:>10}{:>15}{:>11}{:>15}{:>9}",
+        "{:<9}{:>9}{:>9}{:>15}{:>11}{:>15}{:>12}",
         "phase",
         "from",
         "length",
         "received",
         "of before",
         Words::of(result).packets,
-        "others"
+        "others' CPU"
     )?;
     for phase in &result.phases {
         let share = result.relative(phase.name).map(percent);
         writeln!(
             out,
-            "{:<9}{:>10}{:>10}{:>8} Mbit/s{:>11}{:>15}{:>9}",
+            "{:<9}{:>9}{:>9}{:>8} Mbit/s{:>11}{:>15}{:>12}",
             phase.name.title(),
             format!("{:.2} s", phase.start_ms / 1000.0),
             duration(phase.end_ms - phase.start_ms),
@@ -117,11 +117,12 @@ pub(super) fn headlines(result: &Migration) -> Vec<(Cow<'static, str>, String)> 
     lines.push((
         "marking".into(),
         format!(
-            "{} pages on reception, {} caught up, of {} buffers; {} before the migration",
+            "{} pages marked on reception and {} by catch-up, {} buffers received; before the \
+             migration {} pages marked",
             thousands(result.dma.pages_marked),
             thousands(result.dma.pages_caught_up),
             thousands(result.dma.buffers_received),
-            result.dma.pages_marked_before.map_or("unknown".into(), thousands)
+            result.dma.pages_marked_before.map_or("an unknown number of".into(), thousands)
         ),
     ));
     if let Some(others) = result.facts.taken_by_others {
@@ -140,8 +141,8 @@ pub(super) fn headlines(result: &Migration) -> Vec<(Cow<'static, str>, String)> 
     lines.push((
         "migration".into(),
         format!(
-            "{}, {:.1} MiB in {} passes, at most {:.0} MiB/s in warm-up; logging {}, acknowledged \
-            after {}, detach {}, attach {}",
+            "{}, {:.1} MiB in {} passes over memory, at most {:.0} MiB/s in warm-up; logging {}, \
+             acknowledged after {}, detach {}, attach {}",
             figures.total_ms.map_or("-".into(), |ms| duration(ms as f64)),
             figures.ram_bytes as f64 / f64::from(1 << 20),
             figures.passes,
@@ -166,7 +167,7 @@ fn throughput(result: &Migration) -> Vec<(Cow<'static, str>, String)> {
             format!(", paced at {:.0}% of saturated", 100.0 * paced / saturated.max(1.0))
         });
         let name = if paced.is_some() { "paced" } else { "throughput" };
-        let kind = result.traffic.kind.to_string().to_uppercase();
+        let kind = Words::of(result).traffic;
         let kept = kept(before, rate(PhaseName::Warmup));
         lines.push((name.into(), format!("{kept}; {kind}{}", part.unwrap_or_default())));
     }
@@ -187,7 +188,7 @@ fn kept(before: f64, warmup: Option<f64>) -> String {
 fn losses(losses: Losses) -> String {
     let mut text = format!(", {} datagrams lost in it", thousands(losses.in_gap));
     if losses.lost > losses.in_gap {
-        text += &format!(", {} in all", thousands(losses.lost));
+        text += &format!(", of {} lost in all", thousands(losses.lost));
     }
     let Losses { duplicates, reordered, .. } = losses;
     text + &format!("; {} came twice, {} out of order", thousands(duplicates), thousands(reordered))

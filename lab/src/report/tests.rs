@@ -1,3 +1,5 @@
+mod documented;
+
 use super::format::{duration, megabits, service_gap, thousands};
 use super::*;
 use crate::choices::{GuestKind, LabKind, Marking, Strategy, TrafficKind};

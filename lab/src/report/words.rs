@@ -6,6 +6,8 @@ use crate::result::{Migration, headline};
 
 /// What is said of one kind of traffic.
 pub(super) struct Words {
+    /// What it is.
+    pub(super) traffic: &'static str,
     /// What is counted.
     pub(super) packets: &'static str,
     /// What rates are rates of.
@@ -15,6 +17,7 @@ pub(super) struct Words {
 }
 
 const UDP: Words = Words {
+    traffic: "UDP",
     packets: "datagrams",
     rate: "received by the guest",
     explanation: "Rates are at the IP layer, counted by the guest and timed by the source. The \
@@ -22,6 +25,7 @@ const UDP: Words = Words {
 };
 
 const TCP: Words = Words {
+    traffic: "TCP",
     packets: "segments",
     rate: "taken by the connection",
     explanation: "Rates are of TCP payload as the client could write it, in iperf3's tenths of a \
@@ -31,6 +35,7 @@ const TCP: Words = Words {
 };
 
 const ECHO: Words = Words {
+    traffic: "an echo over TCP",
     packets: "segments",
     rate: "sent back by the guest",
     explanation: "Rates are of the bytes that came back from the guest. Segments are reckoned at \
@@ -38,6 +43,7 @@ const ECHO: Words = Words {
 };
 
 const CLIENT: Words = Words {
+    traffic: "the service's own client",
     packets: "segments",
     rate: "sent by the guest",
     explanation: "Rates are of what the guest sent, Ethernet headers included, while the client \

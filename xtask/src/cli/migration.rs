@@ -52,8 +52,8 @@ pub(crate) struct Migrate {
     /// Whose time the figures are in; the lab's own goes with --traffic udp
     #[arg(long, value_enum, default_value_t = ClockKind::Real)]
     pub(crate) clock: ClockKind,
-    /// Model of the NICs: e1000e, igb, igbvf, ixgbe, ixgbevf; with --lab host
-    /// vfio:SOURCE,DESTINATION, the PCI addresses of two NICs of this machine
+    /// Model of the NICs: e1000e, igb, igbvf; with --lab local e1000e, ixgbe, ixgbevf; with --lab
+    /// host vfio:SOURCE,DESTINATION, the PCI addresses of two NICs of this machine
     #[arg(long, value_name = "NIC", default_value = "e1000e")]
     pub(crate) nic: MigrationNic,
     /// --lab host: the interface of this machine that traffic goes by, with a wire to both NICs
