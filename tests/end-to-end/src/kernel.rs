@@ -184,7 +184,7 @@ const CASES: &[Case] = &[
         append: "",
         options: &["-m", "8", DEBUG_EXIT[0], DEBUG_EXIT[1]],
         ends: Ends::Died,
-        says: &["left for the heap, which needs 8M", "give the machine ", "M of memory"],
+        says: &["left for the heap, which needs 8M", "M of memory; the machine stops here"],
     },
     Case {
         name: "refuses a 32-bit processor by name",

@@ -64,6 +64,11 @@ extern "C" fn start(start_info: u32) -> ! {
 
     // SAFETY: here and only here, with the map that the loader gave.
     let pool = unsafe { memory::init(info.memory, swiotlb, default) };
+    // Not a panic: no line of the program is at fault.
+    let pool = pool.unwrap_or_else(|error| {
+        crate::println!("memory: {error}; the machine stops here");
+        power::exit(power::FAILED)
+    });
     let dma = Box::leak(Box::new(Pool::new(pool, marking)));
 
     let read = |address, len| firmware.bytes(address, len);

@@ -16,7 +16,7 @@ use core::ptr::NonNull;
 use critical_section::Mutex;
 use x86_64::structures::paging::PageTable;
 
-use super::map::{Kind, Layout, MemoryMap, Region, carve};
+use super::map::{CarveError, Kind, Layout, MemoryMap, Region, carve};
 use super::{PAGE, heap};
 use crate::arch::paging::{AddressSpace, DEVICE, EXECUTE, READ, READ_WRITE};
 use crate::cmdline::Size;
@@ -52,12 +52,16 @@ static SPACE: Mutex<RefCell<Option<Space>>> = Mutex::new(RefCell::new(None));
 /// Carves up memory, switches to the final address space and starts the heap. Returns the memory
 /// of the DMA pool: `pool` bytes, or `default` if that cannot be, which is said on the console.
 ///
-/// # Panics
+/// # Errors
 /// With a remedy, if there is too little memory for the default.
 ///
 /// # Safety
 /// Called once, on the boot tables; `map` is the loader's.
-pub(crate) unsafe fn init(map: MemoryMap, pool: Size, default: Size) -> PoolMemory {
+pub(crate) unsafe fn init(
+    map: MemoryMap,
+    pool: Size,
+    default: Size,
+) -> Result<PoolMemory, CarveError> {
     let address = |symbol: *const u8| symbol as u64;
     let image = address(&raw const image_start)..address(&raw const image_end);
     let (text, rodata) = (address(&raw const text_end), address(&raw const rodata_end));
@@ -74,8 +78,7 @@ pub(crate) unsafe fn init(map: MemoryMap, pool: Size, default: Size) -> PoolMemo
         }
         crate::println!("command line: swiotlb={pool}: {error}; taking the default");
         carve(default)
-    });
-    let layout = layout.unwrap_or_else(|error| panic!("{error}"));
+    })?;
 
     let mut next_table = layout.tables.start;
     let mut frames = || {
@@ -125,8 +128,8 @@ pub(crate) unsafe fn init(map: MemoryMap, pool: Size, default: Size) -> PoolMemo
     let base = NonNull::new(start as *mut u8).expect("the pool is not at address 0");
     // SAFETY: `carve` gave this RAM to the pool alone; it is mapped write-back for good, and
     // devices see physical addresses.
-    unsafe { PoolMemory::new(base, start, (end - start) as usize) }
-        .expect("the pool is whole pages")
+    let pool = unsafe { PoolMemory::new(base, start, (end - start) as usize) };
+    Ok(pool.expect("the pool is whole pages"))
 }
 
 /// Makes device registers at a physical address accessible at that same address, uncached.
