@@ -16,7 +16,7 @@ const OTHERS: [(&str, &str); 15] = [
     ("cargo test", "the test suites run it; of an application, the test of `new`"),
     ("cargo build --release -p ixgbe-model", "lab/src/build/crates.rs runs it"),
     ("target/release/ixgbe-model", "lab/ixgbe-model/tests runs it"),
-    ("qemu-system-x86_64", "a machine by hand, beside that model"),
+    ("qemu-system-x86_64", "a machine by hand: of a disk, or beside that model"),
     ("skopeo copy", "a test has it read the same image"),
     ("kubectl apply", "docs/images.md says that no cluster was tried"),
     ("virsh ", "docs/libvirt.md says how much of it was run"),

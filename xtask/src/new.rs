@@ -40,7 +40,10 @@ pub(crate) fn main(options: &New) -> Result<Ending> {
     let lock = folder.join(LOCK);
     fs::copy(paths::checkout().join(LOCK), &lock).with_context(|| lock.display().to_string())?;
     let folder = folder.display();
-    println!("{folder} is an application. Now:\n\n    cd {folder}\n    cargo xtask run\n");
+    println!(
+        "{folder} is an application. Now:\n\n    cd {folder}\n    cargo xtask run --forward \
+         8080:80\n\nand in another terminal: curl http://127.0.0.1:8080\n"
+    );
     Ok(Ending::AsAsked)
 }
 

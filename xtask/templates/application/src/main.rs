@@ -1,13 +1,21 @@
-//! A page on port 80, and an echo service on port 7.
+//! A page and metrics on port 80, and an echo service on port 7.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
-use godwit::System;
+extern crate alloc;
+
+use alloc::format;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use godwit::io::{Read, Write};
 use godwit::log::info;
 use godwit::net::{Error, TcpStream};
+use godwit::{System, metrics};
 
-const PAGE: &str = "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nhello from a unikernel\n";
+const PAGE: &str = "hello from a unikernel\n";
+
+/// How often the page was asked for: a metric of the application's own.
+static VISITS: AtomicU64 = AtomicU64::new(0);
 
 #[godwit::main]
 async fn main(system: System) -> Result<(), Error> {
@@ -23,12 +31,12 @@ async fn main(system: System) -> Result<(), Error> {
     });
     loop {
         let client = web.accept().await;
-        system.spawn(report(show_page(client)));
+        system.spawn(report(answer(client, system.clone())));
     }
 }
 
-/// Answers one request, whatever it asks for.
-async fn show_page(mut client: TcpStream) -> Result<(), Error> {
+/// Answers one request: with the metrics if it asks for these, else with the page.
+async fn answer(mut client: TcpStream, system: System) -> Result<(), Error> {
     let mut request = [0; 1024];
     let mut len = 0;
     while !request[..len].ends_with(b"\r\n\r\n") && len < request.len() {
@@ -37,7 +45,17 @@ async fn show_page(mut client: TcpStream) -> Result<(), Error> {
             more => len += more,
         }
     }
-    client.write_all(PAGE.as_bytes()).await?;
+    let (kind, text) = if request.starts_with(b"GET /metrics ") {
+        let visits = VISITS.load(Relaxed);
+        let own = format!("# TYPE app_visits_total counter\napp_visits_total {visits}\n");
+        (metrics::MEDIA_TYPE, metrics::render(&system) + &own)
+    } else {
+        VISITS.fetch_add(1, Relaxed);
+        ("text/plain", PAGE.into())
+    };
+    let head = format!("HTTP/1.0 200 OK\r\nContent-Type: {kind}\r\n\r\n");
+    client.write_all(head.as_bytes()).await?;
+    client.write_all(text.as_bytes()).await?;
     client.shutdown().await
 }
 

@@ -1,4 +1,4 @@
-//! Boots the application as people do, by `cargo xtask run`, and asks it for its page.
+//! Boots the application as people do, by `cargo xtask run`, and asks it for its page and metrics.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -15,7 +15,7 @@ impl Drop for Guest {
 }
 
 #[test]
-fn it_boots_and_has_a_page() {
+fn it_boots_and_has_a_page_and_metrics() {
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
@@ -42,9 +42,24 @@ fn it_boots_and_has_a_page() {
         "it ended before it was ready"
     );
 
+    for path in ["/", "/metrics"] {
+        let answer = ask(port, path);
+        assert!(answer.starts_with("HTTP/1.0 200 "), "{path}: {answer:?}");
+    }
+    // Whatever the page says, that it was asked for once is counted.
+    let metrics = ask(port, "/metrics");
+    assert!(
+        metrics.contains("\ngodwit_migrations_total 0\n"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("\napp_visits_total 1\n"), "{metrics}");
+}
+
+/// What it answers, with its head.
+fn ask(port: u16, path: &str) -> String {
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-    client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    write!(client, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
-    assert!(answer.ends_with("hello from a unikernel\n"), "{answer:?}");
+    answer
 }
