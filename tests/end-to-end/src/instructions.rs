@@ -20,7 +20,7 @@ const FRAMES: [(NicModel, &str, f64); 11] = [
     (NicModel::E1000e, "reflect", 675.0),
     (NicModel::E1000e, "tcp-received", 1160.0),
     (NicModel::E1000e, "tcp-sent", 1430.0),
-    (NicModel::E1000e, "echo-1000", 13_750.0),
+    (NicModel::E1000e, "echo-1000", 14_000.0),
     (NicModel::E1000e, "http", 147_000.0),
     (NicModel::Igb, "udp", 647.0),
     (NicModel::E1000, "udp", 1053.0),
