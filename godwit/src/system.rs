@@ -153,8 +153,9 @@ impl System {
     pub fn recorder(&self, default: Size) -> Recorder {
         let Shared { pool, line, tasks, interfaces, migration, recorder, .. } = &*self.0;
         let start = || {
+            let is_asked_for = matches!(line.parse::<Size>("recorder"), Ok(Some(_)));
             let size = line.value("recorder", default);
-            recorder::start(size, pool, interfaces, migration, tasks)
+            recorder::start(size, is_asked_for, pool, interfaces, migration, tasks)
         };
         recorder.get_or_init(start).clone()
     }

@@ -1,7 +1,7 @@
 //! What `log`'s macros print: a time, a level and where it comes from, on the console.
 //!
 //! What is said at `debug` is kept for a crash to tell, also where the console is spared it. There
-//! is little of that, and none for each packet.
+//! is little of that, and none for each packet or connection: strangers could push the rest out.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 

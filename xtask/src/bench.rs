@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use lab::bench::{dma, instructions, native, nic, size};
 use lab::parts::NicModel;
 use serde_json::{Map, Value};
@@ -23,6 +23,7 @@ pub(crate) fn main(options: &Bench) -> Result<Ending> {
             BenchName::Native => ("native", native::run()?),
             BenchName::Size => ("size", size::run()?),
             BenchName::Boot => {
+                ensure!(options.nic.len() < 2, "`bench boot` takes one `--nic`");
                 let nic = options.nic.first().copied().unwrap_or(NicModel::E1000e);
                 ("boot", instructions::boot(nic)?)
             }

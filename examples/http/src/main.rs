@@ -58,6 +58,6 @@ async fn serve(router: Rc<Router<impl PathRouter>>, client: TcpStream) {
     let mut buffer = vec![0; REQUEST];
     let server = Server::custom(&router, Clock, &config, &mut buffer);
     if let Err(error) = server.serve(Socket(client)).await {
-        godwit::log::debug!("http: {error}");
+        godwit::log::trace!("http: {error}");
     }
 }

@@ -20,15 +20,34 @@ const MIN_BUFFER: usize = 4 * 1024;
 const MAX_BUFFER: usize = MAX_VALUE + MIN_BUFFER;
 /// Replies are sent when there are so many bytes of them, even if there are requests left.
 const BATCH: usize = 32 * 1024;
+/// How much of a request any client may have in memory, and of replies: two batches, since a vector
+/// doubles. More than either makes it a large one, of which there are fewer.
+const USUAL_INPUT: usize = 16 * 1024;
+const USUAL_REPLIES: usize = 2 * BATCH;
 
-/// What a client may take of the heap: a request, replies, each in a vector that doubles, and half
-/// as much again while one grows; and its socket's buffers.
-const CLIENT_MEMORY: usize =
-    (MAX_BUFFER.next_power_of_two() + (reply::MAX + BATCH).next_power_of_two()) * 3 / 2 + 32 * 1024;
+/// What a client may take of the heap, with its socket's two buffers, and half as much again while
+/// a vector grows.
+const USUAL_MEMORY: usize = (USUAL_INPUT + USUAL_REPLIES) * 3 / 2 + 32 * 1024;
+/// What a large one may take beyond that.
+const LARGE_MEMORY: usize =
+    (MAX_BUFFER.next_power_of_two() + (reply::MAX + BATCH).next_power_of_two()) * 3 / 2;
 
-/// How many clients there may be at a time where `memory` bytes are left for them; always one.
-pub fn most_clients(memory: usize) -> usize {
-    (memory / CLIENT_MEMORY).clamp(1, MAX_CLIENTS)
+/// How many clients there may be at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// In all.
+    pub(crate) clients: usize,
+    /// With a long request or long replies in memory.
+    pub(crate) large: usize,
+}
+
+impl Bounds {
+    /// Those for which `memory` bytes of the heap are enough; always one of each.
+    pub fn within(memory: usize) -> Self {
+        let clients = (memory / USUAL_MEMORY).clamp(1, MAX_CLIENTS);
+        let left = memory.saturating_sub(clients * USUAL_MEMORY);
+        Self { clients, large: (left / LARGE_MEMORY).clamp(1, clients) }
+    }
 }
 
 /// Answers the requests of one client until it goes, or says what nobody understands.
@@ -48,13 +67,30 @@ pub async fn serve<S: Read + Write>(
         return stream.write_all(replies.bytes()).await;
     };
     let mut input = Input::default();
+    let mut room = None;
     loop {
         let state = answer(&mut input, &mut database.borrow_mut(), takes_writes(), &mut replies);
+        let reads_on = matches!(state, State::Waiting);
+        let is_large = replies.capacity() > USUAL_REPLIES
+            || input.capacity() > USUAL_INPUT
+            || (reads_on && input.next_capacity() > USUAL_INPUT);
+        if is_large && room.is_none() {
+            room = Large::take(database);
+            if room.is_none() {
+                replies = Replies::default();
+                replies.fail(Failure::NoRoom);
+                return stream.write_all(replies.bytes()).await;
+            }
+        }
         stream.write_all(replies.bytes()).await?;
         replies.clear();
         match state {
             State::Batch => {}
             State::Waiting => {
+                if input.next_capacity() <= USUAL_INPUT {
+                    input.fit();
+                    room = None;
+                }
                 if !input.read(&mut stream).await? {
                     return Ok(());
                 }
@@ -111,7 +147,7 @@ struct Seat<'a>(&'a RefCell<Database>);
 impl<'a> Seat<'a> {
     fn take(database: &'a RefCell<Database>) -> Option<Self> {
         let mut shared = database.borrow_mut();
-        if shared.clients == shared.most_clients {
+        if shared.clients == shared.bounds.clients {
             return None;
         }
         shared.clients += 1;
@@ -122,6 +158,26 @@ impl<'a> Seat<'a> {
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
         self.0.borrow_mut().clients -= 1;
+    }
+}
+
+/// The same among the large ones.
+struct Large<'a>(&'a RefCell<Database>);
+
+impl<'a> Large<'a> {
+    fn take(database: &'a RefCell<Database>) -> Option<Self> {
+        let mut shared = database.borrow_mut();
+        if shared.large == shared.bounds.large {
+            return None;
+        }
+        shared.large += 1;
+        Some(Self(database))
+    }
+}
+
+impl Drop for Large<'_> {
+    fn drop(&mut self) {
+        self.0.borrow_mut().large -= 1;
     }
 }
 
@@ -146,13 +202,28 @@ impl Input {
         self.start += len;
     }
 
-    /// Waits for more; there is room for it. Says whether any came.
-    async fn read<S: Read>(&mut self, stream: &mut S) -> Result<bool, S::Error> {
+    fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    /// How large the buffer is that it reads into next.
+    fn next_capacity(&self) -> usize {
+        let waiting = self.end - self.start;
+        if waiting < MIN_BUFFER { MIN_BUFFER } else { (waiting * 2).min(MAX_BUFFER) }
+    }
+
+    /// Makes the buffer as large as that.
+    fn fit(&mut self) {
+        let len = self.next_capacity();
         self.buffer.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
-        let len = if self.end < MIN_BUFFER { MIN_BUFFER } else { (self.end * 2).min(MAX_BUFFER) };
         self.buffer.resize(len, 0);
         self.buffer.shrink_to(len);
+    }
+
+    /// Waits for more; there is room for it. Says whether any came.
+    async fn read<S: Read>(&mut self, stream: &mut S) -> Result<bool, S::Error> {
+        self.fit();
         let read = stream.read(&mut self.buffer[self.end..]).await?;
         self.end += read;
         Ok(read > 0)

@@ -1,5 +1,6 @@
 //! What clients share.
 
+use crate::connection::Bounds;
 use crate::store::Store;
 
 /// Keys and values, and who uses them.
@@ -8,13 +9,15 @@ pub struct Database {
     pub(crate) store: Store,
     /// How many clients there are.
     pub(crate) clients: usize,
+    /// How many of them are large ones.
+    pub(crate) large: usize,
     /// How many there may be.
-    pub(crate) most_clients: usize,
+    pub(crate) bounds: Bounds,
 }
 
 impl Database {
-    /// With nobody there yet, for `most_clients` at a time.
-    pub fn new(store: Store, most_clients: usize) -> Self {
-        Self { store, clients: 0, most_clients }
+    /// With nobody there yet, for so many at a time.
+    pub fn new(store: Store, bounds: Bounds) -> Self {
+        Self { store, clients: 0, large: 0, bounds }
     }
 }

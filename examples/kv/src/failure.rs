@@ -34,6 +34,8 @@ pub(crate) enum Failure {
     Leaving,
     /// Too many clients.
     Clients,
+    /// Too many clients with long requests or replies.
+    NoRoom,
 }
 
 impl fmt::Display for Failure {
@@ -59,6 +61,10 @@ impl fmt::Display for Failure {
             }
             Self::Leaving => f.write_str("LOADING the machine is migrating: try again in a moment"),
             Self::Clients => f.write_str("ERR max number of clients reached"),
+            Self::NoRoom => f.write_str(
+                "OOM too many clients have long requests or replies: ask for less at a time, or \
+                 boot with more memory",
+            ),
         }
     }
 }

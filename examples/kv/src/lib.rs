@@ -14,6 +14,6 @@ mod reply;
 mod request;
 mod store;
 
-pub use connection::{most_clients, serve};
+pub use connection::{Bounds, serve};
 pub use database::Database;
 pub use store::Store;

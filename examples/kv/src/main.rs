@@ -24,7 +24,7 @@ use godwit::cmdline::{Size, Switch};
 use godwit::net::{Buffers, Error, TcpOptions, TcpStream};
 use godwit::{HeapUse, State, System};
 
-use kv::{Database, Store};
+use kv::{Bounds, Database, Store};
 
 const PORT: u16 = 6379;
 /// Clients that may come in the same moment: `redis-benchmark` is 50 of them.
@@ -44,7 +44,7 @@ async fn main(system: System) -> Result<(), Error> {
     let sheds: Switch = line.value("kv.shed", Switch(false));
     let store = Store::new(memory, godwit::random::seed());
     let left = (system.heap().free - memory).saturating_sub(OTHERS);
-    let database = Rc::new(RefCell::new(Database::new(store, kv::most_clients(left))));
+    let database = Rc::new(RefCell::new(Database::new(store, Bounds::within(left))));
     let net = system.interface(0).await;
     let options = TcpOptions { backlog: BACKLOG, buffers: BUFFERS };
     let listener = net.tcp().bind_with(PORT, options)?;
@@ -78,7 +78,7 @@ async fn serve(system: System, database: Rc<RefCell<Database>>, client: TcpStrea
     client.set_timeout(Some(GONE));
     let takes_writes = || !(sheds && system.migration().state() == State::Leaving);
     if let Err(error) = kv::serve(client, &database, takes_writes).await {
-        godwit::log::debug!("kv: {error}");
+        godwit::log::trace!("kv: {error}");
     }
 }
 

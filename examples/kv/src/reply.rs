@@ -27,6 +27,11 @@ impl Replies {
         &self.bytes
     }
 
+    /// What they take of the heap.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// All has been sent.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();

@@ -16,16 +16,20 @@ use crate::tasks::Tasks;
 /// use.
 const NIC_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A recorder of `size`, or of as much as the DMA pool has room for.
+/// A recorder of `size`, or of as much as the DMA pool has room for, which is worth a warning where
+/// the command line asks for more.
 pub(crate) fn start(
     size: Size,
+    is_asked_for: bool,
     pool: &'static Pool,
     interfaces: &Interfaces,
     migration: &Migration,
     tasks: &Tasks,
 ) -> Recorder {
     let frames = capacity(size.0, pool.statistics().slots).unwrap_or_else(|frames| {
-        log::warn!(
+        let level = if is_asked_for { log::Level::Warn } else { log::Level::Debug };
+        log::log!(
+            level,
             "recorder={size} does not fit the DMA pool beside the NIC's rings: keeping {frames} \
              frames; a larger swiotlb= makes room"
         );

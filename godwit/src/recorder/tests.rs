@@ -141,6 +141,7 @@ fn without_room_nothing_is_kept() {
 fn capacity_leaves_slots_for_the_rings() {
     assert_eq!(capacity(8 << 20, 8192), Ok(4096));
     assert_eq!(capacity(16 << 20, 8192), Err(8192 - RESERVE));
+    assert_eq!(capacity(8 << 20, 6144), Ok(4096));
     assert_eq!(capacity(8 << 20, 2048), Err(512));
     assert_eq!(capacity(0, 256), Ok(0));
     assert_eq!(capacity(u64::MAX, 8192), Err(8192 - RESERVE));

@@ -1,7 +1,9 @@
 //! The application that a guest is: a cargo package on crate `godwit`, of this repository or not.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
+    io::Read,
     path::{Path, PathBuf},
     sync::Mutex,
 };
@@ -204,9 +206,15 @@ pub fn ours() -> Result<PathBuf> {
 /// It is not there, or something else.
 pub fn check_image(image: &Path) -> Result<()> {
     ensure!(image.is_file(), "there is no image {}", image.display());
-    let bytes = fs::read(image).with_context(|| image.display().to_string())?;
+    let context = || image.display().to_string();
+    // A disk may be large, so not all of it is read.
+    let mut magic = Vec::new();
+    File::open(image)
+        .and_then(|image| image.take(4).read_to_end(&mut magic))
+        .with_context(context)?;
+    let is_elf = magic == object::elf::ELFMAG;
     ensure!(
-        has_pvh_note(&bytes).unwrap_or(false),
+        is_elf && has_pvh_note(&fs::read(image).with_context(context)?).unwrap_or(false),
         "{} is no image that QEMU boots by itself, which `cargo xtask image --format elf` makes; a \
          disk is booted by firmware (docs/images.md)",
         image.display()

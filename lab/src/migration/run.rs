@@ -55,7 +55,7 @@ pub(super) struct Run<'r> {
     pub(super) copied: Vec<(Instant, RamStatistics)>,
     pub(super) left: MemoryLeft,
     /// Whether all of memory was sent, so that what is left is sent slowly.
-    pub(super) is_close: bool,
+    pub(super) all_sent: bool,
     pub(super) disturbance: &'r mut dyn Disturbance,
     pub(super) is_disturbed: bool,
     pub(super) say: &'r mut dyn FnMut(&str),
@@ -247,10 +247,10 @@ impl Run<'_> {
 
     /// Keeps a migration that would otherwise be over in its warm-up.
     fn hold(&mut self, ram: Option<&RamStatistics>) -> Result<()> {
-        let is_close = ram.is_some_and(|ram| ram.dirty_sync_count > 1);
-        if is_close != self.is_close {
-            self.is_close = is_close;
-            self.limit_to(if is_close { SLOW } else { self.plan.bandwidth }, self.held())?;
+        let all_sent = ram.is_some_and(|ram| ram.dirty_sync_count > 1);
+        if all_sent != self.all_sent {
+            self.all_sent = all_sent;
+            self.limit_to(if all_sent { SLOW } else { self.plan.bandwidth }, self.held())?;
         }
         Ok(())
     }

@@ -200,7 +200,7 @@ impl<'a> Session<'a> {
             looks: Vec::from_iter(first_look),
             copied: Vec::new(),
             left: self.left.clone(),
-            is_close: false,
+            all_sent: false,
             home: self.home,
             source_mark,
             timeline: Timeline {

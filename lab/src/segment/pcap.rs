@@ -79,3 +79,33 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pcap_file::pcapng::PcapNgReader;
+
+    #[test]
+    fn what_is_said_is_a_comment_on_the_next_frame_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tap.pcapng");
+        let mut tap = Writer::create(&path).unwrap();
+        tap.port("first");
+        let frame = Frame::build(60, |bytes| bytes.resize(super::super::PREFIX + 60, 1));
+        tap.frame(0, &frame);
+        tap.remark("Measuring");
+        tap.remark("Migrating");
+        tap.frame(0, &frame);
+        tap.frame(0, &frame);
+        drop(tap);
+        let mut capture = PcapNgReader::new(File::open(path).unwrap()).unwrap();
+        let mut said = Vec::new();
+        while let Some(block) = capture.next_block() {
+            if let Block::EnhancedPacket(packet) = block.unwrap() {
+                said.push(packet.into_owned().options);
+            }
+        }
+        let comment = EnhancedPacketOption::Comment("Measuring; Migrating".into());
+        assert_eq!(said, [vec![], vec![comment], vec![]]);
+    }
+}

@@ -1,5 +1,4 @@
 use super::*;
-use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
 use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption;
 use pcap_file::pcapng::{Block, PcapNgReader};
 use std::collections::VecDeque;
@@ -205,34 +204,6 @@ fn the_tap_has_an_interface_for_each_port() {
         let name = InterfaceDescriptionOption::IfName(name.into());
         assert!(names.contains(&&name), "{names:?}");
     }
-}
-
-#[test]
-fn what_is_said_is_a_comment_on_the_next_frame_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("tap.pcapng");
-    let segment = Segment::start(Some(&path)).unwrap();
-    let (sender, _first) = segment.local("first");
-    let (_answering, second) = segment.local("second");
-    let carry = |tag| {
-        sender.send(&mut VecDeque::from([frame(GUEST, SOURCE, tag)]), PATIENCE);
-        assert!(second.receive(PATIENCE).is_some());
-    };
-    carry(1);
-    segment.remark("Measuring");
-    segment.remark("Migrating");
-    carry(2);
-    carry(3);
-    drop(segment);
-    let mut capture = PcapNgReader::new(std::fs::File::open(path).unwrap()).unwrap();
-    let mut said = Vec::new();
-    while let Some(block) = capture.next_block() {
-        if let Block::EnhancedPacket(packet) = block.unwrap() {
-            said.push(packet.into_owned().options);
-        }
-    }
-    let comment = EnhancedPacketOption::Comment("Measuring; Migrating".into());
-    assert_eq!(said, [vec![], vec![comment], vec![]]);
 }
 
 #[test]

@@ -15,13 +15,13 @@ use godwit::net::{TcpListener, TcpStream};
 use godwit::time::{Duration, Instant, TimeoutError, Timer, with_deadline};
 use godwit::watch::Watch;
 
-use super::control::{OPENING, deny, read_cookie};
+use super::control::{OPENING, read_cookie, turn_away};
 use super::pace::{PACING, Pace};
 use super::protocol::{Cookie, Parameters};
 
 /// How long a connection may take to say which test it is for. Its word may be lost, and be
 /// repeated ever more rarely; others are not kept out meanwhile.
-const COOKIE: Duration = Duration::from_secs(30);
+const FIRST_WORD: Duration = Duration::from_secs(30);
 /// How many of those that have not said so there may be beyond the streams of the test.
 const STRANGERS: usize = 8;
 
@@ -68,7 +68,7 @@ impl Connections {
                     let place = accepted;
                     accepted += 1;
                     opening.push(async move {
-                        let theirs = read_cookie(&mut stream, COOKIE).await;
+                        let theirs = read_cookie(&mut stream, FIRST_WORD).await;
                         (place, stream, theirs)
                     });
                 }
@@ -77,10 +77,10 @@ impl Connections {
                     all.push((place, stream));
                     deadline = Instant::now() + OPENING;
                 }
-                Either::Second((_, stream, Ok(_))) => deny(stream).await,
+                Either::Second((_, stream, Ok(_))) => turn_away(stream).await,
                 // Whoever it was, the client itself would have sent a cookie.
                 Either::Second((_, stream, Err(why))) => {
-                    godwit::log::info!("iperf3: {}: no stream: {why}", stream.peer());
+                    godwit::log::trace!("iperf3: {}: no stream: {why}", stream.peer());
                 }
             }
         }

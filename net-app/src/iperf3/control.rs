@@ -156,6 +156,11 @@ pub(super) async fn deny(mut stream: TcpStream) {
     // Its cookie is read first, so that closing the connection is no reset that overtakes the
     // answer.
     let _ = read_cookie(&mut stream, DENIAL).await;
+    turn_away(stream).await;
+}
+
+/// The same for one whose cookie has been read.
+pub(super) async fn turn_away(mut stream: TcpStream) {
     let _ = stream.write_all(&[state::ACCESS_DENIED]).await;
 }
 

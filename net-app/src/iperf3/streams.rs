@@ -7,7 +7,7 @@ use core::net::{IpAddr, SocketAddr};
 use godwit::Interface;
 use godwit::futures::select::{Either, select};
 use godwit::futures::yield_now;
-use godwit::net::{TcpListener, UdpOptions, UdpSocket};
+use godwit::net::{Error, TcpListener, UdpOptions, UdpSocket};
 use godwit::time::{Duration, Instant, TimeoutError, Timer, with_deadline};
 
 use super::connections::Connections;
@@ -141,18 +141,16 @@ impl Flow {
 }
 
 impl UdpData {
-    /// `None` if there is no memory for the socket, nor soon: the connections of the test before
-    /// have theirs until they have said goodbye.
+    /// `None` if there can be no socket, nor soon: the connections of the test before have memory
+    /// until they have said goodbye. What those have that are over, a socket takes by itself.
     async fn new(interface: &Interface) -> Option<Self> {
         let deadline = Instant::now() + MEMORY;
         loop {
-            if let Ok(socket) = interface.udp().bind_with(PORT, OPTIONS) {
-                return Some(Self { socket, flows: RefCell::new(Vec::new()) });
+            match interface.udp().bind_with(PORT, OPTIONS) {
+                Ok(socket) => return Some(Self { socket, flows: RefCell::new(Vec::new()) }),
+                Err(Error::NoMemory) if Instant::now() <= deadline => Timer::after(AGAIN).await,
+                Err(_) => return None,
             }
-            if Instant::now() > deadline {
-                return None;
-            }
-            Timer::after(AGAIN).await;
         }
     }
 

@@ -79,8 +79,8 @@ async fn serve_clients(listener: Rc<TcpListener>, router: Rc<Router<impl PathRou
         let server = Server::custom(&router, Clock, &config, &mut buffer);
         match with_timeout(CONNECTION, server.serve(Socket(client))).await {
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => godwit::log::debug!("http: {error}"),
-            Err(_) => godwit::log::debug!("http: a client took too long"),
+            Ok(Err(error)) => godwit::log::trace!("http: {error}"),
+            Err(_) => godwit::log::trace!("http: a client took too long"),
         }
     }
 }

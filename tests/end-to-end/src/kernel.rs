@@ -124,13 +124,6 @@ const CASES: &[Case] = &[
         says: &["watchdog: no task has had its turn for 1 s: at 0x", "  from 0x", "check: spun"],
     },
     Case {
-        name: "has no watchdog where none is wanted",
-        append: "watchdog=0 check=spin",
-        options: DEBUG_EXIT,
-        ends: Ends::Well,
-        says: &["check: spun"],
-    },
-    Case {
         name: "switches off after a panic without an exit device",
         append: "check=panic",
         options: &[],

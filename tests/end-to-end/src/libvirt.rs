@@ -252,8 +252,8 @@ fn emulated(domain: &str, standby: Standby) -> Result<String> {
 /// Datagrams for the flight recorder, and a connection whose bytes have to come back.
 struct Load {
     stop: Arc<AtomicBool>,
-    datagrams: JoinHandle<()>,
-    echo: JoinHandle<Result<Duration>>,
+    datagrams: Option<JoinHandle<()>>,
+    echo: Option<JoinHandle<Result<Duration>>>,
 }
 
 impl Load {
@@ -291,13 +291,22 @@ impl Load {
             }
             Ok(longest)
         });
-        Ok(Self { stop, datagrams, echo })
+        Ok(Self { stop, datagrams: Some(datagrams), echo: Some(echo) })
     }
 
     /// Returns how long nothing came back, at most.
-    fn end(self) -> Result<Duration> {
+    fn end(mut self) -> Result<Duration> {
         self.stop.store(true, Relaxed);
-        self.datagrams.join().ok().context("the datagrams' thread panicked")?;
-        self.echo.join().ok().context("the echo's thread panicked")?
+        let (datagrams, echo) = (self.datagrams.take(), self.echo.take());
+        let ended = datagrams.and_then(|datagrams| datagrams.join().ok());
+        ended.context("the datagrams' thread panicked")?;
+        echo.and_then(|echo| echo.join().ok()).context("the echo's thread panicked")?
+    }
+}
+
+/// After a failure too, the threads end: they keep the network that they are in.
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
     }
 }

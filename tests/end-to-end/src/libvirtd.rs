@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use lab::system::{
     backports::Backports,
-    command, lock, paths,
+    command, debian, lock,
     process::Guard,
     scratch::Scratch,
     tools::{self, Missing, Tool},
@@ -93,8 +93,9 @@ impl Pair {
 
 /// One of them. It ends with the thread that started it, and its machines with it.
 pub(crate) struct Daemon {
-    directory: Scratch,
+    // Dropped in this order: it writes there until it has ended.
     process: Guard,
+    directory: Scratch,
 }
 
 impl Daemon {
@@ -122,7 +123,7 @@ impl Daemon {
         let said = fs::File::create(directory.join("said"))?;
         command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said);
         let process = Guard::spawn(&mut command)?;
-        let mut daemon = Self { directory, process };
+        let mut daemon = Self { process, directory };
         let deadline = Instant::now() + PATIENCE;
         while !daemon.socket().exists() {
             let ended = daemon.process.try_wait()?;
@@ -173,7 +174,7 @@ impl Daemon {
 /// libvirt and the libraries that it needs, unpacked, in the cache.
 fn tree() -> Result<PathBuf> {
     tools::require("libvirt", &[Tool::program("dpkg-deb", "dpkg")])?;
-    let place = paths::cache()?.join(format!("libvirt-{RELEASE}"));
+    let place = debian::place(&format!("libvirt-{RELEASE}"))?;
     let _lock = lock::wait("libvirt")?;
     if place.exists() {
         return Ok(place);

@@ -132,7 +132,7 @@ fn all(kernel: Kernel, quick: bool, long: bool) -> Suite {
     phases::add(&mut suite, kernel);
     endings::add_migrate(&mut suite, kernel);
     two_nics::add_local(&mut suite, kernel);
-    refusal::add_local(&mut suite, kernel);
+    refusal::add_local(&mut suite, kernel, long);
     bridges::add_local(&mut suite, kernel);
     standby::add_local(&mut suite, kernel);
     stock::add_local(&mut suite, kernel, long);

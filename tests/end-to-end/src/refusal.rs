@@ -30,13 +30,20 @@ const SLACK_MS: u64 = 5_000;
 const SETUP_MS: u64 = 500;
 
 /// In the lab on this machine.
-pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel) {
+pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel, long: bool) {
     suite.test("a migration of e1000e cancelled at every stage", LONG, move |log| {
         cancelled(log, kernel, &["--lab", "local", "--nic", "e1000e"])
     });
     suite.test("a migration of ixgbe with a standby cancelled at every stage", LONG, move |log| {
         with_a_standby(log, kernel)
     });
+    if long {
+        let name = "a migration of ixgbevf with a standby cancelled at every stage";
+        suite.test(name, LONG, move |log| {
+            let options = ["--lab", "local", "--nic", "ixgbevf", "--standby", "--rate", RATE];
+            cancelled(log, kernel, &options)
+        });
+    }
     suite.test(
         "a guest that keeps its NIC fails the migration and loses nothing",
         LONG,

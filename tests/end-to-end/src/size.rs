@@ -10,7 +10,7 @@ use crate::suite::{MINUTES, Suite};
 
 /// An application's folder, and the bytes that its image loads. What makes it smaller is written
 /// here as well, or the next change could lose it again.
-const IMAGES: [(&str, u64); 2] = [("net-app", 980_274), ("examples/http", 836_454)];
+const IMAGES: [(&str, u64); 2] = [("net-app", 1_017_522), ("examples/http", 864_182)];
 /// What another compiler may make of it, and small changes add up to, in hundredths.
 const ROOM: u64 = 2;
 

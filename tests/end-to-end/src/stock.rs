@@ -12,7 +12,7 @@ use lab::{
 use crate::{
     migrations::{self, RATE, completed},
     options::Kernel,
-    suite::{MINUTES, Suite},
+    suite::{LONG, MINUTES, Suite},
 };
 
 const STOCK: [&str; 2] = ["--qemu", "stock"];
@@ -33,7 +33,7 @@ pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel, long: bool) {
             to_and_fro(&migrate(log, kernel, &[&BACKPORTS[..], &LOCAL, &times].concat())?)
         });
         let name = "migrate --qemu backports --lab local cancelled, then completed";
-        suite.alone(name, MINUTES, move |log| cancelled(log, kernel, BACKPORTS));
+        suite.alone(name, MINUTES, move |log| cancelled(log, kernel, BACKPORTS, &LOCAL));
         let name = "a guest that keeps its NIC stays, under the QEMU of backports";
         suite.test(name, MINUTES, move |log| kept(log, kernel, BACKPORTS));
     }
@@ -47,7 +47,7 @@ pub(crate) fn add_local(suite: &mut Suite, kernel: Kernel, long: bool) {
     suite.alone(
         "migrate --qemu stock --lab local cancelled, then completed",
         MINUTES,
-        move |log| cancelled(log, kernel, STOCK),
+        move |log| cancelled(log, kernel, STOCK, &LOCAL),
     );
     suite.test("a guest that keeps its NIC stays, under stock QEMU", MINUTES, move |log| {
         kept(log, kernel, STOCK)
@@ -63,6 +63,11 @@ pub(crate) fn add_nested(suite: &mut Suite, kernel: Kernel, long: bool) {
         suite.alone("migrate --qemu backports", MINUTES, move |log| {
             warm(&migrate(log, kernel, &[BACKPORTS, SECONDS].concat())?)
         });
+        suite.alone("migrate --qemu stock --nic igbvf", MINUTES, move |log| {
+            warm(&migrate(log, kernel, &[STOCK, ["--nic", "igbvf"], SECONDS].concat())?)
+        });
+        let name = "migrate --qemu stock cancelled, then completed, nested";
+        suite.alone(name, LONG, move |log| cancelled(log, kernel, STOCK, &[]));
     }
 }
 
@@ -73,9 +78,9 @@ fn to_and_fro(first: &Migration) -> Result<String> {
     Ok(String::new())
 }
 
-fn cancelled(log: &Path, kernel: Kernel, qemu: [&str; 2]) -> Result<String> {
+fn cancelled(log: &Path, kernel: Kernel, qemu: [&str; 2], lab: &[&str]) -> Result<String> {
     let cancel = ["--cancel-at", "setup,warmup", "--rate", RATE];
-    let first = migrate(log, kernel, &[&qemu[..], &LOCAL, &cancel, &SECONDS].concat())?;
+    let first = migrate(log, kernel, &[&qemu[..], lab, &cancel, &SECONDS].concat())?;
     for run in first.runs() {
         ensure!(run.outcome == Outcome::Cancelled, "it {:?}", run.outcome);
         flows(run)?;

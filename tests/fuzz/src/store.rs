@@ -6,7 +6,7 @@ use std::convert::Infallible;
 
 use godwit::futures::block_on;
 use godwit::io::{ErrorType, Read, Write};
-use kv::{Database, Store, serve};
+use kv::{Bounds, Database, Store, serve};
 use redis_protocol::resp2::decode::decode;
 
 use crate::steps::{input, steps};
@@ -55,7 +55,7 @@ impl Write for Client<'_> {
 
 /// Requests in pieces, of one client after the other.
 pub(crate) fn read(input: &[u8]) {
-    let database = RefCell::new(Database::new(Store::new(MEMORY, 7), usize::MAX));
+    let database = RefCell::new(Database::new(Store::new(MEMORY, 7), Bounds::within(usize::MAX)));
     let mut client = Client::default();
     for step in steps(input) {
         if step.has(NEXT) {

@@ -5,10 +5,11 @@ use alloc::vec::Vec;
 use godwit::time::{Duration, Instant};
 
 use super::*;
+use crate::connection::Bounds;
 use crate::store::{MAX_VALUE, Store};
 
 fn database() -> Database {
-    Database::new(Store::new(1 << 20, 7), usize::MAX)
+    Database::new(Store::new(1 << 20, 7), Bounds::within(usize::MAX))
 }
 
 /// The reply to a line, its ends of lines as blanks.
@@ -243,7 +244,7 @@ fn what_clients_ask_before_they_begin() {
 
 #[test]
 fn a_full_store_says_so_and_goes_on() {
-    let mut database = Database::new(Store::new(1000, 7), usize::MAX);
+    let mut database = Database::new(Store::new(1000, 7), Bounds::within(usize::MAX));
     check(
         &mut database,
         &[

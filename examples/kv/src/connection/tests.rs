@@ -48,7 +48,7 @@ impl Write for &mut Client {
 }
 
 fn database() -> RefCell<Database> {
-    RefCell::new(Database::new(Store::new(1 << 20, 7), most_clients(usize::MAX)))
+    RefCell::new(Database::new(Store::new(1 << 20, 7), Bounds::within(usize::MAX)))
 }
 
 /// What a client gets for what it sends in these pieces.
@@ -134,21 +134,49 @@ fn there_is_room_for_so_many_clients() {
 
 #[test]
 fn little_memory_has_room_for_few_clients_but_for_one_always() {
-    for (memory, most) in [(0, 1), (3 * CLIENT_MEMORY, 3), (usize::MAX, MAX_CLIENTS)] {
-        let database = RefCell::new(Database::new(Store::new(1 << 20, 7), most_clients(memory)));
-        let seats: Vec<_> = (0..most).map(|_| Seat::take(&database)).collect();
-        assert!(seats.iter().all(Option::is_some), "{memory}");
-        assert!(Seat::take(&database).is_none(), "{memory}");
+    let bounds = |memory| {
+        let Bounds { clients, large } = Bounds::within(memory);
+        (clients, large)
+    };
+    assert_eq!(bounds(0), (1, 1));
+    assert_eq!(bounds(3 * USUAL_MEMORY), (3, 1));
+    assert_eq!(bounds(MAX_CLIENTS * USUAL_MEMORY + 2 * LARGE_MEMORY), (MAX_CLIENTS, 2));
+    assert_eq!(bounds(usize::MAX), (MAX_CLIENTS, MAX_CLIENTS));
+    // A machine of 64 MiB with a store of 16 has all that redis-benchmark begins with.
+    assert!(bounds(20 << 20).0 >= 50);
+}
+
+#[test]
+fn only_so_many_have_long_replies_or_requests_at_a_time() {
+    let database = database();
+    let value = "x".repeat(100_000);
+    reply(&database, format!("SET k {value}\r\n").as_bytes());
+    database.borrow_mut().bounds.large = 1;
+    let other = Large::take(&database).unwrap();
+    let long_request = format!("SET k {value}\r\n").into_bytes();
+    for request in [&b"GET k\r\n"[..], &long_request] {
+        let refused = reply(&database, request);
+        assert!(refused.starts_with(b"-OOM too many clients have long"), "{refused:?}");
     }
-    // What one may take is really no more than that.
+    assert_eq!(reply(&database, b"PING\r\n"), b"+PONG\r\n");
+    drop(other);
+    assert_eq!(reply(&database, b"GET k\r\n").len(), 100_000 + 11);
+    assert_eq!(database.borrow().large, 0);
+}
+
+/// What vectors really take, the old one while it grows included.
+#[test]
+fn no_client_takes_more_than_is_counted_for_it() {
     let mut replies = Replies::default();
     while replies.bytes().len() < BATCH {
-        replies.bulk(&[0; BATCH - 100]);
+        replies.bulk(&[0; 100]);
     }
+    assert!(replies.capacity() <= USUAL_REPLIES, "{}", replies.capacity());
+    let before = replies.capacity();
     replies.begin();
     replies.bulk(&[0; reply::MAX - 100]);
-    let taken = MAX_BUFFER + replies.bytes().len();
-    assert!(taken > MAX_BUFFER + reply::MAX && taken < CLIENT_MEMORY, "{taken}");
+    let taken = MAX_BUFFER.next_power_of_two() * 3 / 2 + replies.capacity() + before;
+    assert!(taken > LARGE_MEMORY / 2 && taken <= LARGE_MEMORY, "{taken} of {LARGE_MEMORY}");
 }
 
 #[test]

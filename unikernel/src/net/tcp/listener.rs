@@ -30,7 +30,7 @@ impl TcpListener {
     /// # Errors
     /// [`Error::PortInUse`], [`Error::NoMemory`] if there is none for a single connection.
     pub fn bind(stack: &Stack, port: u16, backlog: usize, buffers: Buffers) -> Result<Self, Error> {
-        new_socket(buffers)?;
+        stack.with_memory(|| new_socket(buffers))?;
         let ready = Queue::new(backlog.max(1))?;
         stack
             .with(|engine| {
