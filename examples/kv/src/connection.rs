@@ -6,49 +6,12 @@ use core::cell::RefCell;
 use godwit::io::{Read, Write};
 use godwit::time::Instant;
 
+use crate::bounds::{BATCH, MAX_BUFFER, MIN_BUFFER, USUAL_INPUT, USUAL_REPLIES};
 use crate::commands::{self, Next};
 use crate::database::Database;
 use crate::failure::Failure;
-use crate::reply::{self, Replies};
+use crate::reply::Replies;
 use crate::request::{self, Broken};
-use crate::store::MAX_VALUE;
-
-/// Clients at the same time, where there is memory for so many.
-const MAX_CLIENTS: usize = 64;
-/// What a client's buffer begins with, and how far it grows.
-const MIN_BUFFER: usize = 4 * 1024;
-const MAX_BUFFER: usize = MAX_VALUE + MIN_BUFFER;
-/// Replies are sent when there are so many bytes of them, even if there are requests left.
-const BATCH: usize = 32 * 1024;
-/// How much of a request any client may have in memory, and of replies: two batches, since a vector
-/// doubles. More than either makes it a large one, of which there are fewer.
-const USUAL_INPUT: usize = 16 * 1024;
-const USUAL_REPLIES: usize = 2 * BATCH;
-
-/// What a client may take of the heap, with its socket's two buffers, and half as much again while
-/// a vector grows.
-const USUAL_MEMORY: usize = (USUAL_INPUT + USUAL_REPLIES) * 3 / 2 + 32 * 1024;
-/// What a large one may take beyond that.
-const LARGE_MEMORY: usize =
-    (MAX_BUFFER.next_power_of_two() + (reply::MAX + BATCH).next_power_of_two()) * 3 / 2;
-
-/// How many clients there may be at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// In all.
-    pub(crate) clients: usize,
-    /// With a long request or long replies in memory.
-    pub(crate) large: usize,
-}
-
-impl Bounds {
-    /// Those for which `memory` bytes of the heap are enough; always one of each.
-    pub fn within(memory: usize) -> Self {
-        let clients = (memory / USUAL_MEMORY).clamp(1, MAX_CLIENTS);
-        let left = memory.saturating_sub(clients * USUAL_MEMORY);
-        Self { clients, large: (left / LARGE_MEMORY).clamp(1, clients) }
-    }
-}
 
 /// Answers the requests of one client until it goes, or says what nobody understands.
 ///

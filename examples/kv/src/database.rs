@@ -1,6 +1,6 @@
 //! What clients share.
 
-use crate::connection::Bounds;
+use crate::bounds::Bounds;
 use crate::store::Store;
 
 /// Keys and values, and who uses them.

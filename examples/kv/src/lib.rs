@@ -5,6 +5,7 @@
 
 extern crate alloc;
 
+mod bounds;
 mod commands;
 mod connection;
 mod database;
@@ -14,6 +15,7 @@ mod reply;
 mod request;
 mod store;
 
-pub use connection::{Bounds, serve};
+pub use bounds::Bounds;
+pub use connection::serve;
 pub use database::Database;
 pub use store::Store;

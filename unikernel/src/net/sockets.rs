@@ -211,9 +211,9 @@ impl Sockets {
         }
     }
 
-    /// Forgets those that are over, beyond so many, and those that smoltcp has forgotten: mostly the
-    /// oldest first, so that not all are looked at in each turn. A peer that repeats itself has its
-    /// own remembered for longer, and one that resets it for shorter, so one more is looked at.
+    /// Forgets those that are over, beyond so many, and those that smoltcp has forgotten: mostly
+    /// the oldest first, so that not all are looked at in each turn. A peer that repeats itself has
+    /// its own remembered for longer, and one that resets it for shorter, so one more is looked at.
     fn forget_all_but(&mut self, most: usize) {
         while let Some(&id) = self.over.front()
             && (self.over.len() > most || has_ended(self.connections.look(id)))

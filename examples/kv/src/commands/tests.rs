@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use godwit::time::{Duration, Instant};
 
 use super::*;
-use crate::connection::Bounds;
+use crate::bounds::Bounds;
 use crate::store::{MAX_VALUE, Store};
 
 fn database() -> Database {

@@ -7,7 +7,8 @@ use futures_executor::block_on;
 use godwit::io::ErrorType;
 
 use super::*;
-use crate::store::Store;
+use crate::bounds::{Bounds, MAX_CLIENTS};
+use crate::store::{MAX_VALUE, Store};
 
 /// A client that sends what it has in these pieces, and keeps what it is sent.
 #[derive(Default)]
@@ -133,20 +134,6 @@ fn there_is_room_for_so_many_clients() {
 }
 
 #[test]
-fn little_memory_has_room_for_few_clients_but_for_one_always() {
-    let bounds = |memory| {
-        let Bounds { clients, large } = Bounds::within(memory);
-        (clients, large)
-    };
-    assert_eq!(bounds(0), (1, 1));
-    assert_eq!(bounds(3 * USUAL_MEMORY), (3, 1));
-    assert_eq!(bounds(MAX_CLIENTS * USUAL_MEMORY + 2 * LARGE_MEMORY), (MAX_CLIENTS, 2));
-    assert_eq!(bounds(usize::MAX), (MAX_CLIENTS, MAX_CLIENTS));
-    // A machine of 64 MiB with a store of 16 has all that redis-benchmark begins with.
-    assert!(bounds(20 << 20).0 >= 50);
-}
-
-#[test]
 fn only_so_many_have_long_replies_or_requests_at_a_time() {
     let database = database();
     let value = "x".repeat(100_000);
@@ -162,21 +149,6 @@ fn only_so_many_have_long_replies_or_requests_at_a_time() {
     drop(other);
     assert_eq!(reply(&database, b"GET k\r\n").len(), 100_000 + 11);
     assert_eq!(database.borrow().large, 0);
-}
-
-/// What vectors really take, the old one while it grows included.
-#[test]
-fn no_client_takes_more_than_is_counted_for_it() {
-    let mut replies = Replies::default();
-    while replies.bytes().len() < BATCH {
-        replies.bulk(&[0; 100]);
-    }
-    assert!(replies.capacity() <= USUAL_REPLIES, "{}", replies.capacity());
-    let before = replies.capacity();
-    replies.begin();
-    replies.bulk(&[0; reply::MAX - 100]);
-    let taken = MAX_BUFFER.next_power_of_two() * 3 / 2 + replies.capacity() + before;
-    assert!(taken > LARGE_MEMORY / 2 && taken <= LARGE_MEMORY, "{taken} of {LARGE_MEMORY}");
 }
 
 #[test]
