@@ -181,7 +181,11 @@ pub fn unpack(archive: &Path, directory: &Path) -> Result<()> {
     fs::rename(&tree, directory).with_context(|| directory.display().to_string())
 }
 
-fn scratch_beside(directory: &Path) -> Result<Scratch> {
+/// Where it is put together, to be moved to `directory` complete or not at all.
+///
+/// # Errors
+/// It cannot be made.
+pub fn scratch_beside(directory: &Path) -> Result<Scratch> {
     let parent = directory.parent().context("a directory in the cache")?;
     fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
     Scratch::within(parent, ".incoming-")

@@ -190,8 +190,7 @@ fn tree() -> Result<PathBuf> {
     packages.extend(ALONE.map(str::to_owned));
     let files = Scratch::new()?;
     lists.download_all(&packages, &files).map_err(cannot)?;
-    let parent = place.parent().context("the cache")?;
-    let scratch = Scratch::within(parent, ".incoming-")?;
+    let scratch = debian::scratch_beside(&place)?;
     let tree = scratch.join("tree");
     for file in fs::read_dir(&*files)? {
         command::run(Command::new("dpkg-deb").arg("--extract").arg(file?.path()).arg(&tree))?;

@@ -117,7 +117,7 @@ fn all(kernel: Kernel, quick: bool, long: bool) -> Suite {
     networks::add(&mut suite);
     matrix::add(&mut suite, long);
     floods::add(&mut suite);
-    instructions::add(&mut suite);
+    instructions::add(&mut suite, long);
     size::add(&mut suite);
     journey::add(&mut suite);
     linux::add(&mut suite, kernel);

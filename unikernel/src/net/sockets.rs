@@ -40,10 +40,11 @@ pub(super) struct Sockets {
     now: Instant,
     /// Connections that still have to say goodbye.
     closing: Vec<Closing>,
-    /// Those that have, and are remembered, the oldest first.
+    /// Those that have, and are remembered, the oldest first, which alone is looked at in each
+    /// turn. smoltcp forgets them in about that order: a peer that repeats its last word has its
+    /// own kept for longer, and those behind it, of which there are never more than
+    /// [`REMEMBERED`].
     over: VecDeque<ConnectionId>,
-    /// Which of them is looked at next.
-    over_next: usize,
     /// Connections that ended with a reset by the peer, which smoltcp does not tell from a
     /// timeout.
     reset: Vec<ConnectionId>,
@@ -67,7 +68,6 @@ impl Sockets {
             now: Instant::ZERO,
             closing: Vec::new(),
             over: VecDeque::new(),
-            over_next: 0,
             reset: Vec::new(),
             dns,
             tcp_ports,
@@ -211,21 +211,13 @@ impl Sockets {
         }
     }
 
-    /// Forgets those that are over, beyond so many, and those that smoltcp has forgotten: mostly
-    /// the oldest first, so that not all are looked at in each turn. A peer that repeats itself has
-    /// its own remembered for longer, and one that resets it for shorter, so one more is looked at.
+    /// Forgets those that are over, beyond so many, and those that smoltcp has forgotten, as far as
+    /// they are the oldest.
     fn forget_all_but(&mut self, most: usize) {
         while let Some(&id) = self.over.front()
             && (self.over.len() > most || has_ended(self.connections.look(id)))
         {
             self.over.pop_front();
-            self.remove(id);
-        }
-        self.over_next = if self.over_next + 1 < self.over.len() { self.over_next + 1 } else { 0 };
-        if let Some(&id) = self.over.get(self.over_next)
-            && has_ended(self.connections.look(id))
-        {
-            self.over.remove(self.over_next);
             self.remove(id);
         }
     }
