@@ -78,10 +78,12 @@ pub(crate) fn add_nested(suite: &mut Suite, kernel: Kernel, long: bool) {
         cancelled(log, kernel, &["--standby", "--rate", RATE])
     });
     if long {
-        let name = "a migration of igbvf with a standby cancelled at every stage";
-        suite.test(name, LONG, move |log| {
-            cancelled(log, kernel, &["--nic", "igbvf", "--standby", "--rate", RATE])
-        });
+        for nic in ["igb", "igbvf"] {
+            let name = format!("a migration of {nic} with a standby cancelled at every stage");
+            suite.test(&name, LONG, move |log| {
+                cancelled(log, kernel, &["--nic", nic, "--standby", "--rate", RATE])
+            });
+        }
     }
 }
 
